@@ -1,1 +1,40 @@
+//! On-stack replacement for machine code made by Cranelift.
+//!
+//! This crate owns everything that has to do with *machine frames*: the memory that code lives
+//! in, the tables that say where a suspended frame keeps its values, the walk over the frames of
+//! a stack, the redirection of return addresses, and the transfer of a live frame out of code that
+//! is about to vanish. It knows nothing of any source language. A language supplies
+//!
+//! * code objects ([`CodeDescription`]), each with a frame map for every call and poll site;
+//! * a [`TransferHook`] that is handed a [`CapturedFrame`] and answers where to go on.
+//!
+//! # Calling convention
+//!
+//! Managed code follows the System V convention with the context pointer (`*mut ContextHeader`)
+//! as its first argument, in `rdi`. See [`CallShape`] for results.
+//!
+//! # The life of a code object
+//!
+//! publish → (run) → retire: unlinked by its owner, [`StackContext::redirect_frames`] for every
+//! stack that may hold its frames → freed: poisoned, quarantined, reused.
 
+pub mod call;
+pub mod capture;
+pub mod code_heap;
+pub mod code_object;
+pub mod context;
+pub mod cranelift;
+pub mod frame_map;
+pub mod redirect;
+pub mod registry;
+mod stubs;
+pub mod trap_signal;
+pub mod walk;
+
+pub use call::{CallShape, CalloutFrame, CalloutOutcome, NativeOutcome, ValueClass};
+pub use capture::{CapturedFrame, ReturnRegisters, TransferHook, TransferTarget};
+pub use code_heap::{CodeHeap, CodeHeapStats};
+pub use code_object::{CodeDescription, CodeObject};
+pub use context::{ContextHeader, StackContext};
+pub use frame_map::{FrameMap, FrameValue, Location, SiteKind, ValueKind};
+pub use registry::CodeRegistry;

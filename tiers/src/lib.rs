@@ -1,1 +1,20 @@
+//! The tiers of Midair: validated bytecode is lowered to register code and interpreted; hot
+//! functions are translated to CLIF and compiled by Cranelift, with a frame map at every safepoint.
+//!
+//! Both tiers run on one runtime interface, [`context`], which the `midair` crate implements.
 
+pub mod abi;
+pub mod body;
+pub mod context;
+pub mod module_env;
+pub mod trap;
+pub mod types;
+
+pub use body::FunctionBody;
+pub use context::{
+    Builtins, FuncRef, FunctionState, GlobalCell, InstanceContext, MemoryDef, StoreContext,
+    TableDef,
+};
+pub use module_env::ModuleEnv;
+pub use trap::TrapCode;
+pub use types::{FuncType, ValType};

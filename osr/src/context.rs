@@ -1,0 +1,107 @@
+//! The two structures that machine code reaches through `rdi`.
+
+use crate::call::CalloutHandler;
+use crate::capture::TransferHook;
+use crate::redirect::RedirectTable;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+
+/// The head of every context that managed code or an entry thunk is called with.
+///
+/// ```text
+/// rdi -> +0   callout     address of the callout stub (`stubs::callout_address`)
+///        +8   on_callout  the Rust function that the callout stub calls
+///        +16  stack       the StackContext of the thread that runs
+///        +24  poll        address of the poll stub (`stubs::poll_address`)
+/// ```
+#[repr(C)]
+#[derive(Debug)]
+pub struct ContextHeader {
+    /// Where an entry thunk jumps to: see [`crate::CodeHeap::entry_thunk`].
+    pub callout: *const u8,
+    /// Called by the callout stub.
+    pub on_callout: CalloutHandler,
+    /// State of the stack that this context runs on.
+    pub stack: *mut StackContext,
+    /// What a poll site calls.
+    pub poll: *const u8,
+}
+
+impl ContextHeader {
+    /// Offset of `stack`.
+    pub const STACK: i32 = 16;
+    /// Offset of `poll`.
+    pub const POLL: i32 = 24;
+
+    /// A header whose callouts go to `on_callout`.
+    pub fn new(on_callout: CalloutHandler, stack: *mut StackContext) -> ContextHeader {
+        ContextHeader {
+            callout: crate::stubs::callout_address(),
+            on_callout,
+            stack,
+            poll: crate::stubs::poll_address(),
+        }
+    }
+}
+
+/// State of one stack of managed frames. The first five fields are read and written by machine code.
+#[repr(C)]
+pub struct StackContext {
+    /// Lowest stack pointer that managed code may run at. Other threads raise it to `usize::MAX` to
+    /// bring the next function entry to its poll.
+    pub stack_limit: AtomicUsize,
+    /// Not zero: the next loop poll calls the poll stub.
+    pub poll_flag: AtomicU64,
+    /// Frame pointer of the stub through which managed code last left for Rust; 0 when no managed
+    /// frame is below.
+    pub exit_fp: usize,
+    /// Stack pointer inside the innermost entry trampoline: where unwinding goes.
+    pub entry_sp: usize,
+    /// The state that an OSR entry loads its frame from: slots of 64 bits in the order of the frame
+    /// map's values.
+    pub resume: *mut u64,
+    /// Results that do not fit into registers: see [`crate::CallShape`].
+    pub results: *mut u64,
+    /// Called at polls (`0`: continue, after any redirection; else unwind).
+    pub on_poll: unsafe extern "sysv64" fn(*mut ContextHeader, *mut StackContext) -> usize,
+    /// Called to raise the trap that a signal found: `code` is the trap site's code. Afterwards the
+    /// stack is unwound to the innermost entry.
+    pub on_trap: unsafe extern "sysv64" fn(*mut StackContext, code: u32, pc: usize, fp: usize),
+    /// Return addresses that have been redirected on this stack.
+    pub redirected: RedirectTable,
+    /// Decides where a captured frame goes on.
+    pub transfer: Option<Box<dyn TransferHook>>,
+}
+
+impl StackContext {
+    /// Offset of `stack_limit`.
+    pub const STACK_LIMIT: i32 = 0;
+    /// Offset of `poll_flag`.
+    pub const POLL_FLAG: i32 = 8;
+    /// Offset of `exit_fp`.
+    pub const EXIT_FP: i32 = 16;
+    /// Offset of `entry_sp`.
+    pub const ENTRY_SP: i32 = 24;
+    /// Offset of `resume`.
+    pub const RESUME: i32 = 32;
+    /// Offset of `results`.
+    pub const RESULTS: i32 = 40;
+    /// Offset of `on_poll`.
+    pub const ON_POLL: i32 = 48;
+    /// Offset of `on_trap`.
+    pub const ON_TRAP: i32 = 56;
+}
+
+const _: () = {
+    use std::mem::offset_of;
+    assert!(offset_of!(ContextHeader, stack) == ContextHeader::STACK as usize);
+    assert!(offset_of!(ContextHeader, poll) == ContextHeader::POLL as usize);
+    assert!(offset_of!(ContextHeader, on_callout) == 8);
+    assert!(offset_of!(StackContext, stack_limit) == StackContext::STACK_LIMIT as usize);
+    assert!(offset_of!(StackContext, poll_flag) == StackContext::POLL_FLAG as usize);
+    assert!(offset_of!(StackContext, exit_fp) == StackContext::EXIT_FP as usize);
+    assert!(offset_of!(StackContext, entry_sp) == StackContext::ENTRY_SP as usize);
+    assert!(offset_of!(StackContext, resume) == StackContext::RESUME as usize);
+    assert!(offset_of!(StackContext, results) == StackContext::RESULTS as usize);
+    assert!(offset_of!(StackContext, on_poll) == StackContext::ON_POLL as usize);
+    assert!(offset_of!(StackContext, on_trap) == StackContext::ON_TRAP as usize);
+};

@@ -1,0 +1,17 @@
+//! How a function type maps to the calling convention of managed code.
+//!
+//! Managed code is System V: the context pointer in `rdi`, then the parameters. Results are in
+//! `rax`, `rdx`, `xmm0`, `xmm1` when at most two of them are integers and at most two are floats;
+//! otherwise **all** results are in the buffer at `StackContext::results`, one 64-bit slot each
+//! (two for v128), and the machine function returns nothing.
+
+use crate::types::FuncType;
+use midair_osr::CallShape;
+
+/// The shape of calls of functions of this type, for [`midair_osr::call`].
+pub fn call_shape(ty: &FuncType) -> CallShape {
+    CallShape::new(
+        ty.params.iter().map(|p| p.class()),
+        ty.results.iter().map(|r| r.class()),
+    )
+}

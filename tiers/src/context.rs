@@ -1,0 +1,287 @@
+//! The runtime interface of all tiers: the structures that interpreter and machine code work on,
+//! and the one table of runtime calls. The `midair` crate fills and owns them.
+//!
+//! Ownership: a store owns a [`StoreContext`] and the [`InstanceContext`]s of its instances; a module
+//! owns one [`FunctionState`] for each function that it defines, shared by all its instances.
+
+use crate::trap::TrapCode;
+use midair_osr::{ContextHeader, StackContext};
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicI32, AtomicPtr};
+
+/// State of one store. Machine code reaches it through `ContextHeader::stack`, its first field.
+#[repr(C)]
+pub struct StoreContext {
+    /// Stack limit, poll flag, exit records, redirected frames.
+    pub stack: StackContext,
+    /// Fuel left. Charged by `crate::fuel` costs when the module's `consume_fuel` is on; a charge
+    /// that would make it negative traps with `OutOfFuel` and leaves it as it was.
+    pub fuel: i64,
+    /// The interpreter's value stack: the first free slot.
+    pub value_top: *mut u64,
+    /// The value stack's end.
+    pub value_limit: *mut u64,
+    /// Innermost interpreter activation (`crate::interp::Activation`), or null.
+    pub activation: *mut c_void,
+    /// Trap that is being raised: number of its `TrapCode`, 0 if none. Whoever makes an activation or
+    /// compiled code return "trapped" has set it.
+    pub trap: u32,
+    /// Whether every safepoint has to call `Builtins::safepoint` (stress).
+    pub stress: u32,
+    /// The embedder's store.
+    pub owner: *mut c_void,
+}
+
+/// What one function entry points to, one for each function that a module defines.
+///
+/// `entry` is what machine code calls: never null; an entry thunk (which makes a callout) until code
+/// is published.
+#[repr(C)]
+pub struct FunctionState {
+    /// +0: address to call.
+    pub entry: AtomicPtr<u8>,
+    /// +8: compiled code for interpreters to call, or null while the function is to be interpreted.
+    pub native: AtomicPtr<u8>,
+    /// +16: lowered code of the current version (`crate::interp::LoweredCode`), or null.
+    pub lowered: AtomicPtr<c_void>,
+    /// +24: calls and loop iterations until the interpreter calls `Builtins::hot`.
+    pub countdown: AtomicI32,
+    _pad: u32,
+}
+
+impl FunctionState {
+    /// Bytes of one element.
+    pub const SIZE: usize = 32;
+    /// Offset of `entry`.
+    pub const ENTRY: i32 = 0;
+
+    /// A function that has not been called yet.
+    pub fn new(entry_thunk: *mut u8, countdown: i32) -> FunctionState {
+        FunctionState {
+            entry: AtomicPtr::new(entry_thunk),
+            native: AtomicPtr::new(std::ptr::null_mut()),
+            lowered: AtomicPtr::new(std::ptr::null_mut()),
+            countdown: AtomicI32::new(countdown),
+            _pad: 0,
+        }
+    }
+}
+
+/// A function value: what a funcref points to.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct FuncRef {
+    /// +0: address of a word that holds the address to call (`&FunctionState::entry`, or a host
+    /// function's word).
+    pub entry: *const AtomicPtr<u8>,
+    /// +8: the context to pass in `rdi`; null: not initialised.
+    pub context: *mut ContextHeader,
+    /// +16: identity of the signature within the engine.
+    pub signature: u32,
+    /// +20: index in the defining module (imports first); the token of a host function.
+    pub index: u32,
+}
+
+impl FuncRef {
+    /// Bytes of one element.
+    pub const SIZE: usize = 24;
+    /// Offset of `entry`.
+    pub const ENTRY: i32 = 0;
+    /// Offset of `context`.
+    pub const CONTEXT: i32 = 8;
+    /// Offset of `signature`.
+    pub const SIGNATURE: i32 = 16;
+}
+
+/// A linear memory. `base` never changes: the whole range is reserved, with no access beyond `len`,
+/// so that for a 32-bit memory `base + index + offset` (both 32 bits) always lies in the reservation.
+#[repr(C)]
+#[derive(Debug)]
+pub struct MemoryDef {
+    /// +0
+    pub base: *mut u8,
+    /// +8: bytes that are accessible.
+    pub len: usize,
+}
+
+/// A table of references: 64 bits each, 0 is null.
+#[repr(C)]
+#[derive(Debug)]
+pub struct TableDef {
+    /// +0: changes when the table grows.
+    pub base: *mut u64,
+    /// +8: number of elements.
+    pub len: usize,
+}
+
+/// A global's value: its bits in the low half (both halves for v128); i32 and f32 with zero upper bits.
+#[repr(C, align(16))]
+#[derive(Clone, Copy, Debug)]
+pub struct GlobalCell(pub [u64; 2]);
+
+/// Context of one instance: what `rdi` points to in the code of its module.
+///
+/// The globals that the module defines follow right behind it: see [`InstanceContext::global_offset`].
+#[repr(C, align(16))]
+pub struct InstanceContext {
+    /// +0..32
+    pub header: ContextHeader,
+    /// +32: base of memory 0; dangling (never accessed: its length is 0) if there is none.
+    pub memory0_base: *mut u8,
+    /// +40: memory 0; a static empty one if there is none.
+    pub memory0: *mut MemoryDef,
+    /// +48: `[*mut MemoryDef]`, by memory index.
+    pub memories: *const *mut MemoryDef,
+    /// +56: `[*mut TableDef]`, by table index.
+    pub tables: *const *mut TableDef,
+    /// +64: `[*mut GlobalCell]`, by global index; those of defined globals point behind this struct.
+    pub globals: *const *mut GlobalCell,
+    /// +72: `[FunctionState]` of the module, by function index minus the number of imported functions.
+    pub functions: *const FunctionState,
+    /// +80: `[FuncRef]`, by function index. Imports are always initialised; of defined functions
+    /// only those that `Builtins::ref_func` has been called for.
+    pub func_refs: *mut FuncRef,
+    /// +88: `[u32]`: engine-wide signature identities, by type index.
+    pub signatures: *const u32,
+    /// +96
+    pub builtins: *const Builtins,
+    /// +104: `ModuleEnv` of the module.
+    pub env: *const crate::module_env::ModuleEnv,
+    /// +112: the embedder's instance.
+    pub owner: *mut c_void,
+    /// +120: the embedder's code manager of the module.
+    pub code: *mut c_void,
+}
+
+impl InstanceContext {
+    /// Offset of `memory0_base`.
+    pub const MEMORY0_BASE: i32 = 32;
+    /// Offset of `memory0`.
+    pub const MEMORY0: i32 = 40;
+    /// Offset of `memories`.
+    pub const MEMORIES: i32 = 48;
+    /// Offset of `tables`.
+    pub const TABLES: i32 = 56;
+    /// Offset of `globals`.
+    pub const GLOBALS: i32 = 64;
+    /// Offset of `functions`.
+    pub const FUNCTIONS: i32 = 72;
+    /// Offset of `func_refs`.
+    pub const FUNC_REFS: i32 = 80;
+    /// Offset of `signatures`.
+    pub const SIGNATURES: i32 = 88;
+    /// Offset of `builtins`.
+    pub const BUILTINS: i32 = 96;
+    /// Bytes of the fixed part.
+    pub const SIZE: usize = 128;
+
+    /// Offset of the `index`th *defined* global's cell.
+    pub const fn global_offset(index: u32) -> i32 {
+        (Self::SIZE + index as usize * 16) as i32
+    }
+
+    /// The store that this instance belongs to.
+    pub fn store(&self) -> *mut StoreContext {
+        self.header.stack.cast()
+    }
+}
+
+/// Status of a runtime call: 0, or the number of a [`TrapCode`] to raise.
+pub type Status = u32;
+
+/// What the embedder answers at a safepoint.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SafepointAction {
+    /// Go on where you are.
+    Continue,
+    /// Trap with this code.
+    Trap(TrapCode),
+    /// Interpreter only: go on in this machine code. At a function's entry it is the function's
+    /// ordinary code; at a loop header it is an OSR entry for exactly this point (its state is then
+    /// put into `StackContext::resume` by the interpreter).
+    Enter(*const u8),
+}
+
+/// The runtime calls, one table for all tiers. All are `extern "sysv64"`; none of them unwinds or
+/// runs guest code, unless it says so. In machine code they are called through
+/// `InstanceContext::builtins`; offset of the `n`th is `8 * n`.
+///
+/// Indices are the module's; addresses, sizes and lengths are in the units of the instruction,
+/// zero-extended to 64 bits.
+#[repr(C)]
+pub struct Builtins {
+    /// 0: `memory.grow`: old size in pages, or -1 as 32 bits zero-extended.
+    pub memory_grow: unsafe extern "sysv64" fn(*mut InstanceContext, memory: u32, delta: u64) -> u64,
+    /// 1: `memory.fill`
+    pub memory_fill: unsafe extern "sysv64" fn(*mut InstanceContext, memory: u32, dst: u64, value: u32, len: u64) -> Status,
+    /// 2: `memory.copy`
+    pub memory_copy: unsafe extern "sysv64" fn(*mut InstanceContext, dst_memory: u32, src_memory: u32, dst: u64, src: u64, len: u64) -> Status,
+    /// 3: `memory.init`
+    pub memory_init: unsafe extern "sysv64" fn(*mut InstanceContext, memory: u32, segment: u32, dst: u64, src: u64, len: u64) -> Status,
+    /// 4: `data.drop`
+    pub data_drop: unsafe extern "sysv64" fn(*mut InstanceContext, segment: u32),
+    /// 5: `table.grow`: old size, or -1 as 32 bits zero-extended.
+    pub table_grow: unsafe extern "sysv64" fn(*mut InstanceContext, table: u32, value: u64, delta: u64) -> u64,
+    /// 6: `table.fill`
+    pub table_fill: unsafe extern "sysv64" fn(*mut InstanceContext, table: u32, dst: u64, value: u64, len: u64) -> Status,
+    /// 7: `table.copy`
+    pub table_copy: unsafe extern "sysv64" fn(*mut InstanceContext, dst_table: u32, src_table: u32, dst: u64, src: u64, len: u64) -> Status,
+    /// 8: `table.init`
+    pub table_init: unsafe extern "sysv64" fn(*mut InstanceContext, table: u32, segment: u32, dst: u64, src: u64, len: u64) -> Status,
+    /// 9: `elem.drop`
+    pub elem_drop: unsafe extern "sysv64" fn(*mut InstanceContext, segment: u32),
+    /// 10: `ref.func`: the `FuncRef`, initialised.
+    pub ref_func: unsafe extern "sysv64" fn(*mut InstanceContext, function: u32) -> *const FuncRef,
+
+    // For the interpreter only:
+    /// Makes `FunctionState::lowered` of the function (an index into `functions`, imports first)
+    /// ready, or publishes machine code for it where a compiled tier is forced; on return at least
+    /// one of `native` and `lowered` is set, unless the status says why not.
+    pub prepare: unsafe extern "sysv64" fn(*mut InstanceContext, function: u32) -> Status,
+    /// `countdown` of the function fell below 0; resets it. `point` is `FunctionBody::ENTRY` or a
+    /// loop header where the interpreter could enter an OSR entry right now.
+    pub hot: unsafe extern "sysv64" fn(*mut InstanceContext, function: u32, point: u32) -> SafepointAction,
+    /// The poll flag is set at a function's entry or a loop header of the interpreter.
+    pub safepoint: unsafe extern "sysv64" fn(*mut InstanceContext, function: u32, point: u32) -> SafepointAction,
+}
+
+/// Numbers of the runtime calls that machine code makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+#[allow(missing_docs)]
+pub enum BuiltinIndex {
+    MemoryGrow = 0,
+    MemoryFill,
+    MemoryCopy,
+    MemoryInit,
+    DataDrop,
+    TableGrow,
+    TableFill,
+    TableCopy,
+    TableInit,
+    ElemDrop,
+    RefFunc,
+}
+
+const _: () = {
+    use std::mem::{offset_of, size_of};
+    assert!(size_of::<FunctionState>() == FunctionState::SIZE);
+    assert!(size_of::<FuncRef>() == FuncRef::SIZE);
+    assert!(size_of::<InstanceContext>() == InstanceContext::SIZE);
+    assert!(offset_of!(StoreContext, stack) == 0);
+    assert!(offset_of!(InstanceContext, memory0_base) == InstanceContext::MEMORY0_BASE as usize);
+    assert!(offset_of!(InstanceContext, memory0) == InstanceContext::MEMORY0 as usize);
+    assert!(offset_of!(InstanceContext, memories) == InstanceContext::MEMORIES as usize);
+    assert!(offset_of!(InstanceContext, tables) == InstanceContext::TABLES as usize);
+    assert!(offset_of!(InstanceContext, globals) == InstanceContext::GLOBALS as usize);
+    assert!(offset_of!(InstanceContext, functions) == InstanceContext::FUNCTIONS as usize);
+    assert!(offset_of!(InstanceContext, func_refs) == InstanceContext::FUNC_REFS as usize);
+    assert!(offset_of!(InstanceContext, signatures) == InstanceContext::SIGNATURES as usize);
+    assert!(offset_of!(InstanceContext, builtins) == InstanceContext::BUILTINS as usize);
+    assert!(offset_of!(Builtins, ref_func) == 8 * BuiltinIndex::RefFunc as usize);
+};
+impl StoreContext {
+    /// Offset of `fuel`.
+    pub const FUEL: i32 = std::mem::offset_of!(StoreContext, fuel) as i32;
+}

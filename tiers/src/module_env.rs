@@ -1,0 +1,60 @@
+//! What the tiers have to know of a module to lower or compile one of its functions.
+
+use crate::types::{FuncType, ValType};
+
+/// A table's type.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TableType {
+    /// `FuncRef` or `ExternRef`.
+    pub element: ValType,
+    /// Elements at creation.
+    pub minimum: u32,
+    /// Most elements.
+    pub maximum: Option<u32>,
+}
+
+/// A linear memory's type. Sizes are in pages of 64 KiB.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MemoryType {
+    /// Pages at creation.
+    pub minimum: u64,
+    /// Most pages.
+    pub maximum: Option<u64>,
+}
+
+/// A global's type.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GlobalType {
+    /// Type of the value.
+    pub content: ValType,
+    /// Whether it can be set.
+    pub mutable: bool,
+}
+
+/// The index spaces of one module, imports first in each.
+#[derive(Clone, Debug, Default)]
+pub struct ModuleEnv {
+    /// Types, by type index.
+    pub types: Vec<FuncType>,
+    /// Type index of every function.
+    pub functions: Vec<u32>,
+    /// How many of `functions` are imported.
+    pub imported_functions: u32,
+    /// Tables.
+    pub tables: Vec<TableType>,
+    /// Memories.
+    pub memories: Vec<MemoryType>,
+    /// Globals.
+    pub globals: Vec<GlobalType>,
+    /// How many of `globals` are imported.
+    pub imported_globals: u32,
+    /// Whether code counts fuel: both tiers charge `crate::fuel` costs at the same places.
+    pub consume_fuel: bool,
+}
+
+impl ModuleEnv {
+    /// Type of a function by function index.
+    pub fn func_type(&self, function: u32) -> &FuncType {
+        &self.types[self.functions[function as usize] as usize]
+    }
+}
