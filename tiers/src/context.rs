@@ -212,23 +212,65 @@ pub enum SafepointAction {
 #[repr(C)]
 pub struct Builtins {
     /// 0: `memory.grow`: old size in pages, or -1 as 32 bits zero-extended.
-    pub memory_grow: unsafe extern "sysv64" fn(*mut InstanceContext, memory: u32, delta: u64) -> u64,
+    pub memory_grow:
+        unsafe extern "sysv64" fn(*mut InstanceContext, memory: u32, delta: u64) -> u64,
     /// 1: `memory.fill`
-    pub memory_fill: unsafe extern "sysv64" fn(*mut InstanceContext, memory: u32, dst: u64, value: u32, len: u64) -> Status,
+    pub memory_fill: unsafe extern "sysv64" fn(
+        *mut InstanceContext,
+        memory: u32,
+        dst: u64,
+        value: u32,
+        len: u64,
+    ) -> Status,
     /// 2: `memory.copy`
-    pub memory_copy: unsafe extern "sysv64" fn(*mut InstanceContext, dst_memory: u32, src_memory: u32, dst: u64, src: u64, len: u64) -> Status,
+    pub memory_copy: unsafe extern "sysv64" fn(
+        *mut InstanceContext,
+        dst_memory: u32,
+        src_memory: u32,
+        dst: u64,
+        src: u64,
+        len: u64,
+    ) -> Status,
     /// 3: `memory.init`
-    pub memory_init: unsafe extern "sysv64" fn(*mut InstanceContext, memory: u32, segment: u32, dst: u64, src: u64, len: u64) -> Status,
+    pub memory_init: unsafe extern "sysv64" fn(
+        *mut InstanceContext,
+        memory: u32,
+        segment: u32,
+        dst: u64,
+        src: u64,
+        len: u64,
+    ) -> Status,
     /// 4: `data.drop`
     pub data_drop: unsafe extern "sysv64" fn(*mut InstanceContext, segment: u32),
     /// 5: `table.grow`: old size, or -1 as 32 bits zero-extended.
-    pub table_grow: unsafe extern "sysv64" fn(*mut InstanceContext, table: u32, value: u64, delta: u64) -> u64,
+    pub table_grow:
+        unsafe extern "sysv64" fn(*mut InstanceContext, table: u32, value: u64, delta: u64) -> u64,
     /// 6: `table.fill`
-    pub table_fill: unsafe extern "sysv64" fn(*mut InstanceContext, table: u32, dst: u64, value: u64, len: u64) -> Status,
+    pub table_fill: unsafe extern "sysv64" fn(
+        *mut InstanceContext,
+        table: u32,
+        dst: u64,
+        value: u64,
+        len: u64,
+    ) -> Status,
     /// 7: `table.copy`
-    pub table_copy: unsafe extern "sysv64" fn(*mut InstanceContext, dst_table: u32, src_table: u32, dst: u64, src: u64, len: u64) -> Status,
+    pub table_copy: unsafe extern "sysv64" fn(
+        *mut InstanceContext,
+        dst_table: u32,
+        src_table: u32,
+        dst: u64,
+        src: u64,
+        len: u64,
+    ) -> Status,
     /// 8: `table.init`
-    pub table_init: unsafe extern "sysv64" fn(*mut InstanceContext, table: u32, segment: u32, dst: u64, src: u64, len: u64) -> Status,
+    pub table_init: unsafe extern "sysv64" fn(
+        *mut InstanceContext,
+        table: u32,
+        segment: u32,
+        dst: u64,
+        src: u64,
+        len: u64,
+    ) -> Status,
     /// 9: `elem.drop`
     pub elem_drop: unsafe extern "sysv64" fn(*mut InstanceContext, segment: u32),
     /// 10: `ref.func`: the `FuncRef`, initialised.
@@ -241,9 +283,17 @@ pub struct Builtins {
     pub prepare: unsafe extern "sysv64" fn(*mut InstanceContext, function: u32) -> Status,
     /// `countdown` of the function fell below 0; resets it. `point` is `FunctionBody::ENTRY` or a
     /// loop header where the interpreter could enter an OSR entry right now.
-    pub hot: unsafe extern "sysv64" fn(*mut InstanceContext, function: u32, point: u32) -> SafepointAction,
+    pub hot: unsafe extern "sysv64" fn(
+        *mut InstanceContext,
+        function: u32,
+        point: u32,
+    ) -> SafepointAction,
     /// The poll flag is set at a function's entry or a loop header of the interpreter.
-    pub safepoint: unsafe extern "sysv64" fn(*mut InstanceContext, function: u32, point: u32) -> SafepointAction,
+    pub safepoint: unsafe extern "sysv64" fn(
+        *mut InstanceContext,
+        function: u32,
+        point: u32,
+    ) -> SafepointAction,
 }
 
 /// Numbers of the runtime calls that machine code makes.

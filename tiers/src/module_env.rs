@@ -36,6 +36,8 @@ pub struct GlobalType {
 pub struct ModuleEnv {
     /// Types, by type index.
     pub types: Vec<FuncType>,
+    /// Call shape of each of `types` (`crate::abi::call_shape`).
+    pub shapes: Vec<midair_osr::CallShape>,
     /// Type index of every function.
     pub functions: Vec<u32>,
     /// How many of `functions` are imported.
@@ -53,6 +55,11 @@ pub struct ModuleEnv {
 }
 
 impl ModuleEnv {
+    /// Shape of calls of a function's type.
+    pub fn shape(&self, function: u32) -> &midair_osr::CallShape {
+        &self.shapes[self.functions[function as usize] as usize]
+    }
+
     /// Type of a function by function index.
     pub fn func_type(&self, function: u32) -> &FuncType {
         &self.types[self.functions[function as usize] as usize]

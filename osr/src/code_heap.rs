@@ -1,0 +1,2 @@
+pub struct CodeHeap {}
+pub struct CodeHeapStats {}
