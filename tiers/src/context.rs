@@ -294,6 +294,10 @@ pub struct Builtins {
         function: u32,
         point: u32,
     ) -> SafepointAction,
+    /// The interpreter raises a trap: `StoreContext::trap` is set, the frames of the innermost
+    /// activation still stand and can be walked. Called once for each trap, where it is raised, and
+    /// not for traps that come out of machine code.
+    pub raise: unsafe extern "sysv64" fn(*mut InstanceContext, code: u32),
 }
 
 /// Numbers of the runtime calls that machine code makes.
