@@ -1,6 +1,8 @@
 //! Calls between Rust and managed code: the shape of a call, the entry trampoline, callouts.
 
-use crate::context::{ContextHeader, StackContext};
+use crate::context::{ContextHeader, StackContext, with_current};
+use crate::stubs;
+use smallvec::SmallVec;
 
 /// Register class of a value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -13,6 +15,8 @@ pub enum ValueClass {
 
 /// What Rust does at a callout: managed code called an entry thunk. `token` is the thunk's number;
 /// see [`CalloutOutcome`] for the answer.
+///
+/// The handler must not unwind.
 pub type CalloutHandler = unsafe extern "sysv64" fn(
     context: *mut ContextHeader,
     token: u32,
@@ -26,7 +30,7 @@ pub enum CalloutOutcome {
     Return,
     /// Unwind to the innermost entry: a trap is pending.
     Unwind,
-    /// Jump to this code with the original arguments and return address.
+    /// Jump to this code with the arguments in the frame and the original return address.
     TailCall(*const u8),
 }
 
@@ -41,29 +45,6 @@ impl CalloutOutcome {
     }
 }
 
-/// Where the arguments and results of a function lie. Parameter 0 is always the context, in `rdi`,
-/// and is not part of the shape. Parameters follow System V. Results: at most two `Int` (`rax`,
-/// `rdx`) and two `Float` (`xmm0`, `xmm1`) are returned in registers; any more, and *all* results
-/// go through the buffer at `StackContext::results`, one 64-bit slot each.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CallShape {
-    params: smallvec::SmallVec<[ParamPlace; 8]>,
-    results: smallvec::SmallVec<[ValueClass; 4]>,
-    stack_slots: u32,
-    results_in_registers: bool,
-}
-
-/// Where one parameter lies.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum ParamPlace {
-    /// `n`th integer argument register after `rdi`.
-    Gpr(u8),
-    /// `xmm` register.
-    Xmm(u8),
-    /// 64-bit slot of the caller's outgoing area.
-    Stack(u32),
-}
-
 /// How a call from Rust into managed code ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
@@ -74,6 +55,214 @@ pub enum NativeOutcome {
     Unwound,
 }
 
+/// Where one parameter lies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum ParamPlace {
+    /// `n`th integer argument register after `rdi`.
+    Gpr(u8),
+    /// Vector register.
+    Xmm(u8),
+    /// 64-bit slot of the caller's outgoing area.
+    Stack(u32),
+}
+
+/// Where the arguments and results of a function lie. Parameter 0 is always the context, in `rdi`,
+/// and is not part of the shape. Parameters follow System V. Results: at most two `Int` (`rax`,
+/// `rdx`) and two `Float` (`xmm0`, `xmm1`) are returned in registers; any more, and *all* results
+/// go through the buffer at `StackContext::results`, one 64-bit slot each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CallShape {
+    params: SmallVec<[ParamPlace; 8]>,
+    results: SmallVec<[ValueClass; 4]>,
+    stack_slots: u32,
+    results_in_registers: bool,
+}
+
+const GPR_PARAMS: usize = 5;
+const XMM_PARAMS: usize = 8;
+
+impl CallShape {
+    /// The shape of a function with these parameters and results.
+    pub fn new(
+        params: impl Iterator<Item = ValueClass>,
+        results: impl Iterator<Item = ValueClass>,
+    ) -> CallShape {
+        let (mut gprs, mut xmms, mut stack_slots) = (0u8, 0u8, 0u32);
+        let params = params
+            .map(|class| match class {
+                ValueClass::Int if usize::from(gprs) < GPR_PARAMS => {
+                    gprs += 1;
+                    ParamPlace::Gpr(gprs - 1)
+                }
+                ValueClass::Float if usize::from(xmms) < XMM_PARAMS => {
+                    xmms += 1;
+                    ParamPlace::Xmm(xmms - 1)
+                }
+                _ => {
+                    stack_slots += 1;
+                    ParamPlace::Stack(stack_slots - 1)
+                }
+            })
+            .collect();
+        let results: SmallVec<[ValueClass; 4]> = results.collect();
+        let ints = results.iter().filter(|&&r| r == ValueClass::Int).count();
+        let results_in_registers = ints <= 2 && results.len() - ints <= 2;
+        CallShape { params, results, stack_slots, results_in_registers }
+    }
+
+    /// Whether results are returned in registers.
+    pub fn results_in_registers(&self) -> bool {
+        self.results_in_registers
+    }
+
+    /// Number of parameters.
+    pub fn param_count(&self) -> usize {
+        self.params.len()
+    }
+
+    /// Number of results.
+    pub fn result_count(&self) -> usize {
+        self.results.len()
+    }
+
+    /// Slots that [`call_native`] needs: parameters or results, whichever is more.
+    pub fn slot_count(&self) -> usize {
+        self.params.len().max(self.results.len())
+    }
+
+    /// Reads the arguments of a callout into `slots`, one 64-bit slot each.
+    ///
+    /// # Safety
+    /// `frame` must be the frame of a callout that was called with this shape.
+    pub unsafe fn read_arguments(&self, frame: &CalloutFrame, slots: &mut [u64]) {
+        for (slot, place) in slots.iter_mut().zip(&self.params) {
+            *slot = match *place {
+                ParamPlace::Gpr(n) => frame.gpr[usize::from(n)],
+                ParamPlace::Xmm(n) => frame.xmm[usize::from(n)][0],
+                // SAFETY: the caller passed an argument of this shape there.
+                ParamPlace::Stack(n) => unsafe { *frame.stack_args.add(n as usize) },
+            };
+        }
+    }
+
+    /// Replaces the arguments of a callout, for [`CalloutOutcome::TailCall`] to code of this shape.
+    ///
+    /// # Safety
+    /// As for [`CallShape::read_arguments`].
+    pub unsafe fn write_arguments(&self, frame: &mut CalloutFrame, slots: &[u64]) {
+        for (slot, place) in slots.iter().zip(&self.params) {
+            match *place {
+                ParamPlace::Gpr(n) => frame.gpr[usize::from(n)] = *slot,
+                ParamPlace::Xmm(n) => frame.xmm[usize::from(n)] = [*slot, 0],
+                // SAFETY: the callee owns its incoming argument slots.
+                ParamPlace::Stack(n) => unsafe { *frame.stack_args.add(n as usize) = *slot },
+            }
+        }
+    }
+
+    /// Writes the results of a callout, one 64-bit slot each in `slots`.
+    ///
+    /// # Safety
+    /// `stack` must be the stack that the callout came from; its result buffer must have room.
+    pub unsafe fn write_results(
+        &self,
+        frame: &mut CalloutFrame,
+        stack: &mut StackContext,
+        slots: &[u64],
+    ) {
+        if !self.results_in_registers {
+            for (i, slot) in slots.iter().take(self.results.len()).enumerate() {
+                // SAFETY: the buffer has room for every result of this shape.
+                unsafe { *stack.results.add(i) = *slot };
+            }
+            return;
+        }
+        let (mut ints, mut floats) = (0, 0);
+        for (slot, class) in slots.iter().zip(&self.results) {
+            match class {
+                ValueClass::Int => {
+                    frame.result_gpr[ints] = *slot;
+                    ints += 1;
+                }
+                ValueClass::Float => {
+                    frame.result_xmm[floats] = [*slot, 0];
+                    floats += 1;
+                }
+            }
+        }
+    }
+
+    /// Reads results that a call left in registers or in the result buffer.
+    ///
+    /// # Safety
+    /// A call of this shape must have just returned on `stack` with these registers.
+    pub unsafe fn read_results(
+        &self,
+        gpr: [u64; 2],
+        xmm: [u64; 2],
+        stack: &StackContext,
+        mut put: impl FnMut(usize, u64),
+    ) {
+        if !self.results_in_registers {
+            for i in 0..self.results.len() {
+                // SAFETY: the callee has filled the buffer.
+                put(i, unsafe { *stack.results.add(i) });
+            }
+            return;
+        }
+        let (mut ints, mut floats) = (0, 0);
+        for (i, class) in self.results.iter().enumerate() {
+            match class {
+                ValueClass::Int => {
+                    put(i, gpr[ints]);
+                    ints += 1;
+                }
+                ValueClass::Float => {
+                    put(i, xmm[floats]);
+                    floats += 1;
+                }
+            }
+        }
+    }
+}
+
+/// What the callout stub saved: see `stubs`.
+#[repr(C, align(16))]
+#[derive(Debug)]
+pub struct CalloutFrame {
+    context: *mut ContextHeader,
+    gpr: [u64; GPR_PARAMS],
+    xmm: [[u64; 2]; XMM_PARAMS],
+    pub(crate) result_gpr: [u64; 2],
+    pub(crate) result_xmm: [[u64; 2]; 2],
+    pub(crate) stack_args: *mut u64,
+    _pad: u64,
+}
+
+/// What the entry trampoline needs: see `stubs`.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct NativeCall {
+    pub(crate) code: *const u8,
+    pub(crate) context: *mut ContextHeader,
+    pub(crate) gpr: [u64; GPR_PARAMS],
+    pub(crate) xmm: [u64; XMM_PARAMS],
+    pub(crate) stack_count: usize,
+    pub(crate) stack_slots: *const u64,
+    pub(crate) result_gpr: [u64; 2],
+    pub(crate) result_xmm: [u64; 2],
+}
+
+const _: () = {
+    use std::mem::{offset_of, size_of};
+    assert!(offset_of!(CalloutFrame, gpr) == 8);
+    assert!(offset_of!(CalloutFrame, xmm) == 48);
+    assert!(offset_of!(CalloutFrame, result_gpr) == 176);
+    assert!(offset_of!(CalloutFrame, result_xmm) == 192);
+    assert!(offset_of!(CalloutFrame, stack_args) == 224);
+    assert!(size_of::<CalloutFrame>() == 240);
+};
+
 /// Calls managed code.
 ///
 /// `slots` holds the arguments, one 64-bit slot each in the order of the parameters, and receives the
@@ -81,34 +270,78 @@ pub enum NativeOutcome {
 ///
 /// # Safety
 /// `code` must be managed code (or an entry thunk) of this shape that expects `context`, `slots` must be
-/// valid for as many slots as there are parameters or results, whichever is more, and
-/// `(*context).stack` must be the stack context of this thread.
+/// valid for [`CallShape::slot_count`] slots, and `(*context).stack` must be the stack context of this
+/// thread, with all its pointers and hooks set up.
 pub unsafe fn call_native(
     code: *const u8,
     context: *mut ContextHeader,
     shape: &CallShape,
     slots: *mut u64,
 ) -> NativeOutcome {
-    let _ = (code, context, shape, slots);
-    todo!()
-}
-
-/// What the callout stub saved.
-#[repr(C)]
-pub struct CalloutFrame {
-    _private: (),
-}
-
-impl CallShape {
-    /// The shape of a function with these parameters and results.
-    pub fn new(
-        _params: impl Iterator<Item = ValueClass>,
-        _results: impl Iterator<Item = ValueClass>,
-    ) -> CallShape {
-        todo!()
+    let mut call = NativeCall {
+        code,
+        context,
+        gpr: [0; GPR_PARAMS],
+        xmm: [0; XMM_PARAMS],
+        stack_count: shape.stack_slots as usize,
+        stack_slots: std::ptr::null(),
+        result_gpr: [0; 2],
+        result_xmm: [0; 2],
+    };
+    let mut stack_slots: SmallVec<[u64; 16]> = SmallVec::new();
+    for (i, place) in shape.params.iter().enumerate() {
+        // SAFETY: the caller provides a slot for every parameter.
+        let value = unsafe { *slots.add(i) };
+        match *place {
+            ParamPlace::Gpr(n) => call.gpr[usize::from(n)] = value,
+            ParamPlace::Xmm(n) => call.xmm[usize::from(n)] = value,
+            // Parameters are numbered in order, so stack slots come in order too.
+            ParamPlace::Stack(_) => stack_slots.push(value),
+        }
     }
-    /// Whether results are returned in registers.
-    pub fn results_in_registers(&self) -> bool {
-        self.results_in_registers
+    call.stack_slots = stack_slots.as_ptr();
+    // SAFETY: the caller vouches for the context and its stack.
+    let stack = unsafe { (*context).stack };
+    // SAFETY: `call` describes a call of this shape, as the caller vouches.
+    let status = with_current(stack, || unsafe { stubs::midair_osr_enter(&mut call, stack) });
+    if status != 0 {
+        let here = std::ptr::from_ref(&call) as usize;
+        // SAFETY: the stack is this thread's and no managed code runs above this frame now.
+        unsafe { (*stack).redirected.forget_below(here) };
+        return NativeOutcome::Unwound;
+    }
+    // SAFETY: a call of this shape has just returned.
+    unsafe {
+        shape.read_results(call.result_gpr, call.result_xmm, &*stack, |i, value| {
+            *slots.add(i) = value;
+        });
+    }
+    NativeOutcome::Returned
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ValueClass::{Float, Int};
+
+    #[test]
+    fn parameters_beyond_the_registers_lie_on_the_stack_in_order() {
+        let params = [Int, Int, Float, Int, Int, Int, Int, Float, Int];
+        let shape = CallShape::new(params.into_iter(), std::iter::empty());
+        assert_eq!(shape.stack_slots, 2);
+        assert_eq!(shape.params[6], ParamPlace::Stack(0));
+        assert_eq!(shape.params[7], ParamPlace::Xmm(1));
+        assert_eq!(shape.params[8], ParamPlace::Stack(1));
+    }
+
+    #[test]
+    fn three_integers_go_through_the_result_buffer() {
+        let in_registers = |results: &[ValueClass]| {
+            CallShape::new(std::iter::empty(), results.iter().copied()).results_in_registers()
+        };
+        assert!(in_registers(&[]));
+        assert!(in_registers(&[Int, Float, Int, Float]));
+        assert!(!in_registers(&[Int, Int, Int]));
+        assert!(!in_registers(&[Float, Float, Float]));
     }
 }

@@ -3,7 +3,27 @@
 use crate::call::CalloutHandler;
 use crate::capture::TransferHook;
 use crate::redirect::RedirectTable;
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
+
+thread_local! {
+    /// The stack whose managed code this thread runs. A landing has no other way to find it: when a
+    /// callee has returned, no register points to a context.
+    static CURRENT: Cell<*mut StackContext> = const { Cell::new(std::ptr::null_mut()) };
+}
+
+/// Runs `f` with `stack` as this thread's current one.
+pub(crate) fn with_current<R>(stack: *mut StackContext, f: impl FnOnce() -> R) -> R {
+    let before = CURRENT.replace(stack);
+    let result = f();
+    CURRENT.set(before);
+    result
+}
+
+/// The stack whose managed code this thread runs, or null.
+pub(crate) fn current() -> *mut StackContext {
+    CURRENT.get()
+}
 
 /// The head of every context that managed code or an entry thunk is called with.
 ///
@@ -73,6 +93,26 @@ pub struct StackContext {
 }
 
 impl StackContext {
+    /// A stack without frames. `resume` and `results` are null and have to be set before managed code
+    /// that uses them runs.
+    pub fn new(
+        on_poll: unsafe extern "sysv64" fn(*mut ContextHeader, *mut StackContext) -> usize,
+        on_trap: unsafe extern "sysv64" fn(*mut StackContext, code: u32, pc: usize, fp: usize),
+    ) -> StackContext {
+        StackContext {
+            stack_limit: AtomicUsize::new(0),
+            poll_flag: AtomicU64::new(0),
+            exit_fp: 0,
+            entry_sp: 0,
+            resume: std::ptr::null_mut(),
+            results: std::ptr::null_mut(),
+            on_poll,
+            on_trap,
+            redirected: RedirectTable::default(),
+            transfer: None,
+        }
+    }
+
     /// Offset of `stack_limit`.
     pub const STACK_LIMIT: i32 = 0;
     /// Offset of `poll_flag`.

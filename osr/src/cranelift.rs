@@ -1,8 +1,10 @@
 //! From Cranelift's compiled code to a code description.
 
 use crate::code_object::CodeDescription;
-use crate::frame_map::{SiteKind, ValueKind};
-use cranelift_codegen::CompiledCode;
+use crate::frame_map::{FrameMap, FrameMapTable, FrameValue, Location, SiteKind, ValueKind};
+use cranelift_codegen::isa::unwind::UnwindInst;
+use cranelift_codegen::{CompiledCode, ExceptionContextLoc, FinalizedMachExceptionHandler};
+use smallvec::SmallVec;
 use std::collections::HashMap;
 
 /// Where a value of a site's canonical frame comes from.
@@ -37,13 +39,163 @@ pub type Sites = HashMap<u32, SiteDescription>;
 pub struct DescribeError(pub String);
 
 /// Builds the description of a compiled function: bytes, frame maps, trap sites, source locations and
-/// clobbered registers. Fails if the code has relocations (managed code reaches everything through its
-/// context), if a site has no call, or if the frame is larger than `max_frame` bytes.
+/// saved registers. Fails if the code has relocations (managed code reaches everything through its
+/// context), if a site's call or one of its values is missing, or if the frame is larger than `max_frame`
+/// bytes.
+///
+/// A site whose call is unreachable, so that Cranelift dropped it, is no error.
 pub fn describe(
     code: &CompiledCode,
     sites: &Sites,
     max_frame: u32,
 ) -> Result<CodeDescription, DescribeError> {
-    let _ = (code, sites, max_frame);
-    todo!()
+    let buffer = &code.buffer;
+    if let Some(relocation) = buffer.relocs().first() {
+        return Err(DescribeError(format!("relocation {:?}", relocation.kind)));
+    }
+    let (frame_size, saved_registers) = frame_layout(&buffer.unwind_info)?;
+    if frame_size > max_frame {
+        return Err(DescribeError(format!("a frame of {frame_size} bytes")));
+    }
+    let locations = buffer.get_srclocs_sorted();
+    let point_at = |offset: u32| {
+        let i = locations.partition_point(|l| l.start <= offset);
+        locations[..i].last().filter(|l| offset < l.end).map(|l| l.loc.bits())
+    };
+    let mut maps = Vec::new();
+    for call in buffer.call_sites() {
+        let Some(site) = point_at(call.ret_addr - 1).and_then(|key| sites.get(&key)) else {
+            if call.exception_handlers.is_empty() {
+                continue;
+            }
+            return Err(DescribeError("a call with context but without description".to_owned()));
+        };
+        let map = match (site.kind, call.exception_handlers.is_empty()) {
+            (SiteKind::Call, false) => call_map(site, call.exception_handlers)?,
+            (SiteKind::Poll, true) => poll_map(site)?,
+            (SiteKind::Call, true) => continue,
+            (SiteKind::Poll, false) => {
+                return Err(DescribeError("a poll with an exception table".to_owned()));
+            }
+        };
+        maps.push((call.ret_addr, map));
+    }
+    let mut points: Vec<(u32, u32)> = Vec::with_capacity(locations.len());
+    for location in locations {
+        if points.last().is_none_or(|last| last.1 != location.loc.bits()) {
+            points.push((location.start, location.loc.bits()));
+        }
+    }
+    let mut traps: Vec<(u32, u8)> =
+        buffer.traps().iter().map(|t| (t.offset, t.code.as_raw().get())).collect();
+    traps.sort_unstable();
+    Ok(CodeDescription {
+        bytes: buffer.data().to_vec(),
+        frame_size,
+        saved_registers,
+        frame_maps: FrameMapTable::new(maps),
+        traps,
+        points,
+    })
+}
+
+/// Hardware numbers of saved registers, and how far below the frame pointer each lies.
+type SavedRegisters = SmallVec<[(u8, u32); 5]>;
+
+/// Frame size and saved registers, from the unwind information.
+fn frame_layout(unwind: &[(u32, UnwindInst)]) -> Result<(u32, SavedRegisters), DescribeError> {
+    let (mut size, mut clobbers) = (0, 0);
+    let mut saved = SmallVec::new();
+    for (_, instruction) in unwind {
+        match *instruction {
+            UnwindInst::PushFrameRegs { .. } => {}
+            UnwindInst::DefineNewFrame { offset_downward_to_clobbers, .. } => {
+                clobbers = offset_downward_to_clobbers;
+            }
+            UnwindInst::StackAlloc { size: more } => size += more,
+            UnwindInst::SaveReg { clobber_offset, reg } => {
+                // The class's type is not exported; integer registers are class 0.
+                if reg.class() as u8 != 0 {
+                    return Err(DescribeError("a saved vector register".to_owned()));
+                }
+                saved.push((reg.hw_enc(), clobbers - clobber_offset));
+            }
+            ref other => return Err(DescribeError(format!("unwind instruction {other:?}"))),
+        }
+    }
+    if unwind.is_empty() {
+        return Err(DescribeError("no frame record".to_owned()));
+    }
+    Ok((size.max(clobbers), saved))
+}
+
+/// The map of a call: the items of its exception table are its values.
+fn call_map(
+    site: &SiteDescription,
+    handlers: &[FinalizedMachExceptionHandler],
+) -> Result<FrameMap, DescribeError> {
+    let item = |n: u16| match handlers.get(usize::from(n)) {
+        Some(FinalizedMachExceptionHandler::Context(ExceptionContextLoc::GPR(register))) => {
+            Ok(Location::Gpr(*register))
+        }
+        Some(FinalizedMachExceptionHandler::Context(ExceptionContextLoc::SPOffset(offset))) => {
+            Ok(Location::Sp(*offset))
+        }
+        other => Err(DescribeError(format!("item {n} of point {} is {other:?}", site.point))),
+    };
+    map(site, item)
+}
+
+/// The map of a poll: its values are the arguments of the poll call, which lie where the System V
+/// convention puts them, and stay there: the poll preserves all registers and the outgoing area.
+fn poll_map(site: &SiteDescription) -> Result<FrameMap, DescribeError> {
+    const GPRS: [u8; 6] = [7, 6, 2, 1, 8, 9];
+    let mut locations = vec![Location::Gpr(GPRS[0])];
+    let (mut gprs, mut xmms, mut stack) = (1, 0, 0);
+    for (kind, value) in &site.values {
+        let SiteValue::Item(n) = value else { continue };
+        if usize::from(*n) != locations.len() {
+            return Err(DescribeError(format!("items of point {} are out of order", site.point)));
+        }
+        let location = match kind {
+            ValueKind::F32 | ValueKind::F64 if xmms < 8 => {
+                xmms += 1;
+                Location::Xmm(xmms - 1)
+            }
+            ValueKind::I32 | ValueKind::I64 | ValueKind::Ref if gprs < GPRS.len() => {
+                gprs += 1;
+                Location::Gpr(GPRS[gprs - 1])
+            }
+            ValueKind::V128 => return Err(DescribeError("a vector at a poll".to_owned())),
+            _ => {
+                stack += 8;
+                Location::Sp(stack - 8)
+            }
+        };
+        locations.push(location);
+    }
+    map(site, |n| {
+        let location = locations.get(usize::from(n)).copied();
+        location.ok_or_else(|| DescribeError(format!("no item {n} at point {}", site.point)))
+    })
+}
+
+fn map(
+    site: &SiteDescription,
+    item: impl Fn(u16) -> Result<Location, DescribeError>,
+) -> Result<FrameMap, DescribeError> {
+    let values = site.values.iter().map(|&(kind, value)| {
+        let location = match value {
+            SiteValue::Dead => Location::Dead,
+            SiteValue::Const(bits) => Location::Const(bits),
+            SiteValue::Item(n) => item(n)?,
+        };
+        Ok(FrameValue { kind, location })
+    });
+    Ok(FrameMap {
+        kind: site.kind,
+        point: site.point,
+        context: item(0)?,
+        values: values.collect::<Result<_, _>>()?,
+    })
 }

@@ -85,3 +85,201 @@ pub struct FrameMap {
     /// The frame's values in the order that the language gave them.
     pub values: Box<[FrameValue]>,
 }
+
+/// The frame maps of one code object, encoded: a large function has hundreds of sites with hundreds of
+/// values each, most of them read never.
+///
+/// A map is: site kind, point, context location, number of values, then the values. A value starts with a
+/// byte `kind << 4 | location tag`, followed by the tag's payload as LEB128. Runs of dead values of one
+/// kind are one value with a count.
+#[derive(Clone, Debug, Default)]
+pub struct FrameMapTable {
+    /// Return offset, and where its map starts in `encoded`; sorted.
+    sites: Vec<(u32, u32)>,
+    encoded: Vec<u8>,
+}
+
+const DEAD: u8 = 0;
+const CONST: u8 = 1;
+const GPR: u8 = 2;
+const XMM: u8 = 3;
+const SP: u8 = 4;
+
+const KINDS: [ValueKind; 6] = [
+    ValueKind::I32,
+    ValueKind::I64,
+    ValueKind::F32,
+    ValueKind::F64,
+    ValueKind::V128,
+    ValueKind::Ref,
+];
+
+impl FrameMapTable {
+    /// Encodes the maps of these return offsets, in any order.
+    pub fn new(maps: impl IntoIterator<Item = (u32, FrameMap)>) -> FrameMapTable {
+        let mut table = FrameMapTable::default();
+        for (offset, map) in maps {
+            table.sites.push((offset, table.encoded.len() as u32));
+            table.encode(&map);
+        }
+        table.sites.sort_unstable();
+        table.sites.shrink_to_fit();
+        table.encoded.shrink_to_fit();
+        table
+    }
+
+    /// The map of the site that returns to this offset.
+    pub fn get(&self, return_offset: u32) -> Option<FrameMap> {
+        let i = self.sites.binary_search_by_key(&return_offset, |s| s.0).ok()?;
+        Some(self.decode(self.sites[i].1 as usize))
+    }
+
+    /// All sites' return offsets, ascending.
+    pub fn return_offsets(&self) -> impl Iterator<Item = u32> + '_ {
+        self.sites.iter().map(|s| s.0)
+    }
+
+    /// Memory that the table takes.
+    pub fn bytes(&self) -> usize {
+        self.sites.len() * 8 + self.encoded.len()
+    }
+
+    fn encode(&mut self, map: &FrameMap) {
+        self.encoded.push(match map.kind {
+            SiteKind::Call => 0,
+            SiteKind::Poll => 1,
+        });
+        self.put(u64::from(map.point));
+        self.put_value(ValueKind::I64, map.context);
+        self.put(map.values.len() as u64);
+        let mut rest = &map.values[..];
+        while let Some(first) = rest.first() {
+            let run = rest.iter().take_while(|v| *v == first).count();
+            if first.location == Location::Dead {
+                self.put_value(first.kind, first.location);
+                self.put(run as u64);
+                rest = &rest[run..];
+            } else {
+                self.put_value(first.kind, first.location);
+                rest = &rest[1..];
+            }
+        }
+    }
+
+    fn put_value(&mut self, kind: ValueKind, location: Location) {
+        let kind = KINDS.iter().position(|k| *k == kind).expect("every kind is listed") as u8;
+        let (tag, payload) = match location {
+            Location::Dead => (DEAD, None),
+            Location::Const(bits) => (CONST, Some(bits)),
+            Location::Gpr(n) => (GPR, Some(u64::from(n))),
+            Location::Xmm(n) => (XMM, Some(u64::from(n))),
+            Location::Sp(offset) => (SP, Some(u64::from(offset))),
+        };
+        self.encoded.push(kind << 4 | tag);
+        if let Some(payload) = payload {
+            self.put(payload);
+        }
+    }
+
+    fn put(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.encoded.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.encoded.push(value as u8);
+    }
+
+    fn decode(&self, at: usize) -> FrameMap {
+        let mut bytes = Decoder { bytes: &self.encoded[at..] };
+        let kind = if bytes.byte() == 0 { SiteKind::Call } else { SiteKind::Poll };
+        let point = bytes.number() as u32;
+        let context = bytes.value().location;
+        let count = bytes.number() as usize;
+        let mut values = Vec::with_capacity(count);
+        while values.len() < count {
+            let value = bytes.value();
+            let run = if value.location == Location::Dead { bytes.number() as usize } else { 1 };
+            values.extend(std::iter::repeat_n(value, run));
+        }
+        FrameMap { kind, point, context, values: values.into() }
+    }
+}
+
+struct Decoder<'a> {
+    bytes: &'a [u8],
+}
+
+impl Decoder<'_> {
+    fn byte(&mut self) -> u8 {
+        let (first, rest) = self.bytes.split_first().expect("the encoder wrote whole maps");
+        self.bytes = rest;
+        *first
+    }
+
+    fn number(&mut self) -> u64 {
+        let (mut value, mut shift) = (0, 0);
+        loop {
+            let byte = self.byte();
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return value;
+            }
+            shift += 7;
+        }
+    }
+
+    fn value(&mut self) -> FrameValue {
+        let byte = self.byte();
+        let kind = KINDS[usize::from(byte >> 4)];
+        let location = match byte & 0xf {
+            DEAD => Location::Dead,
+            CONST => Location::Const(self.number()),
+            GPR => Location::Gpr(self.number() as u8),
+            XMM => Location::Xmm(self.number() as u8),
+            _ => Location::Sp(self.number() as u32),
+        };
+        FrameValue { kind, location }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn location() -> impl Strategy<Value = Location> {
+        prop_oneof![
+            3 => Just(Location::Dead),
+            1 => any::<u64>().prop_map(Location::Const),
+            1 => (0u8..16).prop_map(Location::Gpr),
+            1 => (0u8..16).prop_map(Location::Xmm),
+            2 => any::<u32>().prop_map(Location::Sp),
+        ]
+    }
+
+    fn map() -> impl Strategy<Value = FrameMap> {
+        let value = (0usize..KINDS.len(), location())
+            .prop_map(|(kind, location)| FrameValue { kind: KINDS[kind], location });
+        (any::<bool>(), any::<u32>(), location(), proptest::collection::vec(value, 0..40)).prop_map(
+            |(call, point, context, values)| FrameMap {
+                kind: if call { SiteKind::Call } else { SiteKind::Poll },
+                point,
+                context: if context == Location::Dead { Location::Gpr(3) } else { context },
+                values: values.into(),
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn encoded_maps_decode_to_themselves(
+            maps in proptest::collection::btree_map(any::<u32>(), map(), 0..8)
+        ) {
+            let table = FrameMapTable::new(maps.clone().into_iter().rev());
+            for (offset, map) in &maps {
+                prop_assert_eq!(table.get(*offset), Some(map.clone()));
+            }
+            prop_assert_eq!(table.return_offsets().collect::<Vec<_>>(), maps.into_keys().collect::<Vec<_>>());
+        }
+    }
+}

@@ -31,10 +31,12 @@ mod stubs;
 pub mod trap_signal;
 pub mod walk;
 
-pub use call::{CallShape, CalloutFrame, CalloutOutcome, NativeOutcome, ValueClass};
-pub use capture::{CapturedFrame, ReturnRegisters, TransferHook, TransferTarget};
-pub use code_heap::{CodeHeap, CodeHeapStats};
-pub use code_object::{CodeDescription, CodeObject};
+pub use call::{CallShape, CalloutFrame, CalloutOutcome, NativeOutcome, ValueClass, call_native};
+pub use capture::{CapturedFrame, ReturnRegisters, TransferHook};
+pub use code_heap::{CodeHeap, CodeHeapError, CodeHeapStats, POISON};
+pub use code_object::{CodeDescription, CodeObject, CodeState};
 pub use context::{ContextHeader, StackContext};
-pub use frame_map::{FrameMap, FrameValue, Location, SiteKind, ValueKind};
+pub use frame_map::{FrameMap, FrameMapTable, FrameValue, Location, SiteKind, ValueKind};
+pub use redirect::{ShadowStackActive, shadow_stack_active};
 pub use registry::CodeRegistry;
+pub use walk::{StackWalk, WalkedFrame};

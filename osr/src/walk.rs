@@ -1,1 +1,119 @@
+//! Walking the managed frames of a stack by frame pointers.
+//!
+//! Managed code and stubs keep frame records (`push rbp; mov rbp, rsp`), so from the record of the stub
+//! through which managed code left for Rust, the chain leads from callee to caller until a return address
+//! lies in the entry trampoline. The trampoline's frame holds the record of the previous exit: any number
+//! of Rust frames in between is skipped in one step, whatever they look like.
+//!
+//! ```text
+//!   exit_fp ->  stub frame        [fp+8] return address into frame 0, [fp] frame 0's fp
+//!               frame 0           [fp+8] return address into frame 1, ...
+//!               ...
+//!               entry trampoline  [fp-64] exit_fp of the segment below, or 0
+//!               Rust frames
+//!               stub frame of the segment below ...
+//! ```
 
+use crate::code_object::CodeObject;
+use crate::context::StackContext;
+use crate::redirect::RedirectTable;
+use crate::{registry, stubs};
+use std::sync::Arc;
+
+/// A suspended managed frame.
+#[derive(Debug)]
+pub struct WalkedFrame {
+    /// Its frame pointer: address of its frame record.
+    pub fp: usize,
+    /// Where it goes on in its own code: the original return address, also when that is redirected.
+    pub pc: usize,
+    /// The stack slot that holds the return address.
+    pub(crate) return_slot: *mut usize,
+    /// Whether the slot has been redirected already.
+    pub redirected: bool,
+    object: *const CodeObject,
+}
+
+impl WalkedFrame {
+    /// The code object that the frame runs.
+    pub fn object(&self) -> &CodeObject {
+        // SAFETY: a code object with a suspended frame is alive: registered, or kept by the redirect
+        // table, whose entry stays as long as the frame.
+        unsafe { &*self.object }
+    }
+
+    /// The same, owned.
+    pub fn object_arc(&self) -> Arc<CodeObject> {
+        // SAFETY: as above; code objects live in `Arc`s only.
+        unsafe {
+            Arc::increment_strong_count(self.object);
+            Arc::from_raw(self.object)
+        }
+    }
+}
+
+/// Iterator over the managed frames of a stack, innermost first.
+#[derive(Debug)]
+pub struct StackWalk<'a> {
+    /// Frame record whose return address is looked at next; 0: end.
+    record: usize,
+    table: &'a RedirectTable,
+}
+
+impl StackContext {
+    /// Walks the frames below the innermost exit. See [`StackWalk`].
+    ///
+    /// # Safety
+    /// The thread that owns this stack is in Rust code reached through a callout or a poll, or has no
+    /// managed frames; and is this thread, or stopped while the iterator lives.
+    pub unsafe fn walk(&self) -> StackWalk<'_> {
+        StackWalk { record: self.exit_fp, table: &self.redirected }
+    }
+
+    /// Walks the frames that called the function whose frame record is at `fp`.
+    ///
+    /// # Safety
+    /// `fp` must be the frame pointer of a managed frame of this stack that is stopped past its prologue,
+    /// and otherwise as for [`StackContext::walk`].
+    pub unsafe fn walk_callers(&self, fp: usize) -> StackWalk<'_> {
+        StackWalk { record: fp, table: &self.redirected }
+    }
+}
+
+/// Distance from the entry trampoline's frame pointer to the saved `exit_fp`: see `stubs`.
+const TRAMPOLINE_EXIT_FP: usize = 64;
+
+impl Iterator for StackWalk<'_> {
+    type Item = WalkedFrame;
+
+    fn next(&mut self) -> Option<WalkedFrame> {
+        loop {
+            if self.record == 0 {
+                return None;
+            }
+            let return_slot = (self.record + 8) as *mut usize;
+            // SAFETY: `record` is a frame record: `exit_fp` is one, and so is each that a frame record
+            // of managed code points to.
+            let (pc, fp) = unsafe { (*return_slot, *(self.record as *const usize)) };
+            if pc == stubs::enter_return_address() {
+                // SAFETY: the record belongs to a frame called by the trampoline, so `fp` is the
+                // trampoline's frame pointer.
+                self.record = unsafe { *((fp - TRAMPOLINE_EXIT_FP) as *const usize) };
+                continue;
+            }
+            self.record = fp;
+            if pc == stubs::landing_address() {
+                let entry = self.table.get(fp).expect("a redirected return address has an entry");
+                return Some(WalkedFrame {
+                    fp,
+                    pc: entry.return_address,
+                    return_slot,
+                    redirected: true,
+                    object: Arc::as_ptr(&entry.object),
+                });
+            }
+            let object = registry::lookup(pc - 1).expect("managed code calls from registered code");
+            return Some(WalkedFrame { fp, pc, return_slot, redirected: false, object });
+        }
+    }
+}

@@ -10,8 +10,5 @@ use midair_osr::CallShape;
 
 /// The shape of calls of functions of this type, for [`midair_osr::call`].
 pub fn call_shape(ty: &FuncType) -> CallShape {
-    CallShape::new(
-        ty.params.iter().map(|p| p.class()),
-        ty.results.iter().map(|r| r.class()),
-    )
+    CallShape::new(ty.params.iter().map(|p| p.class()), ty.results.iter().map(|r| r.class()))
 }

@@ -45,18 +45,8 @@ impl FunctionBody {
         function: u32,
         version: u32,
     ) -> FunctionBody {
-        assert!(
-            start
-                .checked_add(len)
-                .is_some_and(|end| end <= source.bytes().len())
-        );
-        FunctionBody {
-            source,
-            start,
-            len,
-            function,
-            version,
-        }
+        assert!(start.checked_add(len).is_some_and(|end| end <= source.bytes().len()));
+        FunctionBody { source, start, len, function, version }
     }
 
     /// The body's bytes: local declarations, then operators.
@@ -77,10 +67,6 @@ impl FunctionBody {
 
 impl std::fmt::Debug for FunctionBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "func[{}] version {} ({} bytes)",
-            self.function, self.version, self.len
-        )
+        write!(f, "func[{}] version {} ({} bytes)", self.function, self.version, self.len)
     }
 }
