@@ -23,6 +23,15 @@ pub type CalloutHandler = unsafe extern "sysv64" fn(
     frame: *mut CalloutFrame,
 ) -> usize;
 
+/// The token of callouts that come through [`resume_entry`].
+pub const RESUME_TOKEN: u32 = u32::MAX;
+
+/// Code that makes a callout with [`RESUME_TOKEN`]: what a [`crate::TransferHook`] answers when the frame
+/// is to go on in Rust code, an interpreter for one. The arguments of that callout are undefined.
+pub fn resume_entry() -> *const u8 {
+    stubs::resume_address()
+}
+
 /// Answer of a callout handler, as the machine word that the stub understands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CalloutOutcome {

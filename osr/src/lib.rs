@@ -31,7 +31,10 @@ mod stubs;
 pub mod trap_signal;
 pub mod walk;
 
-pub use call::{CallShape, CalloutFrame, CalloutOutcome, NativeOutcome, ValueClass, call_native};
+pub use call::{
+    CallShape, CalloutFrame, CalloutOutcome, NativeOutcome, RESUME_TOKEN, ValueClass, call_native,
+    resume_entry,
+};
 pub use capture::{CapturedFrame, ReturnRegisters, TransferHook};
 pub use code_heap::{CodeHeap, CodeHeapError, CodeHeapStats, POISON};
 pub use code_object::{CodeDescription, CodeObject, CodeState};

@@ -1,4 +1,4 @@
-//! The five hand-written pieces of machine code, and nothing else.
+//! The six hand-written pieces of machine code, and nothing else.
 //!
 //! All offsets into Rust structures that the assembly uses are passed as constants that are checked
 //! against `offset_of!` in the modules that own them.
@@ -187,6 +187,19 @@ global_asm!(
     exit_fp = const StackContext::EXIT_FP,
 );
 
+// The resume entry: an entry thunk with a number of its own, outside every heap.
+global_asm!(
+    ".text",
+    ".p2align 4",
+    ".globl midair_osr_resume",
+    ".type midair_osr_resume,@function",
+    "midair_osr_resume:",
+    "mov eax, {token}",
+    "jmp [rdi]",
+    ".size midair_osr_resume, . - midair_osr_resume",
+    token = const crate::call::RESUME_TOKEN as i32,
+);
+
 // The poll stub: called under PreserveAll, so every register is given back as it was. rdi = context.
 // Callee-saved registers are preserved by the Rust function that it calls.
 global_asm!(
@@ -357,6 +370,7 @@ unsafe extern "sysv64" {
     pub(crate) fn midair_osr_enter(call: *mut NativeCall, stack: *mut StackContext) -> usize;
     fn midair_osr_enter_return();
     fn midair_osr_callout();
+    fn midair_osr_resume();
     fn midair_osr_poll();
     fn midair_osr_landing();
     fn midair_osr_trap();
@@ -370,6 +384,11 @@ pub(crate) fn enter_return_address() -> usize {
 /// What `ContextHeader::callout` holds.
 pub(crate) fn callout_address() -> *const u8 {
     midair_osr_callout as *const u8
+}
+
+/// See `call::resume_entry`.
+pub(crate) fn resume_address() -> *const u8 {
+    midair_osr_resume as *const u8
 }
 
 /// What `ContextHeader::poll` holds.

@@ -96,9 +96,7 @@ impl FromStr for StressSpec {
 /// The `N` of `key:N`, which is at least 1.
 fn interval(key: &str, number: &str) -> Result<u64, ParseStressError> {
     number.parse().map(NonZeroU64::get).map_err(|_| {
-        ParseStressError(format!(
-            "`{key}:{number}` needs a number of at least 1 after the colon"
-        ))
+        ParseStressError(format!("`{key}:{number}` needs a number of at least 1 after the colon"))
     })
 }
 
@@ -133,12 +131,7 @@ mod tests {
 
     #[test]
     fn parses_what_it_prints() {
-        for text in [
-            "osr:1",
-            "retire:5",
-            "osr:7,retire:5",
-            "osr:3,retire:2,seed:9",
-        ] {
+        for text in ["osr:1", "retire:5", "osr:7,retire:5", "osr:3,retire:2,seed:9"] {
             assert_eq!(text.parse::<StressSpec>().unwrap().to_string(), text);
         }
         assert!(!"seed:4".parse::<StressSpec>().unwrap().is_active());
