@@ -13,6 +13,17 @@ pub struct TableType {
     pub maximum: Option<u32>,
 }
 
+impl TableType {
+    /// A table of `minimum` to `maximum` references.
+    pub fn new(element: ValType, minimum: u32, maximum: Option<u32>) -> TableType {
+        TableType {
+            element,
+            minimum,
+            maximum,
+        }
+    }
+}
+
 /// A linear memory's type. Sizes are in pages of 64 KiB.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MemoryType {
@@ -22,6 +33,13 @@ pub struct MemoryType {
     pub maximum: Option<u64>,
 }
 
+impl MemoryType {
+    /// A memory of `minimum` to `maximum` pages.
+    pub fn new(minimum: u64, maximum: Option<u64>) -> MemoryType {
+        MemoryType { minimum, maximum }
+    }
+}
+
 /// A global's type.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct GlobalType {
@@ -29,6 +47,13 @@ pub struct GlobalType {
     pub content: ValType,
     /// Whether it can be set.
     pub mutable: bool,
+}
+
+impl GlobalType {
+    /// A global of type `content`.
+    pub fn new(content: ValType, mutable: bool) -> GlobalType {
+        GlobalType { content, mutable }
+    }
 }
 
 /// The index spaces of one module, imports first in each.

@@ -1,0 +1,156 @@
+//! Configuration of an engine.
+
+use crate::stress::StressSpec;
+
+/// Which tier runs guest code.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
+pub enum Tier {
+    /// Only the interpreter.
+    Interp,
+    /// Every function is compiled by the baseline compiler before its first call.
+    Baseline,
+    /// Every function is compiled by the optimising compiler before its first call.
+    Optimized,
+    /// Functions start in the interpreter and move up when they are hot.
+    #[default]
+    Auto,
+}
+
+impl std::str::FromStr for Tier {
+    type Err = crate::Error;
+
+    fn from_str(name: &str) -> crate::Result<Tier> {
+        Ok(match name {
+            "interp" => Tier::Interp,
+            "baseline" => Tier::Baseline,
+            "optimized" => Tier::Optimized,
+            "auto" => Tier::Auto,
+            _ => anyhow::bail!(
+                "unknown tier `{name}`: expected `interp`, `baseline`, `optimized` or `auto`"
+            ),
+        })
+    }
+}
+
+/// Configuration of an [`Engine`](crate::Engine).
+///
+/// ```
+/// use midair::{Config, Engine, Tier};
+///
+/// let mut config = Config::new();
+/// config.tier(Tier::Interp).consume_fuel(true);
+/// let engine = Engine::new(&config)?;
+/// assert_eq!(engine.config().get_tier(), Tier::Interp);
+/// # Ok::<(), midair::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub(crate) tier: Tier,
+    pub(crate) consume_fuel: bool,
+    pub(crate) max_wasm_stack: usize,
+    pub(crate) compiler_threads: usize,
+    pub(crate) lazy_validation: bool,
+    pub(crate) baseline_threshold: u32,
+    pub(crate) optimized_threshold: u32,
+    pub(crate) osr: bool,
+    pub(crate) background_compilation: bool,
+    pub(crate) stress: StressSpec,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            tier: Tier::Auto,
+            consume_fuel: false,
+            max_wasm_stack: 512 << 10,
+            compiler_threads: std::thread::available_parallelism().map_or(1, |n| n.get().min(4)),
+            lazy_validation: false,
+            baseline_threshold: 1_000,
+            optimized_threshold: 20_000,
+            osr: true,
+            background_compilation: true,
+            stress: StressSpec::default(),
+        }
+    }
+}
+
+impl Config {
+    /// The default configuration.
+    pub fn new() -> Config {
+        Config::default()
+    }
+
+    /// Which tier runs guest code. Default: [`Tier::Auto`].
+    pub fn tier(&mut self, tier: Tier) -> &mut Config {
+        self.tier = tier;
+        self
+    }
+
+    /// The tier that is configured.
+    pub fn get_tier(&self) -> Tier {
+        self.tier
+    }
+
+    /// Whether guest code counts the operators that it executes, and traps when the store's fuel is
+    /// used up: see [`Store::set_fuel`](crate::Store::set_fuel). Default: off.
+    pub fn consume_fuel(&mut self, on: bool) -> &mut Config {
+        self.consume_fuel = on;
+        self
+    }
+
+    /// Bytes of native stack that guest code may use before it traps with a stack overflow, and bytes
+    /// of the interpreter's value stack. Default: 512 KiB.
+    ///
+    /// The thread that calls guest code must have this much stack left, plus what its host functions
+    /// need.
+    pub fn max_wasm_stack(&mut self, bytes: usize) -> &mut Config {
+        self.max_wasm_stack = bytes;
+        self
+    }
+
+    /// Number of threads that compile in the background. Default: the number of processors, at most 4.
+    pub fn compiler_threads(&mut self, threads: usize) -> &mut Config {
+        self.compiler_threads = threads;
+        self
+    }
+
+    /// Whether a function's body is validated at its first call instead of when the module is loaded.
+    ///
+    /// Loading then only looks at what lies outside the bodies, and a function whose body is invalid
+    /// traps when it is called. Default: off.
+    pub fn lazy_validation(&mut self, on: bool) -> &mut Config {
+        self.lazy_validation = on;
+        self
+    }
+
+    /// Calls plus loop iterations after which a function is compiled by the baseline compiler.
+    pub fn baseline_threshold(&mut self, count: u32) -> &mut Config {
+        self.baseline_threshold = count;
+        self
+    }
+
+    /// Calls plus loop iterations after which a function is compiled by the optimising compiler.
+    pub fn optimized_threshold(&mut self, count: u32) -> &mut Config {
+        self.optimized_threshold = count;
+        self
+    }
+
+    /// Whether a running loop may move between the tiers (on-stack replacement). Default: on.
+    pub fn osr(&mut self, on: bool) -> &mut Config {
+        self.osr = on;
+        self
+    }
+
+    /// Whether hot functions are compiled on other threads while the guest goes on. When off, the
+    /// guest waits for each compilation, so that what happens is the same in every run. Default: on.
+    pub fn background_compilation(&mut self, on: bool) -> &mut Config {
+        self.background_compilation = on;
+        self
+    }
+
+    /// Transitions to force at safepoints, for tests.
+    pub fn stress(&mut self, stress: StressSpec) -> &mut Config {
+        self.stress = stress;
+        self
+    }
+}

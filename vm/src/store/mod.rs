@@ -1,0 +1,344 @@
+//! Stores: what instances live in.
+
+mod arena;
+mod opaque;
+mod value_stack;
+
+pub(crate) use opaque::{PendingExit, StoreId, StoreOpaque};
+
+use crate::engine::Engine;
+use crate::interrupt::InterruptHandle;
+use crate::limits::StoreLimits;
+use crate::Result;
+use std::ptr::NonNull;
+
+/// A store with the embedder's data. The opaque part comes first, so that code that does not know `T`
+/// can work on it through the same pointer.
+#[repr(C)]
+pub(crate) struct StoreState<T> {
+    opaque: StoreOpaque,
+    data: T,
+}
+
+/// Owns instances, and all that belongs to them, and a value of the embedder.
+///
+/// Handles such as [`Func`](crate::Func) and [`Memory`](crate::Memory) refer into one store; used with
+/// another one they panic. Everything is freed when the store is dropped.
+///
+/// ```
+/// use midair::{Engine, Store};
+///
+/// let mut store = Store::new(&Engine::default(), 1);
+/// *store.data_mut() += 1;
+/// assert_eq!(*store.data(), 2);
+/// ```
+pub struct Store<T: 'static> {
+    // Not a `Box`: the runtime keeps pointers into it.
+    state: NonNull<StoreState<T>>,
+}
+
+// SAFETY: the store owns all that it points to, and nothing of it depends on the thread it was made
+// on; while guest code runs, the store is borrowed mutably.
+unsafe impl<T: Send> Send for Store<T> {}
+// SAFETY: a shared store only gives out shared access to its data and to plain values.
+unsafe impl<T: Sync> Sync for Store<T> {}
+
+impl<T: 'static> Store<T> {
+    /// An empty store.
+    pub fn new(engine: &Engine, data: T) -> Store<T> {
+        let state = Box::into_raw(Box::new(StoreState {
+            opaque: StoreOpaque::new(engine),
+            data,
+        }));
+        // SAFETY: the state has just been allocated, and stays where it is until it is dropped.
+        unsafe { StoreOpaque::attach(&raw mut (*state).opaque) };
+        Store {
+            // SAFETY: boxes are not null.
+            state: unsafe { NonNull::new_unchecked(state) },
+        }
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        self.opaque().engine()
+    }
+
+    /// The embedder's data.
+    pub fn data(&self) -> &T {
+        // SAFETY: the state is valid as long as the store, and borrowed as the store is.
+        unsafe { &(*self.state.as_ptr()).data }
+    }
+
+    /// The embedder's data.
+    pub fn data_mut(&mut self) -> &mut T {
+        // SAFETY: as in `data`.
+        unsafe { &mut (*self.state.as_ptr()).data }
+    }
+
+    /// Drops the store and returns the embedder's data.
+    pub fn into_data(self) -> T {
+        let this = std::mem::ManuallyDrop::new(self);
+        // SAFETY: the state came from a box, and `this` is not dropped.
+        let state = unsafe { Box::from_raw(this.state.as_ptr()) };
+        state.data
+    }
+
+    /// Sets the fuel that guest code may still use.
+    ///
+    /// Fails unless the engine is configured to
+    /// [consume fuel](crate::Config::consume_fuel).
+    pub fn set_fuel(&mut self, fuel: u64) -> Result<()> {
+        self.as_context_mut().set_fuel(fuel)
+    }
+
+    /// The fuel that is left.
+    pub fn get_fuel(&self) -> Result<u64> {
+        self.opaque().fuel()
+    }
+
+    /// A handle to stop the guest from another thread.
+    pub fn interrupt_handle(&self) -> InterruptHandle {
+        self.opaque().interrupt_handle()
+    }
+
+    /// Sets limits for memories and tables. They hold for what grows or is made from now on.
+    pub fn limiter(&mut self, limits: StoreLimits) {
+        self.as_context_mut().opaque_mut().limits = limits;
+    }
+
+    fn opaque(&self) -> &StoreOpaque {
+        // SAFETY: as in `data`.
+        unsafe { &(*self.state.as_ptr()).opaque }
+    }
+}
+
+impl<T: 'static> Drop for Store<T> {
+    fn drop(&mut self) {
+        // SAFETY: the state came from a box, and nobody else frees it.
+        drop(unsafe { Box::from_raw(self.state.as_ptr()) });
+    }
+}
+
+impl<T: std::fmt::Debug> std::fmt::Debug for Store<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("data", self.data())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Shared access to a store.
+///
+/// (Wasmtime's `StoreContext`; here that is the name of what machine code sees of a store.)
+pub struct StoreContextRef<'a, T: 'static> {
+    state: &'a StoreState<T>,
+}
+
+impl<T> Clone for StoreContextRef<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for StoreContextRef<'_, T> {}
+
+impl<'a, T: 'static> StoreContextRef<'a, T> {
+    /// The embedder's data.
+    pub fn data(&self) -> &'a T {
+        &self.state.data
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &'a Engine {
+        self.state.opaque.engine()
+    }
+
+    /// The fuel that is left: see [`Store::get_fuel`].
+    pub fn get_fuel(&self) -> Result<u64> {
+        self.state.opaque.fuel()
+    }
+
+    pub(crate) fn opaque(&self) -> &'a StoreOpaque {
+        &self.state.opaque
+    }
+}
+
+/// Exclusive access to a store.
+pub struct StoreContextMut<'a, T: 'static> {
+    // A pointer, for guest code that is called through it works on the store by its own pointers.
+    state: NonNull<StoreState<T>>,
+    borrow: std::marker::PhantomData<&'a mut StoreState<T>>,
+}
+
+// SAFETY: it stands for a mutable reference to the store.
+unsafe impl<T: Send> Send for StoreContextMut<'_, T> {}
+
+impl<'a, T: 'static> StoreContextMut<'a, T> {
+    /// The store behind a host function's context.
+    ///
+    /// # Safety
+    /// `store` must be the opaque part of a `Store<T>`, and nothing else may use that store during
+    /// `'a`.
+    pub(crate) unsafe fn from_opaque(store: NonNull<StoreOpaque>) -> StoreContextMut<'a, T> {
+        StoreContextMut {
+            state: store.cast(),
+            borrow: std::marker::PhantomData,
+        }
+    }
+
+    /// The embedder's data.
+    pub fn data(&self) -> &T {
+        // SAFETY: `self` stands for a mutable borrow of the state.
+        unsafe { &(*self.state.as_ptr()).data }
+    }
+
+    /// The embedder's data.
+    pub fn data_mut(&mut self) -> &mut T {
+        // SAFETY: as in `data`.
+        unsafe { &mut (*self.state.as_ptr()).data }
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        self.opaque().engine()
+    }
+
+    /// The fuel that is left: see [`Store::get_fuel`].
+    pub fn get_fuel(&self) -> Result<u64> {
+        self.opaque().fuel()
+    }
+
+    /// Sets the fuel: see [`Store::set_fuel`].
+    pub fn set_fuel(&mut self, fuel: u64) -> Result<()> {
+        self.opaque_mut().set_fuel(fuel)
+    }
+
+    /// A handle to stop the guest from another thread.
+    pub fn interrupt_handle(&self) -> InterruptHandle {
+        self.opaque().interrupt_handle()
+    }
+
+    pub(crate) fn opaque(&self) -> &StoreOpaque {
+        // SAFETY: as in `data`.
+        unsafe { &(*self.state.as_ptr()).opaque }
+    }
+
+    pub(crate) fn opaque_mut(&mut self) -> &mut StoreOpaque {
+        // SAFETY: as in `data`.
+        unsafe { &mut (*self.state.as_ptr()).opaque }
+    }
+
+    /// The embedder's data, for as long as the store is borrowed.
+    pub(crate) fn into_data_mut(self) -> &'a mut T {
+        // SAFETY: `self` stands for a mutable borrow of the state for `'a`, and is gone now.
+        unsafe { &mut (*self.state.as_ptr()).data }
+    }
+
+    /// The store as guest code works on it.
+    pub(crate) fn opaque_ptr(&mut self) -> NonNull<StoreOpaque> {
+        self.state.cast()
+    }
+}
+
+/// Something that gives shared access to a store.
+pub trait AsContext {
+    /// The embedder's data.
+    type Data: 'static;
+
+    /// The access.
+    fn as_context(&self) -> StoreContextRef<'_, Self::Data>;
+}
+
+/// Something that gives exclusive access to a store.
+pub trait AsContextMut: AsContext {
+    /// The access.
+    fn as_context_mut(&mut self) -> StoreContextMut<'_, Self::Data>;
+}
+
+impl<T: 'static> AsContext for Store<T> {
+    type Data = T;
+
+    fn as_context(&self) -> StoreContextRef<'_, T> {
+        StoreContextRef {
+            // SAFETY: the state is valid as long as the store, and borrowed as the store is.
+            state: unsafe { self.state.as_ref() },
+        }
+    }
+}
+
+impl<T: 'static> AsContextMut for Store<T> {
+    fn as_context_mut(&mut self) -> StoreContextMut<'_, T> {
+        StoreContextMut {
+            state: self.state,
+            borrow: std::marker::PhantomData,
+        }
+    }
+}
+
+impl<T: 'static> AsContext for StoreContextRef<'_, T> {
+    type Data = T;
+
+    fn as_context(&self) -> StoreContextRef<'_, T> {
+        *self
+    }
+}
+
+impl<T: 'static> AsContext for StoreContextMut<'_, T> {
+    type Data = T;
+
+    fn as_context(&self) -> StoreContextRef<'_, T> {
+        StoreContextRef {
+            // SAFETY: as in `StoreContextMut::data`.
+            state: unsafe { self.state.as_ref() },
+        }
+    }
+}
+
+impl<T: 'static> AsContextMut for StoreContextMut<'_, T> {
+    fn as_context_mut(&mut self) -> StoreContextMut<'_, T> {
+        StoreContextMut {
+            state: self.state,
+            borrow: std::marker::PhantomData,
+        }
+    }
+}
+
+impl<C: AsContext> AsContext for &C {
+    type Data = C::Data;
+
+    fn as_context(&self) -> StoreContextRef<'_, C::Data> {
+        C::as_context(*self)
+    }
+}
+
+impl<C: AsContext> AsContext for &mut C {
+    type Data = C::Data;
+
+    fn as_context(&self) -> StoreContextRef<'_, C::Data> {
+        C::as_context(*self)
+    }
+}
+
+impl<C: AsContextMut> AsContextMut for &mut C {
+    fn as_context_mut(&mut self) -> StoreContextMut<'_, C::Data> {
+        C::as_context_mut(*self)
+    }
+}
+
+impl<'a, C: AsContext> From<&'a C> for StoreContextRef<'a, C::Data> {
+    fn from(store: &'a C) -> Self {
+        store.as_context()
+    }
+}
+
+impl<'a, C: AsContext> From<&'a mut C> for StoreContextRef<'a, C::Data> {
+    fn from(store: &'a mut C) -> Self {
+        C::as_context(store)
+    }
+}
+
+impl<'a, C: AsContextMut> From<&'a mut C> for StoreContextMut<'a, C::Data> {
+    fn from(store: &'a mut C) -> Self {
+        store.as_context_mut()
+    }
+}

@@ -1,0 +1,198 @@
+//! The part of a store that does not depend on the embedder's data.
+
+use super::arena::Arena;
+use super::value_stack::ValueStack;
+use crate::backtrace::WasmBacktrace;
+use crate::engine::Engine;
+use crate::host::HostFunction;
+use crate::instance::InstanceEntity;
+use crate::interrupt::{InterruptHandle, InterruptState};
+use crate::limits::StoreLimits;
+use crate::memory::MemoryEntity;
+use crate::table::TableEntity;
+use crate::value::ExternRef;
+use crate::{Error, Result};
+use midair_tiers::{GlobalCell, StoreContext};
+use std::any::Any;
+use std::collections::HashMap;
+use std::num::NonZeroU64;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Identity of a store within the process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub(crate) struct StoreId(NonZeroU64);
+
+impl StoreId {
+    fn next() -> StoreId {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        StoreId(NonZeroU64::new(id).expect("fewer than 2^64 stores"))
+    }
+
+    /// # Panics
+    /// If a handle of store `self` is used with `store`.
+    #[track_caller]
+    pub(crate) fn check(self, store: &StoreOpaque) {
+        assert!(
+            self == store.id,
+            "object used with a store that it does not belong to"
+        );
+    }
+}
+
+/// Why a host function made the guest unwind.
+pub(crate) enum PendingExit {
+    /// It returned this error.
+    Error(Error),
+    /// It panicked.
+    Panic(Box<dyn Any + Send>),
+}
+
+/// The part of a store that does not depend on the embedder's data.
+pub struct StoreOpaque {
+    /// What machine code and interpreter see. In an allocation of its own, because guest code works on
+    /// it, and other threads raise its poll flag, while the rest may be borrowed.
+    runtime: NonNull<StoreContext>,
+    id: StoreId,
+    engine: Engine,
+    pub(crate) interrupt: Arc<InterruptState>,
+    pub(crate) limits: StoreLimits,
+    /// What the outermost call has to hand to the embedder after the guest has been unwound.
+    pub(crate) pending: Option<PendingExit>,
+    /// Where the trap that is being raised came from.
+    pub(crate) backtrace: Option<WasmBacktrace>,
+    /// Number of calls from the host into guest code that are on the stack.
+    pub(crate) depth: u32,
+    /// Lowest native stack pointer for guest code during the outermost call; the field that machine
+    /// code compares with is raised while an interruption is pending.
+    pub(crate) stack_limit: usize,
+    pub(crate) value_stack: Option<ValueStack>,
+    /// Bytes of all memories.
+    pub(crate) memory_bytes: u64,
+    /// Elements of all tables.
+    pub(crate) table_elements: u64,
+    extern_refs: Vec<ExternRef>,
+    extern_ref_slots: HashMap<usize, u64>,
+    pub(crate) host_functions: Arena<HostFunction>,
+    pub(crate) instances: Arena<InstanceEntity>,
+    pub(crate) memories: Arena<MemoryEntity>,
+    pub(crate) tables: Arena<TableEntity>,
+    pub(crate) globals: Arena<GlobalCell>,
+}
+
+impl StoreOpaque {
+    pub(super) fn new(engine: &Engine) -> StoreOpaque {
+        let runtime = NonNull::from(Box::leak(Box::new(crate::invoke::new_runtime_context())));
+        // SAFETY: the context stays where it is until the store detaches it when it is dropped.
+        let interrupt = unsafe { InterruptState::new(&raw const (*runtime.as_ptr()).stack) };
+        StoreOpaque {
+            runtime,
+            id: StoreId::next(),
+            engine: engine.clone(),
+            interrupt: Arc::new(interrupt),
+            stack_limit: 0,
+            limits: StoreLimits::default(),
+            pending: None,
+            backtrace: None,
+            depth: 0,
+            value_stack: None,
+            memory_bytes: 0,
+            table_elements: 0,
+            extern_refs: Vec::new(),
+            extern_ref_slots: HashMap::new(),
+            host_functions: Arena::default(),
+            instances: Arena::default(),
+            memories: Arena::default(),
+            tables: Arena::default(),
+            globals: Arena::default(),
+        }
+    }
+
+    /// Tells the runtime context where its store is.
+    ///
+    /// # Safety
+    /// The store must stay at this address until it is dropped.
+    pub(super) unsafe fn attach(this: *mut StoreOpaque) {
+        // SAFETY: the caller owns the store, and the store owns its runtime context.
+        unsafe { (*(*this).runtime.as_ptr()).owner = this.cast() };
+    }
+
+    /// The store that a runtime context belongs to.
+    ///
+    /// # Safety
+    /// `runtime` must be the context of a store that is alive.
+    pub(crate) unsafe fn from_runtime(runtime: *mut StoreContext) -> NonNull<StoreOpaque> {
+        // SAFETY: the owner was set when the store was made, to an address that is not null.
+        unsafe { NonNull::new_unchecked((*runtime).owner.cast()) }
+    }
+
+    /// What machine code and interpreter see of the store.
+    pub(crate) fn runtime(&self) -> *mut StoreContext {
+        self.runtime.as_ptr()
+    }
+
+    pub(crate) fn id(&self) -> StoreId {
+        self.id
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(crate) fn interrupt_handle(&self) -> InterruptHandle {
+        InterruptHandle(self.interrupt.clone())
+    }
+
+    fn check_fuel_is_on(&self) -> Result<()> {
+        anyhow::ensure!(
+            self.engine.config().consume_fuel,
+            "fuel is not configured in this engine: see `Config::consume_fuel`"
+        );
+        Ok(())
+    }
+
+    pub(crate) fn fuel(&self) -> Result<u64> {
+        self.check_fuel_is_on()?;
+        // SAFETY: the runtime context lives as long as the store.
+        let fuel = unsafe { (*self.runtime()).fuel };
+        Ok(u64::try_from(fuel).unwrap_or(0))
+    }
+
+    pub(crate) fn set_fuel(&mut self, fuel: u64) -> Result<()> {
+        self.check_fuel_is_on()?;
+        // More than 2^63 operators are never executed.
+        let fuel = i64::try_from(fuel).unwrap_or(i64::MAX);
+        // SAFETY: the runtime context lives as long as the store, which is borrowed mutably.
+        unsafe { (*self.runtime()).fuel = fuel };
+        Ok(())
+    }
+
+    /// The slot of a host reference. Equal references have equal slots.
+    pub(crate) fn extern_ref_slot(&mut self, value: Option<ExternRef>) -> u64 {
+        let Some(value) = value else { return 0 };
+        let key = Arc::as_ptr(&value.0).cast::<()>() as usize;
+        *self.extern_ref_slots.entry(key).or_insert_with(|| {
+            // The value is kept, so its address stays its identity.
+            self.extern_refs.push(value);
+            self.extern_refs.len() as u64
+        })
+    }
+
+    /// The host reference in a slot.
+    pub(crate) fn extern_ref_from_slot(&self, slot: u64) -> Option<ExternRef> {
+        let index = slot.checked_sub(1)?;
+        self.extern_refs.get(index as usize).cloned()
+    }
+}
+
+impl Drop for StoreOpaque {
+    fn drop(&mut self) {
+        // From here on no handle writes to the stack context.
+        self.interrupt.detach();
+        // SAFETY: the context came from a box; instances and host functions, which point to it, are
+        // freed together with it and do not touch it when they are dropped.
+        drop(unsafe { Box::from_raw(self.runtime.as_ptr()) });
+    }
+}
