@@ -52,6 +52,8 @@ pub struct Config {
     pub(crate) lazy_validation: bool,
     pub(crate) baseline_threshold: u32,
     pub(crate) optimized_threshold: u32,
+    pub(crate) extended_const: bool,
+    pub(crate) multi_memory: bool,
     pub(crate) osr: bool,
     pub(crate) background_compilation: bool,
     pub(crate) stress: StressSpec,
@@ -67,6 +69,8 @@ impl Default for Config {
             lazy_validation: false,
             baseline_threshold: 1_000,
             optimized_threshold: 20_000,
+            extended_const: true,
+            multi_memory: true,
             osr: true,
             background_compilation: true,
             stress: StressSpec::default(),
@@ -132,6 +136,18 @@ impl Config {
     /// Calls plus loop iterations after which a function is compiled by the optimising compiler.
     pub fn optimized_threshold(&mut self, count: u32) -> &mut Config {
         self.optimized_threshold = count;
+        self
+    }
+
+    /// Whether modules may compute in constant expressions (a part of WebAssembly 3.0). Default: on.
+    pub fn wasm_extended_const(&mut self, on: bool) -> &mut Config {
+        self.extended_const = on;
+        self
+    }
+
+    /// Whether modules may have several memories (a part of WebAssembly 3.0). Default: on.
+    pub fn wasm_multi_memory(&mut self, on: bool) -> &mut Config {
+        self.multi_memory = on;
         self
     }
 

@@ -1,7 +1,7 @@
 //! The engine: what all modules and stores share.
 
 use crate::config::Config;
-use midair_osr::CallShape;
+use midair_osr::{CallShape, CodeHeap};
 use midair_tiers::FuncType;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,8 +22,12 @@ struct Signatures {
     signatures: Vec<Arc<Signature>>,
 }
 
+/// Bytes of address space for machine code.
+const CODE_CAPACITY: usize = 1 << 30;
+
 struct EngineState {
     config: Config,
+    code_heap: CodeHeap,
     signatures: Mutex<Signatures>,
 }
 
@@ -54,6 +58,7 @@ impl Engine {
         Ok(Engine {
             state: Arc::new(EngineState {
                 config: config.clone(),
+                code_heap: CodeHeap::new(CODE_CAPACITY)?,
                 signatures: Mutex::default(),
             }),
         })
@@ -64,6 +69,11 @@ impl Engine {
         &self.state.config
     }
 
+    /// Memory for machine code.
+    pub(crate) fn code_heap(&self) -> &CodeHeap {
+        &self.state.code_heap
+    }
+
     /// Whether two values are the same engine.
     pub fn same(a: &Engine, b: &Engine) -> bool {
         Arc::ptr_eq(&a.state, &b.state)
@@ -71,10 +81,7 @@ impl Engine {
 
     fn signatures(&self) -> MutexGuard<'_, Signatures> {
         // A panic cannot leave the map half changed, for the number is inserted last.
-        self.state
-            .signatures
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.state.signatures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The number of a function type.
@@ -104,8 +111,6 @@ impl Engine {
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine")
-            .field("config", &self.state.config)
-            .finish_non_exhaustive()
+        f.debug_struct("Engine").field("config", &self.state.config).finish_non_exhaustive()
     }
 }

@@ -1,9 +1,9 @@
 //! Globals.
 
+use crate::Result;
 use crate::store::{AsContext, AsContextMut, StoreId, StoreOpaque};
 use crate::types::GlobalType;
 use crate::value::Val;
-use crate::Result;
 use midair_tiers::GlobalCell;
 use std::ptr::NonNull;
 
@@ -49,11 +49,7 @@ impl Global {
         cell: NonNull<GlobalCell>,
         ty: GlobalType,
     ) -> Global {
-        Global {
-            store: store.id(),
-            cell,
-            ty,
-        }
+        Global { store: store.id(), cell, ty }
     }
 
     pub(crate) fn store_id(&self) -> StoreId {

@@ -23,10 +23,7 @@ pub struct StoreLimits {
 
 impl Default for StoreLimits {
     fn default() -> StoreLimits {
-        StoreLimits {
-            memory_bytes: u64::MAX,
-            table_elements: u64::MAX,
-        }
+        StoreLimits { memory_bytes: u64::MAX, table_elements: u64::MAX }
     }
 }
 

@@ -1,11 +1,11 @@
 //! Linear memories.
 
+use crate::Result;
 use crate::reservation::{Reservation, host_page_size};
 use crate::store::{
     AsContext, AsContextMut, StoreContextMut, StoreContextRef, StoreId, StoreOpaque,
 };
 use crate::types::MemoryType;
-use crate::Result;
 use anyhow::Context as _;
 use midair_tiers::MemoryDef;
 use std::fmt;
@@ -33,17 +33,8 @@ impl MemoryEntity {
         let mut pages = Reservation::new(REACH + host_page_size())
             .context("cannot reserve the address range of a linear memory")?;
         let len = usize::try_from(ty.minimum * PAGE_SIZE)?;
-        pages
-            .make_accessible(len)
-            .context("cannot allocate a linear memory")?;
-        Ok(MemoryEntity {
-            def: MemoryDef {
-                base: pages.base(),
-                len,
-            },
-            ty,
-            pages,
-        })
+        pages.make_accessible(len).context("cannot allocate a linear memory")?;
+        Ok(MemoryEntity { def: MemoryDef { base: pages.base(), len }, ty, pages })
     }
 
     fn size(&self) -> u64 {
@@ -61,9 +52,7 @@ impl StoreOpaque {
     pub(crate) fn new_memory(&mut self, ty: MemoryType) -> Result<NonNull<MemoryEntity>> {
         anyhow::ensure!(
             ty.minimum <= MAX_PAGES
-                && ty
-                    .maximum
-                    .is_none_or(|maximum| maximum <= MAX_PAGES && ty.minimum <= maximum),
+                && ty.maximum.is_none_or(|maximum| maximum <= MAX_PAGES && ty.minimum <= maximum),
             "a memory of {} pages is not possible",
             ty.minimum
         );
@@ -80,11 +69,7 @@ impl StoreOpaque {
 
     /// Grows a memory of this store by `delta` pages; the size before. `None` if that is more than its
     /// type, the store's limits or the host allow; then nothing has changed.
-    pub(crate) fn grow_memory(
-        &mut self,
-        memory: NonNull<MemoryEntity>,
-        delta: u64,
-    ) -> Option<u64> {
+    pub(crate) fn grow_memory(&mut self, memory: NonNull<MemoryEntity>, delta: u64) -> Option<u64> {
         // SAFETY: the memory belongs to this store, which is borrowed mutably.
         let memory = unsafe { &mut *memory.as_ptr() };
         let old = memory.size();
@@ -154,10 +139,7 @@ impl Memory {
 
     /// The handle of a memory of `store`.
     pub(crate) fn from_raw(store: &StoreOpaque, entity: NonNull<MemoryEntity>) -> Memory {
-        Memory {
-            store: store.id(),
-            entity,
-        }
+        Memory { store: store.id(), entity }
     }
 
     pub(crate) fn store_id(&self) -> StoreId {

@@ -71,9 +71,8 @@ impl Reservation {
     /// Makes at least the first `bytes` bytes accessible, whole pages at a time; what was accessible
     /// remains so. New bytes are zero.
     pub(crate) fn make_accessible(&mut self, bytes: usize) -> crate::Result<()> {
-        let end = round_up(bytes)
-            .filter(|end| *end <= self.len)
-            .context("beyond the reservation")?;
+        let end =
+            round_up(bytes).filter(|end| *end <= self.len).context("beyond the reservation")?;
         if end <= self.accessible {
             return Ok(());
         }

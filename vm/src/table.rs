@@ -1,9 +1,9 @@
 //! Tables of references.
 
+use crate::Result;
 use crate::store::{AsContext, AsContextMut, StoreId, StoreOpaque};
 use crate::types::{TableType, ValType};
 use crate::value::Val;
-use crate::Result;
 use anyhow::Context as _;
 use midair_tiers::TableDef;
 use std::ptr::NonNull;
@@ -31,8 +31,7 @@ impl StoreOpaque {
     /// A new table whose elements are all `value`.
     pub(crate) fn new_table(&mut self, ty: TableType, value: u64) -> Result<NonNull<TableEntity>> {
         anyhow::ensure!(
-            ty.minimum <= MAX_ELEMENTS
-                && ty.maximum.is_none_or(|maximum| ty.minimum <= maximum),
+            ty.minimum <= MAX_ELEMENTS && ty.maximum.is_none_or(|maximum| ty.minimum <= maximum),
             "a table of {} elements is not possible",
             ty.minimum
         );
@@ -43,16 +42,11 @@ impl StoreOpaque {
             ty.minimum
         );
         let mut elements = Vec::new();
-        elements
-            .try_reserve_exact(ty.minimum as usize)
-            .context("cannot allocate a table")?;
+        elements.try_reserve_exact(ty.minimum as usize).context("cannot allocate a table")?;
         elements.resize(ty.minimum as usize, value);
         self.table_elements = total;
         Ok(self.tables.alloc(TableEntity {
-            def: TableDef {
-                base: elements.as_mut_ptr(),
-                len: elements.len(),
-            },
+            def: TableDef { base: elements.as_mut_ptr(), len: elements.len() },
             ty,
             elements,
         }))
@@ -79,10 +73,7 @@ impl StoreOpaque {
         }
         table.elements.try_reserve(delta as usize).ok()?;
         table.elements.resize(new as usize, value);
-        table.def = TableDef {
-            base: table.elements.as_mut_ptr(),
-            len: table.elements.len(),
-        };
+        table.def = TableDef { base: table.elements.as_mut_ptr(), len: table.elements.len() };
         self.table_elements = total;
         Some(old as u32)
     }
@@ -131,10 +122,7 @@ impl Table {
 
     /// The handle of a table of `store`.
     pub(crate) fn from_raw(store: &StoreOpaque, entity: NonNull<TableEntity>) -> Table {
-        Table {
-            store: store.id(),
-            entity,
-        }
+        Table { store: store.id(), entity }
     }
 
     pub(crate) fn store_id(&self) -> StoreId {
@@ -214,11 +202,7 @@ impl Table {
 
 /// The slot of a value that is to become an element of a table.
 fn element_slot(store: &mut StoreOpaque, element: ValType, value: Val) -> Result<u64> {
-    anyhow::ensure!(
-        value.ty() == element,
-        "value of type {} for a table of {element}",
-        value.ty()
-    );
+    anyhow::ensure!(value.ty() == element, "value of type {} for a table of {element}", value.ty());
     value.check_store(store)?;
     Ok(value.into_slot(store))
 }

@@ -6,10 +6,10 @@ mod value_stack;
 
 pub(crate) use opaque::{PendingExit, StoreId, StoreOpaque};
 
+use crate::Result;
 use crate::engine::Engine;
 use crate::interrupt::InterruptHandle;
 use crate::limits::StoreLimits;
-use crate::Result;
 use std::ptr::NonNull;
 
 /// A store with the embedder's data. The opaque part comes first, so that code that does not know `T`
@@ -46,10 +46,7 @@ unsafe impl<T: Sync> Sync for Store<T> {}
 impl<T: 'static> Store<T> {
     /// An empty store.
     pub fn new(engine: &Engine, data: T) -> Store<T> {
-        let state = Box::into_raw(Box::new(StoreState {
-            opaque: StoreOpaque::new(engine),
-            data,
-        }));
+        let state = Box::into_raw(Box::new(StoreState { opaque: StoreOpaque::new(engine), data }));
         // SAFETY: the state has just been allocated, and stays where it is until it is dropped.
         unsafe { StoreOpaque::attach(&raw mut (*state).opaque) };
         Store {
@@ -121,9 +118,7 @@ impl<T: 'static> Drop for Store<T> {
 
 impl<T: std::fmt::Debug> std::fmt::Debug for Store<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store")
-            .field("data", self.data())
-            .finish_non_exhaustive()
+        f.debug_struct("Store").field("data", self.data()).finish_non_exhaustive()
     }
 }
 
@@ -180,10 +175,7 @@ impl<'a, T: 'static> StoreContextMut<'a, T> {
     /// `store` must be the opaque part of a `Store<T>`, and nothing else may use that store during
     /// `'a`.
     pub(crate) unsafe fn from_opaque(store: NonNull<StoreOpaque>) -> StoreContextMut<'a, T> {
-        StoreContextMut {
-            state: store.cast(),
-            borrow: std::marker::PhantomData,
-        }
+        StoreContextMut { state: store.cast(), borrow: std::marker::PhantomData }
     }
 
     /// The embedder's data.
@@ -223,8 +215,19 @@ impl<'a, T: 'static> StoreContextMut<'a, T> {
         unsafe { &(*self.state.as_ptr()).opaque }
     }
 
+    /// The same access, for a shorter time.
+    pub(crate) fn reborrow(&mut self) -> StoreContextMut<'_, T> {
+        StoreContextMut { state: self.state, borrow: std::marker::PhantomData }
+    }
+
     pub(crate) fn opaque_mut(&mut self) -> &mut StoreOpaque {
         // SAFETY: as in `data`.
+        unsafe { &mut (*self.state.as_ptr()).opaque }
+    }
+
+    /// The store, for as long as it is borrowed.
+    pub(crate) fn into_opaque(self) -> &'a mut StoreOpaque {
+        // SAFETY: `self` stands for a mutable borrow of the state for `'a`, and is gone now.
         unsafe { &mut (*self.state.as_ptr()).opaque }
     }
 
@@ -268,10 +271,7 @@ impl<T: 'static> AsContext for Store<T> {
 
 impl<T: 'static> AsContextMut for Store<T> {
     fn as_context_mut(&mut self) -> StoreContextMut<'_, T> {
-        StoreContextMut {
-            state: self.state,
-            borrow: std::marker::PhantomData,
-        }
+        StoreContextMut { state: self.state, borrow: std::marker::PhantomData }
     }
 }
 
@@ -296,10 +296,7 @@ impl<T: 'static> AsContext for StoreContextMut<'_, T> {
 
 impl<T: 'static> AsContextMut for StoreContextMut<'_, T> {
     fn as_context_mut(&mut self) -> StoreContextMut<'_, T> {
-        StoreContextMut {
-            state: self.state,
-            borrow: std::marker::PhantomData,
-        }
+        StoreContextMut { state: self.state, borrow: std::marker::PhantomData }
     }
 }
 

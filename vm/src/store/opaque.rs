@@ -35,10 +35,7 @@ impl StoreId {
     /// If a handle of store `self` is used with `store`.
     #[track_caller]
     pub(crate) fn check(self, store: &StoreOpaque) {
-        assert!(
-            self == store.id,
-            "object used with a store that it does not belong to"
-        );
+        assert!(self == store.id, "object used with a store that it does not belong to");
     }
 }
 

@@ -1,0 +1,172 @@
+//! Host functions, and the callout by which guest code reaches them.
+//!
+//! A host function is called like any other: through an entry word, with its context in `rdi`. Its
+//! context is a [`HostFunction`], and its entry is an entry thunk for good, so that the callout stub
+//! hands every call to [`host_callout`].
+
+use crate::Result;
+use crate::backtrace;
+use crate::engine::{Engine, Signature};
+use crate::instance::InstanceEntity;
+use crate::store::{PendingExit, StoreOpaque};
+use crate::types::FuncType;
+use midair_osr::{CalloutFrame, CalloutOutcome, ContextHeader};
+use midair_tiers::{FuncRef, FunctionState, TrapCode};
+use smallvec::SmallVec;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+/// What a host function is called with.
+pub struct HostCall<'a> {
+    /// The store, which nothing else uses during the call.
+    pub(crate) store: NonNull<StoreOpaque>,
+    /// The instance that imports the function, if an instance does.
+    pub(crate) instance: Option<NonNull<InstanceEntity>>,
+    /// Arguments on entry, results on return.
+    pub(crate) slots: &'a mut [u64],
+}
+
+/// Type-erased code of a host function.
+pub(crate) type HostCode = Box<dyn Fn(HostCall<'_>) -> Result<()> + Send + Sync>;
+
+/// A host function that is not bound to a store.
+pub struct HostDefinition {
+    pub(crate) ty: FuncType,
+    pub(crate) code: HostCode,
+}
+
+/// A host function in a store: the context that it is called with. Each instance that imports a host
+/// function has one of its own, so that the function knows its caller.
+#[repr(C)]
+pub(crate) struct HostFunction {
+    header: ContextHeader,
+    /// Its entry and its native code are an entry thunk.
+    state: FunctionState,
+    func_ref: FuncRef,
+    signature: Arc<Signature>,
+    definition: Arc<HostDefinition>,
+    instance: Option<NonNull<InstanceEntity>>,
+}
+
+/// The thunk that host functions are entered through. Its number tells nothing: the context does.
+const HOST_TOKEN: u32 = 0;
+
+impl StoreOpaque {
+    /// Makes a host function of this store.
+    pub(crate) fn new_host_function(
+        &mut self,
+        definition: Arc<HostDefinition>,
+        instance: Option<NonNull<InstanceEntity>>,
+    ) -> Result<NonNull<FuncRef>> {
+        let engine = self.engine().clone();
+        let number = engine.intern(&definition.ty);
+        let thunk = engine.entry_thunk(HOST_TOKEN)?.cast_mut();
+        let state = FunctionState::new(thunk, i32::MAX);
+        state.native.store(thunk, std::sync::atomic::Ordering::Release);
+        let function = self.host_functions.alloc(HostFunction {
+            // The runtime context starts with the stack context.
+            header: ContextHeader::new(HOST_CALLOUT, self.runtime().cast()),
+            state,
+            func_ref: FuncRef {
+                entry: std::ptr::null(),
+                context: std::ptr::null_mut(),
+                signature: number,
+                index: HOST_TOKEN,
+            },
+            signature: engine.signature(number),
+            definition,
+            instance,
+        });
+        let function = function.as_ptr();
+        // SAFETY: the function has just been allocated, and stays where it is as long as the store.
+        unsafe {
+            (*function).func_ref.entry = &raw const (*function).state.entry;
+            (*function).func_ref.context = function.cast();
+            Ok(NonNull::new_unchecked(&raw mut (*function).func_ref))
+        }
+    }
+}
+
+/// The definition of a function that is a host function; `None` for functions of instances.
+///
+/// # Safety
+/// The reference must be initialised and its store alive.
+pub(crate) unsafe fn definition_of(func_ref: NonNull<FuncRef>) -> Option<Arc<HostDefinition>> {
+    // SAFETY: the context of an initialised reference is valid.
+    let context = unsafe { (*func_ref.as_ptr()).context };
+    // SAFETY: as above. Both sides come from one constant, and no other callout handler has its code.
+    let is_host = unsafe { (*context).on_callout as usize } == HOST_CALLOUT as usize;
+    // SAFETY: contexts with this handler are host functions.
+    is_host.then(|| unsafe { (*context.cast::<HostFunction>()).definition.clone() })
+}
+
+static HOST_CALLOUT: midair_osr::call::CalloutHandler = host_callout;
+
+/// Guest code, or the host through the entry trampoline, calls a host function.
+///
+/// # Safety
+/// Only the callout stub calls it: `context` is a [`HostFunction`], and `frame` what the stub saved.
+unsafe extern "sysv64" fn host_callout(
+    context: *mut ContextHeader,
+    _token: u32,
+    frame: *mut CalloutFrame,
+) -> usize {
+    // SAFETY: the context of a host function is its `HostFunction`.
+    let function = unsafe { &*context.cast::<HostFunction>() };
+    let shape = &function.signature.shape;
+    let mut slots: SmallVec<[u64; 16]> = SmallVec::from_elem(0, function.signature.slots);
+    // SAFETY: the caller has called with the function's signature.
+    unsafe { shape.read_arguments(&*frame, &mut slots) };
+    // SAFETY: the stack of a host function is that of its store, which is alive.
+    let store = unsafe { StoreOpaque::from_runtime(function.header.stack.cast()) };
+
+    match call_host(function, store, &mut slots) {
+        Ok(()) => {
+            // SAFETY: the stack is the store's, and its result buffer has room for any signature.
+            unsafe { shape.write_results(&mut *frame, &mut *function.header.stack, &slots) };
+            CalloutOutcome::Return.into_word()
+        }
+        Err(exit) => {
+            // SAFETY: the store is alive, and nothing else uses it: the guest waits for this call.
+            unsafe { raise_exit(store, exit) };
+            CalloutOutcome::Unwind.into_word()
+        }
+    }
+}
+
+/// Runs a host function's code; panics do not get out.
+fn call_host(
+    function: &HostFunction,
+    store: NonNull<StoreOpaque>,
+    slots: &mut [u64],
+) -> Result<(), PendingExit> {
+    let call = HostCall { store, instance: function.instance, slots };
+    // The closure's captures may be left in any state; so they would be after a panic in a caller of
+    // their own, which is where the panic goes on.
+    match catch_unwind(AssertUnwindSafe(|| (function.definition.code)(call))) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(PendingExit::Error(error)),
+        Err(payload) => Err(PendingExit::Panic(payload)),
+    }
+}
+
+/// Leaves an error or a panic with the store, for the call that the guest is unwound to.
+///
+/// # Safety
+/// The store must be alive and not be used by anything else.
+unsafe fn raise_exit(store: NonNull<StoreOpaque>, exit: PendingExit) {
+    // SAFETY: as the caller vouches.
+    let store = unsafe { &mut *store.as_ptr() };
+    store.pending = Some(exit);
+    // SAFETY: the runtime context lives as long as the store.
+    unsafe { (*store.runtime()).trap = TrapCode::HostError as u32 };
+    backtrace::capture_at_callout(store);
+}
+
+impl Engine {
+    /// The entry thunk of this number.
+    pub(crate) fn entry_thunk(&self, number: u32) -> Result<*const u8> {
+        Ok(self.code_heap().entry_thunk(number)?)
+    }
+}

@@ -1,0 +1,481 @@
+//! Instances: modules that have been linked.
+
+use crate::Result;
+use crate::builtins;
+use crate::code::callout;
+use crate::external::Extern;
+use crate::func::Func;
+use crate::global::Global;
+use crate::host::{HostDefinition, definition_of};
+use crate::instance_context::ContextAllocation;
+use crate::invoke::invoke;
+use crate::memory::Memory;
+use crate::module::{ConstScope, ElementItems, ElementMode, Item, Module, ModuleState};
+use crate::store::{AsContextMut, StoreId, StoreOpaque};
+use crate::table::Table;
+use crate::trap::Trap;
+use crate::typed_func::{TypedFunc, WasmParams, WasmResults};
+use crate::types::{ExternType, MemoryType, TableType};
+use anyhow::Context as _;
+use midair_osr::ContextHeader;
+use midair_tiers::FuncRef;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::AtomicPtr;
+
+/// What an import is satisfied with.
+#[derive(Clone)]
+pub(crate) enum ImportValue {
+    /// Something of the store.
+    Extern(Extern),
+    /// A host function that is not bound to a store yet.
+    Host(Arc<HostDefinition>),
+}
+
+/// An instance as its store keeps it.
+pub(crate) struct InstanceEntity {
+    pub(crate) module: Arc<ModuleState>,
+    context: ContextAllocation,
+    /// Elements of the segments that `table.init` can still copy from; the others are empty.
+    pub(crate) elements: Vec<Box<[u64]>>,
+    /// Which data segments have been dropped.
+    pub(crate) dropped_data: Vec<bool>,
+}
+
+impl InstanceEntity {
+    /// What machine code and interpreter see of the instance.
+    pub(crate) fn context(&self) -> *mut midair_tiers::InstanceContext {
+        self.context.as_ptr()
+    }
+
+    pub(crate) fn memory(&self, index: u32) -> NonNull<crate::memory::MemoryEntity> {
+        self.context.memories[index as usize]
+    }
+
+    pub(crate) fn table(&self, index: u32) -> NonNull<crate::table::TableEntity> {
+        self.context.tables[index as usize]
+    }
+
+    /// The reference of a function, initialised.
+    pub(crate) fn func_ref(&self, function: u32) -> NonNull<FuncRef> {
+        // SAFETY: indices come from the module, which has been validated.
+        let func_ref = unsafe { self.context.func_ref(function) };
+        // SAFETY: the references live as long as the instance; only the store's thread uses them.
+        unsafe {
+            if (*func_ref.as_ptr()).context.is_null() {
+                let env = &self.module.env;
+                let defined = (function - env.imported_functions) as usize;
+                let ty = env.functions[function as usize];
+                func_ref.write(FuncRef {
+                    entry: &raw const self.module.code.functions()[defined].entry,
+                    context: self.context().cast(),
+                    signature: self.module.signatures[ty as usize],
+                    index: function,
+                });
+            }
+        }
+        func_ref
+    }
+
+    /// The handle of an item of the instance.
+    fn item(&self, store: &StoreOpaque, item: Item) -> Extern {
+        match item {
+            Item::Func(index) => Extern::Func(Func::from_raw(store, self.func_ref(index))),
+            Item::Table(index) => Extern::Table(Table::from_raw(store, self.table(index))),
+            Item::Memory(index) => Extern::Memory(Memory::from_raw(store, self.memory(index))),
+            Item::Global(index) => {
+                let ty = self.module.env.globals[index as usize];
+                let cell = self.context.globals[index as usize];
+                Extern::Global(Global::from_raw(store, cell, ty))
+            }
+        }
+    }
+
+    /// The export of this name.
+    ///
+    /// # Safety
+    /// The instance must belong to this store.
+    pub(crate) unsafe fn export(
+        this: NonNull<InstanceEntity>,
+        store: &StoreOpaque,
+        name: &str,
+    ) -> Option<Extern> {
+        // SAFETY: instances live as long as their store.
+        let this = unsafe { this.as_ref() };
+        let export = this.module.export(name)?;
+        Some(this.item(store, export.item))
+    }
+
+    /// References of an element segment.
+    fn evaluate_elements(&self, items: &ElementItems) -> Box<[u64]> {
+        let bytes = self.module.bytes();
+        let mut elements = Vec::new();
+        crate::module::for_each_element(bytes, items, &mut Scope(self), |slot| elements.push(slot));
+        elements.into()
+    }
+}
+
+/// An instance's values in constant expressions.
+struct Scope<'a>(&'a InstanceEntity);
+
+impl ConstScope for Scope<'_> {
+    fn global(&mut self, index: u32) -> u64 {
+        // SAFETY: the cells live as long as the store; validation lets expressions refer only to
+        // globals that have been initialised.
+        unsafe { self.0.context.globals[index as usize].as_ref().0[0] }
+    }
+
+    fn ref_func(&mut self, index: u32) -> u64 {
+        self.0.func_ref(index).as_ptr() as u64
+    }
+}
+
+/// A handle to an instance: a module whose imports have been satisfied.
+#[derive(Clone, Copy, Debug)]
+pub struct Instance {
+    store: StoreId,
+    entity: NonNull<InstanceEntity>,
+}
+
+// SAFETY: the pointer is only followed after the handle has been checked against a store that is
+// borrowed, which is what makes the access sound on any thread.
+unsafe impl Send for Instance {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for Instance {}
+
+/// An export of an instance.
+#[derive(Clone, Copy, Debug)]
+pub struct Export<'instance> {
+    name: &'instance str,
+    item: Extern,
+}
+
+impl<'instance> Export<'instance> {
+    /// Name of the export.
+    pub fn name(&self) -> &'instance str {
+        self.name
+    }
+
+    /// The handle.
+    pub fn into_extern(self) -> Extern {
+        self.item
+    }
+}
+
+impl Instance {
+    /// Links a module with `imports`, in the order of [`Module::imports`], and runs its start function.
+    ///
+    /// [`Linker::instantiate`](crate::Linker::instantiate) finds the imports by name.
+    pub fn new(
+        mut store: impl AsContextMut,
+        module: &Module,
+        imports: &[Extern],
+    ) -> Result<Instance> {
+        let mut store = store.as_context_mut();
+        let imports: Vec<_> = imports.iter().copied().map(ImportValue::Extern).collect();
+        // SAFETY: the store is borrowed mutably.
+        unsafe { instantiate(store.opaque_ptr(), module, &imports) }
+    }
+
+    fn entity<'a>(&self, store: &'a StoreOpaque) -> &'a InstanceEntity {
+        self.store.check(store);
+        // SAFETY: the instance belongs to this store, which is borrowed for `'a`.
+        unsafe { self.entity.as_ref() }
+    }
+
+    /// The export of this name.
+    pub fn get_export(&self, mut store: impl AsContextMut, name: &str) -> Option<Extern> {
+        let store = store.as_context_mut();
+        let store = store.opaque();
+        let entity = self.entity(store);
+        Some(entity.item(store, entity.module.export(name)?.item))
+    }
+
+    /// The exported function of this name.
+    pub fn get_func(&self, store: impl AsContextMut, name: &str) -> Option<Func> {
+        self.get_export(store, name)?.into_func()
+    }
+
+    /// The exported function of this name, whose type is known to Rust. Fails if there is none of this
+    /// name and type.
+    pub fn get_typed_func<Params: WasmParams, Results: WasmResults>(
+        &self,
+        mut store: impl AsContextMut,
+        name: &str,
+    ) -> Result<TypedFunc<Params, Results>> {
+        let mut store = store.as_context_mut();
+        let func = self
+            .get_export(&mut store, name)
+            .and_then(Extern::into_func)
+            .with_context(|| format!("no exported function `{name}`"))?;
+        func.typed(&store).with_context(|| format!("cannot call exported function `{name}`"))
+    }
+
+    /// The exported memory of this name.
+    pub fn get_memory(&self, store: impl AsContextMut, name: &str) -> Option<Memory> {
+        self.get_export(store, name)?.into_memory()
+    }
+
+    /// The exported table of this name.
+    pub fn get_table(&self, store: impl AsContextMut, name: &str) -> Option<Table> {
+        self.get_export(store, name)?.into_table()
+    }
+
+    /// The exported global of this name.
+    pub fn get_global(&self, store: impl AsContextMut, name: &str) -> Option<Global> {
+        self.get_export(store, name)?.into_global()
+    }
+
+    /// All exports, in order.
+    pub fn exports<'a, T: 'static>(
+        &self,
+        store: impl Into<crate::StoreContextMut<'a, T>>,
+    ) -> impl ExactSizeIterator<Item = Export<'a>> + 'a {
+        let store: &'a StoreOpaque = store.into().into_opaque();
+        let entity = self.entity(store);
+        entity
+            .module
+            .exports
+            .iter()
+            .map(move |export| Export { name: &export.name, item: entity.item(store, export.item) })
+    }
+
+    /// The module that it was made of.
+    pub fn module<'a, T: 'static>(
+        &self,
+        store: impl Into<crate::StoreContextRef<'a, T>>,
+    ) -> Module {
+        Module { state: self.entity(store.into().opaque()).module.clone() }
+    }
+}
+
+/// Links a module and runs its start function.
+///
+/// # Safety
+/// The store must be alive, and nothing else may use it during the call.
+pub(crate) unsafe fn instantiate(
+    store: NonNull<StoreOpaque>,
+    module: &Module,
+    imports: &[ImportValue],
+) -> Result<Instance> {
+    let instance = {
+        // SAFETY: as the caller vouches; the borrow ends before guest code runs.
+        let store = unsafe { &mut *store.as_ptr() };
+        check_imports(store, &module.state, imports)?;
+        let entity = build(store, &module.state, imports)?;
+        // SAFETY: the instance has just been made, and nothing else uses it.
+        unsafe { initialize(&mut *entity.as_ptr())? };
+        Instance { store: store.id(), entity }
+    };
+    if let Some(start) = module.state.start {
+        // SAFETY: the instance lives as long as its store.
+        let func_ref = unsafe { instance.entity.as_ref() }.func_ref(start);
+        // SAFETY: as above.
+        let signature = unsafe { store.as_ref().engine().signature(func_ref.as_ref().signature) };
+        // SAFETY: as the caller vouches; a start function has no parameters and no results.
+        unsafe { invoke(store, func_ref, &signature, &mut [])? };
+    }
+    Ok(instance)
+}
+
+/// Checks that the imports are what the module asks for.
+fn check_imports(store: &StoreOpaque, module: &ModuleState, imports: &[ImportValue]) -> Result<()> {
+    anyhow::ensure!(
+        crate::Engine::same(store.engine(), &module.engine),
+        "the module was loaded for another engine than the store's"
+    );
+    anyhow::ensure!(
+        module.imports.len() == imports.len(),
+        "expected {} imports, got {}",
+        module.imports.len(),
+        imports.len()
+    );
+    for (import, value) in module.imports.iter().zip(imports) {
+        let expected = module.item_type(import.item);
+        let found = match value {
+            ImportValue::Host(definition) => ExternType::Func(definition.ty.clone()),
+            ImportValue::Extern(item) => {
+                anyhow::ensure!(
+                    item.belongs_to(store),
+                    "import `{}` `{}` belongs to another store",
+                    import.module,
+                    import.name
+                );
+                item.ty_in(store)
+            }
+        };
+        anyhow::ensure!(
+            is_subtype(&found, &expected),
+            "incompatible import type for `{}` `{}`: expected {expected}, found {found}",
+            import.module,
+            import.name
+        );
+    }
+    Ok(())
+}
+
+/// Whether something of type `found` may be imported as `expected`.
+fn is_subtype(found: &ExternType, expected: &ExternType) -> bool {
+    fn within<N: PartialOrd>(found: (N, Option<N>), expected: (N, Option<N>)) -> bool {
+        found.0 >= expected.0
+            && match (found.1, expected.1) {
+                (_, None) => true,
+                (None, Some(_)) => false,
+                (Some(found), Some(expected)) => found <= expected,
+            }
+    }
+    let memory = |ty: &MemoryType| (ty.minimum, ty.maximum);
+    let table = |ty: &TableType| (ty.minimum, ty.maximum);
+    match (found, expected) {
+        (ExternType::Func(found), ExternType::Func(expected)) => found == expected,
+        (ExternType::Global(found), ExternType::Global(expected)) => found == expected,
+        (ExternType::Memory(found), ExternType::Memory(expected)) => {
+            within(memory(found), memory(expected))
+        }
+        (ExternType::Table(found), ExternType::Table(expected)) => {
+            found.element == expected.element && within(table(found), table(expected))
+        }
+        _ => false,
+    }
+}
+
+/// Makes an instance whose imports are connected; its globals, tables and memories have no contents yet.
+fn build(
+    store: &mut StoreOpaque,
+    module: &Arc<ModuleState>,
+    imports: &[ImportValue],
+) -> Result<NonNull<InstanceEntity>> {
+    let env = &*module.env;
+    let mut functions = Vec::new();
+    let (mut memories, mut tables, mut globals) = (Vec::new(), Vec::new(), Vec::new());
+    for import in imports {
+        match import {
+            ImportValue::Host(definition) => functions.push(ImportValue::Host(definition.clone())),
+            ImportValue::Extern(item) => match item {
+                Extern::Func(_) => functions.push(import.clone()),
+                Extern::Memory(memory) => memories.push(memory.raw(store)),
+                Extern::Table(table) => tables.push(table.raw(store)),
+                Extern::Global(global) => globals.push(global.raw(store)),
+            },
+        }
+    }
+    for ty in &env.memories[module.imported_memories..] {
+        memories.push(store.new_memory(*ty)?);
+    }
+    for ty in &env.tables[module.imported_tables..] {
+        tables.push(store.new_table(*ty, 0)?);
+    }
+    let context = ContextAllocation::new(
+        env.functions.len(),
+        memories,
+        tables,
+        globals,
+        env.globals.len() - env.imported_globals as usize,
+    );
+    let raw = context.as_ptr();
+    let stack = store.runtime().cast();
+    let entity = store.instances.alloc(InstanceEntity {
+        module: module.clone(),
+        context,
+        elements: Vec::new(),
+        dropped_data: vec![false; module.data.len()],
+    });
+    // SAFETY: the context was allocated just now, and belongs to the instance.
+    unsafe {
+        (&raw mut (*raw).header).write(ContextHeader::new(callout::on_callout, stack));
+        (&raw mut (*raw).functions).write(module.code.functions().as_ptr());
+        (&raw mut (*raw).signatures).write(module.signatures.as_ptr());
+        (&raw mut (*raw).builtins).write(builtins::table());
+        (&raw mut (*raw).env).write(env);
+        (&raw mut (*raw).owner).write(entity.as_ptr().cast());
+        (&raw mut (*raw).code).write(Arc::as_ptr(&module.code).cast_mut().cast());
+    }
+    for (index, function) in functions.into_iter().enumerate() {
+        let func_ref = match function {
+            ImportValue::Host(definition) => store.new_host_function(definition, Some(entity))?,
+            ImportValue::Extern(item) => {
+                let func = item.into_func().expect("only functions were collected").raw(store);
+                // SAFETY: the function belongs to this store.
+                match unsafe { definition_of(func) } {
+                    // A copy that knows its importer.
+                    Some(definition) => store.new_host_function(definition, Some(entity))?,
+                    None => func,
+                }
+            }
+        };
+        // SAFETY: imports come first in the array, which has room for all functions.
+        unsafe {
+            let slot = (*entity.as_ptr()).context.func_ref(index as u32);
+            slot.write(*func_ref.as_ptr());
+        }
+    }
+    Ok(entity)
+}
+
+/// Gives globals, tables and memories of an instance their initial contents. A segment that does not
+/// fit traps; what was written before stays, as the specification says.
+fn initialize(instance: &mut InstanceEntity) -> Result<()> {
+    let module = instance.module.clone();
+    let source = &*module.source;
+    let imported = module.env.imported_globals as usize;
+    for (i, expr) in module.globals.iter().enumerate() {
+        let value = expr.evaluate(source, &mut Scope(instance));
+        // SAFETY: the cell belongs to the instance.
+        unsafe { (*instance.context.globals[imported + i].as_ptr()).0 = [value, 0] };
+    }
+    // All passive segments exist before any active one is copied, for a trap ends the latter only.
+    instance.elements = module
+        .elements
+        .iter()
+        .map(|segment| match segment.mode {
+            ElementMode::Passive => instance.evaluate_elements(&segment.items),
+            ElementMode::Active { .. } | ElementMode::Declared => Box::default(),
+        })
+        .collect();
+    for segment in &module.elements {
+        let ElementMode::Active { table, offset } = segment.mode else { continue };
+        let offset = offset.evaluate(source, &mut Scope(instance)) as usize;
+        // SAFETY: the table belongs to the store, which nothing else uses now.
+        let (base, len) = unsafe {
+            let def = &instance.table(table).as_ref().def;
+            (def.base, def.len)
+        };
+        if offset.checked_add(segment.count as usize).is_none_or(|end| end > len) {
+            return Err(Trap::TableOutOfBounds.into());
+        }
+        let mut at = offset;
+        crate::module::for_each_element(
+            module.bytes(),
+            &segment.items,
+            &mut Scope(instance),
+            |slot| {
+                // SAFETY: the segment fits into the table, as was checked.
+                unsafe { *base.add(at) = slot };
+                at += 1;
+            },
+        );
+    }
+    for (i, segment) in module.data.iter().enumerate() {
+        let Some((memory, offset)) = segment.active else { continue };
+        let offset = offset.evaluate(source, &mut Scope(instance)) as usize;
+        let bytes = &module.bytes()[segment.bytes.start as usize..segment.bytes.end as usize];
+        // SAFETY: the memory belongs to the store, which nothing else uses now.
+        let (base, len) = unsafe {
+            let def = &instance.memory(memory).as_ref().def;
+            (def.base, def.len)
+        };
+        if offset.checked_add(bytes.len()).is_none_or(|end| end > len) {
+            return Err(Trap::MemoryOutOfBounds.into());
+        }
+        // SAFETY: the segment fits into the memory, as was checked; the module's bytes lie elsewhere.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), base.add(offset), bytes.len()) };
+        instance.dropped_data[i] = true;
+    }
+    Ok(())
+}
+
+const _: () = {
+    // Function states are what references point to.
+    assert!(std::mem::offset_of!(midair_tiers::FunctionState, entry) == 0);
+    assert!(size_of::<AtomicPtr<u8>>() == 8);
+};

@@ -1,0 +1,95 @@
+//! Constant expressions.
+
+use midair_tiers::body::ByteSource;
+use wasmparser::{BinaryReader, Operator, OperatorsReader, SectionLimited};
+
+/// Where a constant expression lies in its module. It has been validated when the module was loaded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConstExpr {
+    start: u32,
+    end: u32,
+}
+
+/// What constant expressions refer to.
+pub(crate) trait ConstScope {
+    /// The low 64 bits of a global's value.
+    fn global(&mut self, index: u32) -> u64;
+
+    /// A reference to a function.
+    fn ref_func(&mut self, index: u32) -> u64;
+}
+
+impl ConstExpr {
+    pub(super) fn new(expr: &wasmparser::ConstExpr<'_>) -> ConstExpr {
+        let range = expr.get_binary_reader().remaining_range();
+        // Modules of 4 GiB and more are refused at load.
+        ConstExpr { start: range.start as u32, end: range.end as u32 }
+    }
+
+    /// The slot of its value.
+    pub(crate) fn evaluate(self, source: &dyn ByteSource, scope: &mut impl ConstScope) -> u64 {
+        let bytes = &source.bytes()[self.start as usize..self.end as usize];
+        evaluate(BinaryReader::new(bytes, u64::from(self.start)), scope)
+    }
+}
+
+/// The slot of the value of a constant expression that has been validated.
+fn evaluate(reader: BinaryReader<'_>, scope: &mut impl ConstScope) -> u64 {
+    let mut stack: smallvec::SmallVec<[u64; 4]> = smallvec::SmallVec::new();
+    let mut operators = OperatorsReader::new(reader);
+    while let Ok(operator) = operators.read() {
+        let value = match operator {
+            Operator::I32Const { value } => u64::from(value as u32),
+            Operator::I64Const { value } => value as u64,
+            Operator::F32Const { value } => u64::from(value.bits()),
+            Operator::F64Const { value } => value.bits(),
+            Operator::RefNull { .. } => 0,
+            Operator::RefFunc { function_index } => scope.ref_func(function_index),
+            Operator::GlobalGet { global_index } => scope.global(global_index),
+            Operator::End => break,
+            binary => {
+                let (Some(b), Some(a)) = (stack.pop(), stack.pop()) else {
+                    unreachable!("validated: the operands are there")
+                };
+                match binary {
+                    Operator::I32Add => u64::from((a as u32).wrapping_add(b as u32)),
+                    Operator::I32Sub => u64::from((a as u32).wrapping_sub(b as u32)),
+                    Operator::I32Mul => u64::from((a as u32).wrapping_mul(b as u32)),
+                    Operator::I64Add => a.wrapping_add(b),
+                    Operator::I64Sub => a.wrapping_sub(b),
+                    Operator::I64Mul => a.wrapping_mul(b),
+                    _ => unreachable!("validated: {binary:?} is not constant"),
+                }
+            }
+        };
+        stack.push(value);
+    }
+    stack.pop().expect("validated: a constant expression has one value")
+}
+
+/// Calls `put` with the slot of each element of a segment.
+pub(crate) fn for_each_element(
+    bytes: &[u8],
+    items: &super::ElementItems,
+    scope: &mut impl ConstScope,
+    mut put: impl FnMut(u64),
+) {
+    let reader = |range: &std::ops::Range<u32>| {
+        BinaryReader::new(&bytes[range.start as usize..range.end as usize], u64::from(range.start))
+    };
+    let valid = "validated: the segment is well-formed";
+    match items {
+        super::ElementItems::Functions(range) => {
+            for function in SectionLimited::<u32>::new(reader(range)).expect(valid) {
+                put(scope.ref_func(function.expect(valid)));
+            }
+        }
+        super::ElementItems::Expressions(range) => {
+            for expr in
+                SectionLimited::<wasmparser::ConstExpr<'_>>::new(reader(range)).expect(valid)
+            {
+                put(evaluate(expr.expect(valid).get_binary_reader(), scope));
+            }
+        }
+    }
+}

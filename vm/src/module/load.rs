@@ -1,0 +1,430 @@
+//! Loading: from bytes to a module, without touching the functions' bodies more than validation asks for.
+
+use super::const_expr::ConstExpr;
+use super::{Export, Import, Item, ModuleState, proposals};
+use crate::Result;
+use crate::code::ModuleCode;
+use crate::engine::Engine;
+use crate::types::{FuncType, GlobalType, MemoryType, TableType, ValType};
+use anyhow::Context as _;
+use midair_tiers::ModuleEnv;
+use midair_tiers::body::ByteSource;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+use wasmparser::{
+    BinaryReader, DataKind, ElementKind, Error as ParseError, ExternalKind, FuncToValidate,
+    FuncValidatorAllocations, FunctionBody, Parser, Payload, TypeRef, ValidPayload, Validator,
+    ValidatorResources, WasmFeatures,
+};
+
+/// A data segment.
+pub(crate) struct DataSegment {
+    /// Memory and offset of an active segment.
+    pub(crate) active: Option<(u32, ConstExpr)>,
+    /// Where its bytes lie in the module.
+    pub(crate) bytes: Range<u32>,
+}
+
+/// An element segment.
+pub(crate) struct ElementSegment {
+    pub(crate) mode: ElementMode,
+    pub(crate) items: ElementItems,
+    pub(crate) count: u32,
+}
+
+/// When the elements of a segment go into a table.
+#[derive(Clone, Copy)]
+pub(crate) enum ElementMode {
+    /// When `table.init` says so.
+    Passive,
+    /// At instantiation.
+    Active { table: u32, offset: ConstExpr },
+    /// Never: they only declare which functions are referred to.
+    Declared,
+}
+
+/// Where the elements of a segment lie in the module: their number, then each of them.
+#[derive(Clone)]
+pub(crate) enum ElementItems {
+    /// Function indices.
+    Functions(Range<u32>),
+    /// Constant expressions.
+    Expressions(Range<u32>),
+}
+
+/// Where the bodies of the defined functions lie, and what is needed to validate them.
+#[derive(Default)]
+pub(crate) struct Bodies {
+    /// Start and length of each.
+    pub(crate) ranges: Vec<(u32, u32)>,
+    /// Bytes of all.
+    total: u64,
+    /// Present if there are any.
+    pub(crate) resources: Option<ValidatorResources>,
+}
+
+/// What parsing collects.
+#[derive(Default)]
+struct Builder {
+    env: ModuleEnv,
+    imports: Vec<Import>,
+    exports: Vec<Export>,
+    imported_tables: usize,
+    imported_memories: usize,
+    globals: Vec<ConstExpr>,
+    elements: Vec<ElementSegment>,
+    data: Vec<DataSegment>,
+    start: Option<u32>,
+    name_section: Option<Range<usize>>,
+    bodies: Bodies,
+}
+
+/// Loads a module.
+pub(super) fn load(engine: &Engine, source: Arc<dyn ByteSource>) -> Result<ModuleState> {
+    let features = proposals::accepted(engine.config());
+    let bytes = source.bytes();
+    check_size(bytes)?;
+    let mut builder = Builder::default();
+    let parsed = builder.parse(bytes, features);
+    let checked = parsed.and_then(|()| {
+        if engine.config().lazy_validation {
+            return Ok(());
+        }
+        builder.bodies.validate(bytes, features, &builder.env)
+    });
+    if let Err(error) = checked {
+        return Err(proposals::explain(error, bytes.len(), features, |features| {
+            check(bytes, features)
+        }));
+    }
+    builder.finish(engine, source, features)
+}
+
+/// Checks that a module could be loaded.
+pub(super) fn validate(engine: &Engine, bytes: &[u8]) -> Result<()> {
+    check_size(bytes)?;
+    let features = proposals::accepted(engine.config());
+    check(bytes, features).map_err(|error| {
+        proposals::explain(error, bytes.len(), features, |features| check(bytes, features))
+    })
+}
+
+/// Offsets in a module are kept as 32 bits.
+fn check_size(bytes: &[u8]) -> Result<()> {
+    anyhow::ensure!(u32::try_from(bytes.len()).is_ok(), "a module of 4 GiB or more is too large");
+    Ok(())
+}
+
+/// Validates a whole module.
+fn check(bytes: &[u8], features: WasmFeatures) -> Result<(), ParseError> {
+    Validator::new_with_features(features).validate_all(bytes).map(drop)
+}
+
+/// A type that validation has let pass.
+fn val_type(ty: wasmparser::ValType) -> ValType {
+    ValType::from_wasm(ty).expect("types of unsupported proposals do not validate")
+}
+
+fn func_type(ty: &wasmparser::FuncType) -> FuncType {
+    FuncType::new(
+        ty.params().iter().copied().map(val_type),
+        ty.results().iter().copied().map(val_type),
+    )
+}
+
+fn table_type(ty: &wasmparser::TableType) -> TableType {
+    // 32-bit tables validate only with 32-bit limits.
+    TableType::new(
+        val_type(ty.element_type.into()),
+        ty.initial as u32,
+        ty.maximum.map(|maximum| maximum as u32),
+    )
+}
+
+fn memory_type(ty: &wasmparser::MemoryType) -> MemoryType {
+    MemoryType::new(ty.initial, ty.maximum)
+}
+
+fn global_type(ty: &wasmparser::GlobalType) -> GlobalType {
+    GlobalType::new(val_type(ty.content_type), ty.mutable)
+}
+
+fn range32(range: Range<u64>) -> Range<u32> {
+    // Modules of 4 GiB and more are refused before.
+    range.start as u32..range.end as u32
+}
+
+impl Builder {
+    /// Parses and validates everything but the functions' bodies.
+    fn parse(&mut self, bytes: &[u8], features: WasmFeatures) -> Result<(), ParseError> {
+        let mut validator = Validator::new_with_features(features);
+        let mut parser = Parser::new(0);
+        parser.set_features(features);
+        for payload in parser.parse_all(bytes) {
+            let payload = payload?;
+            if let ValidPayload::Func(function, body) = validator.payload(&payload)? {
+                let range = range32(body.range());
+                self.bodies.total += u64::from(range.end - range.start);
+                self.bodies.ranges.push((range.start, range.end - range.start));
+                self.bodies.resources.get_or_insert(function.resources);
+                continue;
+            }
+            self.section(payload, bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Takes in a section that has been validated.
+    fn section(&mut self, payload: Payload<'_>, bytes: &[u8]) -> Result<(), ParseError> {
+        match payload {
+            Payload::TypeSection(section) => {
+                for ty in section.into_iter_err_on_gc_types() {
+                    let ty = func_type(&ty?);
+                    self.env.shapes.push(midair_tiers::abi::call_shape(&ty));
+                    self.env.types.push(ty);
+                }
+            }
+            Payload::ImportSection(section) => {
+                for import in section.into_imports() {
+                    self.import(import?);
+                }
+            }
+            Payload::FunctionSection(section) => {
+                self.env.functions.reserve(section.count() as usize);
+                for ty in section {
+                    self.env.functions.push(ty?);
+                }
+                self.bodies.ranges.reserve(self.env.functions.len() - self.imported_functions());
+            }
+            Payload::TableSection(section) => {
+                for table in section {
+                    self.env.tables.push(table_type(&table?.ty));
+                }
+            }
+            Payload::MemorySection(section) => {
+                for memory in section {
+                    self.env.memories.push(memory_type(&memory?));
+                }
+            }
+            Payload::GlobalSection(section) => {
+                for global in section {
+                    let global = global?;
+                    self.env.globals.push(global_type(&global.ty));
+                    self.globals.push(ConstExpr::new(&global.init_expr));
+                }
+            }
+            Payload::ExportSection(section) => {
+                for export in section {
+                    let export = export?;
+                    let item = match export.kind {
+                        ExternalKind::Func => Item::Func(export.index),
+                        ExternalKind::Table => Item::Table(export.index),
+                        ExternalKind::Memory => Item::Memory(export.index),
+                        ExternalKind::Global => Item::Global(export.index),
+                        _ => unreachable!("other exports do not validate"),
+                    };
+                    self.exports.push(Export { name: export.name.into(), item });
+                }
+            }
+            Payload::StartSection { func, .. } => self.start = Some(func),
+            Payload::ElementSection(section) => {
+                for element in section {
+                    self.elements.push(element_segment(element?));
+                }
+            }
+            Payload::DataSection(section) => {
+                for data in section {
+                    let data = data?;
+                    let start = data.data.as_ptr() as usize - bytes.as_ptr() as usize;
+                    self.data.push(DataSegment {
+                        active: match data.kind {
+                            DataKind::Passive => None,
+                            DataKind::Active { memory_index, offset_expr } => {
+                                Some((memory_index, ConstExpr::new(&offset_expr)))
+                            }
+                        },
+                        bytes: start as u32..(start + data.data.len()) as u32,
+                    });
+                }
+            }
+            Payload::CustomSection(section) if section.name() == "name" => {
+                let start = section.data_offset() as usize;
+                self.name_section = Some(start..start + section.data().len());
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn imported_functions(&self) -> usize {
+        self.env.imported_functions as usize
+    }
+
+    fn import(&mut self, import: wasmparser::Import<'_>) {
+        let env = &mut self.env;
+        let item = match import.ty {
+            TypeRef::Func(ty) => {
+                env.functions.push(ty);
+                env.imported_functions += 1;
+                Item::Func(env.functions.len() as u32 - 1)
+            }
+            TypeRef::Table(ty) => {
+                env.tables.push(table_type(&ty));
+                self.imported_tables += 1;
+                Item::Table(env.tables.len() as u32 - 1)
+            }
+            TypeRef::Memory(ty) => {
+                env.memories.push(memory_type(&ty));
+                self.imported_memories += 1;
+                Item::Memory(env.memories.len() as u32 - 1)
+            }
+            TypeRef::Global(ty) => {
+                env.globals.push(global_type(&ty));
+                env.imported_globals += 1;
+                Item::Global(env.globals.len() as u32 - 1)
+            }
+            _ => unreachable!("other imports do not validate"),
+        };
+        self.imports.push(Import { module: import.module.into(), name: import.name.into(), item });
+    }
+
+    fn finish(
+        mut self,
+        engine: &Engine,
+        source: Arc<dyn ByteSource>,
+        features: WasmFeatures,
+    ) -> Result<ModuleState> {
+        self.env.consume_fuel = engine.config().consume_fuel;
+        let env = Arc::new(self.env);
+        let signatures = env.types.iter().map(|ty| engine.intern(ty)).collect();
+        let mut by_name: Box<[u32]> = (0..self.exports.len() as u32).collect();
+        by_name.sort_unstable_by_key(|i| &self.exports[*i as usize].name);
+        let code = ModuleCode::new(engine, source.clone(), env.clone(), self.bodies, features)
+            .context("cannot prepare the module's functions")?;
+        Ok(ModuleState {
+            engine: engine.clone(),
+            source,
+            env,
+            signatures,
+            imports: self.imports,
+            exports: self.exports,
+            exports_by_name: by_name,
+            imported_tables: self.imported_tables,
+            imported_memories: self.imported_memories,
+            globals: self.globals,
+            elements: self.elements,
+            data: self.data,
+            start: self.start,
+            code: Arc::new(code),
+            name_section: self.name_section,
+            names: OnceLock::new(),
+        })
+    }
+}
+
+fn element_segment(element: wasmparser::Element<'_>) -> ElementSegment {
+    let (items, count) = match element.items {
+        wasmparser::ElementItems::Functions(items) => {
+            (ElementItems::Functions(range32(items.range())), items.count())
+        }
+        wasmparser::ElementItems::Expressions(_, items) => {
+            (ElementItems::Expressions(range32(items.range())), items.count())
+        }
+    };
+    ElementSegment {
+        mode: match element.kind {
+            ElementKind::Passive => ElementMode::Passive,
+            ElementKind::Declared => ElementMode::Declared,
+            ElementKind::Active { table_index, offset_expr } => ElementMode::Active {
+                table: table_index.unwrap_or(0),
+                offset: ConstExpr::new(&offset_expr),
+            },
+        },
+        items,
+        count,
+    }
+}
+
+/// Below this many bytes of bodies a second thread costs more than it saves.
+const PARALLEL_VALIDATION: u64 = 1 << 20;
+
+impl Bodies {
+    /// Validates all bodies, on several threads if there is much to do. Fails with the first error in
+    /// the order of the module.
+    fn validate(
+        &self,
+        bytes: &[u8],
+        features: WasmFeatures,
+        env: &ModuleEnv,
+    ) -> Result<(), ParseError> {
+        let Some(resources) = &self.resources else { return Ok(()) };
+        let run = |functions: Range<usize>| -> Result<(), ParseError> {
+            let mut allocations = FuncValidatorAllocations::default();
+            for defined in functions {
+                let index = env.imported_functions + defined as u32;
+                let ty = env.functions[index as usize];
+                let (start, len) = self.ranges[defined];
+                let body = &bytes[start as usize..(start + len) as usize];
+                validate_body(
+                    body,
+                    u64::from(start),
+                    resources,
+                    (index, ty),
+                    features,
+                    &mut allocations,
+                )?;
+            }
+            Ok(())
+        };
+        let count = self.ranges.len();
+        let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(8));
+        if self.total < PARALLEL_VALIDATION || threads == 1 {
+            return run(0..count);
+        }
+        // More pieces than threads, for functions differ in size; taken in order, so that the
+        // first error is known when all pieces before it are done.
+        let piece = count.div_ceil(threads * 16).max(1);
+        let next = std::sync::atomic::AtomicUsize::new(0);
+        let work = || -> Result<(), ParseError> {
+            loop {
+                let start = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed) * piece;
+                if start >= count {
+                    return Ok(());
+                }
+                run(start..count.min(start + piece))?;
+            }
+        };
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+            let mut errors: Vec<ParseError> = work().err().into_iter().collect();
+            for worker in workers {
+                match worker.join() {
+                    Ok(result) => errors.extend(result.err()),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+            match errors.into_iter().min_by_key(ParseError::offset) {
+                Some(error) => Err(error),
+                None => Ok(()),
+            }
+        })
+    }
+}
+
+/// Validates one function's body; `function` is its index and its type's.
+pub(crate) fn validate_body(
+    body: &[u8],
+    offset: u64,
+    resources: &ValidatorResources,
+    function: (u32, u32),
+    features: WasmFeatures,
+    allocations: &mut FuncValidatorAllocations,
+) -> Result<(), ParseError> {
+    let (index, ty) = function;
+    let function = FuncToValidate { resources: resources.clone(), index, ty, features };
+    let mut validator = function.into_validator(std::mem::take(allocations));
+    let body = FunctionBody::new(BinaryReader::new_features(body, offset, features));
+    let result = validator.validate(&body);
+    *allocations = validator.into_allocations();
+    result
+}

@@ -1,0 +1,214 @@
+//! Modules: programs that have been loaded.
+
+mod const_expr;
+mod load;
+mod names;
+mod proposals;
+mod source;
+
+pub(crate) use const_expr::{ConstExpr, ConstScope, for_each_element};
+pub(crate) use load::{
+    Bodies, DataSegment, ElementItems, ElementMode, ElementSegment, validate_body,
+};
+
+use crate::Result;
+use crate::code::ModuleCode;
+use crate::engine::Engine;
+use crate::types::{ExportType, ExternType, ImportType};
+use anyhow::Context as _;
+use midair_tiers::ModuleEnv;
+use midair_tiers::body::ByteSource;
+use names::Names;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+/// An import, as the module states it.
+pub(crate) struct Import {
+    pub(crate) module: Box<str>,
+    pub(crate) name: Box<str>,
+    pub(crate) item: Item,
+}
+
+/// An export, as the module states it.
+pub(crate) struct Export {
+    pub(crate) name: Box<str>,
+    pub(crate) item: Item,
+}
+
+/// Something with an index in one of the module's index spaces.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Item {
+    Func(u32),
+    Table(u32),
+    Memory(u32),
+    Global(u32),
+}
+
+/// What all handles to a module share.
+pub(crate) struct ModuleState {
+    pub(crate) engine: Engine,
+    pub(crate) source: Arc<dyn ByteSource>,
+    pub(crate) env: Arc<ModuleEnv>,
+    /// Engine-wide identities of `env.types`.
+    pub(crate) signatures: Box<[u32]>,
+    pub(crate) imports: Vec<Import>,
+    pub(crate) exports: Vec<Export>,
+    /// Indices into `exports`, sorted by name.
+    exports_by_name: Box<[u32]>,
+    /// Number of imported tables and memories; those of functions and globals are in `env`.
+    pub(crate) imported_tables: usize,
+    pub(crate) imported_memories: usize,
+    /// Initial values of the defined globals.
+    pub(crate) globals: Vec<ConstExpr>,
+    pub(crate) elements: Vec<ElementSegment>,
+    pub(crate) data: Vec<DataSegment>,
+    pub(crate) start: Option<u32>,
+    pub(crate) code: Arc<ModuleCode>,
+    /// Range of the name section.
+    name_section: Option<std::ops::Range<usize>>,
+    names: OnceLock<Names>,
+}
+
+impl ModuleState {
+    /// The module's bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.source.bytes()
+    }
+
+    /// The type of an item.
+    pub(crate) fn item_type(&self, item: Item) -> ExternType {
+        match item {
+            Item::Func(index) => ExternType::Func(self.env.func_type(index).clone()),
+            Item::Table(index) => ExternType::Table(self.env.tables[index as usize]),
+            Item::Memory(index) => ExternType::Memory(self.env.memories[index as usize]),
+            Item::Global(index) => ExternType::Global(self.env.globals[index as usize]),
+        }
+    }
+
+    /// The export of this name.
+    pub(crate) fn export(&self, name: &str) -> Option<&Export> {
+        let at = self
+            .exports_by_name
+            .binary_search_by(|i| (*self.exports[*i as usize].name).cmp(name))
+            .ok()?;
+        Some(&self.exports[self.exports_by_name[at] as usize])
+    }
+
+    /// Names from the name section, which is parsed when they are first asked for.
+    fn names(&self) -> &Names {
+        self.names.get_or_init(|| match &self.name_section {
+            Some(range) => Names::parse(&self.bytes()[range.clone()]),
+            None => Names::default(),
+        })
+    }
+
+    /// The name of a function, from the name section.
+    pub(crate) fn function_name(&self, function: u32) -> Option<&str> {
+        self.names().function(function)
+    }
+
+    /// The module's own name, from the name section.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.names().module()
+    }
+}
+
+/// A program that has been loaded: parsed, and validated unless the engine does that
+/// [lazily](crate::Config::lazy_validation).
+///
+/// A module is cheap to clone, and can be instantiated in many stores of its engine, on many threads.
+///
+/// ```
+/// use midair::{Engine, Module};
+///
+/// let engine = Engine::default();
+/// let module = Module::new(&engine, "(module $m (import \"a\" \"b\" (memory 1 2)))")?;
+/// assert_eq!(module.name(), Some("m"));
+/// let import = module.imports().next().unwrap();
+/// assert_eq!((import.module(), import.name()), ("a", "b"));
+/// assert_eq!(import.ty().to_string(), "memory 1 2");
+///
+/// let error = Module::new(&engine, "(module (func (result v128) unreachable))").unwrap_err();
+/// assert!(error.to_string().contains("SIMD is not supported yet"));
+/// # Ok::<(), midair::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Module {
+    pub(crate) state: Arc<ModuleState>,
+}
+
+impl Module {
+    /// Loads a module from its binary or text format.
+    pub fn new(engine: &Engine, bytes: impl AsRef<[u8]>) -> Result<Module> {
+        let bytes = bytes.as_ref();
+        if source::is_binary(bytes) {
+            return Module::from_binary(engine, bytes);
+        }
+        let binary = wat::parse_bytes(bytes)?.into_owned();
+        Module::from_source(engine, Arc::new(binary))
+    }
+
+    /// Loads a module from its binary format.
+    pub fn from_binary(engine: &Engine, binary: &[u8]) -> Result<Module> {
+        Module::from_source(engine, Arc::new(binary.to_vec()))
+    }
+
+    /// Loads a module from a file, in binary or text format.
+    ///
+    /// A binary file is mapped into memory, not copied: it must not be changed while the module exists.
+    pub fn from_file(engine: &Engine, path: impl AsRef<Path>) -> Result<Module> {
+        let path = path.as_ref();
+        source::open(path)
+            .and_then(|source| Module::from_source(engine, source))
+            .with_context(|| format!("failed to load `{}`", path.display()))
+    }
+
+    /// Loads a module from bytes that can be shared with other owners.
+    fn from_source(engine: &Engine, source: Arc<dyn ByteSource>) -> Result<Module> {
+        Ok(Module { state: Arc::new(load::load(engine, source)?) })
+    }
+
+    /// Checks that a module in binary or text format can be loaded.
+    pub fn validate(engine: &Engine, bytes: impl AsRef<[u8]>) -> Result<()> {
+        let bytes = bytes.as_ref();
+        let binary = if source::is_binary(bytes) { bytes.into() } else { wat::parse_bytes(bytes)? };
+        load::validate(engine, &binary)
+    }
+
+    /// What it imports, in order.
+    pub fn imports(&self) -> impl ExactSizeIterator<Item = ImportType<'_>> {
+        self.state.imports.iter().map(|import| {
+            ImportType::new(&import.module, &import.name, self.state.item_type(import.item))
+        })
+    }
+
+    /// What it exports, in order.
+    pub fn exports(&self) -> impl ExactSizeIterator<Item = ExportType<'_>> {
+        let state = &self.state;
+        state
+            .exports
+            .iter()
+            .map(|export| ExportType::new(&export.name, state.item_type(export.item)))
+    }
+
+    /// Type of the export of this name.
+    pub fn get_export(&self, name: &str) -> Option<ExternType> {
+        self.state.export(name).map(|export| self.state.item_type(export.item))
+    }
+
+    /// Its name, if it has a name section that says so.
+    pub fn name(&self) -> Option<&str> {
+        self.state.name()
+    }
+
+    /// The engine that it was loaded for.
+    pub fn engine(&self) -> &Engine {
+        &self.state.engine
+    }
+}
+
+impl std::fmt::Debug for Module {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Module").field("name", &self.name()).finish_non_exhaustive()
+    }
+}
