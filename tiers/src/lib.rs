@@ -5,7 +5,10 @@
 
 pub mod abi;
 pub mod body;
+pub mod clif;
+pub mod compile;
 pub mod context;
+pub mod liveness;
 pub mod module_env;
 pub mod trap;
 pub mod types;
@@ -15,6 +18,7 @@ pub use context::{
     Builtins, FuncRef, FunctionState, GlobalCell, InstanceContext, MemoryDef, StoreContext,
     TableDef,
 };
+pub use compile::{CompileError, CompileOptions, CompiledTier, Compiler, EntryPoint};
 pub use module_env::ModuleEnv;
 pub use trap::TrapCode;
 pub use types::{FuncType, ValType};

@@ -1,0 +1,356 @@
+//! Memories, tables, globals, references, fuel.
+
+use super::operand_stack::clif_type;
+use super::runtime::{self, Region, element_offset, load, load_constant, store};
+use super::translator::{TranslateError, Translator};
+use crate::context::{BuiltinIndex, InstanceContext};
+use crate::trap::TrapCode;
+use crate::types::ValType;
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{
+    Endianness, InstBuilder, MemFlagsData, Opcode, Value, types,
+};
+use wasmparser::{MemArg, MemArgTarget, Operator};
+
+/// How many bits an address of a page count is shifted: pages of 64 KiB.
+const PAGE_SHIFT: i64 = 16;
+
+impl Translator<'_, '_> {
+    /// Translates the operator if it works on the store; returns whether it does.
+    pub(super) fn translate_memory(
+        &mut self,
+        operator: &Operator<'_>,
+    ) -> Result<bool, TranslateError> {
+        use Opcode::{
+            Istore8, Istore16, Istore32, Load, Sload8, Sload16, Sload32, Store, Uload8, Uload16,
+            Uload32,
+        };
+        match *operator {
+            Operator::I32Load { memarg } => self.heap_load(memarg, Load, ValType::I32)?,
+            Operator::I64Load { memarg } => self.heap_load(memarg, Load, ValType::I64)?,
+            Operator::F32Load { memarg } => self.heap_load(memarg, Load, ValType::F32)?,
+            Operator::F64Load { memarg } => self.heap_load(memarg, Load, ValType::F64)?,
+            Operator::I32Load8S { memarg } => self.heap_load(memarg, Sload8, ValType::I32)?,
+            Operator::I32Load8U { memarg } => self.heap_load(memarg, Uload8, ValType::I32)?,
+            Operator::I32Load16S { memarg } => self.heap_load(memarg, Sload16, ValType::I32)?,
+            Operator::I32Load16U { memarg } => self.heap_load(memarg, Uload16, ValType::I32)?,
+            Operator::I64Load8S { memarg } => self.heap_load(memarg, Sload8, ValType::I64)?,
+            Operator::I64Load8U { memarg } => self.heap_load(memarg, Uload8, ValType::I64)?,
+            Operator::I64Load16S { memarg } => self.heap_load(memarg, Sload16, ValType::I64)?,
+            Operator::I64Load16U { memarg } => self.heap_load(memarg, Uload16, ValType::I64)?,
+            Operator::I64Load32S { memarg } => self.heap_load(memarg, Sload32, ValType::I64)?,
+            Operator::I64Load32U { memarg } => self.heap_load(memarg, Uload32, ValType::I64)?,
+            Operator::I32Store { memarg }
+            | Operator::I64Store { memarg }
+            | Operator::F32Store { memarg }
+            | Operator::F64Store { memarg } => self.heap_store(memarg, Store)?,
+            Operator::I32Store8 { memarg } | Operator::I64Store8 { memarg } => {
+                self.heap_store(memarg, Istore8)?
+            }
+            Operator::I32Store16 { memarg } | Operator::I64Store16 { memarg } => {
+                self.heap_store(memarg, Istore16)?
+            }
+            Operator::I64Store32 { memarg } => self.heap_store(memarg, Istore32)?,
+
+            Operator::MemorySize { mem } => {
+                let len = self.runtime.memory_len(&mut self.builder, mem);
+                let pages = self.builder.ins().ushr_imm_u(len, PAGE_SHIFT);
+                self.push_reduced(pages);
+            }
+            Operator::MemoryGrow { mem } => {
+                let delta = self.pop_extended();
+                let memory = self.index(mem);
+                let arguments = [memory, delta];
+                self.grow(BuiltinIndex::MemoryGrow, &arguments);
+            }
+            Operator::MemoryFill { mem } => {
+                let len = self.pop_extended();
+                let value = self.pop();
+                let dst = self.pop_extended();
+                let memory = self.index(mem);
+                self.bulk_memory(BuiltinIndex::MemoryFill, &[memory, dst, value, len]);
+            }
+            Operator::MemoryCopy { dst_mem, src_mem } => {
+                let (dst, src, len) = self.pop_range();
+                let (to, from) = (self.index(dst_mem), self.index(src_mem));
+                self.bulk_memory(BuiltinIndex::MemoryCopy, &[to, from, dst, src, len]);
+            }
+            Operator::MemoryInit { data_index, mem } => {
+                let (dst, src, len) = self.pop_range();
+                let (memory, segment) = (self.index(mem), self.index(data_index));
+                self.bulk_memory(BuiltinIndex::MemoryInit, &[memory, segment, dst, src, len]);
+            }
+            Operator::DataDrop { data_index } => {
+                let segment = self.index(data_index);
+                self.call_builtin(BuiltinIndex::DataDrop, &[segment], None);
+            }
+
+            Operator::TableGet { table } => {
+                let index = self.pop();
+                let address = self.table_element_address(table, index);
+                let value = load(&mut self.builder, types::I64, Region::Tables, address, 0);
+                self.push(value, self.source.env.tables[table as usize].element);
+            }
+            Operator::TableSet { table } => {
+                let (index, value) = self.pop2();
+                let address = self.table_element_address(table, index);
+                store(&mut self.builder, Region::Tables, value, address, 0);
+            }
+            Operator::TableSize { table } => {
+                let len = self.table_len(table);
+                self.push_reduced(len);
+            }
+            Operator::TableGrow { table } => {
+                let delta = self.pop_extended();
+                let value = self.pop();
+                let table = self.index(table);
+                self.grow(BuiltinIndex::TableGrow, &[table, value, delta]);
+            }
+            Operator::TableFill { table } => {
+                let len = self.pop_extended();
+                let value = self.pop();
+                let dst = self.pop_extended();
+                let table = self.index(table);
+                self.bulk_table(BuiltinIndex::TableFill, &[table, dst, value, len]);
+            }
+            Operator::TableCopy {
+                dst_table,
+                src_table,
+            } => {
+                let (dst, src, len) = self.pop_range();
+                let (to, from) = (self.index(dst_table), self.index(src_table));
+                self.bulk_table(BuiltinIndex::TableCopy, &[to, from, dst, src, len]);
+            }
+            Operator::TableInit { elem_index, table } => {
+                let (dst, src, len) = self.pop_range();
+                let (table, segment) = (self.index(table), self.index(elem_index));
+                self.bulk_table(BuiltinIndex::TableInit, &[table, segment, dst, src, len]);
+            }
+            Operator::ElemDrop { elem_index } => {
+                let segment = self.index(elem_index);
+                self.call_builtin(BuiltinIndex::ElemDrop, &[segment], None);
+            }
+
+            Operator::GlobalGet { global_index } => self.global_get(global_index),
+            Operator::GlobalSet { global_index } => self.global_set(global_index),
+
+            Operator::RefNull { hty } => {
+                let ty = wasmparser::RefType::new(true, hty)
+                    .and_then(|ty| ValType::from_wasm(wasmparser::ValType::Ref(ty)));
+                let Some(ty) = ty else {
+                    return Err(TranslateError::Unsupported(format!("reference type {hty:?}")));
+                };
+                let null = self.builder.ins().iconst(types::I64, 0);
+                self.push(null, ty);
+            }
+            Operator::RefIsNull => {
+                let value = self.pop();
+                let is_null = self.builder.ins().icmp_imm_u(IntCC::Equal, value, 0);
+                self.push_bool(is_null);
+            }
+            Operator::RefFunc { function_index } => {
+                let function = self.index(function_index);
+                let call =
+                    self.call_builtin(BuiltinIndex::RefFunc, &[function], Some(types::I64));
+                self.push(self.builtin_result(call), ValType::FuncRef);
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// A module's index as an argument of a runtime call.
+    fn index(&mut self, index: u32) -> Value {
+        self.builder.ins().iconst(types::I32, i64::from(index))
+    }
+
+    fn pop_extended(&mut self) -> Value {
+        let value = self.pop();
+        self.builder.ins().uextend(types::I64, value)
+    }
+
+    /// Operands of copies: destination, source, length.
+    fn pop_range(&mut self) -> (Value, Value, Value) {
+        let len = self.pop_extended();
+        let src = self.pop_extended();
+        (self.pop_extended(), src, len)
+    }
+
+    fn push_reduced(&mut self, value: Value) {
+        let value = self.builder.ins().ireduce(types::I32, value);
+        self.push(value, ValType::I32);
+    }
+
+    fn grow(&mut self, builtin: BuiltinIndex, arguments: &[Value]) {
+        let call = self.call_builtin(builtin, arguments, Some(types::I64));
+        let old = self.builtin_result(call);
+        self.push_reduced(old);
+    }
+
+    fn bulk_memory(&mut self, builtin: BuiltinIndex, arguments: &[Value]) {
+        self.call_fallible_builtin(builtin, arguments, TrapCode::MemoryOutOfBounds);
+    }
+
+    fn bulk_table(&mut self, builtin: BuiltinIndex, arguments: &[Value]) {
+        self.call_fallible_builtin(builtin, arguments, TrapCode::TableOutOfBounds);
+    }
+
+    fn heap_flags(&mut self) -> MemFlagsData {
+        let region = runtime::flags(self.builder.func, Region::Heap).alias_region();
+        MemFlagsData::new()
+            .with_endianness(Endianness::Little)
+            .with_trap_code(Some(Self::trap_code(TrapCode::MemoryOutOfBounds)))
+            .with_alias_region(region)
+    }
+
+    /// Pops an index; returns the address and the offset of the access.
+    fn heap_address(&mut self, memarg: MemArg) -> Result<(Value, i32), TranslateError> {
+        let MemArgTarget::Memory(memory) = memarg.target else {
+            return Err(TranslateError::Unsupported("access to an array".into()));
+        };
+        let index = self.pop_extended();
+        let base = self.runtime.memory_base(&mut self.builder, memory);
+        // No check: index and offset have 32 bits each, and all that a sum of two can reach is
+        // reserved address space, in which everything beyond the memory's end faults.
+        let address = self.builder.ins().iadd(base, index);
+        match i32::try_from(memarg.offset) {
+            Ok(offset) => Ok((address, offset)),
+            Err(_) => {
+                let offset = memarg.offset as i64;
+                Ok((self.builder.ins().iadd_imm_u(address, offset), 0))
+            }
+        }
+    }
+
+    fn heap_load(
+        &mut self,
+        memarg: MemArg,
+        opcode: Opcode,
+        ty: ValType,
+    ) -> Result<(), TranslateError> {
+        let (address, offset) = self.heap_address(memarg)?;
+        let flags = self.heap_flags();
+        let builder = &mut self.builder;
+        let (clif, ins) = (clif_type(ty), builder.ins());
+        let value = match opcode {
+            Opcode::Uload8 => ins.uload8(clif, flags, address, offset),
+            Opcode::Sload8 => ins.sload8(clif, flags, address, offset),
+            Opcode::Uload16 => ins.uload16(clif, flags, address, offset),
+            Opcode::Sload16 => ins.sload16(clif, flags, address, offset),
+            Opcode::Uload32 => ins.uload32(flags, address, offset),
+            Opcode::Sload32 => ins.sload32(flags, address, offset),
+            _ => ins.load(clif, flags, address, offset),
+        };
+        self.push(value, ty);
+        Ok(())
+    }
+
+    fn heap_store(&mut self, memarg: MemArg, opcode: Opcode) -> Result<(), TranslateError> {
+        let value = self.pop();
+        let (address, offset) = self.heap_address(memarg)?;
+        let flags = self.heap_flags();
+        let ins = self.builder.ins();
+        match opcode {
+            Opcode::Istore8 => ins.istore8(flags, value, address, offset),
+            Opcode::Istore16 => ins.istore16(flags, value, address, offset),
+            Opcode::Istore32 => ins.istore32(flags, value, address, offset),
+            _ => ins.store(flags, value, address, offset),
+        };
+        Ok(())
+    }
+
+    /// Whether a table's length and address never change.
+    fn table_is_fixed(&self, table: u32) -> bool {
+        let ty = self.source.env.tables[table as usize];
+        ty.maximum == Some(ty.minimum)
+    }
+
+    fn table_len(&mut self, table: u32) -> Value {
+        let ty = self.source.env.tables[table as usize];
+        if self.table_is_fixed(table) {
+            return self.builder.ins().iconst(types::I64, i64::from(ty.minimum));
+        }
+        let builder = &mut self.builder;
+        let definition = self
+            .runtime
+            .array_element(builder, InstanceContext::TABLES, table);
+        load(builder, types::I64, Region::TableDefs, definition, 8)
+    }
+
+    /// The address of a table's element; traps if there is none.
+    pub(super) fn table_element_address(&mut self, table: u32, index: Value) -> Value {
+        let index = self.builder.ins().uextend(types::I64, index);
+        let len = self.table_len(table);
+        let outside = self
+            .builder
+            .ins()
+            .icmp(IntCC::UnsignedGreaterThanOrEqual, index, len);
+        self.builder
+            .ins()
+            .trapnz(outside, Self::trap_code(TrapCode::TableOutOfBounds));
+        let fixed = self.table_is_fixed(table);
+        let builder = &mut self.builder;
+        let definition = self
+            .runtime
+            .array_element(builder, InstanceContext::TABLES, table);
+        let base = if fixed {
+            load_constant(builder, types::I64, definition, 0)
+        } else {
+            load(builder, types::I64, Region::TableDefs, definition, 0)
+        };
+        let offset = builder.ins().ishl_imm_u(index, 3);
+        builder.ins().iadd(base, offset)
+    }
+
+    /// Where a global is: address, offset, and the region of a mutable one.
+    fn global_place(&mut self, global: u32) -> (Value, i32, Option<Region>) {
+        let env = self.source.env;
+        let mutable = env.globals[global as usize].mutable;
+        match global.checked_sub(env.imported_globals) {
+            Some(defined) => {
+                let offset = InstanceContext::global_offset(defined);
+                let region = Region::Global(defined);
+                (self.runtime.context, offset, mutable.then_some(region))
+            }
+            None => {
+                let builder = &mut self.builder;
+                let cell = self
+                    .runtime
+                    .array_element(builder, InstanceContext::GLOBALS, global);
+                (cell, 0, mutable.then_some(Region::ImportedGlobals))
+            }
+        }
+    }
+
+    fn global_get(&mut self, global: u32) {
+        let ty = self.source.env.globals[global as usize].content;
+        let (address, offset, region) = self.global_place(global);
+        let builder = &mut self.builder;
+        let value = match region {
+            Some(region) => load(builder, clif_type(ty), region, address, offset),
+            None => load_constant(builder, clif_type(ty), address, offset),
+        };
+        self.push(value, ty);
+    }
+
+    /// Writes as many bytes as the type has: the upper bits of the cell of an `i32` or `f32` are zero
+    /// and stay so.
+    fn global_set(&mut self, global: u32) {
+        let value = self.pop();
+        let (address, offset, region) = self.global_place(global);
+        let region = region.unwrap_or(Region::ImportedGlobals);
+        store(&mut self.builder, region, value, address, offset);
+    }
+
+    /// Charges fuel; traps, with the fuel as it was, if there is not enough.
+    pub(super) fn charge_fuel(&mut self, cost: u64) {
+        let fuel = self.runtime.fuel(&mut self.builder);
+        let cost = self.builder.ins().iconst(types::I64, cost as i64);
+        let rest = self.builder.ins().isub(fuel, cost);
+        let out = self.builder.ins().icmp_imm_s(IntCC::SignedLessThan, rest, 0);
+        self.builder
+            .ins()
+            .trapnz(out, Self::trap_code(TrapCode::OutOfFuel));
+        self.runtime.set_fuel(&mut self.builder, rest);
+    }
+}

@@ -1,0 +1,33 @@
+//! From bytecode to CLIF.
+//!
+//! [`translate`] makes one function of one body: its ordinary code, or an OSR entry at a loop. Where
+//! to read on:
+//!
+//! * [`translator`](self::translator): the state of a translation, and the loop over the operators;
+//! * `entry`: what comes first: parameters, stack check, polls, the loading of an OSR frame;
+//! * `control`: blocks, loops, branches; `calls`: guest calls and runtime calls; `memory`: memories,
+//!   tables, globals, fuel; `numeric`: everything that only computes;
+//! * `frame_state`: how the canonical frame at a safepoint becomes exception-table items or poll
+//!   arguments;
+//! * `runtime`: loads from the context, with what they may be assumed to alias.
+//!
+//! # Calls and polls
+//!
+//! A guest call is a `try_call_indirect` without handlers. Its exception table lists the frame's live
+//! values, so that the register allocator reports where each of them is while the call is suspended.
+//! A poll is an ordinary call that clobbers nothing, in a cold block, whose arguments are the live
+//! values. Either carries its point as its source location, which names its frame state.
+
+mod calls;
+mod control;
+mod entry;
+mod frame_state;
+mod memory;
+mod numeric;
+mod operand_stack;
+mod runtime;
+mod translator;
+pub mod traps;
+
+pub(crate) use frame_state::SiteInstructions;
+pub(crate) use translator::{TranslateError, Translation, translate};

@@ -1,0 +1,474 @@
+//! Which locals are live at the safepoints of a body.
+//!
+//! A local is live at a point if some path of the bytecode from there reads it before it writes it.
+//! Frame states name live locals only: keeping others alive costs registers and spills, and blocks
+//! rematerialisation.
+//!
+//! This is the classic backward dataflow over basic blocks. One forward pass over the operators
+//! builds the control-flow graph and, for every block, the sequence of what matters in it (reads,
+//! writes, safepoints); sets are solved to a fixed point; one more pass through the blocks that
+//! contain safepoints records the set at each.
+
+use crate::body::FunctionBody;
+use smallvec::SmallVec;
+use std::collections::HashMap;
+use wasmparser::{Operator, OperatorsReader};
+
+/// Bits of one word of a set.
+const BITS: usize = u64::BITS as usize;
+
+/// The live locals at one point: bit `i` of word `i / 64` says whether local `i` is live.
+#[derive(Clone, Copy, Debug)]
+pub struct LocalSet<'a> {
+    words: &'a [u64],
+}
+
+impl<'a> LocalSet<'a> {
+    /// Whether the local is in the set.
+    pub fn contains(self, local: u32) -> bool {
+        let local = local as usize;
+        self.words
+            .get(local / BITS)
+            .is_some_and(|word| word >> (local % BITS) & 1 != 0)
+    }
+
+    /// The locals in the set, in ascending order.
+    pub fn iter(self) -> impl Iterator<Item = u32> + 'a {
+        self.words.iter().enumerate().flat_map(|(index, &word)| {
+            std::iter::successors((word != 0).then_some(word), |rest| {
+                let rest = rest & (rest - 1);
+                (rest != 0).then_some(rest)
+            })
+            .map(move |rest| (index * BITS) as u32 + rest.trailing_zeros())
+        })
+    }
+}
+
+
+/// Why a body cannot be analysed.
+#[derive(Clone, Debug)]
+pub enum LivenessError {
+    /// The sets would take too much memory.
+    TooLarge,
+    /// The body does not parse.
+    Parse(wasmparser::BinaryReaderError),
+}
+
+impl From<wasmparser::BinaryReaderError> for LivenessError {
+    fn from(error: wasmparser::BinaryReaderError) -> Self {
+        LivenessError::Parse(error)
+    }
+}
+
+/// Most words of all sets of one kind: 64 MiB.
+const MAX_WORDS: usize = 8 << 20;
+
+/// Liveness of the locals of one body at its entry, after its calls and at its loop headers.
+#[derive(Debug)]
+pub struct Liveness {
+    words_per_set: usize,
+    words: Vec<u64>,
+    /// Point to index of its set.
+    safepoints: HashMap<u32, u32>,
+    blocks: u32,
+    calls: u32,
+    loops: u32,
+    runtime_calls: bool,
+}
+
+impl Liveness {
+    /// Analyses a body whose parameters and declared locals together number `locals`.
+    pub fn new(body: &FunctionBody, locals: u32) -> Result<Liveness, LivenessError> {
+        Self::of_operators(body.reader().get_operators_reader()?, locals)
+    }
+
+    fn of_operators(operators: OperatorsReader<'_>, locals: u32) -> Result<Liveness, LivenessError> {
+        let graph = Graph::new(operators)?;
+        let words_per_set = (locals as usize).div_ceil(BITS);
+        let sets = graph.blocks.len().max(graph.calls as usize + graph.loops as usize + 1);
+        if sets.saturating_mul(words_per_set) > MAX_WORDS {
+            return Err(LivenessError::TooLarge);
+        }
+        let live_out = graph.solve(words_per_set);
+        let mut liveness = Liveness {
+            words_per_set,
+            words: Vec::new(),
+            safepoints: HashMap::with_capacity(graph.calls as usize + graph.loops as usize + 1),
+            blocks: graph.blocks.len() as u32,
+            calls: graph.calls,
+            loops: graph.loops,
+            runtime_calls: graph.runtime_calls,
+        };
+        let mut live = vec![0; words_per_set];
+        for (index, block) in graph.blocks.iter().enumerate() {
+            if !block.has_safepoint {
+                continue;
+            }
+            live.copy_from_slice(set(&live_out, words_per_set, index));
+            for event in graph.events(block).iter().rev() {
+                match *event {
+                    Event::Read(local) => insert(&mut live, local),
+                    Event::Write(local) => remove(&mut live, local),
+                    Event::Safepoint(point) => liveness.record(point, &live),
+                }
+            }
+        }
+        Ok(liveness)
+    }
+
+    fn record(&mut self, point: u32, live: &[u64]) {
+        let index = self.safepoints.len() as u32;
+        self.words.extend_from_slice(live);
+        self.safepoints.insert(point, index);
+    }
+
+    /// The locals that are live at a safepoint: at the entry before the first operator, at a call
+    /// after it returned, at a loop's header. `None` if the point is none of these, or unreachable.
+    pub fn at(&self, point: u32) -> Option<LocalSet<'_>> {
+        let index = *self.safepoints.get(&point)? as usize;
+        Some(LocalSet {
+            words: set(&self.words, self.words_per_set, index),
+        })
+    }
+
+    /// Number of basic blocks.
+    pub fn blocks(&self) -> u32 {
+        self.blocks
+    }
+
+    /// Number of reachable calls.
+    pub fn calls(&self) -> u32 {
+        self.calls
+    }
+
+    /// Number of reachable loops.
+    pub fn loops(&self) -> u32 {
+        self.loops
+    }
+
+    /// Whether an operator is carried out by the runtime.
+    pub fn runtime_calls(&self) -> bool {
+        self.runtime_calls
+    }
+}
+
+fn set(words: &[u64], words_per_set: usize, index: usize) -> &[u64] {
+    &words[index * words_per_set..][..words_per_set]
+}
+
+fn insert(words: &mut [u64], local: u32) {
+    words[local as usize / BITS] |= 1 << (local as usize % BITS);
+}
+
+fn remove(words: &mut [u64], local: u32) {
+    words[local as usize / BITS] &= !(1 << (local as usize % BITS));
+}
+
+/// What matters in a basic block, in program order.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    Read(u32),
+    Write(u32),
+    /// The set *here* is wanted: for a call the event comes after its arguments' reads.
+    Safepoint(u32),
+}
+
+type BlockId = u32;
+
+#[derive(Debug, Default)]
+struct BasicBlock {
+    first_event: u32,
+    end_event: u32,
+    successors: SmallVec<[BlockId; 2]>,
+    has_predecessor: bool,
+    has_safepoint: bool,
+}
+
+/// A structured control instruction that is open.
+struct Construct {
+    /// Where a branch to it goes.
+    label: BlockId,
+    /// The false arm of an `if` whose `else` has not come yet.
+    false_arm: Option<BlockId>,
+    is_loop: bool,
+}
+
+/// The control-flow graph of the reachable code.
+struct Graph {
+    blocks: Vec<BasicBlock>,
+    events: Vec<Event>,
+    /// Blocks in the order in which their code lies in the body.
+    placed: Vec<BlockId>,
+    calls: u32,
+    loops: u32,
+    runtime_calls: bool,
+}
+
+/// Builds a [`Graph`].
+struct GraphBuilder {
+    graph: Graph,
+    /// The block that is being filled; `None` in unreachable code.
+    current: Option<BlockId>,
+    constructs: Vec<Construct>,
+}
+
+impl Graph {
+    fn new(mut operators: OperatorsReader<'_>) -> Result<Graph, wasmparser::BinaryReaderError> {
+        let mut builder = GraphBuilder {
+            graph: Graph {
+                blocks: Vec::new(),
+                events: Vec::new(),
+                placed: Vec::new(),
+                calls: 0,
+                loops: 0,
+                runtime_calls: false,
+            },
+            current: None,
+            constructs: Vec::new(),
+        };
+        let entry = builder.create_block();
+        builder.place(Some(entry));
+        builder.safepoint(FunctionBody::ENTRY);
+        let exit = builder.create_block();
+        builder.constructs.push(Construct {
+            label: exit,
+            false_arm: None,
+            is_loop: false,
+        });
+        while !operators.eof() {
+            let (operator, offset) = operators.read_with_offset()?;
+            builder.operator(&operator, offset as u32);
+        }
+        builder.place(None);
+        Ok(builder.graph)
+    }
+
+    fn events(&self, block: &BasicBlock) -> &[Event] {
+        &self.events[block.first_event as usize..block.end_event as usize]
+    }
+
+    /// The sets at the blocks' ends.
+    fn solve(&self, words_per_set: usize) -> Vec<u64> {
+        let total = self.blocks.len() * words_per_set;
+        // live_in = used | (live_out - defined)
+        let (mut live_in, mut defined) = (vec![0u64; total], vec![0u64; total]);
+        for (index, block) in self.blocks.iter().enumerate() {
+            let start = index * words_per_set;
+            let used = &mut live_in[start..][..words_per_set];
+            let defined = &mut defined[start..][..words_per_set];
+            for event in self.events(block).iter().rev() {
+                match *event {
+                    Event::Read(local) => insert(used, local),
+                    Event::Write(local) => {
+                        remove(used, local);
+                        insert(defined, local);
+                    }
+                    Event::Safepoint(_) => {}
+                }
+            }
+        }
+        let mut predecessors: Vec<SmallVec<[BlockId; 2]>> = vec![SmallVec::new(); self.blocks.len()];
+        for &id in &self.placed {
+            for &successor in &self.blocks[id as usize].successors {
+                predecessors[successor as usize].push(id);
+            }
+        }
+        let mut live_out = vec![0u64; total];
+        // Sweeps in reverse program order, over the blocks of which a successor changed: all of an
+        // acyclic body's sets are final after the first.
+        let mut dirty = vec![true; self.blocks.len()];
+        let mut again = true;
+        while again {
+            again = false;
+            for &id in self.placed.iter().rev() {
+                let index = id as usize;
+                if !std::mem::take(&mut dirty[index]) {
+                    continue;
+                }
+                let start = index * words_per_set;
+                for &successor in &self.blocks[index].successors {
+                    let from = successor as usize * words_per_set;
+                    for word in 0..words_per_set {
+                        live_out[start + word] |= live_in[from + word];
+                    }
+                }
+                let mut changed = false;
+                for at in start..start + words_per_set {
+                    let new = live_in[at] | (live_out[at] & !defined[at]);
+                    changed |= new != live_in[at];
+                    live_in[at] = new;
+                }
+                if changed {
+                    for &predecessor in &predecessors[index] {
+                        dirty[predecessor as usize] = true;
+                        again = true;
+                    }
+                }
+            }
+        }
+        live_out
+    }
+}
+
+impl GraphBuilder {
+    fn create_block(&mut self) -> BlockId {
+        self.graph.blocks.push(BasicBlock::default());
+        self.graph.blocks.len() as BlockId - 1
+    }
+
+    /// Ends the current block and goes on with the code of `next`.
+    fn place(&mut self, next: Option<BlockId>) {
+        let events = self.graph.events.len() as u32;
+        if let Some(current) = self.current {
+            self.graph.blocks[current as usize].end_event = events;
+        }
+        if let Some(next) = next {
+            let block = &mut self.graph.blocks[next as usize];
+            block.first_event = events;
+            block.end_event = events;
+            self.graph.placed.push(next);
+        }
+        self.current = next;
+    }
+
+    fn edge(&mut self, to: BlockId) {
+        let Some(from) = self.current else { return };
+        self.graph.blocks[to as usize].has_predecessor = true;
+        let successors = &mut self.graph.blocks[from as usize].successors;
+        if !successors.contains(&to) {
+            successors.push(to);
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        if self.current.is_some() {
+            self.graph.events.push(event);
+        }
+    }
+
+    fn safepoint(&mut self, point: u32) {
+        if let Some(current) = self.current {
+            self.graph.events.push(Event::Safepoint(point));
+            self.graph.blocks[current as usize].has_safepoint = true;
+        }
+    }
+
+    fn label(&self, depth: u32) -> BlockId {
+        self.constructs[self.constructs.len() - 1 - depth as usize].label
+    }
+
+    /// Ends the current block with edges to `targets` and, if the branch is conditional, to a new
+    /// block.
+    fn branch(&mut self, targets: impl Iterator<Item = u32>, conditional: bool) {
+        if self.current.is_none() {
+            return;
+        }
+        for depth in targets {
+            self.edge(self.label(depth));
+        }
+        let next = conditional.then(|| {
+            let next = self.create_block();
+            self.edge(next);
+            next
+        });
+        self.place(next);
+    }
+
+    fn operator(&mut self, operator: &Operator<'_>, point: u32) {
+        match *operator {
+            Operator::LocalGet { local_index } => self.event(Event::Read(local_index)),
+            Operator::LocalSet { local_index } | Operator::LocalTee { local_index } => {
+                self.event(Event::Write(local_index))
+            }
+            Operator::Call { .. } | Operator::CallIndirect { .. } => {
+                if self.current.is_some() {
+                    self.graph.calls += 1;
+                }
+                self.safepoint(point);
+            }
+            Operator::Block { .. } => {
+                let label = self.create_block();
+                self.constructs.push(Construct {
+                    label,
+                    false_arm: None,
+                    is_loop: false,
+                });
+            }
+            Operator::Loop { .. } => {
+                let label = self.create_block();
+                if self.current.is_some() {
+                    self.graph.loops += 1;
+                    self.edge(label);
+                    self.place(Some(label));
+                    self.safepoint(point);
+                }
+                self.constructs.push(Construct {
+                    label,
+                    false_arm: None,
+                    is_loop: true,
+                });
+            }
+            Operator::If { .. } => {
+                let label = self.create_block();
+                let false_arm = self.create_block();
+                self.edge(false_arm);
+                if self.current.is_some() {
+                    let true_arm = self.create_block();
+                    self.edge(true_arm);
+                    self.place(Some(true_arm));
+                }
+                self.constructs.push(Construct {
+                    label,
+                    false_arm: Some(false_arm),
+                    is_loop: false,
+                });
+            }
+            Operator::Else => {
+                let Some(construct) = self.constructs.last_mut() else {
+                    return;
+                };
+                let (label, false_arm) = (construct.label, construct.false_arm.take());
+                self.edge(label);
+                self.place_if_reachable(false_arm);
+            }
+            Operator::End => {
+                let Some(construct) = self.constructs.pop() else {
+                    return;
+                };
+                if construct.is_loop {
+                    return;
+                }
+                self.edge(construct.label);
+                if construct.false_arm.is_some() {
+                    self.place_if_reachable(construct.false_arm);
+                    self.edge(construct.label);
+                }
+                self.place_if_reachable(Some(construct.label));
+            }
+            Operator::Br { relative_depth } => self.branch(std::iter::once(relative_depth), false),
+            Operator::BrIf { relative_depth } => self.branch(std::iter::once(relative_depth), true),
+            Operator::BrTable { ref targets } => {
+                // A body that is not valid was refused before; a target that does not parse has none.
+                let all = targets.targets().filter_map(Result::ok);
+                self.branch(all.chain(std::iter::once(targets.default())), false);
+            }
+            Operator::Return | Operator::Unreachable => self.place(None),
+            Operator::MemoryGrow { .. }
+            | Operator::MemoryFill { .. }
+            | Operator::MemoryCopy { .. }
+            | Operator::MemoryInit { .. }
+            | Operator::DataDrop { .. }
+            | Operator::TableGrow { .. }
+            | Operator::TableFill { .. }
+            | Operator::TableCopy { .. }
+            | Operator::TableInit { .. }
+            | Operator::ElemDrop { .. }
+            | Operator::RefFunc { .. } => self.graph.runtime_calls = true,
+            _ => {}
+        }
+    }
+
+    fn place_if_reachable(&mut self, block: Option<BlockId>) {
+        self.place(block.filter(|&block| self.graph.blocks[block as usize].has_predecessor));
+    }
+}
