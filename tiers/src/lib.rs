@@ -8,6 +8,7 @@ pub mod body;
 pub mod clif;
 pub mod compile;
 pub mod context;
+pub mod fuel;
 pub mod liveness;
 pub mod module_env;
 pub mod trap;

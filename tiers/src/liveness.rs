@@ -27,9 +27,7 @@ impl<'a> LocalSet<'a> {
     /// Whether the local is in the set.
     pub fn contains(self, local: u32) -> bool {
         let local = local as usize;
-        self.words
-            .get(local / BITS)
-            .is_some_and(|word| word >> (local % BITS) & 1 != 0)
+        self.words.get(local / BITS).is_some_and(|word| word >> (local % BITS) & 1 != 0)
     }
 
     /// The locals in the set, in ascending order.
@@ -43,7 +41,6 @@ impl<'a> LocalSet<'a> {
         })
     }
 }
-
 
 /// Why a body cannot be analysed.
 #[derive(Clone, Debug)]
@@ -82,7 +79,10 @@ impl Liveness {
         Self::of_operators(body.reader().get_operators_reader()?, locals)
     }
 
-    fn of_operators(operators: OperatorsReader<'_>, locals: u32) -> Result<Liveness, LivenessError> {
+    fn of_operators(
+        operators: OperatorsReader<'_>,
+        locals: u32,
+    ) -> Result<Liveness, LivenessError> {
         let graph = Graph::new(operators)?;
         let words_per_set = (locals as usize).div_ceil(BITS);
         let sets = graph.blocks.len().max(graph.calls as usize + graph.loops as usize + 1);
@@ -126,9 +126,7 @@ impl Liveness {
     /// after it returned, at a loop's header. `None` if the point is none of these, or unreachable.
     pub fn at(&self, point: u32) -> Option<LocalSet<'_>> {
         let index = *self.safepoints.get(&point)? as usize;
-        Some(LocalSet {
-            words: set(&self.words, self.words_per_set, index),
-        })
+        Some(LocalSet { words: set(&self.words, self.words_per_set, index) })
     }
 
     /// Number of basic blocks.
@@ -230,11 +228,7 @@ impl Graph {
         builder.place(Some(entry));
         builder.safepoint(FunctionBody::ENTRY);
         let exit = builder.create_block();
-        builder.constructs.push(Construct {
-            label: exit,
-            false_arm: None,
-            is_loop: false,
-        });
+        builder.constructs.push(Construct { label: exit, false_arm: None, is_loop: false });
         while !operators.eof() {
             let (operator, offset) = operators.read_with_offset()?;
             builder.operator(&operator, offset as u32);
@@ -267,7 +261,8 @@ impl Graph {
                 }
             }
         }
-        let mut predecessors: Vec<SmallVec<[BlockId; 2]>> = vec![SmallVec::new(); self.blocks.len()];
+        let mut predecessors: Vec<SmallVec<[BlockId; 2]>> =
+            vec![SmallVec::new(); self.blocks.len()];
         for &id in &self.placed {
             for &successor in &self.blocks[id as usize].successors {
                 predecessors[successor as usize].push(id);
@@ -388,11 +383,7 @@ impl GraphBuilder {
             }
             Operator::Block { .. } => {
                 let label = self.create_block();
-                self.constructs.push(Construct {
-                    label,
-                    false_arm: None,
-                    is_loop: false,
-                });
+                self.constructs.push(Construct { label, false_arm: None, is_loop: false });
             }
             Operator::Loop { .. } => {
                 let label = self.create_block();
@@ -402,11 +393,7 @@ impl GraphBuilder {
                     self.place(Some(label));
                     self.safepoint(point);
                 }
-                self.constructs.push(Construct {
-                    label,
-                    false_arm: None,
-                    is_loop: true,
-                });
+                self.constructs.push(Construct { label, false_arm: None, is_loop: true });
             }
             Operator::If { .. } => {
                 let label = self.create_block();

@@ -34,10 +34,9 @@ impl Translator<'_, '_> {
     ) -> Result<bool, TranslateError> {
         let callee = match *operator {
             Operator::Call { function_index } => self.direct_callee(function_index),
-            Operator::CallIndirect {
-                type_index,
-                table_index,
-            } => self.indirect_callee(type_index, table_index),
+            Operator::CallIndirect { type_index, table_index } => {
+                self.indirect_callee(type_index, table_index)
+            }
             _ => return Ok(false),
         };
         self.call_guest(callee, point)?;
@@ -49,9 +48,7 @@ impl Translator<'_, '_> {
         let type_index = env.functions[function as usize];
         let builder = &mut self.builder;
         if let Some(defined) = function.checked_sub(env.imported_functions) {
-            let functions = self
-                .runtime
-                .context_field(builder, InstanceContext::FUNCTIONS);
+            let functions = self.runtime.context_field(builder, InstanceContext::FUNCTIONS);
             let entry = element_offset(defined, FunctionState::SIZE) + FunctionState::ENTRY;
             return Callee {
                 type_index,
@@ -60,17 +57,11 @@ impl Translator<'_, '_> {
             };
         }
         // References to imports are initialised with the instance and never change.
-        let references = self
-            .runtime
-            .context_field(builder, InstanceContext::FUNC_REFS);
+        let references = self.runtime.context_field(builder, InstanceContext::FUNC_REFS);
         let reference = element_offset(function, FuncRef::SIZE);
         let word = load_constant(builder, types::I64, references, reference + FuncRef::ENTRY);
         let context = load_constant(builder, types::I64, references, reference + FuncRef::CONTEXT);
-        Callee {
-            type_index,
-            code: load(builder, types::I64, Region::Entries, word, 0),
-            context,
-        }
+        Callee { type_index, code: load(builder, types::I64, Region::Entries, word, 0), context }
     }
 
     fn indirect_callee(&mut self, type_index: u32, table: u32) -> Callee {
@@ -83,31 +74,17 @@ impl Translator<'_, '_> {
             .with_aligned()
             .with_readonly()
             .with_trap_code(Some(Self::trap_code(TrapCode::IndirectCallToNull)));
-        let found = builder
-            .ins()
-            .load(types::I32, flags, reference, FuncRef::SIGNATURE);
-        let signatures = self
-            .runtime
-            .context_field(builder, InstanceContext::SIGNATURES);
+        let found = builder.ins().load(types::I32, flags, reference, FuncRef::SIGNATURE);
+        let signatures = self.runtime.context_field(builder, InstanceContext::SIGNATURES);
         let offset = element_offset(type_index, 4);
         let expected = load_constant(builder, types::I32, signatures, offset);
         let differs = builder.ins().icmp(IntCC::NotEqual, found, expected);
-        builder
-            .ins()
-            .trapnz(differs, Self::trap_code(TrapCode::BadSignature));
+        builder.ins().trapnz(differs, Self::trap_code(TrapCode::BadSignature));
         // Not movable: before the check above they may not be there.
         let flags = MemFlagsData::trusted().with_readonly();
-        let word = builder
-            .ins()
-            .load(types::I64, flags, reference, FuncRef::ENTRY);
-        let context = builder
-            .ins()
-            .load(types::I64, flags, reference, FuncRef::CONTEXT);
-        Callee {
-            type_index,
-            code: load(builder, types::I64, Region::Entries, word, 0),
-            context,
-        }
+        let word = builder.ins().load(types::I64, flags, reference, FuncRef::ENTRY);
+        let context = builder.ins().load(types::I64, flags, reference, FuncRef::CONTEXT);
+        Callee { type_index, code: load(builder, types::I64, Region::Entries, word, 0), context }
     }
 
     fn guest_signature(&mut self, type_index: u32) -> SigRef {
@@ -141,10 +118,7 @@ impl Translator<'_, '_> {
         // The items are filled in when the frame states are resolved.
         let table = ExceptionTableData::new(signature, normal_return, []);
         let table = dfg.exception_tables.push(table);
-        let call = self
-            .builder
-            .ins()
-            .try_call_indirect(callee.code, &arguments, table);
+        let call = self.builder.ins().try_call_indirect(callee.code, &arguments, table);
         self.states.push(SiteKind::Call, point, call, state)?;
 
         self.builder.seal_block(next);
@@ -187,10 +161,7 @@ impl Translator<'_, '_> {
     /// What fills a value's whole slot in canonical form.
     fn slot_bits(&mut self, value: Value, ty: ValType) -> Value {
         let value = match ty {
-            ValType::F32 => self
-                .builder
-                .ins()
-                .bitcast(types::I32, MemFlagsData::new(), value),
+            ValType::F32 => self.builder.ins().bitcast(types::I32, MemFlagsData::new(), value),
             ValType::I32 => value,
             _ => return value,
         };
@@ -208,20 +179,15 @@ impl Translator<'_, '_> {
         all.push(self.runtime.context);
         all.extend_from_slice(arguments);
         let builder = &mut self.builder;
-        let signature = *self
-            .builtin_signatures
-            .entry(builtin as u8)
-            .or_insert_with(|| {
-                let mut signature = Signature::new(CallConv::SystemV);
-                let dfg = &builder.func.dfg;
-                let params = all.iter().map(|&value| AbiParam::new(dfg.value_type(value)));
-                signature.params.extend(params);
-                signature.returns.extend(result.map(AbiParam::new));
-                builder.import_signature(signature)
-            });
-        let builtins = self
-            .runtime
-            .context_field(builder, InstanceContext::BUILTINS);
+        let signature = *self.builtin_signatures.entry(builtin as u8).or_insert_with(|| {
+            let mut signature = Signature::new(CallConv::SystemV);
+            let dfg = &builder.func.dfg;
+            let params = all.iter().map(|&value| AbiParam::new(dfg.value_type(value)));
+            signature.params.extend(params);
+            signature.returns.extend(result.map(AbiParam::new));
+            builder.import_signature(signature)
+        });
+        let builtins = self.runtime.context_field(builder, InstanceContext::BUILTINS);
         let offset = element_offset(builtin as u32, 8);
         let code = load_constant(builder, types::I64, builtins, offset);
         builder.ins().call_indirect(signature, code, &all)

@@ -47,10 +47,7 @@ impl ControlFrame<'_> {
 }
 
 /// Parameter and result types of a block.
-fn block_type(
-    env: &ModuleEnv,
-    ty: BlockType,
-) -> Result<(&[ValType], &[ValType]), TranslateError> {
+fn block_type(env: &ModuleEnv, ty: BlockType) -> Result<(&[ValType], &[ValType]), TranslateError> {
     Ok(match ty {
         BlockType::Empty => (&[], &[]),
         BlockType::Type(ty) => (
@@ -145,9 +142,7 @@ impl<'a> Translator<'a, '_> {
                 let label = self.create_block_with(results);
                 let true_arm = self.builder.create_block();
                 let false_arm = self.builder.create_block();
-                self.builder
-                    .ins()
-                    .brif(condition, true_arm, &[], false_arm, &[]);
+                self.builder.ins().brif(condition, true_arm, &[], false_arm, &[]);
                 let kind = FrameKind::If {
                     false_arm,
                     params: SmallVec::from_slice(&self.peek_many(params.len())),
@@ -166,9 +161,7 @@ impl<'a> Translator<'a, '_> {
                 let condition = self.pop();
                 let (label, arguments) = self.label_arguments(relative_depth);
                 let next = self.builder.create_block();
-                self.builder
-                    .ins()
-                    .brif(condition, label, &arguments, next, &[]);
+                self.builder.ins().brif(condition, label, &arguments, next, &[]);
                 self.continue_in(next);
             }
             Operator::BrTable { ref targets } => {

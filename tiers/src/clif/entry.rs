@@ -91,10 +91,7 @@ impl Translator<'_, '_> {
     fn check_stack(&mut self) -> Result<(), TranslateError> {
         let limit = self.runtime.stack_limit(&mut self.builder);
         let stack_pointer = self.builder.ins().get_stack_pointer(types::I64);
-        let below = self
-            .builder
-            .ins()
-            .icmp(IntCC::UnsignedLessThan, stack_pointer, limit);
+        let below = self.builder.ins().icmp(IntCC::UnsignedLessThan, stack_pointer, limit);
         let values = self.entry_state();
         self.poll_if(below, FunctionBody::ENTRY, values)
     }
@@ -187,12 +184,6 @@ impl Translator<'_, '_> {
         ty: crate::types::ValType,
     ) -> Value {
         let offset = runtime::element_offset(slot as u32, 8);
-        runtime::load(
-            &mut self.builder,
-            clif_type(ty),
-            Region::Buffers,
-            buffer,
-            offset,
-        )
+        runtime::load(&mut self.builder, clif_type(ty), Region::Buffers, buffer, offset)
     }
 }

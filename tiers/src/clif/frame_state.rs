@@ -65,12 +65,7 @@ impl FrameStates {
         if self.total_values > MAX_FRAME_VALUES {
             return Err(TooManyFrameValues);
         }
-        self.sites.push(PendingSite {
-            kind,
-            point,
-            inst,
-            values,
-        });
+        self.sites.push(PendingSite { kind, point, inst, values });
         Ok(())
     }
 
@@ -95,6 +90,9 @@ impl FrameStates {
                         let value = func.dfg.resolve_aliases(value);
                         match constant_bits(func, value) {
                             Some(bits) => SiteValue::Const(bits & kind.mask()),
+                            None if site.kind == SiteKind::Call => {
+                                SiteValue::Item(items.add_once(value)?)
+                            }
                             None => SiteValue::Item(items.add(value)?),
                         }
                     }
@@ -109,20 +107,14 @@ impl FrameStates {
                 SiteKind::Poll => insert_poll_call(func, site.inst, site.point, &items.values),
             };
             instructions.push((site.point, inst));
-            sites.insert(
-                site.point,
-                SiteDescription {
-                    kind: site.kind,
-                    point: site.point,
-                    values,
-                },
-            );
+            sites
+                .insert(site.point, SiteDescription { kind: site.kind, point: site.point, values });
         }
         Ok((sites, instructions))
     }
 }
 
-/// Distinct values of one site.
+/// The values that one site's instruction is given.
 #[derive(Default)]
 struct Items {
     values: Vec<Value>,
@@ -135,12 +127,20 @@ impl Items {
         self.numbers.clear();
     }
 
+    /// Adds a value. A poll's arguments are counted off against its frame's values, so that each
+    /// value has an argument of its own.
     fn add(&mut self, value: Value) -> Result<u16, TooManyFrameValues> {
+        let number = u16::try_from(self.values.len()).map_err(|_| TooManyFrameValues)?;
+        self.values.push(value);
+        Ok(number)
+    }
+
+    /// Adds a value that may have been added before.
+    fn add_once(&mut self, value: Value) -> Result<u16, TooManyFrameValues> {
         if let Some(&number) = self.numbers.get(&value) {
             return Ok(number);
         }
-        let number = u16::try_from(self.values.len()).map_err(|_| TooManyFrameValues)?;
-        self.values.push(value);
+        let number = self.add(value)?;
         self.numbers.insert(value, number);
         Ok(number)
     }
@@ -152,10 +152,7 @@ fn constant_bits(func: &Function, value: Value) -> Option<u64> {
         return None;
     };
     match func.dfg.insts[inst] {
-        InstructionData::UnaryImm {
-            opcode: Opcode::Iconst,
-            imm,
-        } => Some(imm.bits() as u64),
+        InstructionData::UnaryImm { opcode: Opcode::Iconst, imm } => Some(imm.bits() as u64),
         InstructionData::UnaryIeee32 { imm, .. } => Some(imm.bits().into()),
         InstructionData::UnaryIeee64 { imm, .. } => Some(imm.bits()),
         _ => None,
@@ -176,20 +173,9 @@ fn insert_poll_call(func: &mut Function, jump: Inst, point: u32, items: &[Value]
     // Under this convention the callee preserves all registers: the loop around the poll keeps its
     // values where they are.
     let mut signature = Signature::new(CallConv::PreserveAll);
-    signature.params.extend(
-        items
-            .iter()
-            .map(|&value| AbiParam::new(func.dfg.value_type(value))),
-    );
+    signature.params.extend(items.iter().map(|&value| AbiParam::new(func.dfg.value_type(value))));
     let signature = func.import_signature(signature);
-    let mut cursor = FuncCursor::new(func)
-        .at_inst(jump)
-        .with_srcloc(SourceLoc::new(point));
-    let stub = cursor.ins().load(
-        types::I64,
-        runtime::constant(),
-        items[0],
-        ContextHeader::POLL,
-    );
+    let mut cursor = FuncCursor::new(func).at_inst(jump).with_srcloc(SourceLoc::new(point));
+    let stub = cursor.ins().load(types::I64, runtime::constant(), items[0], ContextHeader::POLL);
     cursor.ins().call_indirect(signature, stub, items)
 }

@@ -1,15 +1,13 @@
 //! Memories, tables, globals, references, fuel.
 
 use super::operand_stack::clif_type;
-use super::runtime::{self, Region, element_offset, load, load_constant, store};
+use super::runtime::{self, Region, load, load_constant, store};
 use super::translator::{TranslateError, Translator};
 use crate::context::{BuiltinIndex, InstanceContext};
 use crate::trap::TrapCode;
 use crate::types::ValType;
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{
-    Endianness, InstBuilder, MemFlagsData, Opcode, Value, types,
-};
+use cranelift_codegen::ir::{Endianness, InstBuilder, MemFlagsData, Opcode, Value, types};
 use wasmparser::{MemArg, MemArgTarget, Operator};
 
 /// How many bits an address of a page count is shifted: pages of 64 KiB.
@@ -113,10 +111,7 @@ impl Translator<'_, '_> {
                 let table = self.index(table);
                 self.bulk_table(BuiltinIndex::TableFill, &[table, dst, value, len]);
             }
-            Operator::TableCopy {
-                dst_table,
-                src_table,
-            } => {
+            Operator::TableCopy { dst_table, src_table } => {
                 let (dst, src, len) = self.pop_range();
                 let (to, from) = (self.index(dst_table), self.index(src_table));
                 self.bulk_table(BuiltinIndex::TableCopy, &[to, from, dst, src, len]);
@@ -150,8 +145,7 @@ impl Translator<'_, '_> {
             }
             Operator::RefFunc { function_index } => {
                 let function = self.index(function_index);
-                let call =
-                    self.call_builtin(BuiltinIndex::RefFunc, &[function], Some(types::I64));
+                let call = self.call_builtin(BuiltinIndex::RefFunc, &[function], Some(types::I64));
                 self.push(self.builtin_result(call), ValType::FuncRef);
             }
             _ => return Ok(false),
@@ -271,9 +265,7 @@ impl Translator<'_, '_> {
             return self.builder.ins().iconst(types::I64, i64::from(ty.minimum));
         }
         let builder = &mut self.builder;
-        let definition = self
-            .runtime
-            .array_element(builder, InstanceContext::TABLES, table);
+        let definition = self.runtime.array_element(builder, InstanceContext::TABLES, table);
         load(builder, types::I64, Region::TableDefs, definition, 8)
     }
 
@@ -281,18 +273,11 @@ impl Translator<'_, '_> {
     pub(super) fn table_element_address(&mut self, table: u32, index: Value) -> Value {
         let index = self.builder.ins().uextend(types::I64, index);
         let len = self.table_len(table);
-        let outside = self
-            .builder
-            .ins()
-            .icmp(IntCC::UnsignedGreaterThanOrEqual, index, len);
-        self.builder
-            .ins()
-            .trapnz(outside, Self::trap_code(TrapCode::TableOutOfBounds));
+        let outside = self.builder.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, index, len);
+        self.builder.ins().trapnz(outside, Self::trap_code(TrapCode::TableOutOfBounds));
         let fixed = self.table_is_fixed(table);
         let builder = &mut self.builder;
-        let definition = self
-            .runtime
-            .array_element(builder, InstanceContext::TABLES, table);
+        let definition = self.runtime.array_element(builder, InstanceContext::TABLES, table);
         let base = if fixed {
             load_constant(builder, types::I64, definition, 0)
         } else {
@@ -314,9 +299,7 @@ impl Translator<'_, '_> {
             }
             None => {
                 let builder = &mut self.builder;
-                let cell = self
-                    .runtime
-                    .array_element(builder, InstanceContext::GLOBALS, global);
+                let cell = self.runtime.array_element(builder, InstanceContext::GLOBALS, global);
                 (cell, 0, mutable.then_some(Region::ImportedGlobals))
             }
         }
@@ -343,14 +326,12 @@ impl Translator<'_, '_> {
     }
 
     /// Charges fuel; traps, with the fuel as it was, if there is not enough.
-    pub(super) fn charge_fuel(&mut self, cost: u64) {
+    pub(super) fn charge_fuel(&mut self, cost: u32) {
         let fuel = self.runtime.fuel(&mut self.builder);
-        let cost = self.builder.ins().iconst(types::I64, cost as i64);
+        let cost = self.builder.ins().iconst(types::I64, i64::from(cost));
         let rest = self.builder.ins().isub(fuel, cost);
         let out = self.builder.ins().icmp_imm_s(IntCC::SignedLessThan, rest, 0);
-        self.builder
-            .ins()
-            .trapnz(out, Self::trap_code(TrapCode::OutOfFuel));
+        self.builder.ins().trapnz(out, Self::trap_code(TrapCode::OutOfFuel));
         self.runtime.set_fuel(&mut self.builder, rest);
     }
 }

@@ -29,5 +29,5 @@ mod runtime;
 mod translator;
 pub mod traps;
 
-pub(crate) use frame_state::SiteInstructions;
-pub(crate) use translator::{TranslateError, Translation, translate};
+pub(crate) use translator::{Source, TranslateError, translate};
+pub use traps::trap_code_of;

@@ -82,9 +82,7 @@ impl Translator<'_, '_> {
             Operator::I32GtS | Operator::I64GtS => self.int_compare(IntCC::SignedGreaterThan),
             Operator::I32GtU | Operator::I64GtU => self.int_compare(IntCC::UnsignedGreaterThan),
             Operator::I32LeS | Operator::I64LeS => self.int_compare(IntCC::SignedLessThanOrEqual),
-            Operator::I32LeU | Operator::I64LeU => {
-                self.int_compare(IntCC::UnsignedLessThanOrEqual)
-            }
+            Operator::I32LeU | Operator::I64LeU => self.int_compare(IntCC::UnsignedLessThanOrEqual),
             Operator::I32GeS | Operator::I64GeS => {
                 self.int_compare(IntCC::SignedGreaterThanOrEqual)
             }
@@ -215,7 +213,8 @@ impl Translator<'_, '_> {
     /// Without instructions for it, Cranelift would call a library function, which compiled code has
     /// no way to name.
     fn translate_rounding(&mut self, operator: &Operator<'_>) -> Result<(), TranslateError> {
-        if !self.source.has_sse41 {
+        let mut flags = self.source.isa.isa_flags().into_iter();
+        if !flags.any(|flag| flag.name == "has_sse41" && flag.as_bool() == Some(true)) {
             return Err(TranslateError::Unsupported(format!(
                 "{operator:?} on a processor without SSE4.1"
             )));
@@ -260,10 +259,7 @@ impl Translator<'_, '_> {
 
     fn reinterpret(&mut self, ty: ValType) {
         let value = self.pop();
-        let value = self
-            .builder
-            .ins()
-            .bitcast(clif_type(ty), MemFlagsData::new(), value);
+        let value = self.builder.ins().bitcast(clif_type(ty), MemFlagsData::new(), value);
         self.push(value, ty);
     }
 }

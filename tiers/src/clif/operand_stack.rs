@@ -31,11 +31,7 @@ pub(super) struct OperandStack {
 impl OperandStack {
     /// An empty stack whose `shared` lowest entries live in variables.
     pub(super) fn new(shared: usize) -> OperandStack {
-        OperandStack {
-            entries: Vec::new(),
-            shared,
-            variables: HashMap::new(),
-        }
+        OperandStack { entries: Vec::new(), shared, variables: HashMap::new() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -101,9 +97,6 @@ impl OperandStack {
         depth: usize,
         ty: ValType,
     ) -> Variable {
-        *self
-            .variables
-            .entry((depth, ty))
-            .or_insert_with(|| builder.declare_var(clif_type(ty)))
+        *self.variables.entry((depth, ty)).or_insert_with(|| builder.declare_var(clif_type(ty)))
     }
 }

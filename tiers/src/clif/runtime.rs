@@ -52,10 +52,7 @@ impl Region {
             Region::Buffers => (8, "buffers"),
             Region::Global(index) => (16 + index.min(MAX_GLOBAL_REGIONS), "global"),
         };
-        AliasRegionData {
-            user_id,
-            description: description.into(),
-        }
+        AliasRegionData { user_id, description: description.into() }
     }
 
     fn intern(self, func: &mut Function) -> AliasRegion {

@@ -66,10 +66,8 @@ pub(crate) struct Source<'a> {
     pub(crate) liveness: &'a Liveness,
     pub(crate) entry: EntryPoint,
     /// Fuel charges in the order of their points; empty if fuel is not counted.
-    pub(crate) charges: &'a [(u32, u64)],
+    pub(crate) charges: &'a [(u32, u32)],
     pub(crate) isa: &'a dyn TargetIsa,
-    /// Whether rounding instructions exist.
-    pub(crate) has_sse41: bool,
 }
 
 /// Translates a body into `func`, which is empty.
@@ -103,10 +101,7 @@ fn translate_sharing(
     let (states, context) = (translator.states, translator.runtime.context);
     translator.builder.finalize(source.isa.frontend_config());
     let (sites, instructions) = states.resolve(func, context)?;
-    Ok(Translation {
-        sites,
-        instructions,
-    })
+    Ok(Translation { sites, instructions })
 }
 
 /// The machine signature of functions of a type: see `crate::abi`.
@@ -154,11 +149,8 @@ impl<'a, 'f> Translator<'a, 'f> {
     ) -> Self {
         let mut builder = FunctionBuilder::new(func, builder_context);
         builder.set_srcloc(SourceLoc::new(FunctionBody::ENTRY));
-        let variables = source
-            .locals
-            .iter()
-            .map(|&ty| builder.declare_var(clif_type(ty)))
-            .collect();
+        let variables =
+            source.locals.iter().map(|&ty| builder.declare_var(clif_type(ty))).collect();
         let entry = builder.create_block();
         builder.append_block_params_for_function_params(entry);
         builder.switch_to_block(entry);
@@ -269,9 +261,7 @@ impl<'a, 'f> Translator<'a, 'f> {
     /// The topmost `count` operands in the order in which they were pushed.
     pub(super) fn peek_many(&mut self, count: usize) -> smallvec::SmallVec<[Value; 8]> {
         let height = self.stack.len();
-        (height - count..height)
-            .map(|depth| self.stack.get(&mut self.builder, depth).0)
-            .collect()
+        (height - count..height).map(|depth| self.stack.get(&mut self.builder, depth).0).collect()
     }
 
     pub(super) fn local(&mut self, local: u32) -> Value {
@@ -279,8 +269,7 @@ impl<'a, 'f> Translator<'a, 'f> {
     }
 
     pub(super) fn set_local(&mut self, local: u32, value: Value) {
-        self.builder
-            .def_var(self.variables[local as usize], value);
+        self.builder.def_var(self.variables[local as usize], value);
     }
 
     pub(super) fn trap_code(code: crate::trap::TrapCode) -> TrapCode {

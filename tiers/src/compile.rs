@@ -1,0 +1,354 @@
+//! The compiler: one function in, one code description out.
+
+use crate::body::FunctionBody;
+use crate::clif::{self, Source, TranslateError};
+use crate::fuel::FuelPlan;
+use crate::liveness::{Liveness, LivenessError};
+use crate::module_env::ModuleEnv;
+use crate::types::ValType;
+use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::isa::OwnedTargetIsa;
+use cranelift_codegen::settings::{self, Configurable};
+use cranelift_codegen::{CodegenError, CompiledCode, Context};
+use cranelift_frontend::FunctionBuilderContext;
+use midair_osr::CodeDescription;
+use midair_osr::cranelift::{DescribeError, Sites};
+use std::cell::Cell;
+use std::fmt;
+
+/// How much effort goes into a compilation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum CompiledTier {
+    /// Compiles fast: no optimisation, single-pass register allocation.
+    Baseline,
+    /// Runs fast.
+    Optimized,
+}
+
+/// Choices of one compilation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CompileOptions {
+    /// The tier to compile for.
+    pub tier: CompiledTier,
+    /// Keep the CLIF and the machine code as text: see [`MachineCode::listing`].
+    /// [`Compiler::compile`] prints it to standard error.
+    pub dump_clif: bool,
+}
+
+impl CompileOptions {
+    /// Compilation for a tier.
+    pub fn new(tier: CompiledTier) -> CompileOptions {
+        CompileOptions { tier, dump_clif: false }
+    }
+}
+
+/// Where control enters the code that is compiled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum EntryPoint {
+    /// The function's entry.
+    Function,
+    /// The loop at this point: an OSR entry. It has the machine signature of the function, but
+    /// ignores its parameters and loads the canonical frame at the point from
+    /// `StackContext::resume`. Only what can be reached from the loop is compiled.
+    Loop(u32),
+}
+
+/// Why a function cannot be compiled. It then stays with the interpreter.
+#[derive(Debug)]
+pub enum CompileError {
+    /// It would take too much time or memory, or its frame is too large.
+    TooLarge(String),
+    /// It uses something that the compiler, or this processor, does not support.
+    Unsupported(String),
+    /// The entry's point is not a loop, or not one that can be reached.
+    NoSuchLoop(u32),
+    /// The body does not parse. A validated body does.
+    Parse(wasmparser::BinaryReaderError),
+    /// Cranelift refused what the translator made: a bug.
+    Codegen(String),
+    /// The compiled code's tables do not fit together: a bug.
+    Describe(DescribeError),
+}
+
+impl fmt::Display for CompileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CompileError::TooLarge(what) => write!(f, "function too large: {what}"),
+            CompileError::Unsupported(what) => write!(f, "not supported: {what}"),
+            CompileError::NoSuchLoop(point) => write!(f, "no loop to enter at {point:#x}"),
+            CompileError::Parse(error) => write!(f, "{error}"),
+            CompileError::Codegen(error) => write!(f, "code generation: {error}"),
+            CompileError::Describe(error) => write!(f, "code description: {}", error.0),
+        }
+    }
+}
+
+impl std::error::Error for CompileError {}
+
+impl From<TranslateError> for CompileError {
+    fn from(error: TranslateError) -> Self {
+        match error {
+            TranslateError::TooLarge(what) => CompileError::TooLarge(what.to_owned()),
+            TranslateError::Unsupported(what) => CompileError::Unsupported(what),
+            TranslateError::NoSuchLoop(point) => CompileError::NoSuchLoop(point),
+            TranslateError::Parse(error) => CompileError::Parse(error),
+            TranslateError::ShareOperands(count) => {
+                CompileError::Codegen(format!("{count} operands below a loop"))
+            }
+        }
+    }
+}
+
+impl From<wasmparser::BinaryReaderError> for CompileError {
+    fn from(error: wasmparser::BinaryReaderError) -> Self {
+        CompileError::Parse(error)
+    }
+}
+
+/// What is compiled at all. Beyond it a function stays with the interpreter: its compilation would
+/// occupy a thread for too long, or its frame the stack.
+#[derive(Clone, Copy, Debug)]
+pub struct CompileLimits {
+    /// Bytes of a body.
+    pub max_body: usize,
+    /// Product of a body's locals and its basic blocks: bounds the tables of SSA construction.
+    pub max_locals_by_blocks: usize,
+    /// Bytes of a frame.
+    pub max_frame: u32,
+}
+
+impl Default for CompileLimits {
+    fn default() -> Self {
+        CompileLimits { max_body: 1 << 20, max_locals_by_blocks: 1 << 26, max_frame: 64 << 10 }
+    }
+}
+
+/// Compiled code before it is described: for tests and for people who want to look at it.
+#[derive(Debug)]
+pub struct MachineCode {
+    /// What Cranelift made.
+    pub code: CompiledCode,
+    /// The safepoints in it, by source location.
+    pub sites: Sites,
+    /// CLIF and machine code, if asked for.
+    pub listing: Option<Listing>,
+}
+
+/// A compilation as text.
+#[derive(Debug, Clone)]
+pub struct Listing {
+    /// As translated, before any optimisation.
+    pub clif: String,
+    /// Assembly with virtual labels.
+    pub assembly: String,
+}
+
+/// Compiles functions for the host. One is enough for all threads.
+pub struct Compiler {
+    baseline: OwnedTargetIsa,
+    optimized: OwnedTargetIsa,
+    limits: CompileLimits,
+}
+
+/// What a compilation needs, kept for the next one on the same thread.
+struct Workspace {
+    context: Context,
+    builder: FunctionBuilderContext,
+}
+
+impl Workspace {
+    fn new() -> Box<Workspace> {
+        Box::new(Workspace { context: Context::new(), builder: FunctionBuilderContext::new() })
+    }
+}
+
+/// A workspace that a larger body was compiled in is not kept: it may hold very much memory.
+const MAX_KEPT_BODY: usize = 64 << 10;
+
+thread_local! {
+    /// Empty while a compilation is going on, and after one that panicked or failed.
+    static WORKSPACE: Cell<Option<Box<Workspace>>> = const { Cell::new(None) };
+}
+
+impl Compiler {
+    /// A compiler for this processor.
+    pub fn new() -> Result<Compiler, CompileError> {
+        Self::with_verifier(cfg!(debug_assertions))
+    }
+
+    /// A compiler that has Cranelift verify its input and the results of its passes, or not.
+    pub fn with_verifier(verify: bool) -> Result<Compiler, CompileError> {
+        Ok(Compiler {
+            baseline: target_isa(CompiledTier::Baseline, verify)?,
+            optimized: target_isa(CompiledTier::Optimized, verify)?,
+            limits: CompileLimits::default(),
+        })
+    }
+
+    /// The same compiler with other limits.
+    pub fn with_limits(self, limits: CompileLimits) -> Compiler {
+        Compiler { limits, ..self }
+    }
+
+    /// Compiles a valid body.
+    pub fn compile(
+        &self,
+        env: &ModuleEnv,
+        body: &FunctionBody,
+        entry: EntryPoint,
+        options: &CompileOptions,
+    ) -> Result<CodeDescription, CompileError> {
+        let compiled = self.machine_code(env, body, entry, options)?;
+        if let Some(listing) = &compiled.listing {
+            eprintln!(
+                ";; {body:?}, {entry:?}, {:?}\n{}\n{}",
+                options.tier, listing.clif, listing.assembly
+            );
+        }
+        midair_osr::cranelift::describe(&compiled.code, &compiled.sites, self.limits.max_frame)
+            .map_err(CompileError::Describe)
+    }
+
+    /// Compiles a valid body to what [`Compiler::compile`] makes its description of.
+    pub fn machine_code(
+        &self,
+        env: &ModuleEnv,
+        body: &FunctionBody,
+        entry: EntryPoint,
+        options: &CompileOptions,
+    ) -> Result<MachineCode, CompileError> {
+        let size = body.bytes().len();
+        if size > self.limits.max_body {
+            return Err(CompileError::TooLarge(format!("{size} bytes")));
+        }
+        let locals = local_types(env, body)?;
+        let liveness = Liveness::new(body, locals.len() as u32).map_err(|error| match error {
+            LivenessError::TooLarge => {
+                CompileError::TooLarge(format!("{} locals in many blocks", locals.len()))
+            }
+            LivenessError::Parse(error) => CompileError::Parse(error),
+        })?;
+        // A call ends a block, a loop's poll makes two more.
+        let blocks = liveness.blocks() + liveness.calls() + 2 * liveness.loops();
+        if locals.len().saturating_mul(blocks as usize) > self.limits.max_locals_by_blocks {
+            return Err(CompileError::TooLarge(format!(
+                "{} locals in {blocks} blocks",
+                locals.len()
+            )));
+        }
+        let plan = env.consume_fuel.then(|| FuelPlan::new(body)).transpose()?;
+        let isa = match options.tier {
+            CompiledTier::Baseline => &self.baseline,
+            CompiledTier::Optimized => &self.optimized,
+        };
+        let source = Source {
+            env,
+            body,
+            locals: &locals,
+            liveness: &liveness,
+            entry,
+            charges: plan.as_ref().map_or(&[], FuelPlan::charges),
+            isa: &**isa,
+        };
+        let mut workspace = WORKSPACE.take().unwrap_or_else(Workspace::new);
+        let compiled = workspace.compile(source, self.limits, options)?;
+        if size <= MAX_KEPT_BODY {
+            workspace.context.clear();
+            WORKSPACE.set(Some(workspace));
+        }
+        Ok(compiled)
+    }
+}
+
+impl Workspace {
+    fn compile(
+        &mut self,
+        source: Source<'_>,
+        limits: CompileLimits,
+        options: &CompileOptions,
+    ) -> Result<MachineCode, CompileError> {
+        let context = &mut self.context;
+        let translation = clif::translate(source, &mut context.func, &mut self.builder)?;
+        let clif = options.dump_clif.then(|| context.func.display().to_string());
+        context.set_disasm(options.dump_clif);
+        context
+            .compile(source.isa, &mut ControlPlane::default())
+            .map_err(|error| codegen_error(&error.inner))?;
+        let Some(code) = context.take_compiled_code() else {
+            return Err(CompileError::Codegen("no code".to_owned()));
+        };
+        let frame = code.buffer.frame_layout().map_or(0, |l| l.frame_to_fp_offset);
+        if frame > limits.max_frame {
+            return Err(CompileError::TooLarge(format!("a frame of {frame} bytes")));
+        }
+        // What cannot be reached has been dropped: in OSR entries, and behind constant conditions.
+        let mut sites = translation.sites;
+        for (point, inst) in translation.instructions {
+            let block = context.func.layout.inst_block(inst);
+            if block.is_none_or(|block| !context.domtree.is_reachable(block)) {
+                sites.remove(&point);
+            }
+        }
+        let listing =
+            clif.map(|clif| Listing { clif, assembly: code.vcode.clone().unwrap_or_default() });
+        Ok(MachineCode { code, sites, listing })
+    }
+}
+
+fn codegen_error(error: &CodegenError) -> CompileError {
+    match error {
+        CodegenError::ImplLimitExceeded | CodegenError::CodeTooLarge => {
+            CompileError::TooLarge("a limit of the code generator".to_owned())
+        }
+        error => CompileError::Codegen(error.to_string()),
+    }
+}
+
+/// The code generator for a tier on this processor.
+fn target_isa(tier: CompiledTier, verify: bool) -> Result<OwnedTargetIsa, CompileError> {
+    let unsupported = |reason: &dyn fmt::Display| CompileError::Unsupported(reason.to_string());
+    let mut flags = settings::builder();
+    let (opt_level, regalloc_algorithm) = match tier {
+        CompiledTier::Baseline => ("none", "single_pass"),
+        CompiledTier::Optimized => ("speed", "backtracking"),
+    };
+    for (name, value) in [
+        ("opt_level", opt_level),
+        ("regalloc_algorithm", regalloc_algorithm),
+        // Says where callee-saved registers are: transfers restore them.
+        ("unwind_info", "true"),
+        // Walks of the stack follow them.
+        ("preserve_frame_pointers", "true"),
+        // Functions compare the stack pointer with a limit instead.
+        ("enable_probestack", "false"),
+        // Addresses within the code are relative all the same, and it names nothing outside itself.
+        ("is_pic", "false"),
+        ("enable_verifier", if verify { "true" } else { "false" }),
+    ] {
+        flags.set(name, value).map_err(|error| unsupported(&error))?;
+    }
+    let builder = cranelift_native::builder().map_err(|reason| unsupported(&reason))?;
+    builder.finish(settings::Flags::new(flags)).map_err(|error| unsupported(&error))
+}
+
+/// Types of the parameters and the declared locals.
+fn local_types(env: &ModuleEnv, body: &FunctionBody) -> Result<Vec<ValType>, CompileError> {
+    /// More than any validator accepts.
+    const MAX_LOCALS: usize = 1 << 16;
+    let mut types = env.func_type(body.function).params.to_vec();
+    let mut reader = body.reader().get_locals_reader()?;
+    for _ in 0..reader.get_count() {
+        let (count, ty) = reader.read()?;
+        let Some(ty) = ValType::from_wasm(ty) else {
+            return Err(CompileError::Unsupported(format!("locals of type {ty}")));
+        };
+        if types.len() + count as usize > MAX_LOCALS {
+            return Err(CompileError::TooLarge(format!("{count} locals")));
+        }
+        types.extend(std::iter::repeat_n(ty, count as usize));
+    }
+    if types.contains(&ValType::V128) {
+        return Err(CompileError::Unsupported("locals of type v128".to_owned()));
+    }
+    Ok(types)
+}
