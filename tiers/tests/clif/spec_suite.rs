@@ -52,7 +52,7 @@ fn check(compiled: &MachineCode) {
         });
         let expected = match site.kind {
             SiteKind::Call if call.exception_handlers.is_empty() => continue,
-            SiteKind::Call => items.max().map_or(1, |last| last.max(0) + 1),
+            SiteKind::Call => items.max().map_or(1, |last| last + 1),
             SiteKind::Poll => {
                 let items: Vec<usize> = items.collect();
                 assert!(items.iter().copied().eq(1..=items.len()));
