@@ -10,6 +10,8 @@ pub mod compile;
 pub mod context;
 pub mod fuel;
 pub mod liveness;
+pub mod interp;
+pub mod lower;
 pub mod module_env;
 pub mod trap;
 pub mod types;

@@ -1,0 +1,243 @@
+//! Activations of the interpreter, and the frames in them.
+
+use super::code::{LoweredCode, SuspendedAt};
+use super::frame::{self, CALLER_FP, HEADER, RETURN_IP};
+use crate::ModuleEnv;
+use crate::context::{InstanceContext, StoreContext};
+use std::ptr;
+
+/// One run of the interpreter: all frames between a call into it and the next one outwards.
+///
+/// It lies on the native stack, so its own address orders it among the machine frames of that
+/// stack. `StoreContext::activation` points to the innermost one.
+#[repr(C)]
+pub struct Activation {
+    prev: *mut Activation,
+    context: *mut InstanceContext,
+    /// Where control last left the handlers: the top frame's pointer and instruction.
+    fp: *mut u64,
+    ip: *const u8,
+    position: Position,
+    /// Machine code for the base frame to go on in.
+    enter: *const u8,
+    /// Registers between two instructions, where dispatch is a loop.
+    #[cfg(debug_assertions)]
+    pub(super) parked: Option<super::machine::Machine>,
+}
+
+/// What an activation's saved instruction means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Position {
+    /// The function's entry; the instruction is its first and has not been executed.
+    Entry,
+    /// The instruction is a loop header that has not been executed.
+    Loop,
+    /// The instruction stands behind a call that has not returned.
+    Call,
+    /// The instruction is being executed: it trapped, or made a runtime call.
+    Trap,
+}
+
+impl Activation {
+    /// Makes a new activation the innermost one, runs `body` in it, and removes it.
+    ///
+    /// # Safety
+    /// `context` must be a live instance context of the store that runs on this thread.
+    pub(super) unsafe fn run<R>(
+        context: *mut InstanceContext,
+        body: impl FnOnce(*mut Activation) -> R,
+    ) -> R {
+        // SAFETY: the caller's contract.
+        let store = unsafe { (*context).store() };
+        let mut activation = Activation {
+            // SAFETY: as above.
+            prev: unsafe { (*store).activation.cast() },
+            context,
+            fp: ptr::null_mut(),
+            ip: ptr::null(),
+            position: Position::Trap,
+            enter: ptr::null(),
+            #[cfg(debug_assertions)]
+            parked: None,
+        };
+        let this = &raw mut activation;
+        // SAFETY: as above; the activation outlives its being linked.
+        unsafe {
+            (*store).activation = this.cast();
+            let result = body(this);
+            (*store).activation = (*this).prev.cast();
+            result
+        }
+    }
+
+    pub(super) fn save(&mut self, fp: *mut u64, ip: *const u8, position: Position) {
+        self.fp = fp;
+        self.ip = ip;
+        self.position = position;
+    }
+
+    /// The base frame goes on in machine code.
+    pub(super) fn give_up_base(&mut self, native: *const u8) {
+        self.fp = ptr::null_mut();
+        self.enter = native;
+    }
+
+    pub(super) fn entered(&self) -> *const u8 {
+        self.enter
+    }
+
+    /// The innermost activation of a store.
+    ///
+    /// # Safety
+    /// The store must not run on another thread meanwhile, and must not go on running before the
+    /// reference is gone.
+    pub unsafe fn innermost<'a>(store: *const StoreContext) -> Option<&'a Activation> {
+        // SAFETY: the caller's contract.
+        unsafe { (*store).activation.cast::<Activation>().as_ref() }
+    }
+
+    /// The next activation outwards.
+    pub fn outer(&self) -> Option<&Activation> {
+        // SAFETY: activations outlive those that are nested in them.
+        unsafe { self.prev.as_ref() }
+    }
+
+    /// A native stack address inside this run of the interpreter. Machine frames at lower addresses
+    /// were called from it.
+    pub fn native_address(&self) -> usize {
+        ptr::from_ref(self) as usize
+    }
+
+    /// The instance whose code runs.
+    pub fn context(&self) -> *mut InstanceContext {
+        self.context
+    }
+
+    /// The frames, innermost first. They are as control last left the handlers, so this makes sense
+    /// while control is outside: in a runtime call or in something that was called from here.
+    pub fn frames(&self) -> Frames<'_> {
+        Frames { activation: self, fp: self.fp, ip: self.ip, position: self.position }
+    }
+}
+
+/// Iterator over the frames of an activation, innermost first.
+pub struct Frames<'a> {
+    activation: &'a Activation,
+    fp: *mut u64,
+    ip: *const u8,
+    position: Position,
+}
+
+impl<'a> Iterator for Frames<'a> {
+    type Item = InterpFrame<'a>;
+
+    fn next(&mut self) -> Option<InterpFrame<'a>> {
+        if self.fp.is_null() {
+            return None;
+        }
+        let fp = self.fp;
+        // SAFETY: a saved frame pointer, or one out of a frame's header: that of a live frame.
+        let code = unsafe { frame::code(fp) };
+        let item = InterpFrame {
+            activation: self.activation,
+            code,
+            fp,
+            ip: self.ip,
+            position: self.position,
+        };
+        // SAFETY: as above.
+        unsafe {
+            self.ip = fp.add(RETURN_IP).read() as *const u8;
+            self.fp = fp.add(CALLER_FP).read() as *mut u64;
+        }
+        self.position = Position::Call;
+        Some(item)
+    }
+}
+
+/// A frame of the interpreter.
+#[derive(Clone, Copy)]
+pub struct InterpFrame<'a> {
+    activation: &'a Activation,
+    code: *const LoweredCode,
+    fp: *mut u64,
+    ip: *const u8,
+    position: Position,
+}
+
+impl<'a> InterpFrame<'a> {
+    /// The code that the frame runs.
+    pub fn code(&self) -> *const LoweredCode {
+        self.code
+    }
+
+    /// The instance whose code runs.
+    pub fn context(&self) -> *mut InstanceContext {
+        self.activation.context
+    }
+
+    /// The frame's first slot.
+    pub fn first_slot(&self) -> *mut u64 {
+        // SAFETY: the code is alive while frames run it; locals lie below the header.
+        unsafe { self.fp.sub((*self.code).locals as usize) }
+    }
+
+    /// What the frame is suspended at.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    fn lowered(&self) -> &'a LoweredCode {
+        // SAFETY: lowered code is kept while frames run it.
+        unsafe { &*self.code }
+    }
+
+    fn env(&self) -> &'a ModuleEnv {
+        // SAFETY: a module's environment lives as long as its instances.
+        unsafe { &*(*self.activation.context).env }
+    }
+
+    /// Offset in the body of the operator that is being executed.
+    pub fn point(&self) -> u32 {
+        let code = self.lowered();
+        let offset = code.offset_of(self.ip);
+        match self.position {
+            Position::Entry => crate::FunctionBody::ENTRY,
+            Position::Loop | Position::Trap => code.sites(self.env()).point_at(offset),
+            // Behind the call: any byte of it will do.
+            Position::Call => code.sites(self.env()).point_at(offset - 1),
+        }
+    }
+
+    /// The frame in canonical form: locals, then the operand stack. For a frame that is suspended at
+    /// a call this is without the call's arguments and results. `None` if the frame is not at a
+    /// safepoint.
+    pub fn capture(&self) -> Option<Vec<u64>> {
+        let code = self.lowered();
+        let locals = code.locals as usize;
+        let local = |i: usize| {
+            // SAFETY: a local of this frame.
+            unsafe { self.first_slot().add(i).read() }
+        };
+        let mut values: Vec<u64> = (0..locals).map(local).collect();
+        if self.position == Position::Entry {
+            return Some(values);
+        }
+        if self.position == Position::Trap {
+            return None;
+        }
+        let sites = code.sites(self.env());
+        let site = sites.site(self.point())?;
+        values.extend((0..site.height as usize).map(|i| {
+            // SAFETY: a temporary of this frame.
+            unsafe { self.fp.add(HEADER + i).read() }
+        }));
+        for &(index, at) in sites.exceptions(site) {
+            values[locals + index as usize] = match at {
+                SuspendedAt::Local(i) => values[i as usize],
+                SuspendedAt::Const(bits) => bits,
+            };
+        }
+        Some(values)
+    }
+}

@@ -1,0 +1,139 @@
+//! Lowered code, and the table that relates it to its bytecode.
+
+use crate::body::FunctionBody;
+use crate::module_env::ModuleEnv;
+use midair_osr::SiteKind;
+use std::sync::OnceLock;
+
+/// One body as register code. See the module documentation of [`crate::interp`] for its form.
+#[repr(C)]
+pub struct LoweredCode {
+    /// Address of the first instruction. (First, with what else a call reads, in one cache line.)
+    pub(crate) entry: *const u8,
+    /// Bytes of a whole frame.
+    pub(crate) frame_bytes: u32,
+    /// Slots of the locals, parameters included.
+    pub(crate) locals: u32,
+    /// Slots of the parameters.
+    pub(crate) params: u32,
+    /// Slots of header and operand stack.
+    pub(crate) slots_above: u32,
+    code: Box<[u8]>,
+    body: FunctionBody,
+    /// Only few functions ever need it, so it is made on demand by lowering the body again.
+    sites: OnceLock<Box<Sites>>,
+}
+
+// SAFETY: `entry` points into `code`, which is never written again.
+unsafe impl Send for LoweredCode {}
+// SAFETY: as above.
+unsafe impl Sync for LoweredCode {}
+
+/// What lowering produces.
+pub(crate) struct Lowered {
+    pub(crate) code: Box<[u8]>,
+    pub(crate) locals: u32,
+    pub(crate) params: u32,
+    pub(crate) slots_above: u32,
+}
+
+impl LoweredCode {
+    pub(crate) fn new(body: FunctionBody, lowered: Lowered) -> LoweredCode {
+        LoweredCode {
+            entry: lowered.code.as_ptr(),
+            frame_bytes: (lowered.locals + lowered.slots_above) * 8,
+            locals: lowered.locals,
+            params: lowered.params,
+            slots_above: lowered.slots_above,
+            code: lowered.code,
+            body,
+            sites: OnceLock::new(),
+        }
+    }
+
+    /// The bytecode.
+    pub fn body(&self) -> &FunctionBody {
+        &self.body
+    }
+
+    /// Slots of a frame on the value stack.
+    pub fn frame_slots(&self) -> usize {
+        self.frame_bytes as usize / 8
+    }
+
+    /// Slots of the locals, parameters included: the first part of a canonical frame.
+    pub fn local_slots(&self) -> usize {
+        self.locals as usize
+    }
+
+    /// Bytes of memory that this code occupies, without its bytecode.
+    pub fn memory_size(&self) -> usize {
+        size_of::<LoweredCode>() + self.code.len()
+    }
+
+    /// Offset of an instruction.
+    pub(crate) fn offset_of(&self, ip: *const u8) -> u32 {
+        (ip as usize - self.entry as usize) as u32
+    }
+
+    /// The relation to the bytecode. `env` must be that of the body's module.
+    pub(crate) fn sites(&self, env: &ModuleEnv) -> &Sites {
+        self.sites.get_or_init(|| {
+            let recorded = crate::lower::record(env, &self.body);
+            Box::new(recorded.expect("a body that was lowered before can be lowered again"))
+        })
+    }
+}
+
+/// Where an operand lies that is not in its place on the operand stack.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum SuspendedAt {
+    /// It still equals this local.
+    Local(u32),
+    /// It is a constant.
+    Const(u64),
+}
+
+/// A safepoint inside a body: a loop header or a call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Site {
+    pub(crate) point: u32,
+    pub(crate) kind: SiteKind,
+    /// The instruction at which a frame goes on: behind the loop header or the call.
+    pub(crate) resume: u32,
+    /// Operands: at a call without its arguments and results.
+    pub(crate) height: u32,
+    /// Range in `Sites::exceptions`.
+    pub(crate) exceptions: (u32, u32),
+}
+
+/// How lowered code relates to its bytecode.
+#[derive(Default, Debug)]
+pub(crate) struct Sites {
+    /// `(offset of an instruction, point)`, ascending.
+    pub(crate) instructions: Vec<(u32, u32)>,
+    /// Ascending by point.
+    pub(crate) sites: Vec<Site>,
+    pub(crate) exceptions: Vec<(u32, SuspendedAt)>,
+}
+
+impl Sites {
+    /// The operator whose instruction the offset lies in.
+    pub(crate) fn point_at(&self, offset: u32) -> u32 {
+        match self.instructions.partition_point(|&(at, _)| at <= offset) {
+            0 => FunctionBody::ENTRY,
+            n => self.instructions[n - 1].1,
+        }
+    }
+
+    /// The safepoint at a point.
+    pub(crate) fn site(&self, point: u32) -> Option<&Site> {
+        let index = self.sites.binary_search_by_key(&point, |s| s.point).ok()?;
+        Some(&self.sites[index])
+    }
+
+    /// The operands that are not in their places while a frame is suspended at `site`.
+    pub(crate) fn exceptions(&self, site: &Site) -> &[(u32, SuspendedAt)] {
+        &self.exceptions[site.exceptions.0 as usize..site.exceptions.1 as usize]
+    }
+}

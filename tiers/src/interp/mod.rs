@@ -1,0 +1,193 @@
+//! The interpreter: runs [`LoweredCode`], the register code that [`crate::lower`] makes.
+//!
+//! An instruction is the address of its handler followed by its operands, unaligned: frame slots
+//! (16 bits, signed), immediates and branch offsets. [`op`] lists all instructions and their layouts,
+//! [`machine`] holds the registers and the one seam for dispatch, [`frame`] the layout of frames,
+//! `ops` the handlers.
+//!
+//! Calls between functions of one instance stay in one run of handlers, an [`Activation`]. Any other
+//! call, and any call of a function that has machine code, goes through `midair_osr::call`.
+
+mod activation;
+pub(crate) mod code;
+pub(crate) mod frame;
+#[cfg(test)]
+pub(crate) mod harness;
+pub(crate) mod machine;
+pub(crate) mod op;
+mod ops;
+mod safepoint;
+#[cfg(test)]
+mod tests;
+
+pub use activation::{Activation, Frames, InterpFrame, Position};
+pub use code::LoweredCode;
+
+use crate::FunctionBody;
+use crate::context::{InstanceContext, StoreContext};
+use crate::trap::TrapCode;
+use frame::{CALLER_FP, CODE, HEADER, RETURN_IP};
+use machine::{Flow, Handler, Machine};
+use midair_osr::SiteKind;
+use std::sync::atomic::Ordering;
+
+/// How a run of the interpreter ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Exit {
+    /// The results are in place.
+    Returned,
+    /// A trap: its number is in `StoreContext::trap`.
+    Trapped,
+    /// The function goes on in this machine code: called with the arguments, which still lie in
+    /// place. For an OSR entry its state is in `StackContext::resume`.
+    Enter(*const u8),
+}
+
+/// Where a base frame returns to.
+static EXIT: Handler = ops::control::exit;
+
+/// Calls a function that the module defines, with the arguments at `base`, where the results are put.
+///
+/// # Safety
+/// `ctx` must be a complete instance context of the store that runs on this thread, `function` one of
+/// its module's functions (imports first), and `base` a slot of the store's value stack, at or above
+/// `value_top`, that holds the arguments.
+pub unsafe fn call(ctx: *mut InstanceContext, function: u32, base: *mut u64) -> Exit {
+    // SAFETY: the caller's contract.
+    unsafe {
+        Activation::run(ctx, |activation| {
+            let machine = Machine::outside(ctx);
+            let imported = (*(*ctx).env).imported_functions;
+            let state = (*ctx).functions.add((function - imported) as usize);
+            if (*state).lowered.load(Ordering::Acquire).is_null() {
+                let status = ((*(*ctx).builtins).prepare)(ctx, function);
+                if status != 0 {
+                    return machine.raise_without_frame(status);
+                }
+            }
+            let code = (*state).lowered.load(Ordering::Acquire) as *const LoweredCode;
+            if code.is_null() {
+                return Exit::Enter((*state).native.load(Ordering::Acquire));
+            }
+            let Some(machine) = machine.push_base(&*code, base) else {
+                return machine.raise_without_frame(TrapCode::StackOverflow as u32);
+            };
+            frame::zero_locals(base.add((*code).params as usize), machine.fp);
+            let flow = if ops::control::count_down(state) || safepoint::pending(machine.st) {
+                machine.run_from(safepoint::at_entry)
+            } else {
+                machine.run()
+            };
+            exit(flow, activation)
+        })
+    }
+}
+
+/// Goes on with a frame that was suspended: `values` is its canonical form, for a call with the
+/// call's results appended. The results are put at `base`.
+///
+/// The safepoint at which the frame goes on is behind it.
+///
+/// # Safety
+/// As for [`call`]. `code` must be code of a function of this instance that stays alive while frames
+/// run it, and `values` a frame of its body that is suspended at the safepoint `point`.
+///
+/// # Panics
+/// If the body has no such safepoint, or the frame has another size.
+pub unsafe fn resume(
+    ctx: *mut InstanceContext,
+    code: &LoweredCode,
+    kind: SiteKind,
+    point: u32,
+    values: &[u64],
+    base: *mut u64,
+) -> Exit {
+    let locals = code.locals as usize;
+    let operands = values.len() - locals;
+    let offset = if point == FunctionBody::ENTRY {
+        assert_eq!(operands, 0, "a frame at its entry has no operands");
+        0
+    } else {
+        // SAFETY: the caller's contract: the instance's module is that of the code.
+        let sites = code.sites(unsafe { &*(*ctx).env });
+        let site = sites.site(point).filter(|site| site.kind == kind);
+        let site = site.unwrap_or_else(|| panic!("no safepoint at {point} of {:?}", code.body()));
+        assert!(
+            operands >= site.height as usize
+                && operands + HEADER <= code.slots_above as usize
+                && (kind == SiteKind::Call || operands == site.height as usize),
+            "a frame of {operands} operands does not fit the safepoint at {point}",
+        );
+        site.resume
+    };
+    // SAFETY: the caller's contract. Operands that the code keeps as locals or constants are equal to
+    // those of the canonical frame.
+    unsafe {
+        Activation::run(ctx, |activation| {
+            let machine = Machine::outside(ctx);
+            let Some(mut machine) = machine.push_base(code, base) else {
+                return machine.raise_without_frame(TrapCode::StackOverflow as u32);
+            };
+            base.copy_from_nonoverlapping(values.as_ptr(), locals);
+            let temps = machine.fp.add(HEADER);
+            temps.copy_from_nonoverlapping(values.as_ptr().add(locals), operands);
+            machine.ip = machine.ip.add(offset as usize);
+            exit(machine.run(), activation)
+        })
+    }
+}
+
+unsafe fn exit(flow: Flow, activation: *const Activation) -> Exit {
+    match flow {
+        Flow::RETURNED => Exit::Returned,
+        // SAFETY: callers pass their running activation.
+        Flow::ENTER => Exit::Enter(unsafe { (*activation).entered() }),
+        _ => Exit::Trapped,
+    }
+}
+
+impl Machine {
+    /// The registers of an activation that has no frame yet.
+    unsafe fn outside(cx: *mut InstanceContext) -> Machine {
+        // SAFETY: callers pass a complete instance context.
+        unsafe {
+            let st: *mut StoreContext = (*cx).store();
+            Machine {
+                ip: std::ptr::null(),
+                fp: std::ptr::null_mut(),
+                mem: (*cx).memory0_base,
+                mem_len: (*(*cx).memory0).len,
+                cx,
+                st,
+            }
+        }
+    }
+
+    /// Pushes the base frame, all but its locals; `None` if it does not fit.
+    unsafe fn push_base(mut self, code: &LoweredCode, base: *mut u64) -> Option<Machine> {
+        let end = (base as usize).wrapping_add(code.frame_bytes as usize);
+        // SAFETY: the registers are those of a running activation; the frame is written only if it
+        // fits into the value stack.
+        unsafe {
+            if end > (*self.st).value_limit as usize {
+                return None;
+            }
+            self.fp = base.add(code.locals as usize);
+            self.fp.add(RETURN_IP).write(&raw const EXIT as u64);
+            self.fp.add(CALLER_FP).write(0);
+            self.fp.add(CODE).write(std::ptr::from_ref(code) as u64);
+        }
+        self.ip = code.entry;
+        Some(self)
+    }
+
+    unsafe fn raise_without_frame(self, code: u32) -> Exit {
+        // SAFETY: the registers are those of a running activation; a null frame pointer saves "no
+        // frame".
+        unsafe {
+            self.raise(code);
+        }
+        Exit::Trapped
+    }
+}

@@ -1,0 +1,216 @@
+//! Calls: within the instance on the same run of handlers, anything else through machine code.
+
+use super::control::count_down;
+use crate::context::{FuncRef, FunctionState, InstanceContext, StoreContext};
+use crate::interp::code::LoweredCode;
+use crate::interp::frame::{self, CALLER_FP, CODE, RETURN_IP};
+use crate::interp::machine::{Flow, Machine, handlers};
+use crate::interp::safepoint;
+use crate::trap::TrapCode;
+use std::sync::atomic::Ordering;
+
+/// Bytes of a `call` or `call_import`.
+const CALL: usize = 14;
+/// Bytes of a `call_indirect`.
+const CALL_INDIRECT: usize = 24;
+
+/// Pushes a frame for the function of `$state` over its arguments and goes on at its entry; goes to
+/// `$slow` if it has no lowered code or has machine code.
+///
+/// A macro and not a function, because `return` must leave the handler with the machine registers
+/// still in place.
+macro_rules! enter {
+    ($m:ident, $state:expr, $args:expr, $size:expr, $slow:ident) => {{
+        let state: *const FunctionState = $state;
+        let code = (*state).lowered.load(Ordering::Acquire) as *const LoweredCode;
+        if code.is_null() || !(*state).native.load(Ordering::Acquire).is_null() {
+            return $slow($m.ip, $m.fp, $m.mem, $m.mem_len, $m.cx, $m.st);
+        }
+        let args: *mut u64 = $args;
+        // Compared as numbers: a frame that does not fit may lie outside the stack's allocation.
+        let end = (args as usize).wrapping_add((*code).frame_bytes as usize);
+        if end > (*$m.st).value_limit as usize {
+            return $m.trap(TrapCode::StackOverflow);
+        }
+        let fp = args.add((*code).locals as usize);
+        frame::zero_locals(args.add((*code).params as usize), fp);
+        fp.add(RETURN_IP).write($m.ip.add($size) as u64);
+        fp.add(CALLER_FP).write($m.fp as u64);
+        fp.add(CODE).write(code as u64);
+        $m.fp = fp;
+        $m.ip = (*code).entry;
+        if count_down(state) || safepoint::pending($m.st) {
+            return safepoint::at_entry($m.ip, $m.fp, $m.mem, $m.mem_len, $m.cx, $m.st);
+        }
+        $m.dispatch()
+    }};
+}
+
+handlers! {
+    fn call(m) {
+        enter!(m, callee(m), m.slot(12), CALL, call_slow)
+    }
+    #[cold]
+    #[inline(never)]
+    fn call_slow(m) {
+        let state = callee(m);
+        call_unprepared(m, state, m.slot(12), CALL)
+    }
+    fn call_import(m) {
+        let reference = (*m.cx).func_refs.add(m.operand::<u32>(8) as usize);
+        let function = m.operand::<u32>(8);
+        let type_index = (&(*(*m.cx).env).functions)[function as usize];
+        call_machine_code(
+            m,
+            (*(*reference).entry).load(Ordering::Acquire),
+            (*reference).context.cast(),
+            type_index,
+            m.slot(12),
+            CALL,
+        )
+    }
+    fn call_indirect(m) {
+        let table = *(*m.cx).tables.add(m.operand::<u32>(12) as usize);
+        let index = m.get::<u32>(8) as usize;
+        if index >= (*table).len {
+            return m.trap(TrapCode::TableOutOfBounds);
+        }
+        let reference = *(*table).base.add(index) as *const FuncRef;
+        if reference.is_null() {
+            return m.trap(TrapCode::IndirectCallToNull);
+        }
+        let signature = *(*m.cx).signatures.add(m.operand::<u32>(16) as usize);
+        if (*reference).signature != signature {
+            return m.trap(TrapCode::BadSignature);
+        }
+        if (*reference).context.cast::<InstanceContext>() != m.cx {
+            return call_foreign(m.ip, m.fp, m.mem, m.mem_len, m.cx, m.st);
+        }
+        let state = own_function(m, reference);
+        enter!(m, state, m.slot(10), CALL_INDIRECT, call_indirect_slow)
+    }
+    #[cold]
+    #[inline(never)]
+    fn call_indirect_slow(m) {
+        let state = own_function(m, referenced(m));
+        call_unprepared(m, state, m.slot(10), CALL_INDIRECT)
+    }
+    #[inline(never)]
+    fn call_foreign(m) {
+        let reference = referenced(m);
+        call_machine_code(
+            m,
+            (*(*reference).entry).load(Ordering::Acquire),
+            (*reference).context.cast(),
+            m.operand(16),
+            m.slot(10),
+            CALL_INDIRECT,
+        )
+    }
+}
+
+/// The function that a `call` names.
+#[inline(always)]
+unsafe fn callee(m: Machine) -> *const FunctionState {
+    // SAFETY: the operand is the offset of an element of the instance's `functions`.
+    unsafe { (*m.cx).functions.byte_add(m.operand::<u32>(8) as usize) }
+}
+
+/// The reference that a `call_indirect` found; it has passed all checks.
+#[inline(always)]
+unsafe fn referenced(m: Machine) -> *const FuncRef {
+    // SAFETY: the same handler has just checked the index against the table's length.
+    unsafe {
+        let table = *(*m.cx).tables.add(m.operand::<u32>(12) as usize);
+        *(*table).base.add(m.get::<u32>(8) as usize) as *const FuncRef
+    }
+}
+
+/// The function that a reference with this instance's context names.
+#[inline(always)]
+unsafe fn own_function(m: Machine, reference: *const FuncRef) -> *const FunctionState {
+    // SAFETY: such references name functions that the module defines.
+    unsafe {
+        let imported = m.operand::<u32>(20);
+        (*m.cx).functions.add(((*reference).index - imported) as usize)
+    }
+}
+
+/// Calls a function of this instance that has machine code, or has not been prepared.
+#[inline(always)]
+unsafe fn call_unprepared(
+    m: Machine,
+    state: *const FunctionState,
+    args: *mut u64,
+    size: usize,
+) -> Flow {
+    // SAFETY: `state` is an element of the instance's `functions`.
+    unsafe {
+        let env = &*(*m.cx).env;
+        let function = state.offset_from((*m.cx).functions) as u32 + env.imported_functions;
+        let native = (*state).native.load(Ordering::Acquire);
+        if !native.is_null() {
+            let type_index = env.functions[function as usize];
+            return call_machine_code(m, native, m.cx, type_index, args, size);
+        }
+        m.save(crate::interp::Position::Trap);
+        let status = ((*(*m.cx).builtins).prepare)(m.cx, function);
+        if status != 0 {
+            return m.raise(status);
+        }
+        // Now it has code of either kind.
+        m.dispatch()
+    }
+}
+
+/// Calls machine code, or an entry thunk, with the arguments at `args`; the results come back there.
+#[inline(always)]
+unsafe fn call_machine_code(
+    mut m: Machine,
+    native: *const u8,
+    context: *mut InstanceContext,
+    type_index: u32,
+    args: *mut u64,
+    size: usize,
+) -> Flow {
+    // SAFETY: the reference or function that the call names has this type; its arguments lie in
+    // place.
+    unsafe {
+        m.ip = m.ip.add(size);
+        if !leave(m, native, context, type_index, args) {
+            return Flow::TRAPPED;
+        }
+        m.reload_memory();
+        m.dispatch()
+    }
+}
+
+/// Leaves the interpreter for machine code. The top frame is suspended at the call behind which
+/// `m.ip` stands. Answers whether the call returned; else a trap is on its way.
+///
+/// # Safety
+/// `native` must be code for functions of the type, and `args` must hold their arguments, in the top
+/// frame's operand stack.
+#[inline(never)]
+pub(in crate::interp) unsafe fn leave(
+    m: Machine,
+    native: *const u8,
+    context: *mut InstanceContext,
+    type_index: u32,
+    args: *mut u64,
+) -> bool {
+    // SAFETY: the caller's contract. Activations that start meanwhile use the value stack above the
+    // top frame.
+    unsafe {
+        m.save(crate::interp::Position::Call);
+        let st: *mut StoreContext = m.st;
+        let code = frame::code(m.fp);
+        let top = (*st).value_top;
+        (*st).value_top = m.fp.add((*code).slots_above as usize);
+        let env = &*(*m.cx).env;
+        let shape = &env.shapes[type_index as usize];
+        let outcome = midair_osr::call::call_native(native, context.cast(), shape, args);
+        (*st).value_top = top;
+        outcome == midair_osr::NativeOutcome::Returned
+    }
+}

@@ -1,0 +1,107 @@
+//! Copies, branches, returns, loop headers and fuel.
+
+use crate::context::FunctionState;
+use crate::interp::frame::{CALLER_FP, RETURN_IP};
+use crate::interp::machine::handlers;
+use crate::interp::safepoint;
+use crate::trap::TrapCode;
+use std::sync::atomic::Ordering;
+
+handlers! {
+    fn unreachable(m) {
+        m.trap(TrapCode::Unreachable)
+    }
+    fn copy(m) {
+        m.set(8, m.get::<u64>(10));
+        m.next(12)
+    }
+    fn copy2(m) {
+        // Both are read before either is written only where lowering does not care: the
+        // destination is a pair of fresh temporaries.
+        let dst = m.slot(8);
+        let (a, b) = (m.get::<u64>(10), m.get::<u64>(12));
+        *dst = a;
+        *dst.add(1) = b;
+        m.next(14)
+    }
+    fn copy_imm32(m) {
+        m.set(8, m.operand::<u32>(10));
+        m.next(14)
+    }
+    fn copy_imm64(m) {
+        m.set(8, m.operand::<u64>(10));
+        m.next(18)
+    }
+    fn select(m) {
+        let (a, b) = (m.get::<u64>(12), m.get::<u64>(14));
+        m.set(8, if m.get::<u32>(10) != 0 { a } else { b });
+        m.next(16)
+    }
+    fn br(m) {
+        m.branch(8)
+    }
+    fn br_table(m) {
+        // The last entry is the default.
+        let last = m.operand::<u32>(10) - 1;
+        let index = m.get::<u32>(8).min(last);
+        m.branch(14 + index as usize * 4)
+    }
+    fn return0(m) {
+        m.ip = m.fp.add(RETURN_IP).read() as *const u8;
+        m.fp = m.fp.add(CALLER_FP).read() as *mut u64;
+        m.dispatch()
+    }
+    fn return1(m) {
+        // The header goes first: in a function without locals the result overwrites it.
+        let (dst, value) = (m.slot(8), m.get::<u64>(10));
+        m.ip = m.fp.add(RETURN_IP).read() as *const u8;
+        m.fp = m.fp.add(CALLER_FP).read() as *mut u64;
+        *dst = value;
+        m.dispatch()
+    }
+    fn return1_imm(m) {
+        // The header goes first: in a function without locals the result overwrites it.
+        let (dst, value) = (m.slot(8), m.operand::<u64>(10));
+        m.ip = m.fp.add(RETURN_IP).read() as *const u8;
+        m.fp = m.fp.add(CALLER_FP).read() as *mut u64;
+        *dst = value;
+        m.dispatch()
+    }
+    fn return_span(m) {
+        let (dst, src, count) = (m.slot(8), m.slot(10), m.operand::<u32>(12));
+        // The header goes first: many results overwrite it.
+        m.ip = m.fp.add(RETURN_IP).read() as *const u8;
+        m.fp = m.fp.add(CALLER_FP).read() as *mut u64;
+        std::ptr::copy(src, dst, count as usize);
+        m.dispatch()
+    }
+    fn exit(_m) {
+        crate::interp::machine::Flow::RETURNED
+    }
+    fn loop_header(m) {
+        let state = (*m.cx).functions.byte_add(m.operand::<u32>(8) as usize);
+        if count_down(state) || safepoint::pending(m.st) {
+            return safepoint::at_loop(m.ip, m.fp, m.mem, m.mem_len, m.cx, m.st);
+        }
+        m.next(20)
+    }
+    fn fuel(m) {
+        let left = (*m.st).fuel - m.operand::<i64>(8);
+        if left < 0 {
+            return m.trap(TrapCode::OutOfFuel);
+        }
+        (*m.st).fuel = left;
+        m.next(16)
+    }
+}
+
+/// Counts one call or iteration; whether the countdown is over. Threads share the counter, and one
+/// that loses a race only counts a little less.
+#[inline(always)]
+pub(in crate::interp) unsafe fn count_down(state: *const FunctionState) -> bool {
+    // SAFETY: callers pass an element of the instance's `functions`.
+    let countdown = unsafe { &(*state).countdown };
+    let left = countdown.load(Ordering::Relaxed).wrapping_sub(1);
+    countdown.store(left, Ordering::Relaxed);
+    left < 0
+}

@@ -1,0 +1,10 @@
+//! The handlers, by kind. Each file says what its instructions do; [`super::op`] lists them.
+
+pub(super) mod calls;
+pub(super) mod compare;
+pub(super) mod control;
+pub(super) mod convert;
+pub(super) mod float;
+pub(super) mod integer;
+pub(super) mod memory;
+pub(super) mod table;

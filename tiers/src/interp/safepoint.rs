@@ -1,0 +1,103 @@
+//! Safepoints of the interpreter: function entry and loop headers.
+
+use super::code::LoweredCode;
+use super::frame::{self, CALLER_FP, HEADER, RETURN_IP};
+use super::machine::{Flow, Machine, handlers};
+use super::ops::calls::leave;
+use super::{Activation, Position};
+use crate::FunctionBody;
+use crate::context::{SafepointAction, StoreContext};
+use std::sync::atomic::Ordering;
+
+/// Whether someone asks for the attention of this store.
+#[inline(always)]
+pub(crate) unsafe fn pending(st: *const StoreContext) -> bool {
+    // SAFETY: callers pass the store context of a running activation.
+    unsafe { (*st).stack.poll_flag.load(Ordering::Relaxed) | u64::from((*st).stress) != 0 }
+}
+
+handlers! {
+    /// The frame's function was called; the instruction is its first, and has not been executed.
+    #[cold]
+    #[inline(never)]
+    fn at_entry(m) {
+        m.save(Position::Entry);
+        match ask(m, FunctionBody::ENTRY) {
+            SafepointAction::Continue => {
+                m.reload_memory();
+                m.dispatch()
+            }
+            SafepointAction::Trap(code) => m.raise_at(Position::Entry, code as u32),
+            SafepointAction::Enter(native) => go_on_in(m, native),
+        }
+    }
+    /// The instruction is a loop header.
+    #[cold]
+    #[inline(never)]
+    fn at_loop(m) {
+        m.save(Position::Loop);
+        match ask(m, m.operand(12)) {
+            SafepointAction::Continue => {
+                m.reload_memory();
+                m.next(20)
+            }
+            SafepointAction::Trap(code) => m.raise_at(Position::Loop, code as u32),
+            SafepointAction::Enter(native) => {
+                // At a loop header everything lies in its place.
+                let locals = (*frame::code(m.fp)).locals as usize;
+                let height = m.operand::<u32>(16) as usize;
+                let resume = (*m.st).stack.resume;
+                std::ptr::copy_nonoverlapping(m.fp.sub(locals), resume, locals);
+                std::ptr::copy_nonoverlapping(m.fp.add(HEADER), resume.add(locals), height);
+                go_on_in(m, native)
+            }
+        }
+    }
+}
+
+/// Asks the embedder what to do at `point` of the top frame.
+unsafe fn ask(m: Machine, point: u32) -> SafepointAction {
+    // SAFETY: the registers are those of a running activation.
+    unsafe {
+        let code: &LoweredCode = &*frame::code(m.fp);
+        let function = code.body().function;
+        let builtins = &*(*m.cx).builtins;
+        let imported = (*(*m.cx).env).imported_functions;
+        let state = (*m.cx).functions.add((function - imported) as usize);
+        if (*state).countdown.load(Ordering::Relaxed) < 0 {
+            let action = (builtins.hot)(m.cx, function, point);
+            if action != SafepointAction::Continue {
+                return action;
+            }
+        }
+        if pending(m.st) {
+            (builtins.safepoint)(m.cx, function, point)
+        } else {
+            SafepointAction::Continue
+        }
+    }
+}
+
+/// Gives the top frame up for machine code that takes its place. The state that an OSR entry loads
+/// has been put into `StackContext::resume`; the ordinary entry finds the arguments in the frame.
+#[inline(always)]
+unsafe fn go_on_in(mut m: Machine, native: *const u8) -> Flow {
+    // SAFETY: the frame's arguments lie in its caller's operand stack.
+    unsafe {
+        let code: &LoweredCode = &*frame::code(m.fp);
+        let first = m.fp.sub(code.locals as usize);
+        m.ip = m.fp.add(RETURN_IP).read() as *const u8;
+        m.fp = m.fp.add(CALLER_FP).read() as *mut u64;
+        if m.fp.is_null() {
+            let activation = (*m.st).activation.cast::<Activation>();
+            (*activation).give_up_base(native);
+            return Flow::ENTER;
+        }
+        let type_index = (&(*(*m.cx).env).functions)[code.body().function as usize];
+        if !leave(m, native, m.cx, type_index, first) {
+            return Flow::TRAPPED;
+        }
+        m.reload_memory();
+        m.dispatch()
+    }
+}

@@ -1,0 +1,363 @@
+//! Blocks, branches, calls and returns.
+
+use super::arithmetic::Condition;
+use super::code_buffer::Label;
+use super::operands::Operand;
+use super::{Lowerer, MAX_UNSETTLED_AT_CALL};
+use crate::interp::op::Op;
+use midair_osr::SiteKind;
+use std::collections::HashMap;
+use wasmparser::{BlockType, BrTable};
+
+/// An open block.
+pub(super) struct Frame {
+    kind: FrameKind,
+    /// Operands below the block's parameters.
+    height: usize,
+    params: usize,
+    results: usize,
+    /// Where branches to the block lead.
+    label: Label,
+    /// Where an `if` goes whose condition is false.
+    otherwise: Label,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum FrameKind {
+    /// The body: branches to it return.
+    Function,
+    Block,
+    Loop,
+    /// An `if` whose `else` has not come.
+    If,
+    Else,
+}
+
+impl Frame {
+    pub(super) fn new(kind: FrameKind, height: usize, params: usize, results: usize) -> Frame {
+        Frame { kind, height, params, results, label: Label::NEW, otherwise: Label::NEW }
+    }
+
+    /// Operands that a branch to the block takes along.
+    fn arity(&self) -> usize {
+        match self.kind {
+            FrameKind::Loop => self.params,
+            _ => self.results,
+        }
+    }
+}
+
+impl Lowerer<'_> {
+    fn block_arity(&self, ty: BlockType) -> (usize, usize) {
+        match ty {
+            BlockType::Empty => (0, 0),
+            BlockType::Type(_) => (0, 1),
+            BlockType::FuncType(index) => {
+                let ty = &self.env.types[index as usize];
+                (ty.params.len(), ty.results.len())
+            }
+        }
+    }
+
+    fn push_frame(&mut self, kind: FrameKind, ty: BlockType) {
+        let (params, results) = self.block_arity(ty);
+        let height = self.stack.height() - params;
+        self.frames.push(Frame::new(kind, height, params, results));
+    }
+
+    pub(super) fn block(&mut self, ty: BlockType) {
+        // The operands below have to be in the same place on every way out of the block. Its
+        // parameters need not.
+        let (params, _) = self.block_arity(ty);
+        self.settle(self.stack.height() - params);
+        self.push_frame(FrameKind::Block, ty);
+    }
+
+    pub(super) fn loop_(&mut self, ty: BlockType, point: u32) {
+        self.settle(self.stack.height());
+        self.push_frame(FrameKind::Loop, ty);
+        let mut label = Label::NEW;
+        self.code.bind(&mut label);
+        if let Some(frame) = self.frames.last_mut() {
+            frame.label = label;
+        }
+        let height = self.stack.height() as u32;
+        self.code.op(Op::loop_header).uint(self.state).uint(point).uint(height);
+        self.note_site(SiteKind::Poll, point);
+    }
+
+    pub(super) fn if_(&mut self, ty: BlockType) {
+        let condition = self.pop_condition();
+        self.settle(self.stack.height());
+        self.push_frame(FrameKind::If, ty);
+        if let Some(frame) = self.frames.last_mut() {
+            condition.emit(&mut self.code, false, &mut frame.otherwise);
+        }
+    }
+
+    pub(super) fn else_(&mut self) {
+        if self.unreachable.is_some_and(|depth| depth > 0) {
+            return;
+        }
+        let reachable = self.unreachable.take().is_none();
+        let Some(frame) = self.frames.last() else {
+            return;
+        };
+        let (height, params, results) = (frame.height, frame.params, frame.results);
+        if reachable {
+            self.move_operands(height, results);
+        }
+        if let Some(frame) = self.frames.last_mut() {
+            if reachable {
+                self.code.op(Op::br).branch(&mut frame.label);
+            }
+            self.code.bind(&mut frame.otherwise);
+            frame.kind = FrameKind::Else;
+        }
+        self.reset_stack(height, params);
+    }
+
+    pub(super) fn end(&mut self) {
+        if let Some(depth) = &mut self.unreachable
+            && *depth > 0
+        {
+            *depth -= 1;
+            return;
+        }
+        let reachable = self.unreachable.is_none();
+        let Some(mut frame) = self.frames.pop() else {
+            return;
+        };
+        if frame.kind == FrameKind::Function {
+            if reachable {
+                self.emit_return();
+            }
+            return;
+        }
+        let merges = match frame.kind {
+            FrameKind::Loop | FrameKind::Function => false,
+            FrameKind::If => true,
+            FrameKind::Block | FrameKind::Else => frame.label.is_used(),
+        };
+        if !merges {
+            // One way leads out at most, and the operands are as it left them.
+            return;
+        }
+        if reachable {
+            self.move_operands(frame.height, frame.results);
+        }
+        if frame.kind == FrameKind::If {
+            // The parameters, which are the results, are in their temporaries.
+            self.code.bind(&mut frame.otherwise);
+        }
+        self.code.bind(&mut frame.label);
+        self.unreachable = None;
+        self.reset_stack(frame.height, frame.results);
+    }
+
+    /// `count` operands in their temporaries above `height`, and nothing else.
+    fn reset_stack(&mut self, height: usize, count: usize) {
+        self.stack.truncate(height);
+        for _ in 0..count {
+            self.stack.push(Operand::Temp);
+        }
+    }
+
+    /// Copies the topmost `count` operands to the temporaries from `to` on, which are their own or
+    /// lower ones. The operand stack stays as it is.
+    fn move_operands(&mut self, to: usize, count: usize) {
+        let first = self.stack.height() - count;
+        let mut i = 0;
+        // Upwards: no source is overwritten before it has been read, because every destination is
+        // at or below its own source.
+        while i < count {
+            let (operand, slot) = (self.stack.get(first + i), self.temp_slot(to + i));
+            if i + 1 < count
+                && let Some(a) = self.moved_slot(first + i, to + i)
+                && let Some(b) = self.moved_slot(first + i + 1, to + i + 1)
+            {
+                self.code.op(Op::copy2).slot(slot).slot(a).slot(b);
+                i += 2;
+                continue;
+            }
+            self.emit_copy(slot, operand, first + i);
+            i += 1;
+        }
+    }
+
+    /// The slot that operand `index` has to be copied from to be in temporary `to`, if it has to be
+    /// and is in one.
+    fn moved_slot(&self, index: usize, to: usize) -> Option<i16> {
+        match self.stack.get(index) {
+            Operand::Local(local) => Some(self.local_slot(local)),
+            Operand::Temp if index != to => Some(self.temp_slot(index)),
+            _ => None,
+        }
+    }
+
+    /// Whether a branch to the frame at this index of `frames` is nothing but a jump.
+    fn is_plain_branch(&self, index: usize) -> bool {
+        let frame = &self.frames[index];
+        let (count, height) = (frame.arity(), self.stack.height());
+        frame.kind != FrameKind::Function
+            && (count == 0
+                || (height - count == frame.height
+                    && (height - count..height).all(|i| self.stack.get(i) == Operand::Temp)))
+    }
+
+    /// Emits what leads to the frame at this index of `frames`, with its operands on top of the
+    /// stack, which stays as it is.
+    fn emit_branch(&mut self, index: usize) {
+        let frame = &self.frames[index];
+        if frame.kind == FrameKind::Function {
+            self.emit_return();
+            return;
+        }
+        let (height, arity) = (frame.height, frame.arity());
+        self.move_operands(height, arity);
+        self.code.op(Op::br).branch(&mut self.frames[index].label);
+    }
+
+    fn frame_at(&self, depth: u32) -> usize {
+        self.frames.len() - 1 - depth as usize
+    }
+
+    pub(super) fn br(&mut self, depth: u32) {
+        let index = self.frame_at(depth);
+        self.emit_branch(index);
+        self.unreachable = Some(0);
+    }
+
+    pub(super) fn br_if(&mut self, depth: u32) {
+        let index = self.frame_at(depth);
+        let condition = self.pop_condition();
+        if self.is_plain_branch(index) {
+            let label = &mut self.frames[index].label;
+            condition.emit(&mut self.code, true, label);
+        } else {
+            let mut skip = Label::NEW;
+            condition.emit(&mut self.code, false, &mut skip);
+            self.emit_branch(index);
+            self.code.bind(&mut skip);
+        }
+    }
+
+    pub(super) fn br_table(&mut self, targets: &BrTable<'_>) {
+        let index = self.pop_slot();
+        let depths = targets.targets().filter_map(Result::ok);
+        self.code.op(Op::br_table).slot(index).uint(targets.len() + 1);
+        let mut detours: HashMap<u32, Label> = HashMap::new();
+        let mut order = Vec::new();
+        for depth in depths.chain([targets.default()]) {
+            let frame = self.frame_at(depth);
+            if self.is_plain_branch(frame) {
+                self.code.branch_entry(&mut self.frames[frame].label);
+            } else {
+                let label = detours.entry(depth).or_insert_with(|| {
+                    order.push(depth);
+                    Label::NEW
+                });
+                self.code.branch_entry(label);
+            }
+        }
+        for depth in order {
+            if let Some(label) = detours.get_mut(&depth) {
+                self.code.bind(label);
+            }
+            self.emit_branch(self.frame_at(depth));
+        }
+        self.unreachable = Some(0);
+    }
+
+    pub(super) fn return_(&mut self) {
+        self.emit_return();
+        self.unreachable = Some(0);
+    }
+
+    /// Emits a return of the operands on top of the stack, which stays as it is.
+    fn emit_return(&mut self) {
+        // The first slot of the frame.
+        let to = (-(self.locals as i64)) as i16;
+        let first = self.stack.height() - self.results;
+        match self.results {
+            0 => {
+                self.code.op(Op::return0);
+            }
+            1 => match self.stack.get(first) {
+                Operand::Const(bits) => {
+                    self.code.op(Op::return1_imm).slot(to).quad(bits);
+                }
+                Operand::Local(local) => {
+                    let slot = self.local_slot(local);
+                    self.code.op(Op::return1).slot(to).slot(slot);
+                }
+                Operand::Temp => {
+                    let slot = self.temp_slot(first);
+                    self.code.op(Op::return1).slot(to).slot(slot);
+                }
+            },
+            count => {
+                self.move_operands(first, count);
+                let from = self.temp_slot(first);
+                self.code.op(Op::return_span).slot(to).slot(from).uint(count as u32);
+            }
+        }
+    }
+
+    pub(super) fn call(&mut self, function: u32, point: u32) {
+        let ty = self.env.func_type(function);
+        let args = self.place_arguments(ty.params.len());
+        if function < self.env.imported_functions {
+            self.code.op(Op::call_import).uint(function).slot(args);
+        } else {
+            let state = self.state_offset(function);
+            self.code.op(Op::call).uint(state).slot(args);
+        }
+        self.finish_call(ty.params.len(), ty.results.len(), point);
+    }
+
+    pub(super) fn call_indirect(&mut self, type_index: u32, table: u32, point: u32) {
+        let ty = &self.env.types[type_index as usize];
+        let (operand, temp) = self.pop();
+        let index = self.slot_of(operand, temp);
+        let args = self.place_arguments(ty.params.len());
+        self.code
+            .op(Op::call_indirect)
+            .slot(index)
+            .slot(args)
+            .uint(table)
+            .uint(type_index)
+            .uint(self.env.imported_functions);
+        self.finish_call(ty.params.len(), ty.results.len(), point);
+    }
+
+    /// Puts the topmost `count` operands into their temporaries and answers the slot of the first.
+    fn place_arguments(&mut self, count: usize) -> i16 {
+        let first = self.stack.height() - count;
+        if first.saturating_sub(self.stack.first_unsettled()) > MAX_UNSETTLED_AT_CALL {
+            self.settle(first);
+        }
+        self.move_operands(first, count);
+        self.temp_slot(first)
+    }
+
+    fn finish_call(&mut self, params: usize, results: usize, point: u32) {
+        self.stack.truncate(self.stack.height() - params);
+        self.note_site(SiteKind::Call, point);
+        for _ in 0..results {
+            self.stack.push(Operand::Temp);
+        }
+    }
+
+    fn pop_condition(&mut self) -> Condition {
+        let (operand, temp) = self.pop();
+        if operand == Operand::Temp
+            && let Some(op) = self.code.last_result(self.temp_slot(temp))
+            && Condition::can_fuse(op)
+            && let Some(taken) = self.code.take_back()
+        {
+            return Condition::Fused(taken);
+        }
+        Condition::Slot(self.slot_of(operand, temp))
+    }
+}

@@ -1,0 +1,350 @@
+//! Lowering: from validated bytecode to the interpreter's register code.
+//!
+//! One pass over the body, optionally validating as it goes. The operand stack is symbolic
+//! ([`operands`]): `local.get` and constants cost nothing until something has to read them, and most
+//! instructions take a local or a constant where it is. [`code_buffer`] writes the code and can take
+//! its last instruction back, which is how results are put straight into locals and comparisons are
+//! fused with branches. [`control`] has blocks and branches, [`arithmetic`] the choice among an
+//! operator's forms, [`translate`] the operators one by one.
+//!
+//! Where control flow merges, and at loop headers, every operand is in its temporary. At calls
+//! operands below the arguments may still be locals or constants; [`record`] lowers a body again
+//! to find out which.
+
+mod arithmetic;
+mod code_buffer;
+mod control;
+mod operands;
+#[cfg(test)]
+mod snapshot;
+mod translate;
+
+use crate::body::FunctionBody;
+use crate::context::FunctionState;
+use crate::fuel::FuelPlan;
+use crate::interp::LoweredCode;
+use crate::interp::code::{Lowered, Site, Sites, SuspendedAt};
+use crate::interp::frame::HEADER;
+use crate::interp::op::Op;
+use crate::module_env::ModuleEnv;
+use crate::types::ValType;
+use code_buffer::CodeBuffer;
+use control::{Frame, FrameKind};
+use midair_osr::SiteKind;
+use operands::{Operand, OperandStack};
+use std::fmt;
+use wasmparser::{
+    BinaryReader, BinaryReaderError, FuncToValidate, OperatorsReader, ValidatorResources,
+};
+
+/// Why a body was not lowered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LowerError {
+    /// What is wrong.
+    pub message: String,
+    /// Offset in the module's bytes.
+    pub offset: usize,
+}
+
+impl fmt::Display for LowerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (at offset {:#x})", self.message, self.offset)
+    }
+}
+
+impl std::error::Error for LowerError {}
+
+impl From<BinaryReaderError> for LowerError {
+    fn from(error: BinaryReaderError) -> LowerError {
+        LowerError { message: error.message().to_string(), offset: error.offset() as usize }
+    }
+}
+
+/// Lowers a body. With `validate` it is validated on the way; without, it must be known to be valid.
+pub fn lower(
+    env: &ModuleEnv,
+    body: &FunctionBody,
+    validate: Option<FuncToValidate<ValidatorResources>>,
+) -> Result<LoweredCode, LowerError> {
+    let (lowered, _) = run(env, body, validate, false)?;
+    Ok(LoweredCode::new(body.clone(), lowered))
+}
+
+/// Lowers a body that was lowered before, to know how the code relates to it.
+pub(crate) fn record(env: &ModuleEnv, body: &FunctionBody) -> Result<Sites, LowerError> {
+    let (_, recording) = run(env, body, None, true)?;
+    let mut sites = recording.sites;
+    sites.instructions =
+        recording.instructions.iter().map(|&(offset, point, _)| (offset, point)).collect();
+    Ok(sites)
+}
+
+/// What a recording run learns.
+struct Recording {
+    sites: Sites,
+    instructions: Vec<(u32, u32, Op)>,
+}
+
+fn run(
+    env: &ModuleEnv,
+    body: &FunctionBody,
+    validate: Option<FuncToValidate<ValidatorResources>>,
+    record: bool,
+) -> Result<(Lowered, Recording), LowerError> {
+    let base = body.module_offset() as u64;
+    let mut reader = BinaryReader::new(body.bytes(), base);
+    let mut validator = validate.map(|v| v.into_validator(Default::default()));
+    let ty = env.func_type(body.function);
+
+    let mut locals = ty.params.len();
+    for _ in 0..reader.read_var_u32()? {
+        let offset = reader.original_position();
+        let count: u32 = reader.read()?;
+        let local: wasmparser::ValType = reader.read()?;
+        if let Some(validator) = &mut validator {
+            validator.define_locals(offset, count, local)?;
+        }
+        match ValType::from_wasm(local) {
+            None | Some(ValType::V128) => {
+                return Err(unsupported(&format!("locals of type {local}"), offset));
+            }
+            Some(_) => {}
+        }
+        locals = locals.saturating_add(count as usize);
+        if locals > MAX_LOCALS {
+            return Err(unsupported("so many locals", offset));
+        }
+    }
+    if let Some(validator) = &validator {
+        reader.set_features(*validator.features());
+    }
+
+    let fuel = if env.consume_fuel {
+        FuelPlan::new(body).map_err(LowerError::from)?
+    } else {
+        FuelPlan::default()
+    };
+    let mut charges = fuel.charges().iter().peekable();
+
+    let mut lowerer = Lowerer::new(env, body, locals, record);
+    let mut operators = OperatorsReader::new(reader);
+    while !operators.eof() {
+        let (operator, offset) = operators.read_with_offset()?;
+        if let Some(validator) = &mut validator {
+            validator.op(offset, &operator)?;
+        }
+        let point = (offset - base) as u32;
+        lowerer.code.at_point(point);
+        if let Some(&&(at, cost)) = charges.peek()
+            && at == point
+        {
+            charges.next();
+            lowerer.charge(cost);
+        }
+        lowerer
+            .operator(point, &operator)
+            .map_err(|Unsupported| unsupported(&format!("{operator:?}"), offset))?;
+        if lowerer.stack.max_height() > MAX_HEIGHT {
+            return Err(unsupported("such a deep operand stack", offset));
+        }
+    }
+    operators.finish()?;
+
+    let slots_above = (HEADER + lowerer.stack.max_height()) as u32;
+    let (code, instructions) = lowerer.code.finish();
+    let lowered = Lowered {
+        code: code.into_boxed_slice(),
+        locals: locals as u32,
+        params: ty.params.len() as u32,
+        slots_above,
+    };
+    let recording = Recording { sites: lowerer.sites, instructions };
+    Ok((lowered, recording))
+}
+
+fn unsupported(what: &str, offset: u64) -> LowerError {
+    LowerError { message: format!("{what} are not supported"), offset: offset as usize }
+}
+
+/// Slot numbers have 16 bits, with the sign.
+const MAX_LOCALS: usize = 1 << 15;
+const MAX_HEIGHT: usize = i16::MAX as usize - HEADER;
+/// At a call at most so many operands below the arguments are left where they are: keeps the tables
+/// of sites small whatever the bytecode does.
+const MAX_UNSETTLED_AT_CALL: usize = 16;
+
+/// An operator that is not built yet.
+struct Unsupported;
+
+/// The state of lowering one body.
+struct Lowerer<'a> {
+    env: &'a ModuleEnv,
+    code: CodeBuffer,
+    stack: OperandStack,
+    frames: Vec<Frame>,
+    /// Slots of all locals.
+    locals: usize,
+    /// Results of the function.
+    results: usize,
+    /// In code that cannot be reached: how many blocks were opened since it became so.
+    unreachable: Option<u32>,
+    /// Offset of the function's state in the instance's `functions`.
+    state: u32,
+    sites: Sites,
+}
+
+impl<'a> Lowerer<'a> {
+    fn new(env: &'a ModuleEnv, body: &FunctionBody, locals: usize, record: bool) -> Lowerer<'a> {
+        let ty = env.func_type(body.function);
+        let mut lowerer = Lowerer {
+            env,
+            code: CodeBuffer::new(body.bytes().len() * 6 + 32, record),
+            stack: OperandStack::new(locals),
+            frames: Vec::new(),
+            locals,
+            results: ty.results.len(),
+            unreachable: None,
+            state: 0,
+            sites: Sites::default(),
+        };
+        lowerer.state = lowerer.state_offset(body.function);
+        lowerer.frames.push(Frame::new(FrameKind::Function, 0, 0, ty.results.len()));
+        lowerer
+    }
+
+    /// Offset of a defined function's state in the instance's `functions`.
+    fn state_offset(&self, function: u32) -> u32 {
+        let index = function.saturating_sub(self.env.imported_functions);
+        index * FunctionState::SIZE as u32
+    }
+
+    fn charge(&mut self, cost: u32) {
+        if self.unreachable.is_none() {
+            self.code.op(Op::fuel).quad(u64::from(cost));
+        }
+    }
+
+    fn local_slot(&self, local: u32) -> i16 {
+        (i64::from(local) - self.locals as i64) as i16
+    }
+
+    fn temp_slot(&self, index: usize) -> i16 {
+        (HEADER + index) as i16
+    }
+
+    /// Pops an operand; its temporary is the height afterwards.
+    fn pop(&mut self) -> (Operand, usize) {
+        let operand = self.stack.pop();
+        (operand, self.stack.height())
+    }
+
+    /// Pops an operand to read it from a slot.
+    fn pop_slot(&mut self) -> i16 {
+        let (operand, temp) = self.pop();
+        self.slot_of(operand, temp)
+    }
+
+    /// The slot to read a popped operand from; puts a constant into the operand's temporary.
+    fn slot_of(&mut self, operand: Operand, temp: usize) -> i16 {
+        match operand {
+            Operand::Temp => self.temp_slot(temp),
+            Operand::Local(local) => self.local_slot(local),
+            Operand::Const(bits) => {
+                let slot = self.temp_slot(temp);
+                self.emit_const(slot, bits);
+                slot
+            }
+        }
+    }
+
+    /// Pushes the result of the next instruction and answers where it goes.
+    fn push_temp(&mut self) -> i16 {
+        let temp = self.stack.push(Operand::Temp);
+        self.temp_slot(temp)
+    }
+
+    fn emit_const(&mut self, slot: i16, bits: u64) {
+        match u32::try_from(bits) {
+            Ok(low) => self.code.op(Op::copy_imm32).slot(slot).uint(low),
+            Err(_) => self.code.op(Op::copy_imm64).slot(slot).quad(bits),
+        };
+    }
+
+    /// Copies an operand into a slot.
+    fn emit_copy(&mut self, slot: i16, operand: Operand, temp: usize) {
+        let source = match operand {
+            Operand::Const(bits) => return self.emit_const(slot, bits),
+            Operand::Local(local) => self.local_slot(local),
+            Operand::Temp => self.temp_slot(temp),
+        };
+        if source != slot {
+            self.code.op(Op::copy).slot(slot).slot(source);
+        }
+    }
+
+    /// Puts all operands below `height` into their temporaries.
+    fn settle(&mut self, height: usize) {
+        for index in self.stack.unsettled(height) {
+            let operand = self.stack.get(index);
+            self.emit_copy(self.temp_slot(index), operand, index);
+            self.stack.settle(index);
+        }
+    }
+
+    /// Puts the operands that still equal a local into their temporaries, before it is set.
+    fn preserve(&mut self, local: u32) {
+        while let Some(index) = self.stack.take_pending(local) {
+            let (slot, source) = (self.temp_slot(index), self.local_slot(local));
+            self.code.op(Op::copy).slot(slot).slot(source);
+        }
+    }
+
+    /// `local.set`.
+    fn set_local(&mut self, local: u32) {
+        let (operand, temp) = self.pop();
+        if operand == Operand::Local(local) {
+            return;
+        }
+        let slot = self.local_slot(local);
+        let computed =
+            operand == Operand::Temp && self.code.last_result(self.temp_slot(temp)).is_some();
+        if !computed {
+            self.preserve(local);
+            self.emit_copy(slot, operand, temp);
+            return;
+        }
+        // The result goes straight into the local. What still equals the local has to be saved
+        // before the instruction that computes it.
+        if self.stack.is_pending(local)
+            && let Some(last) = self.code.take_back()
+        {
+            self.preserve(local);
+            self.code.put_back(&last);
+        }
+        self.code.retarget(slot);
+    }
+
+    /// Notes the safepoint that has just been emitted, if anyone wants to know. The operand stack is
+    /// as it has to be while a frame is suspended there.
+    fn note_site(&mut self, kind: SiteKind, point: u32) {
+        if !self.code.is_recording() {
+            return;
+        }
+        let first = self.sites.exceptions.len() as u32;
+        for index in self.stack.first_unsettled()..self.stack.height() {
+            let at = match self.stack.get(index) {
+                Operand::Temp => continue,
+                Operand::Local(local) => SuspendedAt::Local(local),
+                Operand::Const(bits) => SuspendedAt::Const(bits),
+            };
+            self.sites.exceptions.push((index as u32, at));
+        }
+        self.sites.sites.push(Site {
+            point,
+            kind,
+            resume: self.code.len() as u32,
+            height: self.stack.height() as u32,
+            exceptions: (first, self.sites.exceptions.len() as u32),
+        });
+    }
+}

@@ -1,0 +1,123 @@
+//! The operand stack during lowering: operands are not computed into place until they have to be.
+
+/// Where an operand is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Operand {
+    /// In its own temporary.
+    Temp,
+    /// Equal to this local, which has not been set since.
+    Local(u32),
+    /// A constant: the bits of its slot.
+    Const(u64),
+}
+
+const NONE: u32 = u32::MAX;
+
+#[derive(Clone, Copy)]
+struct Entry {
+    operand: Operand,
+    /// If this entry is in the list of a local: which local, and the next entry of the list.
+    listed: Option<(u32, u32)>,
+}
+
+/// The operands, bottom first. Entry `i` belongs to temporary `i`.
+///
+/// Entries that are equal to a local are in a list of that local, from the top down, so that
+/// setting it finds them without a search.
+pub(super) struct OperandStack {
+    entries: Vec<Entry>,
+    lists: Vec<u32>,
+    /// All entries below are in their temporaries.
+    settled: usize,
+    max_height: usize,
+}
+
+impl OperandStack {
+    pub(super) fn new(locals: usize) -> OperandStack {
+        OperandStack { entries: Vec::new(), lists: vec![NONE; locals], settled: 0, max_height: 0 }
+    }
+
+    pub(super) fn height(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn max_height(&self) -> usize {
+        self.max_height
+    }
+
+    /// Pushes an operand and answers its temporary.
+    pub(super) fn push(&mut self, operand: Operand) -> usize {
+        let index = self.entries.len();
+        let listed = if let Operand::Local(local) = operand {
+            let next = std::mem::replace(&mut self.lists[local as usize], index as u32);
+            Some((local, next))
+        } else {
+            None
+        };
+        self.entries.push(Entry { operand, listed });
+        self.max_height = self.max_height.max(index + 1);
+        index
+    }
+
+    /// Pops the top operand; its temporary is the new height.
+    pub(super) fn pop(&mut self) -> Operand {
+        let entry = self.entries.pop();
+        let Entry { operand, listed } = entry.expect("a valid body does not underflow its stack");
+        if let Some((local, next)) = listed {
+            self.lists[local as usize] = next;
+        }
+        self.settled = self.settled.min(self.entries.len());
+        operand
+    }
+
+    pub(super) fn get(&self, index: usize) -> Operand {
+        self.entries[index].operand
+    }
+
+    /// The operand is in its temporary from now on.
+    pub(super) fn settle(&mut self, index: usize) {
+        self.entries[index].operand = Operand::Temp;
+    }
+
+    /// Whether an operand is equal to this local.
+    pub(super) fn is_pending(&self, local: u32) -> bool {
+        self.lists[local as usize] != NONE
+    }
+
+    /// Takes the operands that are equal to `local` out of its list, one by one: each is in its
+    /// temporary from now on.
+    pub(super) fn take_pending(&mut self, local: u32) -> Option<usize> {
+        loop {
+            let index = self.lists[local as usize];
+            if index == NONE {
+                return None;
+            }
+            let entry = &mut self.entries[index as usize];
+            let (_, next) = entry.listed.take().expect("listed entries know their list");
+            self.lists[local as usize] = next;
+            if entry.operand == Operand::Local(local) {
+                entry.operand = Operand::Temp;
+                return Some(index as usize);
+            }
+        }
+    }
+
+    /// All operands below are in their temporaries.
+    pub(super) fn first_unsettled(&self) -> usize {
+        self.settled
+    }
+
+    /// The operands below `height` that may not be in their temporaries; the caller settles them.
+    pub(super) fn unsettled(&mut self, height: usize) -> std::ops::Range<usize> {
+        let range = self.settled..height;
+        self.settled = self.settled.max(height);
+        range
+    }
+
+    /// Drops operands down to `height`.
+    pub(super) fn truncate(&mut self, height: usize) {
+        while self.entries.len() > height {
+            self.pop();
+        }
+    }
+}

@@ -1,0 +1,823 @@
+//! The operators, one by one.
+
+use super::arithmetic::{Forms, Width};
+use super::operands::Operand;
+use super::{Lowerer, Unsupported};
+use crate::context::InstanceContext;
+use crate::interp::op::Op;
+use wasmparser::{MemArg, MemArgTarget, Operator};
+
+/// The instructions of a kind of load.
+struct Load {
+    slot: Op,
+    at: Op,
+    other: Op,
+}
+
+/// The instructions of a kind of store.
+struct Store {
+    slots: Op,
+    immediate: Op,
+    at: Op,
+    other: Op,
+    width: Width,
+}
+
+impl Lowerer<'_> {
+    /// Lowers one operator.
+    pub(super) fn operator(
+        &mut self,
+        point: u32,
+        operator: &Operator<'_>,
+    ) -> Result<(), Unsupported> {
+        if let Some(depth) = &mut self.unreachable {
+            match operator {
+                Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => *depth += 1,
+                Operator::Else => self.else_(),
+                Operator::End => self.end(),
+                _ => {}
+            }
+            return Ok(());
+        }
+        match *operator {
+            Operator::Nop => {}
+            Operator::Unreachable => {
+                self.code.op(Op::unreachable);
+                self.unreachable = Some(0);
+            }
+            Operator::Block { blockty } => self.block(blockty),
+            Operator::Loop { blockty } => self.loop_(blockty, point),
+            Operator::If { blockty } => self.if_(blockty),
+            Operator::Else => self.else_(),
+            Operator::End => self.end(),
+            Operator::Br { relative_depth } => self.br(relative_depth),
+            Operator::BrIf { relative_depth } => self.br_if(relative_depth),
+            Operator::BrTable { ref targets } => self.br_table(targets),
+            Operator::Return => self.return_(),
+            Operator::Call { function_index } => self.call(function_index, point),
+            Operator::CallIndirect { type_index, table_index } => {
+                self.call_indirect(type_index, table_index, point)
+            }
+
+            Operator::Drop => {
+                self.pop();
+            }
+            Operator::Select | Operator::TypedSelect { .. } => self.select(),
+            Operator::LocalGet { local_index } => {
+                self.stack.push(Operand::Local(local_index));
+            }
+            Operator::LocalSet { local_index } => self.set_local(local_index),
+            Operator::LocalTee { local_index } => {
+                self.set_local(local_index);
+                self.stack.push(Operand::Local(local_index));
+            }
+            Operator::GlobalGet { global_index } => {
+                let (own, at) = self.global(global_index);
+                let op = if own { Op::global_get_own } else { Op::global_get };
+                let dst = self.push_temp();
+                self.code.op(op).slot(dst).uint(at);
+            }
+            Operator::GlobalSet { global_index } => {
+                let (own, at) = self.global(global_index);
+                let op = if own { Op::global_set_own } else { Op::global_set };
+                let value = self.pop_slot();
+                self.code.op(op).slot(value).uint(at);
+            }
+
+            Operator::I32Const { value } => self.constant(u64::from(value as u32)),
+            Operator::I64Const { value } => self.constant(value as u64),
+            Operator::F32Const { value } => self.constant(u64::from(value.bits())),
+            Operator::F64Const { value } => self.constant(value.bits()),
+            Operator::RefNull { .. } => self.constant(0),
+            Operator::RefIsNull => self.unary(Op::ref_is_null),
+            Operator::RefFunc { function_index } => {
+                let dst = self.push_temp();
+                self.code.op(Op::ref_func).slot(dst).uint(function_index);
+            }
+
+            Operator::MemorySize { mem } => {
+                let dst = self.push_temp();
+                self.code.op(Op::memory_size).slot(dst).uint(mem);
+            }
+            Operator::MemoryGrow { mem } => {
+                let delta = self.pop_slot();
+                let dst = self.push_temp();
+                self.code.op(Op::memory_grow).slot(dst).slot(delta).uint(mem);
+            }
+            Operator::MemoryFill { mem } => self.bulk(Op::memory_fill, mem, None),
+            Operator::MemoryCopy { dst_mem, src_mem } => {
+                self.bulk(Op::memory_copy, dst_mem, Some(src_mem));
+            }
+            Operator::MemoryInit { data_index, mem } => {
+                self.bulk(Op::memory_init, mem, Some(data_index));
+            }
+            Operator::DataDrop { data_index } => {
+                self.code.op(Op::data_drop).uint(data_index);
+            }
+            Operator::TableGet { table } => {
+                let index = self.pop_slot();
+                let dst = self.push_temp();
+                self.code.op(Op::table_get).slot(dst).slot(index).uint(table);
+            }
+            Operator::TableSet { table } => {
+                let value = self.pop_slot();
+                let index = self.pop_slot();
+                self.code.op(Op::table_set).slot(index).slot(value).uint(table);
+            }
+            Operator::TableSize { table } => {
+                let dst = self.push_temp();
+                self.code.op(Op::table_size).slot(dst).uint(table);
+            }
+            Operator::TableGrow { table } => {
+                let delta = self.pop_slot();
+                let value = self.pop_slot();
+                let dst = self.push_temp();
+                self.code.op(Op::table_grow).slot(dst).slot(value).slot(delta).uint(table);
+            }
+            Operator::TableFill { table } => self.bulk(Op::table_fill, table, None),
+            Operator::TableCopy { dst_table, src_table } => {
+                self.bulk(Op::table_copy, dst_table, Some(src_table))
+            }
+            Operator::TableInit { elem_index, table } => {
+                self.bulk(Op::table_init, table, Some(elem_index));
+            }
+            Operator::ElemDrop { elem_index } => {
+                self.code.op(Op::elem_drop).uint(elem_index);
+            }
+
+            Operator::I32Load { memarg } => self
+                .load(Load { slot: Op::load32, at: Op::load32_at, other: Op::load32_m }, memarg)?,
+            Operator::I64Load { memarg } => self
+                .load(Load { slot: Op::load64, at: Op::load64_at, other: Op::load64_m }, memarg)?,
+            Operator::F32Load { memarg } => self
+                .load(Load { slot: Op::load32, at: Op::load32_at, other: Op::load32_m }, memarg)?,
+            Operator::F64Load { memarg } => self
+                .load(Load { slot: Op::load64, at: Op::load64_at, other: Op::load64_m }, memarg)?,
+            Operator::I32Load8S { memarg } => self.load(
+                Load { slot: Op::i32_load8_s, at: Op::i32_load8_s_at, other: Op::i32_load8_s_m },
+                memarg,
+            )?,
+            Operator::I32Load8U { memarg } => self.load(
+                Load { slot: Op::load8_u, at: Op::load8_u_at, other: Op::load8_u_m },
+                memarg,
+            )?,
+            Operator::I32Load16S { memarg } => self.load(
+                Load { slot: Op::i32_load16_s, at: Op::i32_load16_s_at, other: Op::i32_load16_s_m },
+                memarg,
+            )?,
+            Operator::I32Load16U { memarg } => self.load(
+                Load { slot: Op::load16_u, at: Op::load16_u_at, other: Op::load16_u_m },
+                memarg,
+            )?,
+            Operator::I64Load8S { memarg } => self.load(
+                Load { slot: Op::i64_load8_s, at: Op::i64_load8_s_at, other: Op::i64_load8_s_m },
+                memarg,
+            )?,
+            Operator::I64Load8U { memarg } => self.load(
+                Load { slot: Op::load8_u, at: Op::load8_u_at, other: Op::load8_u_m },
+                memarg,
+            )?,
+            Operator::I64Load16S { memarg } => self.load(
+                Load { slot: Op::i64_load16_s, at: Op::i64_load16_s_at, other: Op::i64_load16_s_m },
+                memarg,
+            )?,
+            Operator::I64Load16U { memarg } => self.load(
+                Load { slot: Op::load16_u, at: Op::load16_u_at, other: Op::load16_u_m },
+                memarg,
+            )?,
+            Operator::I64Load32S { memarg } => self.load(
+                Load { slot: Op::i64_load32_s, at: Op::i64_load32_s_at, other: Op::i64_load32_s_m },
+                memarg,
+            )?,
+            Operator::I64Load32U { memarg } => self
+                .load(Load { slot: Op::load32, at: Op::load32_at, other: Op::load32_m }, memarg)?,
+            Operator::I32Store { memarg } => self.store(
+                Store {
+                    slots: Op::store32,
+                    immediate: Op::store32_si,
+                    at: Op::store32_at,
+                    other: Op::store32_m,
+                    width: Width::W32,
+                },
+                memarg,
+            )?,
+            Operator::I64Store { memarg } => self.store(
+                Store {
+                    slots: Op::store64,
+                    immediate: Op::store64_si,
+                    at: Op::store64_at,
+                    other: Op::store64_m,
+                    width: Width::W64,
+                },
+                memarg,
+            )?,
+            Operator::F32Store { memarg } => self.store(
+                Store {
+                    slots: Op::store32,
+                    immediate: Op::store32_si,
+                    at: Op::store32_at,
+                    other: Op::store32_m,
+                    width: Width::W32,
+                },
+                memarg,
+            )?,
+            Operator::F64Store { memarg } => self.store(
+                Store {
+                    slots: Op::store64,
+                    immediate: Op::store64_si,
+                    at: Op::store64_at,
+                    other: Op::store64_m,
+                    width: Width::W64,
+                },
+                memarg,
+            )?,
+            Operator::I32Store8 { memarg } => self.store(
+                Store {
+                    slots: Op::store8,
+                    immediate: Op::store8_si,
+                    at: Op::store8_at,
+                    other: Op::store8_m,
+                    width: Width::W32,
+                },
+                memarg,
+            )?,
+            Operator::I32Store16 { memarg } => self.store(
+                Store {
+                    slots: Op::store16,
+                    immediate: Op::store16_si,
+                    at: Op::store16_at,
+                    other: Op::store16_m,
+                    width: Width::W32,
+                },
+                memarg,
+            )?,
+            Operator::I64Store8 { memarg } => self.store(
+                Store {
+                    slots: Op::store8,
+                    immediate: Op::store8_si,
+                    at: Op::store8_at,
+                    other: Op::store8_m,
+                    width: Width::W32,
+                },
+                memarg,
+            )?,
+            Operator::I64Store16 { memarg } => self.store(
+                Store {
+                    slots: Op::store16,
+                    immediate: Op::store16_si,
+                    at: Op::store16_at,
+                    other: Op::store16_m,
+                    width: Width::W32,
+                },
+                memarg,
+            )?,
+            Operator::I64Store32 { memarg } => self.store(
+                Store {
+                    slots: Op::store32,
+                    immediate: Op::store32_si,
+                    at: Op::store32_at,
+                    other: Op::store32_m,
+                    width: Width::W32,
+                },
+                memarg,
+            )?,
+
+            Operator::I32Add => self.binary(Forms {
+                ss: Op::i32_add_ss,
+                si: Op::i32_add_si,
+                swapped: Some((Op::i32_add_ss, Op::i32_add_si)),
+                width: Width::W32,
+            }),
+            Operator::I32Sub => self.binary(Forms {
+                ss: Op::i32_sub_ss,
+                si: Op::i32_sub_si,
+                swapped: None,
+                width: Width::W32,
+            }),
+            Operator::I32Mul => self.binary(Forms {
+                ss: Op::i32_mul_ss,
+                si: Op::i32_mul_si,
+                swapped: Some((Op::i32_mul_ss, Op::i32_mul_si)),
+                width: Width::W32,
+            }),
+            Operator::I32And => self.binary(Forms {
+                ss: Op::i32_and_ss,
+                si: Op::i32_and_si,
+                swapped: Some((Op::i32_and_ss, Op::i32_and_si)),
+                width: Width::W32,
+            }),
+            Operator::I32Or => self.binary(Forms {
+                ss: Op::i32_or_ss,
+                si: Op::i32_or_si,
+                swapped: Some((Op::i32_or_ss, Op::i32_or_si)),
+                width: Width::W32,
+            }),
+            Operator::I32Xor => self.binary(Forms {
+                ss: Op::i32_xor_ss,
+                si: Op::i32_xor_si,
+                swapped: Some((Op::i32_xor_ss, Op::i32_xor_si)),
+                width: Width::W32,
+            }),
+            Operator::I32Shl => self.binary(Forms {
+                ss: Op::i32_shl_ss,
+                si: Op::i32_shl_si,
+                swapped: None,
+                width: Width::W32,
+            }),
+            Operator::I32ShrS => self.binary(Forms {
+                ss: Op::i32_shr_s_ss,
+                si: Op::i32_shr_s_si,
+                swapped: None,
+                width: Width::W32,
+            }),
+            Operator::I32ShrU => self.binary(Forms {
+                ss: Op::i32_shr_u_ss,
+                si: Op::i32_shr_u_si,
+                swapped: None,
+                width: Width::W32,
+            }),
+            Operator::I32Rotl => self.binary(Forms {
+                ss: Op::i32_rotl_ss,
+                si: Op::i32_rotl_si,
+                swapped: None,
+                width: Width::W32,
+            }),
+            Operator::I32Rotr => self.binary(Forms {
+                ss: Op::i32_rotr_ss,
+                si: Op::i32_rotr_si,
+                swapped: None,
+                width: Width::W32,
+            }),
+            Operator::I32DivS => self.binary(Forms {
+                ss: Op::i32_div_s_ss,
+                si: Op::i32_div_s_si,
+                swapped: None,
+                width: Width::W32,
+            }),
+            Operator::I32DivU => self.binary(Forms {
+                ss: Op::i32_div_u_ss,
+                si: Op::i32_div_u_si,
+                swapped: None,
+                width: Width::W32,
+            }),
+            Operator::I32RemS => self.binary(Forms {
+                ss: Op::i32_rem_s_ss,
+                si: Op::i32_rem_s_si,
+                swapped: None,
+                width: Width::W32,
+            }),
+            Operator::I32RemU => self.binary(Forms {
+                ss: Op::i32_rem_u_ss,
+                si: Op::i32_rem_u_si,
+                swapped: None,
+                width: Width::W32,
+            }),
+            Operator::I32Eq => self.binary(Forms {
+                ss: Op::i32_eq_ss,
+                si: Op::i32_eq_si,
+                swapped: Some((Op::i32_eq_ss, Op::i32_eq_si)),
+                width: Width::W32,
+            }),
+            Operator::I32Ne => self.binary(Forms {
+                ss: Op::i32_ne_ss,
+                si: Op::i32_ne_si,
+                swapped: Some((Op::i32_ne_ss, Op::i32_ne_si)),
+                width: Width::W32,
+            }),
+            Operator::I32LtS => self.binary(Forms {
+                ss: Op::i32_lt_s_ss,
+                si: Op::i32_lt_s_si,
+                swapped: Some((Op::i32_lt_s_ss, Op::i32_gt_s_si)),
+                width: Width::W32,
+            }),
+            Operator::I32LtU => self.binary(Forms {
+                ss: Op::i32_lt_u_ss,
+                si: Op::i32_lt_u_si,
+                swapped: Some((Op::i32_lt_u_ss, Op::i32_gt_u_si)),
+                width: Width::W32,
+            }),
+            Operator::I32LeS => self.binary(Forms {
+                ss: Op::i32_le_s_ss,
+                si: Op::i32_le_s_si,
+                swapped: Some((Op::i32_le_s_ss, Op::i32_ge_s_si)),
+                width: Width::W32,
+            }),
+            Operator::I32LeU => self.binary(Forms {
+                ss: Op::i32_le_u_ss,
+                si: Op::i32_le_u_si,
+                swapped: Some((Op::i32_le_u_ss, Op::i32_ge_u_si)),
+                width: Width::W32,
+            }),
+            Operator::I32GtS => self.compare_swapped(
+                Forms {
+                    ss: Op::i32_lt_s_ss,
+                    si: Op::i32_lt_s_si,
+                    swapped: None,
+                    width: Width::W32,
+                },
+                Op::i32_gt_s_si,
+            ),
+            Operator::I32GtU => self.compare_swapped(
+                Forms {
+                    ss: Op::i32_lt_u_ss,
+                    si: Op::i32_lt_u_si,
+                    swapped: None,
+                    width: Width::W32,
+                },
+                Op::i32_gt_u_si,
+            ),
+            Operator::I32GeS => self.compare_swapped(
+                Forms {
+                    ss: Op::i32_le_s_ss,
+                    si: Op::i32_le_s_si,
+                    swapped: None,
+                    width: Width::W32,
+                },
+                Op::i32_ge_s_si,
+            ),
+            Operator::I32GeU => self.compare_swapped(
+                Forms {
+                    ss: Op::i32_le_u_ss,
+                    si: Op::i32_le_u_si,
+                    swapped: None,
+                    width: Width::W32,
+                },
+                Op::i32_ge_u_si,
+            ),
+            Operator::I32Eqz => self.eqz(Op::i32_eq_si),
+            Operator::I32Clz => self.unary(Op::i32_clz),
+            Operator::I32Ctz => self.unary(Op::i32_ctz),
+            Operator::I32Popcnt => self.unary(Op::i32_popcnt),
+            Operator::I32Extend8S => self.unary(Op::i32_extend8_s),
+            Operator::I32Extend16S => self.unary(Op::i32_extend16_s),
+            Operator::I64Add => self.binary(Forms {
+                ss: Op::i64_add_ss,
+                si: Op::i64_add_si,
+                swapped: Some((Op::i64_add_ss, Op::i64_add_si)),
+                width: Width::W64,
+            }),
+            Operator::I64Sub => self.binary(Forms {
+                ss: Op::i64_sub_ss,
+                si: Op::i64_sub_si,
+                swapped: None,
+                width: Width::W64,
+            }),
+            Operator::I64Mul => self.binary(Forms {
+                ss: Op::i64_mul_ss,
+                si: Op::i64_mul_si,
+                swapped: Some((Op::i64_mul_ss, Op::i64_mul_si)),
+                width: Width::W64,
+            }),
+            Operator::I64And => self.binary(Forms {
+                ss: Op::i64_and_ss,
+                si: Op::i64_and_si,
+                swapped: Some((Op::i64_and_ss, Op::i64_and_si)),
+                width: Width::W64,
+            }),
+            Operator::I64Or => self.binary(Forms {
+                ss: Op::i64_or_ss,
+                si: Op::i64_or_si,
+                swapped: Some((Op::i64_or_ss, Op::i64_or_si)),
+                width: Width::W64,
+            }),
+            Operator::I64Xor => self.binary(Forms {
+                ss: Op::i64_xor_ss,
+                si: Op::i64_xor_si,
+                swapped: Some((Op::i64_xor_ss, Op::i64_xor_si)),
+                width: Width::W64,
+            }),
+            Operator::I64Shl => self.binary(Forms {
+                ss: Op::i64_shl_ss,
+                si: Op::i64_shl_si,
+                swapped: None,
+                width: Width::W64,
+            }),
+            Operator::I64ShrS => self.binary(Forms {
+                ss: Op::i64_shr_s_ss,
+                si: Op::i64_shr_s_si,
+                swapped: None,
+                width: Width::W64,
+            }),
+            Operator::I64ShrU => self.binary(Forms {
+                ss: Op::i64_shr_u_ss,
+                si: Op::i64_shr_u_si,
+                swapped: None,
+                width: Width::W64,
+            }),
+            Operator::I64Rotl => self.binary(Forms {
+                ss: Op::i64_rotl_ss,
+                si: Op::i64_rotl_si,
+                swapped: None,
+                width: Width::W64,
+            }),
+            Operator::I64Rotr => self.binary(Forms {
+                ss: Op::i64_rotr_ss,
+                si: Op::i64_rotr_si,
+                swapped: None,
+                width: Width::W64,
+            }),
+            Operator::I64DivS => self.binary(Forms {
+                ss: Op::i64_div_s_ss,
+                si: Op::i64_div_s_si,
+                swapped: None,
+                width: Width::W64,
+            }),
+            Operator::I64DivU => self.binary(Forms {
+                ss: Op::i64_div_u_ss,
+                si: Op::i64_div_u_si,
+                swapped: None,
+                width: Width::W64,
+            }),
+            Operator::I64RemS => self.binary(Forms {
+                ss: Op::i64_rem_s_ss,
+                si: Op::i64_rem_s_si,
+                swapped: None,
+                width: Width::W64,
+            }),
+            Operator::I64RemU => self.binary(Forms {
+                ss: Op::i64_rem_u_ss,
+                si: Op::i64_rem_u_si,
+                swapped: None,
+                width: Width::W64,
+            }),
+            Operator::I64Eq => self.binary(Forms {
+                ss: Op::i64_eq_ss,
+                si: Op::i64_eq_si,
+                swapped: Some((Op::i64_eq_ss, Op::i64_eq_si)),
+                width: Width::W64,
+            }),
+            Operator::I64Ne => self.binary(Forms {
+                ss: Op::i64_ne_ss,
+                si: Op::i64_ne_si,
+                swapped: Some((Op::i64_ne_ss, Op::i64_ne_si)),
+                width: Width::W64,
+            }),
+            Operator::I64LtS => self.binary(Forms {
+                ss: Op::i64_lt_s_ss,
+                si: Op::i64_lt_s_si,
+                swapped: Some((Op::i64_lt_s_ss, Op::i64_gt_s_si)),
+                width: Width::W64,
+            }),
+            Operator::I64LtU => self.binary(Forms {
+                ss: Op::i64_lt_u_ss,
+                si: Op::i64_lt_u_si,
+                swapped: Some((Op::i64_lt_u_ss, Op::i64_gt_u_si)),
+                width: Width::W64,
+            }),
+            Operator::I64LeS => self.binary(Forms {
+                ss: Op::i64_le_s_ss,
+                si: Op::i64_le_s_si,
+                swapped: Some((Op::i64_le_s_ss, Op::i64_ge_s_si)),
+                width: Width::W64,
+            }),
+            Operator::I64LeU => self.binary(Forms {
+                ss: Op::i64_le_u_ss,
+                si: Op::i64_le_u_si,
+                swapped: Some((Op::i64_le_u_ss, Op::i64_ge_u_si)),
+                width: Width::W64,
+            }),
+            Operator::I64GtS => self.compare_swapped(
+                Forms {
+                    ss: Op::i64_lt_s_ss,
+                    si: Op::i64_lt_s_si,
+                    swapped: None,
+                    width: Width::W64,
+                },
+                Op::i64_gt_s_si,
+            ),
+            Operator::I64GtU => self.compare_swapped(
+                Forms {
+                    ss: Op::i64_lt_u_ss,
+                    si: Op::i64_lt_u_si,
+                    swapped: None,
+                    width: Width::W64,
+                },
+                Op::i64_gt_u_si,
+            ),
+            Operator::I64GeS => self.compare_swapped(
+                Forms {
+                    ss: Op::i64_le_s_ss,
+                    si: Op::i64_le_s_si,
+                    swapped: None,
+                    width: Width::W64,
+                },
+                Op::i64_ge_s_si,
+            ),
+            Operator::I64GeU => self.compare_swapped(
+                Forms {
+                    ss: Op::i64_le_u_ss,
+                    si: Op::i64_le_u_si,
+                    swapped: None,
+                    width: Width::W64,
+                },
+                Op::i64_ge_u_si,
+            ),
+            Operator::I64Eqz => self.eqz(Op::i64_eq_si),
+            Operator::I64Clz => self.unary(Op::i64_clz),
+            Operator::I64Ctz => self.unary(Op::i64_ctz),
+            Operator::I64Popcnt => self.unary(Op::i64_popcnt),
+            Operator::I64Extend8S => self.unary(Op::i64_extend8_s),
+            Operator::I64Extend16S => self.unary(Op::i64_extend16_s),
+            Operator::I64Extend32S | Operator::I64ExtendI32S => self.unary(Op::i64_extend32_s),
+            Operator::I32WrapI64 => self.wrap(),
+            // The bits in the slot are the same before and after.
+            Operator::I64ExtendI32U
+            | Operator::I32ReinterpretF32
+            | Operator::I64ReinterpretF64
+            | Operator::F32ReinterpretI32
+            | Operator::F64ReinterpretI64 => {}
+
+            Operator::F32Add => {
+                self.float_arithmetic(Op::f32_add_ss, Op::f32_add_si, Op::f32_add_is)
+            }
+            Operator::F32Sub => {
+                self.float_arithmetic(Op::f32_sub_ss, Op::f32_sub_si, Op::f32_sub_is)
+            }
+            Operator::F32Mul => {
+                self.float_arithmetic(Op::f32_mul_ss, Op::f32_mul_si, Op::f32_mul_is)
+            }
+            Operator::F32Div => {
+                self.float_arithmetic(Op::f32_div_ss, Op::f32_div_si, Op::f32_div_is)
+            }
+            Operator::F32Min => self.binary_slots(Op::f32_min_ss, false),
+            Operator::F32Max => self.binary_slots(Op::f32_max_ss, false),
+            Operator::F32Copysign => self.binary_slots(Op::f32_copysign_ss, false),
+            Operator::F32Eq => self.binary_slots(Op::f32_eq_ss, false),
+            Operator::F32Ne => self.binary_slots(Op::f32_ne_ss, false),
+            Operator::F32Lt => self.binary_slots(Op::f32_lt_ss, false),
+            Operator::F32Le => self.binary_slots(Op::f32_le_ss, false),
+            Operator::F32Gt => self.binary_slots(Op::f32_lt_ss, true),
+            Operator::F32Ge => self.binary_slots(Op::f32_le_ss, true),
+            Operator::F32Abs => self.unary(Op::f32_abs),
+            Operator::F32Neg => self.unary(Op::f32_neg),
+            Operator::F32Ceil => self.unary(Op::f32_ceil),
+            Operator::F32Floor => self.unary(Op::f32_floor),
+            Operator::F32Trunc => self.unary(Op::f32_trunc),
+            Operator::F32Nearest => self.unary(Op::f32_nearest),
+            Operator::F32Sqrt => self.unary(Op::f32_sqrt),
+            Operator::F64Add => {
+                self.float_arithmetic(Op::f64_add_ss, Op::f64_add_si, Op::f64_add_is)
+            }
+            Operator::F64Sub => {
+                self.float_arithmetic(Op::f64_sub_ss, Op::f64_sub_si, Op::f64_sub_is)
+            }
+            Operator::F64Mul => {
+                self.float_arithmetic(Op::f64_mul_ss, Op::f64_mul_si, Op::f64_mul_is)
+            }
+            Operator::F64Div => {
+                self.float_arithmetic(Op::f64_div_ss, Op::f64_div_si, Op::f64_div_is)
+            }
+            Operator::F64Min => self.binary_slots(Op::f64_min_ss, false),
+            Operator::F64Max => self.binary_slots(Op::f64_max_ss, false),
+            Operator::F64Copysign => self.binary_slots(Op::f64_copysign_ss, false),
+            Operator::F64Eq => self.binary_slots(Op::f64_eq_ss, false),
+            Operator::F64Ne => self.binary_slots(Op::f64_ne_ss, false),
+            Operator::F64Lt => self.binary_slots(Op::f64_lt_ss, false),
+            Operator::F64Le => self.binary_slots(Op::f64_le_ss, false),
+            Operator::F64Gt => self.binary_slots(Op::f64_lt_ss, true),
+            Operator::F64Ge => self.binary_slots(Op::f64_le_ss, true),
+            Operator::F64Abs => self.unary(Op::f64_abs),
+            Operator::F64Neg => self.unary(Op::f64_neg),
+            Operator::F64Ceil => self.unary(Op::f64_ceil),
+            Operator::F64Floor => self.unary(Op::f64_floor),
+            Operator::F64Trunc => self.unary(Op::f64_trunc),
+            Operator::F64Nearest => self.unary(Op::f64_nearest),
+            Operator::F64Sqrt => self.unary(Op::f64_sqrt),
+            Operator::F32ConvertI32S => self.unary(Op::f32_convert_i32_s),
+            Operator::F32ConvertI32U => self.unary(Op::f32_convert_i32_u),
+            Operator::F32ConvertI64S => self.unary(Op::f32_convert_i64_s),
+            Operator::F32ConvertI64U => self.unary(Op::f32_convert_i64_u),
+            Operator::F32DemoteF64 => self.unary(Op::f32_demote_f64),
+            Operator::F64ConvertI32S => self.unary(Op::f64_convert_i32_s),
+            Operator::F64ConvertI32U => self.unary(Op::f64_convert_i32_u),
+            Operator::F64ConvertI64S => self.unary(Op::f64_convert_i64_s),
+            Operator::F64ConvertI64U => self.unary(Op::f64_convert_i64_u),
+            Operator::F64PromoteF32 => self.unary(Op::f64_promote_f32),
+            Operator::I32TruncF32S => self.unary(Op::i32_trunc_f32_s),
+            Operator::I32TruncF32U => self.unary(Op::i32_trunc_f32_u),
+            Operator::I32TruncF64S => self.unary(Op::i32_trunc_f64_s),
+            Operator::I32TruncF64U => self.unary(Op::i32_trunc_f64_u),
+            Operator::I32TruncSatF32S => self.unary(Op::i32_trunc_sat_f32_s),
+            Operator::I32TruncSatF32U => self.unary(Op::i32_trunc_sat_f32_u),
+            Operator::I32TruncSatF64S => self.unary(Op::i32_trunc_sat_f64_s),
+            Operator::I32TruncSatF64U => self.unary(Op::i32_trunc_sat_f64_u),
+            Operator::I64TruncF32S => self.unary(Op::i64_trunc_f32_s),
+            Operator::I64TruncF32U => self.unary(Op::i64_trunc_f32_u),
+            Operator::I64TruncF64S => self.unary(Op::i64_trunc_f64_s),
+            Operator::I64TruncF64U => self.unary(Op::i64_trunc_f64_u),
+            Operator::I64TruncSatF32S => self.unary(Op::i64_trunc_sat_f32_s),
+            Operator::I64TruncSatF32U => self.unary(Op::i64_trunc_sat_f32_u),
+            Operator::I64TruncSatF64S => self.unary(Op::i64_trunc_sat_f64_s),
+            Operator::I64TruncSatF64U => self.unary(Op::i64_trunc_sat_f64_u),
+            _ => return Err(Unsupported),
+        }
+        Ok(())
+    }
+
+    fn constant(&mut self, bits: u64) {
+        self.stack.push(Operand::Const(bits));
+    }
+
+    /// Whether a global lies behind the instance's context, and its offset there or else its index.
+    fn global(&self, index: u32) -> (bool, u32) {
+        match index.checked_sub(self.env.imported_globals) {
+            Some(own) => (true, InstanceContext::global_offset(own) as u32),
+            None => (false, index),
+        }
+    }
+
+    fn select(&mut self) {
+        let condition = self.pop_slot();
+        let b = self.pop_slot();
+        let a = self.pop_slot();
+        let dst = self.push_temp();
+        self.code.op(Op::select).slot(dst).slot(condition).slot(a).slot(b);
+    }
+
+    fn wrap(&mut self) {
+        let (operand, temp) = self.pop();
+        if let Operand::Const(bits) = operand {
+            return self.constant(bits & 0xffff_ffff);
+        }
+        let slot = self.slot_of(operand, temp);
+        let dst = self.push_temp();
+        self.code.op(Op::i32_wrap_i64).slot(dst).slot(slot);
+    }
+
+    /// An operator on three operands and one or two indices.
+    fn bulk(&mut self, op: Op, first: u32, second: Option<u32>) {
+        let c = self.pop_slot();
+        let b = self.pop_slot();
+        let a = self.pop_slot();
+        self.code.op(op).slot(a).slot(b).slot(c).uint(first);
+        if let Some(second) = second {
+            self.code.uint(second);
+        }
+    }
+
+    fn load(&mut self, load: Load, memarg: MemArg) -> Result<(), Unsupported> {
+        let (memory, offset) = memory_operand(memarg)?;
+        let (address, temp) = self.pop();
+        if memory == 0
+            && let Some(at) = constant_address(address, offset)
+        {
+            let dst = self.push_temp();
+            self.code.op(load.at).slot(dst).uint(at);
+            return Ok(());
+        }
+        let slot = self.slot_of(address, temp);
+        let dst = self.push_temp();
+        if memory == 0 {
+            self.code.op(load.slot).slot(dst).slot(slot).uint(offset);
+        } else {
+            let code = self.code.op(load.other).slot(dst).slot(slot);
+            code.uint(offset).uint(memory);
+        }
+        Ok(())
+    }
+
+    fn store(&mut self, store: Store, memarg: MemArg) -> Result<(), Unsupported> {
+        let (memory, offset) = memory_operand(memarg)?;
+        let (value, value_temp) = self.pop();
+        let (address, temp) = self.pop();
+        if memory != 0 {
+            let address = self.slot_of(address, temp);
+            let value = self.slot_of(value, value_temp);
+            let code = self.code.op(store.other).slot(address).slot(value);
+            code.uint(offset).uint(memory);
+            return Ok(());
+        }
+        if let Some(at) = constant_address(address, offset) {
+            let value = self.slot_of(value, value_temp);
+            self.code.op(store.at).slot(value).uint(at);
+            return Ok(());
+        }
+        let address = self.slot_of(address, temp);
+        if let Operand::Const(bits) = value
+            && let Some(imm) = store.width.immediate(bits)
+        {
+            let code = self.code.op(store.immediate).slot(address);
+            code.imm(imm).uint(offset);
+            return Ok(());
+        }
+        let value = self.slot_of(value, value_temp);
+        self.code.op(store.slots).slot(address).slot(value).uint(offset);
+        Ok(())
+    }
+}
+
+/// The memory and the offset of an access.
+fn memory_operand(memarg: MemArg) -> Result<(u32, u32), Unsupported> {
+    match (memarg.target, u32::try_from(memarg.offset)) {
+        (MemArgTarget::Memory(memory), Ok(offset)) => Ok((memory, offset)),
+        _ => Err(Unsupported),
+    }
+}
+
+/// The effective address, if it is known and has 32 bits.
+fn constant_address(operand: Operand, offset: u32) -> Option<u32> {
+    match operand {
+        Operand::Const(bits) => (bits as u32).checked_add(offset),
+        _ => None,
+    }
+}
