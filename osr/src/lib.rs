@@ -40,6 +40,6 @@ pub use code_heap::{CodeHeap, CodeHeapError, CodeHeapStats, POISON};
 pub use code_object::{CodeDescription, CodeObject, CodeState};
 pub use context::{ContextHeader, StackContext};
 pub use frame_map::{FrameMap, FrameMapTable, FrameValue, Location, SiteKind, ValueKind};
-pub use redirect::{ShadowStackActive, shadow_stack_active};
+pub use redirect::{Choice, ShadowStackActive, shadow_stack_active};
 pub use registry::CodeRegistry;
 pub use walk::{StackWalk, WalkedFrame};

@@ -120,9 +120,21 @@ unsafe fn write_return_address(slot: *mut usize) {
     unsafe { *slot = stubs::landing_address() };
 }
 
+/// What [`StackContext::redirect_frames`] does about a frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Choice {
+    /// Redirect it, unless that has been done.
+    Redirect,
+    /// Leave it.
+    Skip,
+    /// Leave it, and all frames outside it.
+    Stop,
+}
+
 impl StackContext {
-    /// Redirects every suspended frame that `select` chooses and that is not redirected yet: when it is
-    /// returned to, it is captured and transferred instead. Returns how many.
+    /// Redirects every suspended frame that `choose` chooses and that is not redirected yet: when it is
+    /// returned to, it is captured and transferred instead. Frames are asked for from the innermost
+    /// outwards. Returns how many were redirected.
     ///
     /// # Safety
     /// The thread that owns this stack is in Rust code reached through a callout or a poll (or has no
@@ -130,13 +142,15 @@ impl StackContext {
     /// map, which holds for all calls that managed code makes except runtime calls.
     pub unsafe fn redirect_frames(
         &mut self,
-        mut select: impl FnMut(&WalkedFrame) -> bool,
+        mut choose: impl FnMut(&WalkedFrame) -> Choice,
     ) -> usize {
         let mut added = Vec::new();
         // SAFETY: as the caller vouches.
         for frame in unsafe { self.walk() } {
-            if frame.redirected || !select(&frame) {
-                continue;
+            match choose(&frame) {
+                Choice::Stop => break,
+                Choice::Redirect if !frame.redirected => {}
+                Choice::Redirect | Choice::Skip => continue,
             }
             added.push(Redirected {
                 fp: frame.fp,

@@ -17,9 +17,9 @@ use cranelift_codegen::settings::{self, Configurable};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 use midair_osr::cranelift::{SiteDescription, SiteValue, Sites, describe};
 use midair_osr::{
-    CallShape, CalloutFrame, CalloutOutcome, CapturedFrame, CodeDescription, CodeHeap, CodeObject,
-    CodeState, ContextHeader, NativeOutcome, RESUME_TOKEN, SiteKind, StackContext, TransferHook,
-    ValueClass, ValueKind, call_native, resume_entry,
+    CallShape, CalloutFrame, CalloutOutcome, CapturedFrame, Choice, CodeDescription, CodeHeap,
+    CodeObject, CodeState, ContextHeader, NativeOutcome, RESUME_TOKEN, SiteKind, StackContext,
+    TransferHook, ValueClass, ValueKind, call_native, resume_entry,
 };
 use std::sync::Arc;
 
@@ -244,7 +244,8 @@ fn code_is_freed_while_its_frames_are_suspended() {
     for extra in [0, 3, 12] {
         let (outcome, result, moved) = run(sum(extra), 100, |context| {
             // SAFETY: the thread is in a callout.
-            let redirected = unsafe { (*context.header.stack).redirect_frames(|_| true) };
+            let redirected =
+                unsafe { (*context.header.stack).redirect_frames(|_| Choice::Redirect) };
             assert_eq!(redirected, 101);
             // SAFETY: every frame has been redirected.
             unsafe { free_all(context) };
@@ -263,13 +264,13 @@ fn frames_that_are_not_selected_stay() {
         let redirected = unsafe {
             (*context.header.stack).redirect_frames(|_| {
                 seen += 1;
-                seen % 3 == 0
+                if seen % 3 == 0 { Choice::Redirect } else { Choice::Skip }
             })
         };
         assert_eq!((seen, redirected), (51, 17));
         // The second walk sees through the redirected addresses and takes the rest but one.
         // SAFETY: as above.
-        let rest = unsafe { (*context.header.stack).redirect_frames(|frame| frame.pc % 2 < 2) };
+        let rest = unsafe { (*context.header.stack).redirect_frames(|_| Choice::Redirect) };
         assert_eq!(rest, 34);
         // SAFETY: every frame has been redirected now.
         unsafe { free_all(context) };

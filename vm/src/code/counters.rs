@@ -1,0 +1,133 @@
+//! Counters of an engine, from which [`Stats`] are made.
+
+use crate::config::Tier;
+use crate::stats::{CompilationStats, Stats};
+use midair_osr::CodeHeapStats;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// A counter that many threads add to.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub(crate) fn raise_to(&self, n: u64) {
+        self.0.fetch_max(n, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn duration(&self) -> Duration {
+        Duration::from_nanos(self.get())
+    }
+}
+
+/// Work of one compiler.
+#[derive(Debug, Default)]
+pub(crate) struct CompilerCounters {
+    pub(crate) count: Counter,
+    pub(crate) failed: Counter,
+    pub(crate) nanoseconds: Counter,
+    pub(crate) bytecode_bytes: Counter,
+    pub(crate) code_bytes: Counter,
+}
+
+impl CompilerCounters {
+    pub(crate) fn succeeded(&self, time: Duration, bytecode: usize, code: usize) {
+        self.count.add(1);
+        self.nanoseconds.add(time.as_nanos() as u64);
+        self.bytecode_bytes.add(bytecode as u64);
+        self.code_bytes.add(code as u64);
+    }
+
+    fn stats(&self) -> CompilationStats {
+        CompilationStats {
+            count: self.count.get(),
+            failed: self.failed.get(),
+            time: self.nanoseconds.duration(),
+            bytecode_bytes: self.bytecode_bytes.get(),
+            code_bytes: self.code_bytes.get(),
+        }
+    }
+}
+
+/// All counters of an engine.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) interpreter_calls: Counter,
+    pub(crate) baseline_calls: Counter,
+    pub(crate) optimized_calls: Counter,
+    pub(crate) lowering: CompilerCounters,
+    pub(crate) baseline: CompilerCounters,
+    pub(crate) optimized: CompilerCounters,
+    pub(crate) osr: CompilerCounters,
+    pub(crate) osr_entries_hot_loop: Counter,
+    pub(crate) osr_entries_return: Counter,
+    pub(crate) osr_entries_stress: Counter,
+    pub(crate) osr_exits_running: Counter,
+    pub(crate) osr_exits_return: Counter,
+    pub(crate) osr_exits_stress: Counter,
+    pub(crate) frames_redirected: Counter,
+    pub(crate) frames_moved: Counter,
+    pub(crate) frames_dropped: Counter,
+    pub(crate) retired_bytes: Counter,
+    pub(crate) retired_bytes_freed: Counter,
+    pub(crate) pauses: Counter,
+    pub(crate) pause_nanoseconds: Counter,
+    pub(crate) longest_pause_nanoseconds: Counter,
+}
+
+impl Counters {
+    /// The counters of a compiler.
+    pub(crate) fn compiler(&self, tier: Tier, osr: bool) -> &CompilerCounters {
+        match (osr, tier) {
+            (true, _) => &self.osr,
+            (false, Tier::Baseline) => &self.baseline,
+            (false, _) => &self.optimized,
+        }
+    }
+
+    /// A guest thread stood still for a replacement.
+    pub(crate) fn paused(&self, time: Duration) {
+        let nanoseconds = time.as_nanos() as u64;
+        self.pauses.add(1);
+        self.pause_nanoseconds.add(nanoseconds);
+        self.longest_pause_nanoseconds.raise_to(nanoseconds);
+    }
+
+    /// A snapshot. Counters are read one by one, so sums need not agree while guests run.
+    pub(crate) fn stats(&self, heap: CodeHeapStats) -> Stats {
+        let mut stats = Stats::default();
+        stats.interpreter.calls = self.interpreter_calls.get();
+        stats.baseline.calls = self.baseline_calls.get();
+        stats.optimized.calls = self.optimized_calls.get();
+        stats.lowering = self.lowering.stats();
+        stats.baseline_compilation = self.baseline.stats();
+        stats.optimized_compilation = self.optimized.stats();
+        stats.osr_compilation = self.osr.stats();
+        stats.osr_entries.hot_loop = self.osr_entries_hot_loop.get();
+        stats.osr_entries.return_to_retired = self.osr_entries_return.get();
+        stats.osr_entries.stress = self.osr_entries_stress.get();
+        stats.osr_exits.running_retired = self.osr_exits_running.get();
+        stats.osr_exits.return_to_retired = self.osr_exits_return.get();
+        stats.osr_exits.stress = self.osr_exits_stress.get();
+        stats.frames.redirected = self.frames_redirected.get();
+        stats.frames.moved = self.frames_moved.get();
+        stats.frames.dropped = self.frames_dropped.get();
+        let retired = self.retired_bytes.get().saturating_sub(self.retired_bytes_freed.get());
+        stats.code.live = heap.live_bytes.saturating_sub(retired);
+        stats.code.retired = retired;
+        stats.code.freed = heap.freed_bytes;
+        stats.code.peak = heap.peak_bytes;
+        stats.pauses.count = self.pauses.get();
+        stats.pauses.total = self.pause_nanoseconds.duration();
+        stats.pauses.longest = self.longest_pause_nanoseconds.duration();
+        stats
+    }
+}

@@ -1,0 +1,405 @@
+//! The code of one module: its functions' versions, and the machine code that is linked for each.
+//!
+//! All instances of a module share it. What machine code and interpreters read of it are the
+//! [`FunctionState`]s, one word at a time; everything else is behind a lock that no guest takes while
+//! it runs.
+
+use super::events::Event;
+use super::system::CodeSystem;
+use super::version::{CodeOwner, FunctionVersion};
+use crate::config::{Config, Tier};
+use crate::interrupt::InterruptState;
+use crate::{Error, Result};
+use midair_osr::{CodeDescription, CodeObject};
+use midair_tiers::body::ByteSource;
+use midair_tiers::compile::{CompileOptions, CompiledTier, EntryPoint};
+use midair_tiers::interp::LoweredCode;
+use midair_tiers::lower::lower;
+use midair_tiers::{FunctionBody, FunctionState, ModuleEnv};
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
+use wasmparser::{FuncToValidate, ValidatorResources, WasmFeatures};
+
+/// Where a module's bodies are, and how to validate one.
+pub(crate) struct ModuleBodies {
+    pub(crate) source: Arc<dyn ByteSource>,
+    /// Start and length of each body in `source`.
+    pub(crate) ranges: Vec<(u32, u32)>,
+    pub(crate) resources: ValidatorResources,
+    pub(crate) features: WasmFeatures,
+    /// Whether all bodies are known to be valid.
+    pub(crate) validated: bool,
+}
+
+/// A function that has been called, compiled or replaced.
+struct FunctionEntry {
+    current: Arc<FunctionVersion>,
+    /// Replaced versions that may still have frames.
+    older: Vec<Arc<FunctionVersion>>,
+}
+
+/// The code of one module.
+pub(crate) struct ModuleCode {
+    pub(crate) system: Arc<CodeSystem>,
+    pub(crate) config: Config,
+    pub(crate) env: Arc<ModuleEnv>,
+    bodies: ModuleBodies,
+    states: Box<[FunctionState]>,
+    functions: Mutex<HashMap<u32, FunctionEntry>>,
+    /// The stores that have instances of the module.
+    stores: Mutex<Vec<Weak<InterruptState>>>,
+}
+
+/// What the countdown of a function that will not move any more is set to.
+const NEVER: i32 = i32::MAX;
+
+impl ModuleCode {
+    /// The code of a module whose functions have not been called. Nothing is allocated for each function
+    /// but its state.
+    pub(crate) fn new(
+        system: Arc<CodeSystem>,
+        config: &Config,
+        env: Arc<ModuleEnv>,
+        bodies: ModuleBodies,
+    ) -> Result<Arc<ModuleCode>> {
+        let first = env.imported_functions;
+        let countdown = i32::try_from(config.optimized_threshold).unwrap_or(NEVER);
+        if let Some(last) = (bodies.ranges.len() as u32).checked_sub(1) {
+            system.heap.entry_thunk(first + last)?;
+        }
+        let states = (0..bodies.ranges.len() as u32)
+            .map(|i| {
+                let thunk = system.heap.entry_thunk(first + i)?;
+                Ok(FunctionState::new(thunk.cast_mut(), countdown))
+            })
+            .collect::<Result<_>>()?;
+        Ok(Arc::new(ModuleCode {
+            system,
+            config: config.clone(),
+            env,
+            bodies,
+            states,
+            functions: Mutex::default(),
+            stores: Mutex::default(),
+        }))
+    }
+
+    /// The states that machine code and interpreters work on.
+    pub(crate) fn states(&self) -> *const FunctionState {
+        self.states.as_ptr()
+    }
+
+    pub(crate) fn state(&self, function: u32) -> &FunctionState {
+        &self.states[(function - self.env.imported_functions) as usize]
+    }
+
+    /// A store has an instance of this module from now on.
+    pub(crate) fn add_store(&self, store: &Arc<InterruptState>) {
+        let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        stores.retain(|s| s.strong_count() > 0);
+        if !stores.iter().any(|s| std::ptr::eq(s.as_ptr(), Arc::as_ptr(store))) {
+            stores.push(Arc::downgrade(store));
+        }
+    }
+
+    /// The stores that have instances of this module.
+    pub(crate) fn stores(&self) -> Vec<Arc<InterruptState>> {
+        let stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        stores.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    fn functions(&self) -> MutexGuard<'_, HashMap<u32, FunctionEntry>> {
+        // Nothing that can panic happens between two changes that belong together.
+        self.functions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn entry<'a>(
+        &self,
+        functions: &'a mut HashMap<u32, FunctionEntry>,
+        function: u32,
+    ) -> &'a mut FunctionEntry {
+        functions.entry(function).or_insert_with(|| {
+            let (start, len) =
+                self.bodies.ranges[(function - self.env.imported_functions) as usize];
+            let source = self.bodies.source.clone();
+            let body = FunctionBody::new(source, start as usize, len as usize, function, 0);
+            FunctionEntry { current: Arc::new(FunctionVersion::new(body)), older: Vec::new() }
+        })
+    }
+
+    /// The current version of a function.
+    pub(crate) fn current(&self, function: u32) -> Arc<FunctionVersion> {
+        self.entry(&mut self.functions(), function).current.clone()
+    }
+
+    /// The version that lowered code belongs to, as long as it may have frames.
+    pub(crate) fn version_of(&self, code: *const LoweredCode, function: u32) -> Option<Arc<FunctionVersion>> {
+        let functions = self.functions();
+        let entry = functions.get(&function)?;
+        let is_of = |version: &&Arc<FunctionVersion>| {
+            version.lowered().is_some_and(|lowered| Arc::as_ptr(lowered) == code)
+        };
+        std::iter::once(&entry.current).chain(&entry.older).find(is_of).cloned()
+    }
+
+    /// What validates a body as one of this function.
+    pub(crate) fn validation(&self, function: u32) -> FuncToValidate<ValidatorResources> {
+        FuncToValidate {
+            resources: self.bodies.resources.clone(),
+            index: function,
+            ty: self.env.functions[function as usize],
+            features: self.bodies.features,
+        }
+    }
+
+    /// The lowered code of a version. Fails if its body is invalid.
+    pub(crate) fn lowered<'a>(&self, version: &'a FunctionVersion) -> Result<&'a Arc<LoweredCode>> {
+        if let Some(code) = version.lowered() {
+            return Ok(code);
+        }
+        let started = Instant::now();
+        let function = version.body.function;
+        let valid = self.bodies.validated || version.body.version > 0;
+        let validate = (!valid).then(|| self.validation(function));
+        let code = lower(&self.env, &version.body, validate).map_err(|error| {
+            self.system.counters.lowering.failed.add(1);
+            Error::new(error)
+        })?;
+        let lowering = &self.system.counters.lowering;
+        lowering.succeeded(started.elapsed(), version.body.bytes().len(), code.bytes());
+        Ok(version.set_lowered(code))
+    }
+
+    /// Makes a function ready for its first call: lowered, or compiled where a compiled tier is forced.
+    pub(crate) fn prepare(self: &Arc<Self>, function: u32) -> Result<()> {
+        let version = self.current(function);
+        // Lowering validates, which compiling relies on.
+        if !self.bodies.validated || matches!(self.config.tier, Tier::Interp | Tier::Auto) {
+            self.lowered(&version)?;
+        }
+        if matches!(self.config.tier, Tier::Baseline | Tier::Optimized)
+            && self.compile_now(&version, EntryPoint::Function)
+        {
+            return Ok(());
+        }
+        let code = self.lowered(&version)?;
+        let mut functions = self.functions();
+        if Arc::ptr_eq(&self.entry(&mut functions, function).current, &version) {
+            let code = Arc::as_ptr(code).cast_mut().cast();
+            self.state(function).lowered.store(code, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// The tier that hot code of this module is compiled by; `None` if nothing is to be compiled.
+    pub(crate) fn compiled_tier(&self) -> Option<Tier> {
+        match self.config.tier {
+            Tier::Interp => None,
+            Tier::Baseline => Some(Tier::Baseline),
+            Tier::Optimized | Tier::Auto => Some(Tier::Optimized),
+        }
+    }
+
+    /// Compiles an entry point on this thread, unless it is there or refused. Returns whether it is
+    /// there.
+    pub(crate) fn compile_now(self: &Arc<Self>, version: &Arc<FunctionVersion>, entry: EntryPoint) -> bool {
+        let Some(tier) = self.compiled_tier() else { return false };
+        self.compile_and_install(version, entry, tier);
+        version.code().object(entry).is_some()
+    }
+
+    /// Asks for an entry point to be compiled: in the background, or at once where the configuration says
+    /// so. Returns whether there is any hope for it.
+    pub(crate) fn request(
+        self: &Arc<Self>,
+        version: &Arc<FunctionVersion>,
+        entry: EntryPoint,
+        priority: u32,
+    ) -> bool {
+        let Some(tier) = self.compiled_tier() else { return false };
+        let mut code = version.code();
+        if code.refused.contains(&entry) {
+            return false;
+        }
+        if code.object(entry).is_some() || code.requested.contains(&entry) {
+            return true;
+        }
+        if !self.config.background_compilation {
+            drop(code);
+            return self.compile_now(version, entry);
+        }
+        code.requested.push(entry);
+        drop(code);
+        self.system.enqueue(self, version, entry, tier, priority);
+        true
+    }
+
+    /// Compiles an entry point and publishes it. Failures, panics of the compiler included, leave the
+    /// version in the tier below, and are counted and announced.
+    pub(crate) fn compile_and_install(
+        self: &Arc<Self>,
+        version: &Arc<FunctionVersion>,
+        entry: EntryPoint,
+        tier: Tier,
+    ) {
+        {
+            let code = version.code();
+            if code.object(entry).is_some() || code.refused.contains(&entry) {
+                return;
+            }
+        }
+        let started = Instant::now();
+        let compiled = self.compile(version, entry, tier);
+        let time = started.elapsed();
+        let installed = compiled.and_then(|description| {
+            if self.config.stress.retire.is_some() {
+                version.code().kept.push((entry, Arc::new(description.clone())));
+            }
+            let object = self.install(version, entry, tier, description)?;
+            let bytecode = version.body.bytes().len();
+            let osr = entry != EntryPoint::Function;
+            self.system.counters.compiler(tier, osr).succeeded(time, bytecode, object.len());
+            self.system.events.send(|| Event::Compiled {
+                function: version.body.function,
+                version: version.body.version,
+                tier,
+                osr_entry: match entry {
+                    EntryPoint::Function => None,
+                    EntryPoint::Loop(point) => Some(point),
+                },
+                bytes: object.len(),
+                time,
+            });
+            Ok(())
+        });
+        let mut code = version.code();
+        code.requested.retain(|e| *e != entry);
+        if let Err(error) = installed {
+            code.refused.push(entry);
+            drop(code);
+            self.refused(version, entry, tier, &error);
+        }
+    }
+
+    fn refused(&self, version: &FunctionVersion, entry: EntryPoint, tier: Tier, error: &Error) {
+        let function = version.body.function;
+        self.system.counters.compiler(tier, entry != EntryPoint::Function).failed.add(1);
+        if entry == EntryPoint::Function && self.is_current(version) {
+            self.state(function).countdown.store(NEVER, Ordering::Relaxed);
+        }
+        self.system.events.send(|| Event::CompilationFailed {
+            function,
+            version: version.body.version,
+            reason: format!("{error:#}"),
+        });
+    }
+
+    fn is_current(&self, version: &FunctionVersion) -> bool {
+        let functions = self.functions();
+        let entry = functions.get(&version.body.function);
+        entry.is_some_and(|entry| std::ptr::eq(Arc::as_ptr(&entry.current), version))
+    }
+
+    fn compile(
+        &self,
+        version: &FunctionVersion,
+        entry: EntryPoint,
+        tier: Tier,
+    ) -> Result<CodeDescription> {
+        let tier = if tier == Tier::Baseline { CompiledTier::Baseline } else { CompiledTier::Optimized };
+        let options = CompileOptions { tier, ..CompileOptions::default() };
+        let compile = || self.system.compiler.compile(&self.env, &version.body, entry, &options);
+        match catch_unwind(AssertUnwindSafe(compile)) {
+            Ok(compiled) => Ok(compiled?),
+            Err(_) => anyhow::bail!("the compiler panicked"),
+        }
+    }
+
+    /// Publishes compiled code and links it, if it is a current function's.
+    pub(crate) fn install(
+        self: &Arc<Self>,
+        version: &Arc<FunctionVersion>,
+        entry: EntryPoint,
+        tier: Tier,
+        description: CodeDescription,
+    ) -> Result<Arc<CodeObject>> {
+        let owner =
+            CodeOwner { module: Arc::downgrade(self), version: version.clone(), entry, tier };
+        let object = self.system.heap.publish(description, Arc::new(owner))?;
+        let function = version.body.function;
+        let functions = self.functions();
+        let current = functions
+            .get(&function)
+            .is_some_and(|entry| Arc::ptr_eq(&entry.current, version));
+        version.code().insert(entry, object.clone());
+        if current && entry == EntryPoint::Function {
+            let code = object.start().cast_mut();
+            let state = self.state(function);
+            state.entry.store(code, Ordering::Release);
+            state.native.store(code, Ordering::Release);
+        }
+        Ok(object)
+    }
+
+    /// Makes all calls of a function go to its entry thunk.
+    pub(crate) fn unlink(&self, function: u32) {
+        let thunk = self.system.heap.entry_thunk(function).expect("made when the module was loaded");
+        let state = self.state(function);
+        state.native.store(std::ptr::null_mut(), Ordering::SeqCst);
+        state.entry.store(thunk.cast_mut(), Ordering::SeqCst);
+    }
+
+    /// Makes `new`, whose lowered code is ready, the current version, and unlinks the code of the one
+    /// that was current until now, which is returned.
+    pub(crate) fn make_current(&self, new: &Arc<FunctionVersion>) -> Arc<FunctionVersion> {
+        let function = new.body.function;
+        let lowered = new.lowered().expect("the new version has been lowered");
+        let mut functions = self.functions();
+        let entry = self.entry(&mut functions, function);
+        let old = std::mem::replace(&mut entry.current, new.clone());
+        entry.older.push(old.clone());
+        self.unlink(function);
+        let state = self.state(function);
+        state.lowered.store(Arc::as_ptr(lowered).cast_mut().cast(), Ordering::SeqCst);
+        let countdown = i32::try_from(self.config.optimized_threshold).unwrap_or(NEVER);
+        state.countdown.store(countdown, Ordering::Relaxed);
+        old
+    }
+
+    /// Forgets replaced versions that `in_use` denies; their code is returned, for freeing.
+    pub(crate) fn forget_older(
+        &self,
+        function: u32,
+        in_use: impl Fn(&FunctionVersion) -> bool,
+    ) -> Vec<Arc<CodeObject>> {
+        let mut objects = Vec::new();
+        if let Some(entry) = self.functions().get_mut(&function) {
+            entry.older.retain(|version| {
+                // Frames that wait for their transfer hold the version through their code object.
+                let keep = Arc::strong_count(version) > 1 || in_use(version);
+                if !keep {
+                    objects.extend(version.code().take_objects());
+                }
+                keep
+            });
+        }
+        objects
+    }
+}
+
+impl Drop for ModuleCode {
+    fn drop(&mut self) {
+        let functions = self.functions.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for entry in functions.values() {
+            for version in std::iter::once(&entry.current).chain(&entry.older) {
+                for object in version.code().take_objects() {
+                    // SAFETY: every instance holds the module, so none is left, and no frame either.
+                    unsafe { self.system.heap.free(&object) };
+                }
+            }
+        }
+    }
+}

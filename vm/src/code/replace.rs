@@ -1,0 +1,158 @@
+//! Live replacement: a new body for a function, also while it is suspended on a stack.
+
+use super::events::Event;
+use super::migration::{FrameMapping, Migration, Refusal};
+use super::module_code::ModuleCode;
+use super::retire;
+use super::safepoints::Safepoints;
+use super::version::FunctionVersion;
+use crate::Result;
+use crate::store::StoreOpaque;
+use anyhow::Context as _;
+use midair_osr::shadow_stack_active;
+use midair_tiers::FunctionBody;
+use midair_tiers::compile::EntryPoint;
+use midair_tiers::liveness::Liveness;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// What a replacement did: see [`crate::Module::replace_function`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Replacement {
+    /// Number of the new version.
+    pub version: u32,
+    /// Suspended frames of the old machine code whose return addresses were redirected.
+    pub frames_redirected: usize,
+    /// Safepoints of the old body whose frames go on in the new one.
+    pub points_mapped: usize,
+    /// Why frames at other safepoints finish in the old body.
+    pub refusals: Vec<Refusal>,
+    /// Bytes of old machine code that were poisoned before the call returned.
+    pub freed_bytes: usize,
+    /// Bytes of old machine code that wait for guests on other threads.
+    pub waiting_bytes: usize,
+    /// How long this thread's guest stood still: from unlinking the old code to its end.
+    pub pause: Duration,
+}
+
+impl ModuleCode {
+    /// Gives a function a new body. `body` must be valid in this module.
+    pub(crate) fn replace(
+        self: &Arc<Self>,
+        store: &mut StoreOpaque,
+        function: u32,
+        body: Vec<u8>,
+    ) -> Result<Replacement> {
+        anyhow::ensure!(
+            function >= self.env.imported_functions
+                && (function as usize) < self.env.functions.len(),
+            "function {function} is not defined by the module"
+        );
+        anyhow::ensure!(
+            self.compiled_tier().is_none() || !shadow_stack_active(),
+            midair_osr::ShadowStackActive
+        );
+        // Everything that can fail comes first: a refused body leaves the old program untouched.
+        let old = self.current(function);
+        let len = body.len();
+        let number = old.body.version + 1;
+        let body = FunctionBody::new(Arc::new(body), 0, len, function, number);
+        let new_points = Safepoints::new(&self.env, &body, self.validation(function))
+            .context("the new body is not valid in this module")?;
+        let old_points = Safepoints::new(&self.env, &old.body, self.validation(function))
+            .context("the old body is not valid")?;
+        let new = Arc::new(FunctionVersion::new(body));
+        self.lowered(&new)?;
+        let (mapping, refusals) = map_frames(&old_points, &new_points, &old, &new)?;
+        let points_mapped = mapping.as_ref().map_or(0, FrameMapping::len);
+
+        let was_hot = !self.state(function).native.load(Ordering::Relaxed).is_null();
+        let started = Instant::now();
+        if let Some(mapping) = mapping {
+            old.set_successor(Migration::new(new.clone(), mapping));
+        }
+        self.make_current(&new);
+        let objects = old.code().take_objects();
+        let mine = store.interrupt.clone();
+        let stack = store.stack();
+        store.transitions.redirected_selectively();
+        // SAFETY: the old code was unlinked by `make_current`; the embedder calls from outside the guest or
+        // from a host function, so this thread is in a callout or has no frames.
+        let retired = unsafe {
+            retire::retire(&self.system, objects, Some((&mine, &mut *stack)), &self.stores())
+        };
+        let pause = started.elapsed();
+        self.system.counters.paused(pause);
+        if was_hot {
+            self.request(&new, EntryPoint::Function, 1);
+        }
+        self.forget_unused(store, function);
+        self.system.events.send(|| Event::Replaced {
+            function,
+            version: number,
+            frames: retired.redirected,
+        });
+        Ok(Replacement {
+            version: number,
+            frames_redirected: retired.redirected,
+            points_mapped,
+            refusals,
+            freed_bytes: retired.freed_bytes,
+            waiting_bytes: retired.waiting_bytes,
+            pause,
+        })
+    }
+
+    /// Forgets old versions that no frame is in, if no other thread can have one.
+    fn forget_unused(&self, store: &StoreOpaque, function: u32) {
+        let mine = &store.interrupt;
+        if self.stores().iter().any(|other| !Arc::ptr_eq(other, mine) && other.is_running()) {
+            return;
+        }
+        let in_use = store.lowered_code_in_use();
+        let objects = self.forget_older(function, |version| {
+            version.lowered().is_some_and(|code| in_use.contains(&Arc::as_ptr(code)))
+        });
+        for object in objects {
+            // SAFETY: code of a version without frames, which is not current, cannot run again.
+            unsafe { self.system.heap.free(&object) };
+        }
+    }
+}
+
+/// Where frames of `old` go on in `new`, and why others do not.
+fn map_frames(
+    old_points: &Safepoints,
+    new_points: &Safepoints,
+    old: &FunctionVersion,
+    new: &FunctionVersion,
+) -> Result<(Option<FrameMapping>, Vec<Refusal>)> {
+    let mut mapping = match FrameMapping::align(old_points, new_points) {
+        Ok(mapping) => mapping,
+        Err(refusal) => return Ok((None, vec![refusal])),
+    };
+    // Machine code keeps what the old body may read. What the new one reads beyond that is lost.
+    let live_before = Liveness::new(&old.body, old_points.locals.len() as u32)?;
+    let live_after = Liveness::new(&new.body, new_points.locals.len() as u32)?;
+    let mut refusals = Vec::new();
+    for safepoint in &old_points.points {
+        let point = safepoint.point;
+        let Some(target) = mapping.point(point) else {
+            refusals.push(Refusal::NoCounterpart { point });
+            continue;
+        };
+        let lost = live_after.at(target).and_then(|wanted| {
+            wanted.iter().find(|&local| {
+                local < mapping.kept_locals()
+                    && !live_before.at(point).is_some_and(|kept| kept.contains(local))
+            })
+        });
+        if let Some(local) = lost {
+            mapping.refuse(point);
+            refusals.push(Refusal::LocalNotKept { point, local });
+        }
+    }
+    Ok((Some(mapping), refusals))
+}

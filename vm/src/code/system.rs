@@ -1,0 +1,166 @@
+//! What the modules of an engine share to make machine code: the code heap, the compilers, the queue of
+//! hot functions, counters and events.
+
+use super::counters::Counters;
+use super::events::EventHub;
+use super::module_code::ModuleCode;
+use super::version::FunctionVersion;
+use crate::config::{Config, Tier};
+use midair_osr::CodeHeap;
+use midair_tiers::compile::{Compiler, EntryPoint};
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+
+/// Code memory, compilers and counters of one engine.
+pub(crate) struct CodeSystem {
+    pub(crate) heap: CodeHeap,
+    pub(crate) compiler: Compiler,
+    pub(crate) counters: Counters,
+    pub(crate) events: EventHub,
+    queue: Arc<Queue>,
+}
+
+/// A wish for machine code.
+pub(crate) struct Job {
+    pub(crate) module: Weak<ModuleCode>,
+    pub(crate) version: Weak<FunctionVersion>,
+    pub(crate) entry: EntryPoint,
+    pub(crate) tier: Tier,
+    /// Higher is sooner: a loop that is running now comes before a function that may be called again.
+    pub(crate) priority: u32,
+    /// Order of arrival among equals.
+    number: u64,
+}
+
+impl PartialEq for Job {
+    fn eq(&self, other: &Job) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Job {}
+
+impl PartialOrd for Job {
+    fn partial_cmp(&self, other: &Job) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Job {
+    fn cmp(&self, other: &Job) -> Ordering {
+        self.priority.cmp(&other.priority).then(other.number.cmp(&self.number))
+    }
+}
+
+#[derive(Default)]
+struct QueueState {
+    jobs: BinaryHeap<Job>,
+    next_number: u64,
+    threads: usize,
+    idle: usize,
+    closed: bool,
+}
+
+/// Jobs that wait for a compiler thread. Threads are started when there is work for them.
+struct Queue {
+    state: Mutex<QueueState>,
+    wake: Condvar,
+    max_threads: usize,
+}
+
+impl Queue {
+    fn state(&self) -> MutexGuard<'_, QueueState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next job; `None` when the engine is gone.
+    fn next(&self) -> Option<Job> {
+        let mut state = self.state();
+        loop {
+            if state.closed {
+                return None;
+            }
+            if let Some(job) = state.jobs.pop() {
+                return Some(job);
+            }
+            state.idle += 1;
+            state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
+        }
+    }
+}
+
+impl CodeSystem {
+    pub(crate) fn new(config: &Config) -> crate::Result<CodeSystem> {
+        Ok(CodeSystem {
+            heap: CodeHeap::new(config.code_space)?,
+            compiler: Compiler::new()?,
+            counters: Counters::default(),
+            events: EventHub::default(),
+            queue: Arc::new(Queue {
+                state: Mutex::default(),
+                wake: Condvar::new(),
+                max_threads: config.compiler_threads.max(1),
+            }),
+        })
+    }
+
+    /// Queues a wish. Returns at once.
+    pub(crate) fn enqueue(
+        &self,
+        module: &Arc<ModuleCode>,
+        version: &Arc<FunctionVersion>,
+        entry: EntryPoint,
+        tier: Tier,
+        priority: u32,
+    ) {
+        let mut state = self.queue.state();
+        state.next_number += 1;
+        let number = state.next_number;
+        state.jobs.push(Job {
+            module: Arc::downgrade(module),
+            version: Arc::downgrade(version),
+            entry,
+            tier,
+            priority,
+            number,
+        });
+        if state.idle == 0 && state.threads < self.queue.max_threads {
+            let queue = self.queue.clone();
+            let thread = std::thread::Builder::new().name("midair-compiler".to_owned());
+            // Large functions make deep recursions in the register allocator.
+            if thread.stack_size(8 << 20).spawn(move || work(&queue)).is_ok() {
+                state.threads += 1;
+            }
+        }
+        drop(state);
+        self.queue.wake.notify_one();
+    }
+
+    /// Number of jobs that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.state().jobs.len()
+    }
+}
+
+impl Drop for CodeSystem {
+    fn drop(&mut self) {
+        // Nobody waits for the threads: one that is compiling finds its module gone and ends.
+        let mut state = self.queue.state();
+        state.closed = true;
+        state.jobs.clear();
+        drop(state);
+        self.queue.wake.notify_all();
+    }
+}
+
+/// A compiler thread.
+fn work(queue: &Queue) {
+    while let Some(job) = queue.next() {
+        let (Some(module), Some(version)) = (job.module.upgrade(), job.version.upgrade()) else {
+            continue;
+        };
+        module.compile_and_install(&version, job.entry, job.tier);
+    }
+}

@@ -1,0 +1,397 @@
+//! Transitions between the tiers: what happens at safepoints, and where frames go that have left their
+//! machine code.
+//!
+//! ```text
+//!   interpreter --- hot / safepoint ---> Enter(code): the function's code, or an OSR entry
+//!   machine code -- poll --------------> its own return is redirected, as are those of retired callers
+//!   redirected return -----------------> Transfer: migrate, then an OSR entry or `resume_entry`
+//!   resume_entry ----------------------> callout -> `resume` -> the interpreter
+//! ```
+
+use super::migration::Migration;
+use super::module_code::ModuleCode;
+use super::retire::{self, Ticket};
+use super::version::{CodeOwner, FunctionVersion};
+use crate::config::Config;
+use crate::store::StoreOpaque;
+use midair_osr::{
+    CapturedFrame, Choice, CodeObject, ContextHeader, SiteKind, StackContext, TransferHook,
+    resume_entry,
+};
+use midair_tiers::compile::EntryPoint;
+use midair_tiers::context::SafepointAction;
+use midair_tiers::{FunctionBody, InstanceContext, TrapCode};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+use wasmparser::Operator;
+
+/// How often a hot loop or function that waits for its code asks again, in calls plus iterations.
+const ASK_AGAIN: i32 = 1_000;
+/// Priority of an OSR entry that a running loop waits for.
+const PRIORITY_LOOP: u32 = 2;
+/// Priority of a function that is called often.
+const PRIORITY_FUNCTION: u32 = 1;
+
+/// A captured frame on its way into the interpreter.
+pub(crate) struct Resumption {
+    pub(crate) module: Arc<ModuleCode>,
+    pub(crate) version: Arc<FunctionVersion>,
+    pub(crate) kind: SiteKind,
+    pub(crate) point: u32,
+    /// Canonical slots; after a call with its results.
+    pub(crate) values: Vec<u64>,
+    /// Whether a stress schedule wants the frame in the interpreter, whatever code there is.
+    pub(crate) to_interpreter: bool,
+}
+
+/// The part of a store that transitions need.
+#[derive(Default)]
+pub(crate) struct TransitionState {
+    /// Safepoints so far, counted only under a stress schedule.
+    safepoints: u64,
+    /// The next poll is that of a safepoint which has just been served: without this, a schedule of
+    /// every safepoint would never let the code behind it run.
+    skip_next: bool,
+    /// The next captured frame shall go on in the interpreter.
+    to_interpreter: bool,
+    /// Frames have been redirected selectively, so that one that is redirected no longer means that all
+    /// outside it are.
+    selective: bool,
+    /// The frame that `resume_entry` is about to resume.
+    pub(crate) resumption: Option<Resumption>,
+    /// Tickets of other threads, taken at a safepoint.
+    tickets: Vec<Arc<Ticket>>,
+}
+
+/// What a stress schedule wants at a safepoint.
+#[derive(Clone, Copy, Default)]
+struct Wish {
+    leave_or_enter: bool,
+    retire: bool,
+}
+
+impl TransitionState {
+    fn step(&mut self, config: &Config) -> Wish {
+        if !config.stress.is_active() {
+            return Wish::default();
+        }
+        if std::mem::take(&mut self.skip_next) {
+            return Wish::default();
+        }
+        self.safepoints += 1;
+        // The seed shifts the schedule.
+        let n = self.safepoints.wrapping_add(config.stress.seed);
+        let due = |every: Option<u64>| every.is_some_and(|every| n.is_multiple_of(every));
+        Wish { leave_or_enter: due(config.stress.osr), retire: due(config.stress.retire) }
+    }
+
+    /// Frames of this stack are about to be redirected selectively.
+    pub(crate) fn redirected_selectively(&mut self) {
+        self.selective = true;
+    }
+
+    /// Code is entered at a safepoint that has been served already.
+    pub(crate) fn entering(&mut self) {
+        self.skip_next = true;
+    }
+}
+
+/// The module's code of an instance.
+///
+/// # Safety
+/// `instance` must be a live instance's context.
+pub(crate) unsafe fn module_of(instance: *mut InstanceContext) -> Arc<ModuleCode> {
+    // SAFETY: `code` points into the `Arc` that the instance's module holds.
+    unsafe {
+        let code = (*instance).code.cast::<ModuleCode>();
+        Arc::increment_strong_count(code);
+        Arc::from_raw(code)
+    }
+}
+
+/// Serves everything that other threads asked this store for, but interruptions.
+///
+/// # Safety
+/// As for [`StackContext::redirect_frames`].
+unsafe fn serve_tickets(store: &mut StoreOpaque, stack: *mut StackContext) {
+    let mut tickets = std::mem::take(&mut store.transitions.tickets);
+    store.interrupt.take_tickets(&mut tickets);
+    for ticket in tickets.drain(..) {
+        let started = Instant::now();
+        store.transitions.selective = true;
+        // SAFETY: as the caller vouches.
+        unsafe { ticket.serve(&mut *stack) };
+        store.engine().code().counters.paused(started.elapsed());
+    }
+    store.transitions.tickets = tickets;
+}
+
+/// The poll handler of guest code: `StackContext::on_poll`.
+pub(crate) unsafe extern "sysv64" fn on_poll(
+    _context: *mut ContextHeader,
+    stack: *mut StackContext,
+) -> usize {
+    let here = 0u8;
+    // SAFETY: guest stacks are those of stores; the store is this thread's while its guest runs.
+    let store = unsafe { StoreOpaque::from_runtime(stack.cast()).as_mut() };
+    if (&raw const here as usize) < store.stack_limit {
+        store.raise_in_machine_code(TrapCode::StackOverflow);
+        return 1;
+    }
+    if store.interrupt.take() {
+        store.rearm();
+        store.raise_in_machine_code(TrapCode::Interrupt);
+        return 1;
+    }
+    // SAFETY: the thread is in a poll.
+    unsafe { serve_tickets(store, stack) };
+    store.rearm();
+    let config = store.engine().config().clone();
+    let wish = store.transitions.step(&config);
+    if wish.retire {
+        // SAFETY: the thread is in a poll.
+        unsafe { retire_stack(store, stack) };
+    }
+    if wish.leave_or_enter {
+        store.transitions.to_interpreter = true;
+        // SAFETY: the thread is in a poll. The frame may have been redirected by a retirement already.
+        unsafe { (*stack).redirect_innermost() };
+    }
+    0
+}
+
+/// A safepoint of the interpreter while the poll flag is set: `Builtins::safepoint`.
+///
+/// # Safety
+/// `instance` must be the context of an instance whose store runs on this thread.
+pub(crate) unsafe fn safepoint(
+    instance: *mut InstanceContext,
+    function: u32,
+    point: u32,
+) -> SafepointAction {
+    // SAFETY: as the caller vouches.
+    let (store, stack) = unsafe { store_of(instance) };
+    if store.interrupt.take() {
+        store.rearm();
+        return SafepointAction::Trap(TrapCode::Interrupt);
+    }
+    // SAFETY: the interpreter was reached through a callout, or there are no managed frames.
+    unsafe { serve_tickets(store, stack) };
+    store.rearm();
+    let config = store.engine().config().clone();
+    let wish = store.transitions.step(&config);
+    if wish.retire {
+        // SAFETY: as above.
+        unsafe { retire_stack(store, stack) };
+    }
+    if !wish.leave_or_enter {
+        return SafepointAction::Continue;
+    }
+    // SAFETY: as the caller vouches.
+    let module = unsafe { module_of(instance) };
+    let (version, entry) = if point == FunctionBody::ENTRY {
+        (Some(module.current(function)), EntryPoint::Function)
+    } else {
+        (store.top_version(&module, function), EntryPoint::Loop(point))
+    };
+    let Some(version) = version else { return SafepointAction::Continue };
+    module.compile_now(&version, entry);
+    let Some(code) = version.code().object(entry).map(|object| object.start()) else {
+        return SafepointAction::Continue;
+    };
+    store.transitions.entering();
+    store.engine().code().counters.osr_entries_stress.add(1);
+    SafepointAction::Enter(code)
+}
+
+/// A function's countdown ran out: `Builtins::hot`.
+///
+/// # Safety
+/// As for [`safepoint`].
+pub(crate) unsafe fn hot(
+    instance: *mut InstanceContext,
+    function: u32,
+    point: u32,
+) -> SafepointAction {
+    // SAFETY: as the caller vouches.
+    let (module, (store, _)) = unsafe { (module_of(instance), store_of(instance)) };
+    let state = module.state(function);
+    let current = module.current(function);
+    let linked = !state.native.load(Ordering::Relaxed).is_null();
+    let hope = linked || module.request(&current, EntryPoint::Function, PRIORITY_FUNCTION);
+    state.countdown.store(if hope { ASK_AGAIN } else { i32::MAX }, Ordering::Relaxed);
+    let linked = !state.native.load(Ordering::Relaxed).is_null();
+    // A frame that is still in the interpreter although its function has code is in a long loop.
+    if point == FunctionBody::ENTRY || !linked || !module.config.osr {
+        return SafepointAction::Continue;
+    }
+    let Some(version) = store.top_version(&module, function) else {
+        return SafepointAction::Continue;
+    };
+    let entry = EntryPoint::Loop(point);
+    module.request(&version, entry, PRIORITY_LOOP);
+    let Some(code) = version.code().object(entry).map(|object| object.start()) else {
+        return SafepointAction::Continue;
+    };
+    store.transitions.entering();
+    module.system.counters.osr_entries_hot_loop.add(1);
+    SafepointAction::Enter(code)
+}
+
+/// The store of an instance, and its stack.
+///
+/// # Safety
+/// As for [`safepoint`].
+unsafe fn store_of<'a>(instance: *mut InstanceContext) -> (&'a mut StoreOpaque, *mut StackContext) {
+    // SAFETY: as the caller vouches; a runtime call has the store to itself.
+    unsafe {
+        let runtime = (*instance).store();
+        (StoreOpaque::from_runtime(runtime).as_mut(), &raw mut (*runtime).stack)
+    }
+}
+
+/// Recompiles all functions that are on this stack in machine code, retires their old code, and frees it.
+///
+/// # Safety
+/// As for [`StackContext::redirect_frames`].
+unsafe fn retire_stack(store: &mut StoreOpaque, stack: *mut StackContext) {
+    let started = Instant::now();
+    let whole = store.transitions.selective;
+    let mut versions: Vec<(Arc<ModuleCode>, Arc<FunctionVersion>)> = Vec::new();
+    let mut seen: HashSet<*const FunctionVersion> = HashSet::new();
+    // SAFETY: as the caller vouches.
+    for frame in unsafe { (*stack).walk() } {
+        if frame.redirected {
+            // Everything outside was redirected by the retirement that redirected this one.
+            if whole { continue } else { break }
+        }
+        let owner = CodeOwner::of(frame.object());
+        if seen.insert(Arc::as_ptr(&owner.version))
+            && let Some(module) = owner.module.upgrade()
+        {
+            versions.push((module, owner.version.clone()));
+        }
+    }
+    let mut retired = Vec::new();
+    let mut stores = Vec::new();
+    for (module, version) in &versions {
+        let objects = version.code().take_objects();
+        let linked = module.state(version.body.function).entry.load(Ordering::Relaxed);
+        if objects.iter().any(|object| object.start() == linked.cast_const()) {
+            module.unlink(version.body.function);
+        }
+        for object in &objects {
+            module.recompile(version, object);
+        }
+        retired.extend(objects);
+        stores.extend(module.stores());
+    }
+    if retired.is_empty() {
+        return;
+    }
+    let system = store.engine().code().clone();
+    if !whole {
+        // SAFETY: as the caller vouches.
+        let redirected = unsafe {
+            (*stack).redirect_frames(|frame| {
+                if frame.redirected { Choice::Stop } else { Choice::Redirect }
+            })
+        };
+        system.counters.frames_redirected.add(redirected as u64);
+    }
+    let mine = store.interrupt.clone();
+    // SAFETY: the code was unlinked above; this thread is at a safepoint.
+    unsafe { retire::retire(&system, retired, Some((&mine, &mut *stack)), &stores) };
+    system.counters.paused(started.elapsed());
+}
+
+impl ModuleCode {
+    /// Makes the code of `old`'s entry point anew: from what the compiler made of it the last time, for
+    /// it would make the same again.
+    fn recompile(self: &Arc<Self>, version: &Arc<FunctionVersion>, old: &CodeObject) {
+        let owner = CodeOwner::of(old);
+        let kept = version.code().kept.iter().find(|(entry, _)| *entry == owner.entry).cloned();
+        match kept {
+            Some((entry, description)) => {
+                // Without room the version stays in the interpreter until it is asked for again.
+                let _ = self.install(version, entry, owner.tier, (*description).clone());
+            }
+            None => self.compile_and_install(version, owner.entry, owner.tier),
+        }
+    }
+}
+
+/// Decides where frames go that have left their machine code.
+pub(crate) struct Transfer;
+
+impl TransferHook for Transfer {
+    fn transfer(&mut self, stack: *mut StackContext, frame: CapturedFrame) -> *const u8 {
+        // SAFETY: guest stacks are those of stores; the store is this thread's while its guest runs.
+        let store = unsafe { StoreOpaque::from_runtime(stack.cast()).as_mut() };
+        let owner = CodeOwner::of(&frame.object);
+        let module = owner.module.upgrade().expect("an instance with frames holds its module");
+        let to_interpreter = std::mem::take(&mut store.transitions.to_interpreter);
+        let counters = &module.system.counters;
+        counters.frames_moved.add(1);
+        let mut version = owner.version.clone();
+        let (kind, mut point, mut values) = (frame.kind, frame.point, frame.values);
+        if kind == SiteKind::Call {
+            let (gpr, xmm) = (frame.returned.gpr, frame.returned.xmm);
+            let callee = callee_type(&module, &version.body, point);
+            let (ty, shape) = (&module.env.types[callee], &module.env.shapes[callee]);
+            // SAFETY: a call of this type has just returned to the landing.
+            unsafe {
+                shape.read_results(gpr, xmm, &*stack, |i, value| {
+                    values.push(value & ty.results[i].kind().mask());
+                });
+            }
+        }
+        while let Some((next, at, laid_out)) = version.successor().and_then(|migration: &Migration| {
+            let at = migration.map().point(point)?;
+            Some((migration.to.clone(), at, migration.map().values(&values)))
+        }) {
+            (version, point, values) = (next, at, laid_out);
+        }
+        if kind == SiteKind::Poll && !to_interpreter && point != FunctionBody::ENTRY {
+            if module.config.stress.retire.is_some() {
+                module.compile_now(&version, EntryPoint::Loop(point));
+            }
+            let code = version.code().object(EntryPoint::Loop(point)).map(|object| object.start());
+            if let Some(code) = code {
+                // SAFETY: the resume buffer has room for any frame.
+                unsafe {
+                    std::ptr::copy_nonoverlapping(values.as_ptr(), (*stack).resume, values.len());
+                }
+                store.transitions.entering();
+                counters.osr_entries_return.add(1);
+                return code;
+            }
+        }
+        if to_interpreter {
+            counters.osr_exits_stress.add(1);
+        } else if kind == SiteKind::Poll {
+            counters.osr_exits_running.add(1);
+        } else {
+            counters.osr_exits_return.add(1);
+        }
+        store.transitions.resumption =
+            Some(Resumption { module, version, kind, point, values, to_interpreter });
+        resume_entry()
+    }
+}
+
+/// Type index of the function that is called at this point.
+fn callee_type(module: &ModuleCode, body: &FunctionBody, point: u32) -> usize {
+    let bytes = &body.bytes()[point as usize..];
+    let mut reader =
+        wasmparser::OperatorsReader::new(wasmparser::BinaryReader::new(bytes, point.into()));
+    match reader.read() {
+        Ok(Operator::Call { function_index }) => {
+            module.env.functions[function_index as usize] as usize
+        }
+        Ok(Operator::CallIndirect { type_index, .. }) => type_index as usize,
+        other => unreachable!("a frame is suspended at a call, not at {other:?}"),
+    }
+}

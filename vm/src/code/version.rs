@@ -1,0 +1,111 @@
+//! Versions of functions, and the code objects that belong to them.
+
+use super::migration::Migration;
+use super::module_code::ModuleCode;
+use crate::config::Tier;
+use midair_osr::{CodeDescription, CodeObject};
+use midair_tiers::FunctionBody;
+use midair_tiers::compile::EntryPoint;
+use midair_tiers::interp::LoweredCode;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+/// One immutable body of a function, and what has been made of it.
+pub(crate) struct FunctionVersion {
+    pub(crate) body: FunctionBody,
+    /// Lowered code. Kept as long as the version: frames of the interpreter point into it.
+    lowered: OnceLock<Arc<LoweredCode>>,
+    code: Mutex<VersionCode>,
+    /// The version that replaces this one, and where its suspended frames go on in it.
+    successor: OnceLock<Migration>,
+}
+
+/// Machine code of a version.
+#[derive(Default)]
+pub(crate) struct VersionCode {
+    /// Code that is entered at the function's start.
+    pub(crate) function: Option<Arc<CodeObject>>,
+    /// OSR entries by their loop's point.
+    pub(crate) loops: Vec<(u32, Arc<CodeObject>)>,
+    /// Entry points that compilers work on.
+    pub(crate) requested: Vec<EntryPoint>,
+    /// Entry points that could not be compiled, and never will be.
+    pub(crate) refused: Vec<EntryPoint>,
+    /// Compilers' output, kept in stress runs only, which publish the same code again and again.
+    pub(crate) kept: Vec<(EntryPoint, Arc<CodeDescription>)>,
+}
+
+impl FunctionVersion {
+    pub(crate) fn new(body: FunctionBody) -> FunctionVersion {
+        FunctionVersion {
+            body,
+            lowered: OnceLock::new(),
+            code: Mutex::default(),
+            successor: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn lowered(&self) -> Option<&Arc<LoweredCode>> {
+        self.lowered.get()
+    }
+
+    /// Sets the lowered code, if nobody else has meanwhile; returns what is set.
+    pub(crate) fn set_lowered(&self, code: LoweredCode) -> &Arc<LoweredCode> {
+        self.lowered.get_or_init(|| Arc::new(code))
+    }
+
+    pub(crate) fn code(&self) -> MutexGuard<'_, VersionCode> {
+        // Every change of the tables is a single statement.
+        self.code.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn successor(&self) -> Option<&Migration> {
+        self.successor.get()
+    }
+
+    /// Sets what replaces this version. A version is replaced once.
+    pub(crate) fn set_successor(&self, migration: Migration) {
+        let first = self.successor.set(migration).is_ok();
+        debug_assert!(first, "a version is replaced once");
+    }
+}
+
+impl VersionCode {
+    /// The code object for an entry point.
+    pub(crate) fn object(&self, entry: EntryPoint) -> Option<&Arc<CodeObject>> {
+        match entry {
+            EntryPoint::Function => self.function.as_ref(),
+            EntryPoint::Loop(point) => {
+                self.loops.iter().find(|(at, _)| *at == point).map(|(_, object)| object)
+            }
+        }
+    }
+
+    pub(crate) fn insert(&mut self, entry: EntryPoint, object: Arc<CodeObject>) {
+        match entry {
+            EntryPoint::Function => self.function = Some(object),
+            EntryPoint::Loop(point) => self.loops.push((point, object)),
+        }
+    }
+
+    /// Takes all code objects out.
+    pub(crate) fn take_objects(&mut self) -> Vec<Arc<CodeObject>> {
+        let loops = self.loops.drain(..).map(|(_, object)| object);
+        self.function.take().into_iter().chain(loops).collect()
+    }
+}
+
+/// What a code object's `owner` is.
+pub(crate) struct CodeOwner {
+    pub(crate) module: Weak<ModuleCode>,
+    pub(crate) version: Arc<FunctionVersion>,
+    pub(crate) entry: EntryPoint,
+    /// `Baseline` or `Optimized`.
+    pub(crate) tier: Tier,
+}
+
+impl CodeOwner {
+    /// The owner of an object that this crate has published.
+    pub(crate) fn of(object: &CodeObject) -> &CodeOwner {
+        object.owner.downcast_ref().expect("every code object in an engine's heap has a CodeOwner")
+    }
+}
