@@ -292,19 +292,26 @@ impl CodeHeap {
         self.space().stats
     }
 
-    /// Whether every byte that a freed object had is poison, or belongs to a newer object by now.
+    /// Whether the bytes that a freed object had are no code any more: see [`CodeHeap::is_free`].
     pub fn is_poisoned(&self, object: &CodeObject) -> bool {
-        let offset = object.start() as usize - self.map.code_start;
+        object.state() == CodeState::Freed && self.is_free(object.start() as usize, object.len())
+    }
+
+    /// Whether there is no code in `len` bytes at this address: each is poison, or part of a newer object,
+    /// or has been given back to the system.
+    pub fn is_free(&self, address: usize, len: usize) -> bool {
+        let offset = address.wrapping_sub(self.map.code_start);
+        if offset >= self.map.code_len || len > self.map.code_len - offset {
+            return false;
+        }
         // Held so that nothing is published there meanwhile.
         let _space = self.space();
-        object.state() == CodeState::Freed
-            && (0..object.len()).all(|i| {
-                let at = offset + i;
-                let owner = self.map.owners[at / GRANULE].load(Ordering::Acquire);
-                // SAFETY: the alias is readable over the whole heap.
-                let byte = unsafe { *((self.writable + at) as *const u8) };
-                !owner.is_null() || byte == POISON || byte == 0
-            })
+        (offset..offset + len).all(|at| {
+            let owner = self.map.owners[at / GRANULE].load(Ordering::Acquire);
+            // SAFETY: the alias is readable over the whole heap.
+            let byte = unsafe { *((self.writable + at) as *const u8) };
+            !owner.is_null() || byte == POISON || byte == 0
+        })
     }
 
     fn empty_quarantine(&self, space: &mut Space) {

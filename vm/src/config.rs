@@ -57,6 +57,7 @@ pub struct Config {
     pub(crate) osr: bool,
     pub(crate) background_compilation: bool,
     pub(crate) stress: StressSpec,
+    pub(crate) code_space: usize,
 }
 
 impl Default for Config {
@@ -74,6 +75,7 @@ impl Default for Config {
             osr: true,
             background_compilation: true,
             stress: StressSpec::default(),
+            code_space: 1 << 30,
         }
     }
 }
@@ -161,6 +163,13 @@ impl Config {
     /// guest waits for each compilation, so that what happens is the same in every run. Default: on.
     pub fn background_compilation(&mut self, on: bool) -> &mut Config {
         self.background_compilation = on;
+        self
+    }
+
+    /// Bytes of address space for machine code. When it is full, functions stay in the interpreter.
+    /// Default: 1 GiB.
+    pub fn code_space(&mut self, bytes: usize) -> &mut Config {
+        self.code_space = bytes;
         self
     }
 

@@ -1,6 +1,8 @@
 //! The engine: what all modules and stores share.
 
+use crate::code::{CodeSystem, Events};
 use crate::config::Config;
+use crate::stats::{CodeBytes, Stats};
 use midair_osr::{CallShape, CodeHeap};
 use midair_tiers::FuncType;
 use std::collections::HashMap;
@@ -22,12 +24,9 @@ struct Signatures {
     signatures: Vec<Arc<Signature>>,
 }
 
-/// Bytes of address space for machine code.
-const CODE_CAPACITY: usize = 1 << 30;
-
 struct EngineState {
     config: Config,
-    code_heap: CodeHeap,
+    code: Arc<CodeSystem>,
     signatures: Mutex<Signatures>,
 }
 
@@ -58,7 +57,7 @@ impl Engine {
         Ok(Engine {
             state: Arc::new(EngineState {
                 config: config.clone(),
-                code_heap: CodeHeap::new(CODE_CAPACITY)?,
+                code: Arc::new(CodeSystem::new(config)?),
                 signatures: Mutex::default(),
             }),
         })
@@ -69,9 +68,35 @@ impl Engine {
         &self.state.config
     }
 
+    /// Code memory, compilers, counters.
+    pub(crate) fn code(&self) -> &Arc<CodeSystem> {
+        &self.state.code
+    }
+
+    /// A subscription to what happens to the engine's code from now on.
+    pub fn events(&self) -> Events {
+        self.state.code.events.subscribe()
+    }
+
+    /// All counters.
+    pub fn stats(&self) -> Stats {
+        self.state.code.counters.stats(self.state.code.heap.stats())
+    }
+
+    /// The counters of code memory.
+    pub fn code_stats(&self) -> CodeBytes {
+        self.stats().code
+    }
+
+    /// Whether no machine code lies in these bytes of code memory: all of them are poison, or the
+    /// memory has been given back to the system.
+    pub fn is_code_free(&self, address: usize, bytes: usize) -> bool {
+        self.state.code.heap.is_free(address, bytes)
+    }
+
     /// Memory for machine code.
     pub(crate) fn code_heap(&self) -> &CodeHeap {
-        &self.state.code_heap
+        &self.state.code.heap
     }
 
     /// Whether two values are the same engine.

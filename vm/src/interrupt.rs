@@ -1,12 +1,19 @@
 //! Stopping a guest from another thread.
 
+use crate::code::Ticket;
 use midair_osr::StackContext;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What interrupt handles and their store share.
+/// What interrupt handles, threads that retire code, and their store share.
 pub(crate) struct InterruptState {
     requested: AtomicBool,
+    /// Whether the store's guest is running, or suspended in a host function.
+    running: AtomicBool,
+    /// Whether `tickets` may hold something.
+    ticketed: AtomicBool,
+    /// Retired code that the store has to look for on its stack.
+    tickets: Mutex<Vec<Arc<Ticket>>>,
     /// The store's stack while the store exists. The lock keeps the store from being freed under a
     /// handle that is writing to it.
     stack: Mutex<Option<StackPointer>>,
@@ -27,6 +34,9 @@ impl InterruptState {
     pub(crate) unsafe fn new(stack: *const StackContext) -> InterruptState {
         InterruptState {
             requested: AtomicBool::new(false),
+            running: AtomicBool::new(false),
+            ticketed: AtomicBool::new(false),
+            tickets: Mutex::default(),
             stack: Mutex::new(Some(StackPointer(stack))),
         }
     }
@@ -50,11 +60,60 @@ impl InterruptState {
         self.requested.swap(false, Ordering::AcqRel)
     }
 
-    /// Raises the poll flag and the stack limit if an interruption is pending. Called by the store's
-    /// thread after it has set either of them.
+    /// Raises the poll flag and the stack limit if an interruption or a ticket is pending. Called by the
+    /// store's thread after it has set either of them.
     pub(crate) fn arm_if_requested(&self) {
-        if self.is_requested() {
+        if self.is_requested() || self.ticketed.load(Ordering::Acquire) {
             self.arm();
+        }
+    }
+
+    fn tickets(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Ticket>>> {
+        self.tickets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the store has guest frames.
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.load(Ordering::SeqCst)
+    }
+
+    /// The store's first guest call begins. From here on it loads entries: see [`crate::code::Ticket`].
+    pub(crate) fn begin_running(&self) {
+        self.running.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+    }
+
+    /// The store's last guest frame is gone.
+    pub(crate) fn end_running(&self) {
+        let mut tickets = self.tickets();
+        self.running.store(false, Ordering::SeqCst);
+        self.ticketed.store(false, Ordering::Release);
+        let served = std::mem::take(&mut *tickets);
+        drop(tickets);
+        for ticket in served {
+            ticket.acknowledge();
+        }
+    }
+
+    /// Hands a ticket over to the store, if it is running; otherwise it has no frames.
+    pub(crate) fn hand_over(&self, ticket: &Arc<Ticket>) -> bool {
+        let mut tickets = self.tickets();
+        if !self.is_running() {
+            return false;
+        }
+        tickets.push(ticket.clone());
+        self.ticketed.store(true, Ordering::Release);
+        drop(tickets);
+        self.arm();
+        true
+    }
+
+    /// Moves the pending tickets to `to`.
+    pub(crate) fn take_tickets(&self, to: &mut Vec<Arc<Ticket>>) {
+        if self.ticketed.load(Ordering::Acquire) {
+            let mut tickets = self.tickets();
+            self.ticketed.store(false, Ordering::Release);
+            to.append(&mut tickets);
         }
     }
 

@@ -64,6 +64,7 @@ mod value;
 pub use anyhow::{Error, Result};
 pub use backtrace::{FrameInfo, WasmBacktrace};
 pub use caller::Caller;
+pub use code::{Event, Events, Refusal, Replacement};
 pub use config::{Config, Tier};
 pub use engine::Engine;
 pub use external::Extern;

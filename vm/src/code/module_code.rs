@@ -8,7 +8,9 @@ use super::events::Event;
 use super::system::CodeSystem;
 use super::version::{CodeOwner, FunctionVersion};
 use crate::config::{Config, Tier};
+use crate::engine::Engine;
 use crate::interrupt::InterruptState;
+use crate::module::Bodies;
 use crate::{Error, Result};
 use midair_osr::{CodeDescription, CodeObject};
 use midair_tiers::body::ByteSource;
@@ -23,17 +25,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 use wasmparser::{FuncToValidate, ValidatorResources, WasmFeatures};
 
-/// Where a module's bodies are, and how to validate one.
-pub(crate) struct ModuleBodies {
-    pub(crate) source: Arc<dyn ByteSource>,
-    /// Start and length of each body in `source`.
-    pub(crate) ranges: Vec<(u32, u32)>,
-    pub(crate) resources: ValidatorResources,
-    pub(crate) features: WasmFeatures,
-    /// Whether all bodies are known to be valid.
-    pub(crate) validated: bool,
-}
-
 /// A function that has been called, compiled or replaced.
 struct FunctionEntry {
     current: Arc<FunctionVersion>,
@@ -46,9 +37,11 @@ pub(crate) struct ModuleCode {
     pub(crate) system: Arc<CodeSystem>,
     pub(crate) config: Config,
     pub(crate) env: Arc<ModuleEnv>,
-    bodies: ModuleBodies,
+    source: Arc<dyn ByteSource>,
+    bodies: Bodies,
+    features: WasmFeatures,
     states: Box<[FunctionState]>,
-    functions: Mutex<HashMap<u32, FunctionEntry>>,
+    table: Mutex<HashMap<u32, FunctionEntry>>,
     /// The stores that have instances of the module.
     stores: Mutex<Vec<Weak<InterruptState>>>,
 }
@@ -60,11 +53,13 @@ impl ModuleCode {
     /// The code of a module whose functions have not been called. Nothing is allocated for each function
     /// but its state.
     pub(crate) fn new(
-        system: Arc<CodeSystem>,
-        config: &Config,
+        engine: &Engine,
+        source: Arc<dyn ByteSource>,
         env: Arc<ModuleEnv>,
-        bodies: ModuleBodies,
+        bodies: Bodies,
+        features: WasmFeatures,
     ) -> Result<Arc<ModuleCode>> {
+        let (system, config) = (engine.code().clone(), engine.config().clone());
         let first = env.imported_functions;
         let countdown = i32::try_from(config.optimized_threshold).unwrap_or(NEVER);
         if let Some(last) = (bodies.ranges.len() as u32).checked_sub(1) {
@@ -78,18 +73,20 @@ impl ModuleCode {
             .collect::<Result<_>>()?;
         Ok(Arc::new(ModuleCode {
             system,
-            config: config.clone(),
+            config,
             env,
+            source,
             bodies,
+            features,
             states,
-            functions: Mutex::default(),
+            table: Mutex::default(),
             stores: Mutex::default(),
         }))
     }
 
     /// The states that machine code and interpreters work on.
-    pub(crate) fn states(&self) -> *const FunctionState {
-        self.states.as_ptr()
+    pub(crate) fn functions(&self) -> &[FunctionState] {
+        &self.states
     }
 
     pub(crate) fn state(&self, function: u32) -> &FunctionState {
@@ -111,9 +108,9 @@ impl ModuleCode {
         stores.iter().filter_map(Weak::upgrade).collect()
     }
 
-    fn functions(&self) -> MutexGuard<'_, HashMap<u32, FunctionEntry>> {
+    fn table(&self) -> MutexGuard<'_, HashMap<u32, FunctionEntry>> {
         // Nothing that can panic happens between two changes that belong together.
-        self.functions.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn entry<'a>(
@@ -124,7 +121,7 @@ impl ModuleCode {
         functions.entry(function).or_insert_with(|| {
             let (start, len) =
                 self.bodies.ranges[(function - self.env.imported_functions) as usize];
-            let source = self.bodies.source.clone();
+            let source = self.source.clone();
             let body = FunctionBody::new(source, start as usize, len as usize, function, 0);
             FunctionEntry { current: Arc::new(FunctionVersion::new(body)), older: Vec::new() }
         })
@@ -132,12 +129,12 @@ impl ModuleCode {
 
     /// The current version of a function.
     pub(crate) fn current(&self, function: u32) -> Arc<FunctionVersion> {
-        self.entry(&mut self.functions(), function).current.clone()
+        self.entry(&mut self.table(), function).current.clone()
     }
 
     /// The version that lowered code belongs to, as long as it may have frames.
     pub(crate) fn version_of(&self, code: *const LoweredCode, function: u32) -> Option<Arc<FunctionVersion>> {
-        let functions = self.functions();
+        let functions = self.table();
         let entry = functions.get(&function)?;
         let is_of = |version: &&Arc<FunctionVersion>| {
             version.lowered().is_some_and(|lowered| Arc::as_ptr(lowered) == code)
@@ -148,10 +145,10 @@ impl ModuleCode {
     /// What validates a body as one of this function.
     pub(crate) fn validation(&self, function: u32) -> FuncToValidate<ValidatorResources> {
         FuncToValidate {
-            resources: self.bodies.resources.clone(),
+            resources: self.bodies.resources.clone().expect("a module with bodies"),
             index: function,
             ty: self.env.functions[function as usize],
-            features: self.bodies.features,
+            features: self.features,
         }
     }
 
@@ -162,14 +159,14 @@ impl ModuleCode {
         }
         let started = Instant::now();
         let function = version.body.function;
-        let valid = self.bodies.validated || version.body.version > 0;
+        let valid = !self.config.lazy_validation || version.body.version > 0;
         let validate = (!valid).then(|| self.validation(function));
         let code = lower(&self.env, &version.body, validate).map_err(|error| {
             self.system.counters.lowering.failed.add(1);
             Error::new(error)
         })?;
         let lowering = &self.system.counters.lowering;
-        lowering.succeeded(started.elapsed(), version.body.bytes().len(), code.bytes());
+        lowering.succeeded(started.elapsed(), version.body.bytes().len(), code.memory_size());
         Ok(version.set_lowered(code))
     }
 
@@ -177,7 +174,7 @@ impl ModuleCode {
     pub(crate) fn prepare(self: &Arc<Self>, function: u32) -> Result<()> {
         let version = self.current(function);
         // Lowering validates, which compiling relies on.
-        if !self.bodies.validated || matches!(self.config.tier, Tier::Interp | Tier::Auto) {
+        if self.config.lazy_validation || matches!(self.config.tier, Tier::Interp | Tier::Auto) {
             self.lowered(&version)?;
         }
         if matches!(self.config.tier, Tier::Baseline | Tier::Optimized)
@@ -186,7 +183,7 @@ impl ModuleCode {
             return Ok(());
         }
         let code = self.lowered(&version)?;
-        let mut functions = self.functions();
+        let mut functions = self.table();
         if Arc::ptr_eq(&self.entry(&mut functions, function).current, &version) {
             let code = Arc::as_ptr(code).cast_mut().cast();
             self.state(function).lowered.store(code, Ordering::Release);
@@ -298,7 +295,7 @@ impl ModuleCode {
     }
 
     fn is_current(&self, version: &FunctionVersion) -> bool {
-        let functions = self.functions();
+        let functions = self.table();
         let entry = functions.get(&version.body.function);
         entry.is_some_and(|entry| std::ptr::eq(Arc::as_ptr(&entry.current), version))
     }
@@ -310,7 +307,7 @@ impl ModuleCode {
         tier: Tier,
     ) -> Result<CodeDescription> {
         let tier = if tier == Tier::Baseline { CompiledTier::Baseline } else { CompiledTier::Optimized };
-        let options = CompileOptions { tier, ..CompileOptions::default() };
+        let options = CompileOptions::new(tier);
         let compile = || self.system.compiler.compile(&self.env, &version.body, entry, &options);
         match catch_unwind(AssertUnwindSafe(compile)) {
             Ok(compiled) => Ok(compiled?),
@@ -330,7 +327,7 @@ impl ModuleCode {
             CodeOwner { module: Arc::downgrade(self), version: version.clone(), entry, tier };
         let object = self.system.heap.publish(description, Arc::new(owner))?;
         let function = version.body.function;
-        let functions = self.functions();
+        let functions = self.table();
         let current = functions
             .get(&function)
             .is_some_and(|entry| Arc::ptr_eq(&entry.current, version));
@@ -357,7 +354,7 @@ impl ModuleCode {
     pub(crate) fn make_current(&self, new: &Arc<FunctionVersion>) -> Arc<FunctionVersion> {
         let function = new.body.function;
         let lowered = new.lowered().expect("the new version has been lowered");
-        let mut functions = self.functions();
+        let mut functions = self.table();
         let entry = self.entry(&mut functions, function);
         let old = std::mem::replace(&mut entry.current, new.clone());
         entry.older.push(old.clone());
@@ -376,7 +373,7 @@ impl ModuleCode {
         in_use: impl Fn(&FunctionVersion) -> bool,
     ) -> Vec<Arc<CodeObject>> {
         let mut objects = Vec::new();
-        if let Some(entry) = self.functions().get_mut(&function) {
+        if let Some(entry) = self.table().get_mut(&function) {
             entry.older.retain(|version| {
                 // Frames that wait for their transfer hold the version through their code object.
                 let keep = Arc::strong_count(version) > 1 || in_use(version);
@@ -392,7 +389,7 @@ impl ModuleCode {
 
 impl Drop for ModuleCode {
     fn drop(&mut self) {
-        let functions = self.functions.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let functions = self.table.get_mut().unwrap_or_else(PoisonError::into_inner);
         for entry in functions.values() {
             for version in std::iter::once(&entry.current).chain(&entry.older) {
                 for object in version.code().take_objects() {

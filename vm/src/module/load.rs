@@ -315,7 +315,7 @@ impl Builder {
             elements: self.elements,
             data: self.data,
             start: self.start,
-            code: Arc::new(code),
+            code,
             name_section: self.name_section,
             names: OnceLock::new(),
         })

@@ -201,6 +201,44 @@ impl Module {
         self.state.name()
     }
 
+    /// The index of the function that is exported under this name.
+    pub fn function_index(&self, export: &str) -> Option<u32> {
+        match self.state.export(export)?.item {
+            Item::Func(index) => Some(index),
+            _ => None,
+        }
+    }
+
+    /// The current body of the function that is exported under this name, in binary format: local
+    /// declarations, then operators. `None` if there is no such export, or if the function is imported.
+    pub fn function_body(&self, export: &str) -> Option<Vec<u8>> {
+        let function = self.function_index(export)?;
+        let defined = function >= self.state.env.imported_functions;
+        defined.then(|| self.state.code.current(function).body.bytes().to_vec())
+    }
+
+    /// Gives a function a new body while the program runs: see the crate's documentation.
+    ///
+    /// `store` is the store whose guest is suspended in the calling host function, or any store of the
+    /// module that runs no guest. `body` is in binary format, with indices of this module. All calls from
+    /// now on run the new body. Suspended frames of old *machine code* are redirected: when they are
+    /// returned to, they go on in the new body, at the safepoint that the two bodies have in common, or
+    /// where there is none, in the old body in the interpreter. Frames of the interpreter finish in the
+    /// old body. The old machine code is poisoned and freed before this returns, unless guests on other
+    /// threads may be running it: then as soon as each has come to a safepoint.
+    ///
+    /// Fails, leaving everything as it was, if `function` is not defined by the module, if the body is
+    /// not valid, or if this machine forbids redirecting return addresses.
+    pub fn replace_function(
+        &self,
+        mut store: impl crate::AsContextMut,
+        function: u32,
+        body: &[u8],
+    ) -> Result<crate::Replacement> {
+        let mut store = store.as_context_mut();
+        self.state.code.replace(store.opaque_mut(), function, body.to_vec())
+    }
+
     /// The engine that it was loaded for.
     pub fn engine(&self) -> &Engine {
         &self.state.engine

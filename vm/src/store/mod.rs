@@ -2,6 +2,7 @@
 
 mod arena;
 mod opaque;
+mod running;
 mod value_stack;
 
 pub(crate) use opaque::{PendingExit, StoreId, StoreOpaque};

@@ -3,6 +3,7 @@
 use super::arena::Arena;
 use super::value_stack::ValueStack;
 use crate::backtrace::WasmBacktrace;
+use crate::code::transition::TransitionState;
 use crate::engine::Engine;
 use crate::host::HostFunction;
 use crate::instance::InstanceEntity;
@@ -65,6 +66,7 @@ pub struct StoreOpaque {
     /// Lowest native stack pointer for guest code during the outermost call; the field that machine
     /// code compares with is raised while an interruption is pending.
     pub(crate) stack_limit: usize,
+    pub(crate) transitions: TransitionState,
     pub(crate) value_stack: Option<ValueStack>,
     /// Bytes of all memories.
     pub(crate) memory_bytes: u64,
@@ -94,6 +96,7 @@ impl StoreOpaque {
             pending: None,
             backtrace: None,
             depth: 0,
+            transitions: TransitionState::default(),
             value_stack: None,
             memory_bytes: 0,
             table_elements: 0,
