@@ -56,6 +56,15 @@ impl InstanceEntity {
         self.context.tables[index as usize]
     }
 
+    /// Bytes of a data segment that `memory.init` can still copy from.
+    pub(crate) fn data_segment(&self, segment: u32) -> &[u8] {
+        if self.dropped_data[segment as usize] {
+            return &[];
+        }
+        let range = &self.module.data[segment as usize].bytes;
+        &self.module.bytes()[range.start as usize..range.end as usize]
+    }
+
     /// The reference of a function, initialised.
     pub(crate) fn func_ref(&self, function: u32) -> NonNull<FuncRef> {
         // SAFETY: indices come from the module, which has been validated.

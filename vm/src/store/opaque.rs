@@ -1,7 +1,7 @@
 //! The part of a store that does not depend on the embedder's data.
 
 use super::arena::Arena;
-use super::value_stack::ValueStack;
+use super::guest_stack::GuestStack;
 use crate::backtrace::WasmBacktrace;
 use crate::engine::Engine;
 use crate::host::HostFunction;
@@ -65,7 +65,7 @@ pub struct StoreOpaque {
     /// Lowest native stack pointer for guest code during the outermost call; the field that machine
     /// code compares with is raised while an interruption is pending.
     pub(crate) stack_limit: usize,
-    pub(crate) value_stack: Option<ValueStack>,
+    pub(crate) guest_stack: Option<GuestStack>,
     /// Bytes of all memories.
     pub(crate) memory_bytes: u64,
     /// Elements of all tables.
@@ -94,7 +94,7 @@ impl StoreOpaque {
             pending: None,
             backtrace: None,
             depth: 0,
-            value_stack: None,
+            guest_stack: None,
             memory_bytes: 0,
             table_elements: 0,
             extern_refs: Vec::new(),
@@ -164,6 +164,32 @@ impl StoreOpaque {
         // SAFETY: the runtime context lives as long as the store, which is borrowed mutably.
         unsafe { (*self.runtime()).fuel = fuel };
         Ok(())
+    }
+
+    /// Sets the lowest native stack pointer for guest code.
+    pub(crate) fn set_stack_limit(&mut self, limit: usize) {
+        self.stack_limit = limit;
+        // SAFETY: the runtime context lives as long as the store; the reference is to the field alone,
+        // which other threads write too.
+        unsafe {
+            let field = &*(&raw const (*self.runtime()).stack.stack_limit);
+            field.store(limit, Ordering::Release);
+        }
+        // The other thread may have raised it just before it was set.
+        self.interrupt.arm_if_requested();
+    }
+
+    /// Takes the pending interruption, if there is one, and lets the guest's polls pass again.
+    pub(crate) fn take_interrupt(&mut self) -> bool {
+        // Lowered first: a request that comes later raises them again, and is not lost.
+        // SAFETY: as in `set_stack_limit`.
+        unsafe {
+            let stack = &raw const (*self.runtime()).stack;
+            (*(&raw const (*stack).poll_flag)).store(0, Ordering::Release);
+            (*(&raw const (*stack).stack_limit)).store(self.stack_limit, Ordering::Release);
+        }
+        std::sync::atomic::fence(Ordering::SeqCst);
+        self.interrupt.take()
     }
 
     /// The slot of a host reference. Equal references have equal slots.
