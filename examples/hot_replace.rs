@@ -41,12 +41,14 @@ fn main() -> Result<()> {
     let module = Module::new(&engine, program("1"))?;
     // The new body comes out of a whole new module, as a compiler would make it.
     let edited = Module::new(&engine, program("1000000"))?;
-    let body = edited.function_body("descend").context("the edited module exports `descend`")?.to_vec();
+    let body =
+        edited.function_body("descend").context("the edited module exports `descend`")?.to_vec();
 
     let events = engine.events();
     let mut linker = Linker::new(&engine);
     linker.func_wrap("host", "again", |mut caller: Caller<'_, ()>, n: i32| -> Result<i64> {
-        let descend = caller.get_export("descend").and_then(|e| e.into_func()).context("descend")?;
+        let descend =
+            caller.get_export("descend").and_then(|e| e.into_func()).context("descend")?;
         descend.typed::<i32, i64>(&caller)?.call(&mut caller, n)
     })?;
     let replaced = module.clone();
@@ -81,7 +83,9 @@ fn main() -> Result<()> {
         match event {
             Event::Compiled { bytes, osr_entry: None, .. } => published += bytes,
             Event::Freed { address, bytes } => {
-                println!("freed:    {bytes} bytes at {address:#x}, poisoned before any frame returned");
+                println!(
+                    "freed:    {bytes} bytes at {address:#x}, poisoned before any frame returned"
+                );
                 freed.push((address, bytes));
             }
             _ => {}

@@ -24,9 +24,7 @@ impl FuelPlan {
             planner.operator(offset as u32, &operator);
         }
         planner.close();
-        Ok(FuelPlan {
-            charges: planner.charges,
-        })
+        Ok(FuelPlan { charges: planner.charges })
     }
 
     /// The charges as `(point, cost)`, sorted by point; no cost is zero.
@@ -128,9 +126,8 @@ mod tests {
     #[test]
     fn unreachable_code_is_free() {
         // block; br 0; i32.const 1; block; end; drop; end; i32.const 1; drop; end
-        let code = [
-            0, 0x02, 0x40, 0x0c, 0, 0x41, 1, 0x02, 0x40, 0x0b, 0x1a, 0x0b, 0x41, 1, 0x1a, 0x0b,
-        ];
+        let code =
+            [0, 0x02, 0x40, 0x0c, 0, 0x41, 1, 0x02, 0x40, 0x0b, 0x1a, 0x0b, 0x41, 1, 0x1a, 0x0b];
         assert_eq!(plan(&code), [(1, 1), (12, 1)]);
     }
 }

@@ -9,19 +9,19 @@ pub mod clif;
 pub mod compile;
 pub mod context;
 pub mod fuel;
-pub mod liveness;
 pub mod interp;
+pub mod liveness;
 pub mod lower;
 pub mod module_env;
 pub mod trap;
 pub mod types;
 
 pub use body::FunctionBody;
+pub use compile::{CompileError, CompileOptions, CompiledTier, Compiler, EntryPoint};
 pub use context::{
     Builtins, FuncRef, FunctionState, GlobalCell, InstanceContext, MemoryDef, StoreContext,
     TableDef,
 };
-pub use compile::{CompileError, CompileOptions, CompiledTier, Compiler, EntryPoint};
 pub use module_env::ModuleEnv;
 pub use trap::TrapCode;
 pub use types::{FuncType, ValType};

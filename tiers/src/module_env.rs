@@ -16,11 +16,7 @@ pub struct TableType {
 impl TableType {
     /// A table of `minimum` to `maximum` references.
     pub fn new(element: ValType, minimum: u32, maximum: Option<u32>) -> TableType {
-        TableType {
-            element,
-            minimum,
-            maximum,
-        }
+        TableType { element, minimum, maximum }
     }
 }
 

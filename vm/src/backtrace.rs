@@ -1,7 +1,11 @@
 //! Where the guest was when it trapped.
 
+use crate::code;
+use crate::instance::InstanceEntity;
 use crate::module::Module;
 use crate::store::StoreOpaque;
+use midair_tiers::FunctionBody;
+use midair_tiers::interp::{Activation, InterpFrame};
 use std::fmt;
 
 /// Most frames that a backtrace keeps.
@@ -48,9 +52,9 @@ impl WasmBacktrace {
         self.omitted
     }
 
-    pub(crate) fn push(&mut self, frame: impl FnOnce() -> FrameInfo) {
+    fn push(&mut self, frame: impl FnOnce() -> Option<FrameInfo>) {
         if self.frames.len() < MAX_FRAMES {
-            self.frames.push(frame());
+            self.frames.extend(frame());
         } else {
             self.omitted += 1;
         }
@@ -60,14 +64,24 @@ impl WasmBacktrace {
 /// One frame of a [`WasmBacktrace`].
 #[derive(Clone)]
 pub struct FrameInfo {
-    pub(crate) module: Module,
-    pub(crate) func_index: u32,
-    /// Offset of the body in the module, if the function still has the body it was loaded with.
-    pub(crate) body_offset: Option<usize>,
-    pub(crate) point: u32,
+    module: Module,
+    func_index: u32,
+    /// Offset of the body in the module, if it is the one that the function was loaded with.
+    body_offset: Option<usize>,
+    point: u32,
 }
 
 impl FrameInfo {
+    /// A frame of `body` at the operator `point`.
+    pub(crate) fn new(module: Module, body: &FunctionBody, point: u32) -> FrameInfo {
+        FrameInfo {
+            module,
+            func_index: body.function,
+            body_offset: (body.version == 0).then(|| body.module_offset()),
+            point,
+        }
+    }
+
     /// The function's index in its module.
     pub fn func_index(&self) -> u32 {
         self.func_index
@@ -131,5 +145,59 @@ impl fmt::Display for WasmBacktrace {
     }
 }
 
-/// Records the frames below the callout that is being handled.
-pub(crate) fn capture_at_callout(_store: &mut StoreOpaque) {}
+/// A frame of machine code on its way into a backtrace.
+struct MachineFrame {
+    fp: usize,
+    info: Option<FrameInfo>,
+}
+
+/// Records the guest's frames with the store, for the error that will be made when they are gone.
+///
+/// `trapped` is program counter and frame pointer of machine code that trapped; otherwise the innermost
+/// frame is one of the interpreter that has saved its state, or machine code that has left for Rust.
+pub(crate) fn capture(store: &mut StoreOpaque, trapped: Option<(usize, usize)>) {
+    let runtime = store.runtime();
+    let mut backtrace = WasmBacktrace::default();
+    // SAFETY: this thread runs the store, and its guest waits: activations and machine frames stand
+    // still.
+    unsafe {
+        let stack = &(*runtime).stack;
+        let top = trapped.map(|(pc, fp)| MachineFrame { fp, info: code::trapped_frame(pc) });
+        let walk = match trapped {
+            Some((_, fp)) => stack.walk_callers(fp),
+            None => stack.walk(),
+        };
+        let walked =
+            walk.map(|frame| MachineFrame { fp: frame.fp, info: code::frame_info(&frame) });
+        let mut machine = top.into_iter().chain(walked).peekable();
+        let mut activation = Activation::innermost(runtime);
+        // Both kinds of frames lie on one native stack, which grows downwards: the lower, the more
+        // recent.
+        loop {
+            let next = activation.map_or(usize::MAX, Activation::native_address);
+            if let Some(frame) = machine.next_if(|frame| frame.fp < next) {
+                backtrace.push(|| frame.info);
+                continue;
+            }
+            let Some(current) = activation else { break };
+            for frame in current.frames() {
+                backtrace.push(|| Some(interpreted(&frame)));
+            }
+            activation = current.outer();
+        }
+    }
+    store.backtrace = Some(backtrace);
+}
+
+/// What a person is told of a frame of the interpreter.
+///
+/// # Safety
+/// The frame's store must be alive.
+unsafe fn interpreted(frame: &InterpFrame<'_>) -> FrameInfo {
+    // SAFETY: the frame's context is that of an instance of the store; its code is alive.
+    unsafe {
+        let instance = (*frame.context()).owner.cast::<InstanceEntity>();
+        let module = (*instance).module.clone();
+        FrameInfo::new(Module { state: module }, (*frame.code()).body(), frame.point())
+    }
+}

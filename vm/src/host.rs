@@ -161,7 +161,7 @@ unsafe fn raise_exit(store: NonNull<StoreOpaque>, exit: PendingExit) {
     store.pending = Some(exit);
     // SAFETY: the runtime context lives as long as the store.
     unsafe { (*store.runtime()).trap = TrapCode::HostError as u32 };
-    backtrace::capture_at_callout(store);
+    backtrace::capture(store, None);
 }
 
 impl Engine {

@@ -56,6 +56,15 @@ impl InstanceEntity {
         self.context.tables[index as usize]
     }
 
+    /// Bytes of a data segment that `memory.init` can still copy from.
+    pub(crate) fn data_segment(&self, segment: u32) -> &[u8] {
+        if self.dropped_data[segment as usize] {
+            return &[];
+        }
+        let range = &self.module.data[segment as usize].bytes;
+        &self.module.bytes()[range.start as usize..range.end as usize]
+    }
+
     /// The reference of a function, initialised.
     pub(crate) fn func_ref(&self, function: u32) -> NonNull<FuncRef> {
         // SAFETY: indices come from the module, which has been validated.
@@ -390,6 +399,7 @@ fn build(
         (&raw mut (*raw).owner).write(entity.as_ptr().cast());
         (&raw mut (*raw).code).write(Arc::as_ptr(&module.code).cast_mut().cast());
     }
+    module.code.add_store(&store.interrupt);
     for (index, function) in functions.into_iter().enumerate() {
         let func_ref = match function {
             ImportValue::Host(definition) => store.new_host_function(definition, Some(entity))?,

@@ -159,7 +159,8 @@ pub struct InterruptHandle(pub(crate) Arc<InterruptState>);
 impl InterruptHandle {
     /// Asks the guest to stop.
     pub fn interrupt(&self) {
-        self.0.requested.store(true, Ordering::Release);
+        // Ordered before the flags are raised: see `StoreOpaque::take_interrupt`.
+        self.0.requested.store(true, Ordering::SeqCst);
         self.0.arm();
     }
 }

@@ -1,16 +1,26 @@
-//! Calls from the host into guest code.
+//! Calls from the host into guest code, and what comes back out of it.
 
-use crate::Result;
+use crate::backtrace;
+use crate::code::transition;
 use crate::engine::Signature;
-use crate::store::StoreOpaque;
-use midair_osr::{ContextHeader, StackContext};
-use midair_tiers::{FuncRef, StoreContext};
+use crate::store::{GuestStack, PendingExit, StoreOpaque};
+use crate::trap::Trap;
+use crate::{Error, Result};
+use midair_osr::call::call_native;
+use midair_osr::{NativeOutcome, StackContext};
+use midair_tiers::clif;
+use midair_tiers::interp::{self, Exit};
+use midair_tiers::{FuncRef, FunctionState, StoreContext, TrapCode};
+use std::panic::resume_unwind;
 use std::ptr::NonNull;
+use std::sync::atomic::Ordering;
 
 /// A runtime context that no guest code runs on.
 pub(crate) fn new_runtime_context() -> StoreContext {
+    let mut stack = StackContext::new(transition::on_poll, on_trap);
+    stack.transfer = Some(Box::new(transition::Transfer));
     StoreContext {
-        stack: StackContext::new(on_poll, on_trap),
+        stack,
         fuel: 0,
         value_top: std::ptr::null_mut(),
         value_limit: std::ptr::null_mut(),
@@ -21,22 +31,173 @@ pub(crate) fn new_runtime_context() -> StoreContext {
     }
 }
 
-unsafe extern "sysv64" fn on_poll(_header: *mut ContextHeader, _stack: *mut StackContext) -> usize {
-    0
+/// The present stack pointer, more or less.
+#[inline(always)]
+pub(crate) fn stack_pointer() -> usize {
+    let pointer: usize;
+    // SAFETY: reads a register.
+    unsafe {
+        std::arch::asm!("mov {}, rsp", out(reg) pointer, options(nomem, nostack, preserves_flags));
+    }
+    pointer
 }
 
-unsafe extern "sysv64" fn on_trap(_stack: *mut StackContext, _code: u32, _pc: usize, _fp: usize) {}
+/// A trap site of machine code was hit.
+///
+/// # Safety
+/// Only the trap stub calls it, with the stack of a store that is alive; `pc` and `fp` are those of the
+/// frame that trapped.
+unsafe extern "sysv64" fn on_trap(stack: *mut StackContext, code: u32, pc: usize, fp: usize) {
+    // SAFETY: as the caller vouches; the guest waits.
+    unsafe {
+        let store = StoreOpaque::from_runtime(stack.cast()).as_mut();
+        let code =
+            clif::trap_code_of_site(code).expect("trap sites of guest code have guest codes");
+        (*store.runtime()).trap = code as u32;
+        backtrace::capture(store, Some((pc, fp)));
+    }
+}
+
+/// Sets the trap that is being raised by machine code that has left for Rust.
+pub(crate) fn raise(store: &mut StoreOpaque, code: TrapCode) {
+    // SAFETY: the runtime context lives as long as the store.
+    unsafe { (*store.runtime()).trap = code as u32 };
+    backtrace::capture(store, None);
+}
+
+/// Undoes what entering guest code has done to the store.
+struct Entered(NonNull<StoreOpaque>);
+
+impl Entered {
+    /// Prepares the store for guest code on the present native stack.
+    ///
+    /// # Safety
+    /// The store must be alive, and not be borrowed while the guard lives.
+    unsafe fn new(store: NonNull<StoreOpaque>) -> Result<Entered> {
+        // SAFETY: as the caller vouches.
+        let this = unsafe { &mut *store.as_ptr() };
+        if this.depth == 0 {
+            let size = this.engine().config().max_wasm_stack;
+            if this.guest_stack.is_none() {
+                this.guest_stack = Some(GuestStack::new(size)?);
+            }
+            let guest_stack = this.guest_stack.as_ref().expect("made above");
+            // SAFETY: no guest code runs on the runtime context.
+            let runtime = unsafe { &mut *this.runtime() };
+            runtime.value_top = guest_stack.values();
+            runtime.value_limit = guest_stack.values_end();
+            runtime.stack.results = guest_stack.results();
+            runtime.stack.resume = guest_stack.resume();
+            this.interrupt.begin_running();
+            this.set_stack_limit(stack_pointer().saturating_sub(size));
+        } else if stack_pointer() < this.stack_limit {
+            return Err(Trap::StackOverflow.into());
+        }
+        this.depth += 1;
+        Ok(Entered(store))
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        // SAFETY: the store outlives the guard.
+        let this = unsafe { &mut *self.0.as_ptr() };
+        this.depth -= 1;
+        if this.depth == 0 {
+            this.interrupt.end_running();
+        }
+    }
+}
 
 /// Calls a function. `slots` holds its arguments, and its results afterwards.
 ///
 /// # Safety
 /// The function must belong to the store and have this signature, `slots` must have room for its
 /// parameters and results, and nothing else may use the store during the call.
+///
+/// # Panics
+/// If a host function panicked.
 pub(crate) unsafe fn invoke(
-    _store: NonNull<StoreOpaque>,
-    _func_ref: NonNull<FuncRef>,
-    _signature: &Signature,
-    _slots: &mut [u64],
+    store: NonNull<StoreOpaque>,
+    func_ref: NonNull<FuncRef>,
+    signature: &Signature,
+    slots: &mut [u64],
 ) -> Result<()> {
-    todo!()
+    // SAFETY: as the caller vouches.
+    let entered = unsafe { Entered::new(store)? };
+    // SAFETY: as the caller vouches.
+    let outcome = unsafe { run(store, *func_ref.as_ptr(), signature, slots) };
+    drop(entered);
+    match outcome {
+        NativeOutcome::Returned => Ok(()),
+        // SAFETY: guest code has been unwound, so the store is free.
+        NativeOutcome::Unwound => Err(take_exit(unsafe { &mut *store.as_ptr() })),
+    }
 }
+
+/// Runs a function until it has returned or was unwound.
+///
+/// # Safety
+/// As for [`invoke`]; the store has been entered.
+unsafe fn run(
+    store: NonNull<StoreOpaque>,
+    func_ref: FuncRef,
+    signature: &Signature,
+    slots: &mut [u64],
+) -> NativeOutcome {
+    let FuncRef { context, index, .. } = func_ref;
+    let shape = &signature.shape;
+    // Entries are the first field of function states, also those of host functions.
+    let state = func_ref.entry.cast::<FunctionState>();
+    // SAFETY: the function is of this store, whose guest stack and limits are set up; the caller
+    // vouches for signature and slots.
+    unsafe {
+        let native = (*state).native.load(Ordering::Acquire);
+        if !native.is_null() {
+            return call_native(native, context, shape, slots.as_mut_ptr());
+        }
+        let runtime = store.as_ref().runtime();
+        let base = (*runtime).value_top;
+        let room = ((*runtime).value_limit as usize).saturating_sub(base as usize) / 8;
+        if room < slots.len() {
+            raise(&mut *store.as_ptr(), TrapCode::StackOverflow);
+            return NativeOutcome::Unwound;
+        }
+        base.copy_from_nonoverlapping(slots.as_ptr(), slots.len());
+        let outcome = match interp::call(context.cast(), index, base) {
+            Exit::Returned => NativeOutcome::Returned,
+            Exit::Trapped => NativeOutcome::Unwound,
+            Exit::Enter(code) => call_native(code, context, shape, base),
+        };
+        if outcome == NativeOutcome::Returned {
+            slots.as_mut_ptr().copy_from_nonoverlapping(base, slots.len());
+        }
+        outcome
+    }
+}
+
+/// The error that made guest code unwind.
+///
+/// # Panics
+/// If it was a panic of a host function, which goes on here.
+fn take_exit(store: &mut StoreOpaque) -> Error {
+    let backtrace = store.backtrace.take();
+    // SAFETY: the runtime context lives as long as the store.
+    let number = unsafe { std::mem::take(&mut (*store.runtime()).trap) };
+    let error =
+        match (store.pending.take(), TrapCode::from_number(number).and_then(Trap::from_code)) {
+            (Some(PendingExit::Panic(payload)), _) => resume_unwind(payload),
+            (Some(PendingExit::Error(error)), _) => error,
+            (None, Some(trap)) => trap.into(),
+            (None, None) => unreachable!("unwound without a reason (code {number})"),
+        };
+    match backtrace {
+        // The innermost backtrace says where it happened.
+        Some(backtrace) if error.downcast_ref::<crate::WasmBacktrace>().is_none() => {
+            error.context(backtrace)
+        }
+        _ => error,
+    }
+}
+
+const _: () = assert!(std::mem::offset_of!(FunctionState, entry) == 0);

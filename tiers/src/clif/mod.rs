@@ -30,4 +30,4 @@ mod translator;
 pub mod traps;
 
 pub(crate) use translator::{Source, TranslateError, translate};
-pub use traps::trap_code_of;
+pub use traps::{trap_code_of, trap_code_of_site};

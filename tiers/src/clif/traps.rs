@@ -2,6 +2,7 @@
 
 use crate::trap::TrapCode;
 use cranelift_codegen::ir;
+use std::num::NonZeroU8;
 
 /// The code that Cranelift records for one of our traps.
 pub(crate) const fn cranelift_trap_code(code: TrapCode) -> ir::TrapCode {
@@ -19,6 +20,12 @@ pub fn trap_code_of(code: ir::TrapCode) -> Option<TrapCode> {
         ir::TrapCode::BAD_CONVERSION_TO_INTEGER => TrapCode::BadConversionToInteger,
         code => return TrapCode::from_number(code.as_raw().get().into()),
     })
+}
+
+/// The same for a trap site of a code description, which has Cranelift's raw number.
+pub fn trap_code_of_site(raw: u32) -> Option<TrapCode> {
+    let raw = NonZeroU8::new(u8::try_from(raw).ok()?)?;
+    trap_code_of(ir::TrapCode::from_raw(raw))
 }
 
 #[cfg(test)]

@@ -1,12 +1,139 @@
-//! Machine code calls a function that has no machine code.
+//! Machine code calls a function that has no machine code: the interpreter runs it.
 
-use midair_osr::{CalloutFrame, CalloutOutcome, ContextHeader};
+use super::transition::Resumption;
+use crate::builtins::store;
+use crate::{backtrace, invoke};
+use midair_osr::{
+    CallShape, CalloutFrame, CalloutOutcome, ContextHeader, RESUME_TOKEN, StackContext,
+};
+use midair_tiers::compile::EntryPoint;
+use midair_tiers::interp::{self, Exit};
+use midair_tiers::{FunctionBody, InstanceContext, TrapCode};
 
-/// Runs the function in the interpreter.
+/// Handles the callout: `token` is the function's index.
+///
+/// # Safety
+/// Only the callout stub calls it: `context` is an [`InstanceContext`], and `frame` what the stub saved.
 pub(crate) unsafe extern "sysv64" fn on_callout(
-    _context: *mut ContextHeader,
-    _token: u32,
-    _frame: *mut CalloutFrame,
+    context: *mut ContextHeader,
+    token: u32,
+    frame: *mut CalloutFrame,
 ) -> usize {
-    CalloutOutcome::Unwind.into_word()
+    // SAFETY: as the caller vouches.
+    unsafe {
+        match token {
+            RESUME_TOKEN => resume(context.cast(), &mut *frame),
+            function => interpret(context.cast(), function, &mut *frame),
+        }
+    }
+    .into_word()
+}
+
+/// Runs a function in the interpreter with the arguments of a callout.
+///
+/// # Safety
+/// As for [`on_callout`].
+unsafe fn interpret(
+    cx: *mut InstanceContext,
+    function: u32,
+    frame: &mut CalloutFrame,
+) -> CalloutOutcome {
+    // SAFETY: contexts with this handler are complete instance contexts; guest code waits for the
+    // callout, so that the store is free.
+    unsafe {
+        let shape = (*(*cx).env).shape(function);
+        let base = (*(*cx).store()).value_top;
+        if !has_room(cx, shape.slot_count()) {
+            return raise(cx, TrapCode::StackOverflow);
+        }
+        shape.read_arguments(frame, std::slice::from_raw_parts_mut(base, shape.param_count()));
+        let exit = interp::call(cx, function, base);
+        leave(cx, shape, frame, base, exit)
+    }
+}
+
+/// Goes on with a frame that has left its machine code: the callout is that of `resume_entry`, in place of
+/// the frame's own function.
+///
+/// # Safety
+/// As for [`on_callout`].
+unsafe fn resume(cx: *mut InstanceContext, frame: &mut CalloutFrame) -> CalloutOutcome {
+    // SAFETY: as in `interpret`. A transfer has just put the frame into the store.
+    unsafe {
+        let resumption = store(cx).transitions.resumption.take().expect("a transfer comes first");
+        let Resumption { module, version, kind, point, values, to_interpreter } = resumption;
+        let shape = module.env.shape(version.body.function);
+        if point == FunctionBody::ENTRY && !to_interpreter {
+            // The function has not begun: its code can be called as if for the first time.
+            let code = version.code().object(EntryPoint::Function).map(|object| object.start());
+            if let Some(code) = code {
+                shape.write_arguments(frame, &values[..shape.param_count()]);
+                store(cx).transitions.entering();
+                return CalloutOutcome::TailCall(code);
+            }
+        }
+        let lowered = match module.lowered(&version) {
+            Ok(lowered) => lowered,
+            Err(_) => return raise(cx, TrapCode::InvalidFunction),
+        };
+        let base = (*(*cx).store()).value_top;
+        if !has_room(cx, shape.slot_count().max(lowered.frame_slots())) {
+            return raise(cx, TrapCode::StackOverflow);
+        }
+        let exit = interp::resume(cx, lowered, kind, point, &values, base);
+        leave(cx, shape, frame, base, exit)
+    }
+}
+
+/// Whether the value stack has room for so many slots, and the native stack for another run of the
+/// interpreter: between two of them lie frames of Rust.
+///
+/// # Safety
+/// As for [`on_callout`].
+unsafe fn has_room(cx: *mut InstanceContext, slots: usize) -> bool {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        let runtime = (*cx).store();
+        let base = (*runtime).value_top;
+        let room = ((*runtime).value_limit as usize).saturating_sub(base as usize) / 8;
+        invoke::stack_pointer() >= store(cx).stack_limit && room >= slots
+    }
+}
+
+/// Ends a callout as the interpreter has ended.
+///
+/// # Safety
+/// As for [`on_callout`]; `base` is where the interpreter has put the results.
+unsafe fn leave(
+    cx: *mut InstanceContext,
+    shape: &CallShape,
+    frame: &mut CalloutFrame,
+    base: *const u64,
+    exit: Exit,
+) -> CalloutOutcome {
+    match exit {
+        // SAFETY: as the caller vouches.
+        Exit::Returned => unsafe {
+            let results = std::slice::from_raw_parts(base, shape.result_count());
+            let stack: *mut StackContext = (*cx).header.stack;
+            shape.write_results(frame, &mut *stack, results);
+            CalloutOutcome::Return
+        },
+        Exit::Trapped => CalloutOutcome::Unwind,
+        // At an entry the arguments are still in the frame; an OSR entry does not look at them.
+        Exit::Enter(code) => CalloutOutcome::TailCall(code),
+    }
+}
+
+/// Raises a trap that belongs to no frame of the function that is being called.
+///
+/// # Safety
+/// As for [`on_callout`].
+unsafe fn raise(cx: *mut InstanceContext, code: TrapCode) -> CalloutOutcome {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        (*(*cx).store()).trap = code as u32;
+        backtrace::capture(store(cx), None);
+    }
+    CalloutOutcome::Unwind
 }

@@ -105,7 +105,10 @@ impl FrameMapping {
             old.points[i].matches(&new.points[j])
         });
         Ok(FrameMapping {
-            points: pairs.into_iter().map(|(i, j)| (old.points[i].point, new.points[j].point)).collect(),
+            points: pairs
+                .into_iter()
+                .map(|(i, j)| (old.points[i].point, new.points[j].point))
+                .collect(),
             kept_locals: kept as u32,
             kept_slots: slots(kept_types),
             old_slots: slots(&old.locals),
@@ -153,8 +156,7 @@ fn align_sequences(
 ) -> Vec<(usize, usize)> {
     let shorter = old.min(new);
     let prefix = (0..shorter).take_while(|&i| matches(i, i)).count();
-    let suffix =
-        (0..shorter - prefix).take_while(|&i| matches(old - 1 - i, new - 1 - i)).count();
+    let suffix = (0..shorter - prefix).take_while(|&i| matches(old - 1 - i, new - 1 - i)).count();
     let (rows, columns) = (old - prefix - suffix, new - prefix - suffix);
     // longest[i][j]: length for the rests from row i and column j on.
     let width = columns + 1;

@@ -4,6 +4,8 @@
 //!   module_code   the functions of a module: versions, linked code, what compilers have refused
 //!   version       one body of a function, and what was made of it
 //!   system        code heap, compiler threads and their queue, shared by an engine
+//!   frames        what a person is told of frames of machine code
+//!   runtime_calls the interpreter's runtime calls that are about code
 //!   callout       machine code calls a function that has none
 //!   transition    safepoints, tier-up, and where frames go that leave their machine code
 //!   retire        from unlinked code to freed bytes, across stores
@@ -14,19 +16,22 @@
 pub(crate) mod callout;
 mod counters;
 mod events;
+mod frames;
 mod migration;
 mod module_code;
 mod replace;
 mod retire;
+pub(crate) mod runtime_calls;
 mod safepoints;
 mod system;
 pub(crate) mod transition;
 mod version;
 
 pub use events::{Event, Events};
+pub(crate) use frames::{frame_info, trapped_frame};
 pub use migration::Refusal;
 pub(crate) use module_code::ModuleCode;
 pub use replace::Replacement;
 pub(crate) use retire::Ticket;
 pub(crate) use system::CodeSystem;
-pub(crate) use version::{CodeOwner, FunctionVersion};
+pub(crate) use version::FunctionVersion;

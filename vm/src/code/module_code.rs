@@ -10,7 +10,7 @@ use super::version::{CodeOwner, FunctionVersion};
 use crate::config::{Config, Tier};
 use crate::engine::Engine;
 use crate::interrupt::InterruptState;
-use crate::module::Bodies;
+use crate::module::{Bodies, ModuleState};
 use crate::{Error, Result};
 use midair_osr::{CodeDescription, CodeObject};
 use midair_tiers::body::ByteSource;
@@ -21,7 +21,7 @@ use midair_tiers::{FunctionBody, FunctionState, ModuleEnv};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 use wasmparser::{FuncToValidate, ValidatorResources, WasmFeatures};
 
@@ -44,6 +44,8 @@ pub(crate) struct ModuleCode {
     table: Mutex<HashMap<u32, FunctionEntry>>,
     /// The stores that have instances of the module.
     stores: Mutex<Vec<Weak<InterruptState>>>,
+    /// The module, for backtraces.
+    module: OnceLock<Weak<ModuleState>>,
 }
 
 /// What the countdown of a function that will not move any more is set to.
@@ -81,7 +83,19 @@ impl ModuleCode {
             states,
             table: Mutex::default(),
             stores: Mutex::default(),
+            module: OnceLock::new(),
         }))
+    }
+
+    /// Tells which module this is the code of.
+    pub(crate) fn set_module(&self, module: &Arc<ModuleState>) {
+        // Set once, when the module has just been made.
+        let _ = self.module.set(Arc::downgrade(module));
+    }
+
+    /// The module that this is the code of, while it exists.
+    pub(crate) fn module(&self) -> Option<Arc<ModuleState>> {
+        self.module.get()?.upgrade()
     }
 
     /// The states that machine code and interpreters work on.
@@ -133,7 +147,11 @@ impl ModuleCode {
     }
 
     /// The version that lowered code belongs to, as long as it may have frames.
-    pub(crate) fn version_of(&self, code: *const LoweredCode, function: u32) -> Option<Arc<FunctionVersion>> {
+    pub(crate) fn version_of(
+        &self,
+        code: *const LoweredCode,
+        function: u32,
+    ) -> Option<Arc<FunctionVersion>> {
         let functions = self.table();
         let entry = functions.get(&function)?;
         let is_of = |version: &&Arc<FunctionVersion>| {
@@ -202,7 +220,11 @@ impl ModuleCode {
 
     /// Compiles an entry point on this thread, unless it is there or refused. Returns whether it is
     /// there.
-    pub(crate) fn compile_now(self: &Arc<Self>, version: &Arc<FunctionVersion>, entry: EntryPoint) -> bool {
+    pub(crate) fn compile_now(
+        self: &Arc<Self>,
+        version: &Arc<FunctionVersion>,
+        entry: EntryPoint,
+    ) -> bool {
         let Some(tier) = self.compiled_tier() else { return false };
         self.compile_and_install(version, entry, tier);
         version.code().object(entry).is_some()
@@ -306,7 +328,8 @@ impl ModuleCode {
         entry: EntryPoint,
         tier: Tier,
     ) -> Result<CodeDescription> {
-        let tier = if tier == Tier::Baseline { CompiledTier::Baseline } else { CompiledTier::Optimized };
+        let tier =
+            if tier == Tier::Baseline { CompiledTier::Baseline } else { CompiledTier::Optimized };
         let options = CompileOptions::new(tier);
         let compile = || self.system.compiler.compile(&self.env, &version.body, entry, &options);
         match catch_unwind(AssertUnwindSafe(compile)) {
@@ -328,9 +351,8 @@ impl ModuleCode {
         let object = self.system.heap.publish(description, Arc::new(owner))?;
         let function = version.body.function;
         let functions = self.table();
-        let current = functions
-            .get(&function)
-            .is_some_and(|entry| Arc::ptr_eq(&entry.current, version));
+        let current =
+            functions.get(&function).is_some_and(|entry| Arc::ptr_eq(&entry.current, version));
         version.code().insert(entry, object.clone());
         if current && entry == EntryPoint::Function {
             let code = object.start().cast_mut();
@@ -343,7 +365,8 @@ impl ModuleCode {
 
     /// Makes all calls of a function go to its entry thunk.
     pub(crate) fn unlink(&self, function: u32) {
-        let thunk = self.system.heap.entry_thunk(function).expect("made when the module was loaded");
+        let thunk =
+            self.system.heap.entry_thunk(function).expect("made when the module was loaded");
         let state = self.state(function);
         state.native.store(std::ptr::null_mut(), Ordering::SeqCst);
         state.entry.store(thunk.cast_mut(), Ordering::SeqCst);

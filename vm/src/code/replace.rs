@@ -134,8 +134,11 @@ fn map_frames(
         Err(refusal) => return Ok((None, vec![refusal])),
     };
     // Machine code keeps what the old body may read. What the new one reads beyond that is lost.
-    let live_before = Liveness::new(&old.body, old_points.locals.len() as u32)?;
-    let live_after = Liveness::new(&new.body, new_points.locals.len() as u32)?;
+    let live = |version: &FunctionVersion, points: &Safepoints| {
+        Liveness::new(&version.body, points.locals.len() as u32)
+            .map_err(|error| anyhow::anyhow!("cannot compare the bodies: {error:?}"))
+    };
+    let (live_before, live_after) = (live(old, old_points)?, live(new, new_points)?);
     let mut refusals = Vec::new();
     for safepoint in &old_points.points {
         let point = safepoint.point;

@@ -100,12 +100,6 @@ impl Safepoints {
         }
         Ok(Safepoints { locals, points })
     }
-
-    /// The safepoint at this offset.
-    pub(crate) fn at(&self, point: u32) -> Option<&Safepoint> {
-        let i = self.points.binary_search_by_key(&point, |p| p.point).ok()?;
-        Some(&self.points[i])
-    }
 }
 
 /// Types of the lowest `count` of `height` operands. Reachable code has known types only.

@@ -137,11 +137,6 @@ impl CodeSystem {
         drop(state);
         self.queue.wake.notify_one();
     }
-
-    /// Number of jobs that wait.
-    pub(crate) fn waiting(&self) -> usize {
-        self.queue.state().jobs.len()
-    }
 }
 
 impl Drop for CodeSystem {

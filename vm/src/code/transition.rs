@@ -13,6 +13,7 @@ use super::module_code::ModuleCode;
 use super::retire::{self, Ticket};
 use super::version::{CodeOwner, FunctionVersion};
 use crate::config::Config;
+use crate::invoke::{raise, stack_pointer};
 use crate::store::StoreOpaque;
 use midair_osr::{
     CapturedFrame, Choice, CodeObject, ContextHeader, SiteKind, StackContext, TransferHook,
@@ -118,6 +119,9 @@ pub(crate) unsafe fn module_of(instance: *mut InstanceContext) -> Arc<ModuleCode
 unsafe fn serve_tickets(store: &mut StoreOpaque, stack: *mut StackContext) {
     let mut tickets = std::mem::take(&mut store.transitions.tickets);
     store.interrupt.take_tickets(&mut tickets);
+    if tickets.is_empty() {
+        return;
+    }
     for ticket in tickets.drain(..) {
         let started = Instant::now();
         store.transitions.selective = true;
@@ -126,6 +130,7 @@ unsafe fn serve_tickets(store: &mut StoreOpaque, stack: *mut StackContext) {
         store.engine().code().counters.paused(started.elapsed());
     }
     store.transitions.tickets = tickets;
+    store.rearm();
 }
 
 /// The poll handler of guest code: `StackContext::on_poll`.
@@ -133,21 +138,18 @@ pub(crate) unsafe extern "sysv64" fn on_poll(
     _context: *mut ContextHeader,
     stack: *mut StackContext,
 ) -> usize {
-    let here = 0u8;
     // SAFETY: guest stacks are those of stores; the store is this thread's while its guest runs.
     let store = unsafe { StoreOpaque::from_runtime(stack.cast()).as_mut() };
-    if (&raw const here as usize) < store.stack_limit {
-        store.raise_in_machine_code(TrapCode::StackOverflow);
+    if store.take_interrupt() {
+        raise(store, TrapCode::Interrupt);
         return 1;
     }
-    if store.interrupt.take() {
-        store.rearm();
-        store.raise_in_machine_code(TrapCode::Interrupt);
+    if stack_pointer() < store.stack_limit {
+        raise(store, TrapCode::StackOverflow);
         return 1;
     }
     // SAFETY: the thread is in a poll.
     unsafe { serve_tickets(store, stack) };
-    store.rearm();
     let config = store.engine().config().clone();
     let wish = store.transitions.step(&config);
     if wish.retire {
@@ -173,13 +175,11 @@ pub(crate) unsafe fn safepoint(
 ) -> SafepointAction {
     // SAFETY: as the caller vouches.
     let (store, stack) = unsafe { store_of(instance) };
-    if store.interrupt.take() {
-        store.rearm();
+    if store.take_interrupt() {
         return SafepointAction::Trap(TrapCode::Interrupt);
     }
     // SAFETY: the interpreter was reached through a callout, or there are no managed frames.
     unsafe { serve_tickets(store, stack) };
-    store.rearm();
     let config = store.engine().config().clone();
     let wish = store.transitions.step(&config);
     if wish.retire {
@@ -294,11 +294,12 @@ unsafe fn retire_stack(store: &mut StoreOpaque, stack: *mut StackContext) {
     let system = store.engine().code().clone();
     if !whole {
         // SAFETY: as the caller vouches.
-        let redirected = unsafe {
-            (*stack).redirect_frames(|frame| {
-                if frame.redirected { Choice::Stop } else { Choice::Redirect }
-            })
-        };
+        let redirected =
+            unsafe {
+                (*stack).redirect_frames(|frame| {
+                    if frame.redirected { Choice::Stop } else { Choice::Redirect }
+                })
+            };
         system.counters.frames_redirected.add(redirected as u64);
     }
     let mine = store.interrupt.clone();
@@ -348,10 +349,12 @@ impl TransferHook for Transfer {
                 });
             }
         }
-        while let Some((next, at, laid_out)) = version.successor().and_then(|migration: &Migration| {
-            let at = migration.map().point(point)?;
-            Some((migration.to.clone(), at, migration.map().values(&values)))
-        }) {
+        while let Some((next, at, laid_out)) =
+            version.successor().and_then(|migration: &Migration| {
+                let at = migration.map().point(point)?;
+                Some((migration.to.clone(), at, migration.map().values(&values)))
+            })
+        {
             (version, point, values) = (next, at, laid_out);
         }
         if kind == SiteKind::Poll && !to_interpreter && point != FunctionBody::ENTRY {

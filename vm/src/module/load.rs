@@ -412,7 +412,7 @@ impl Bodies {
 }
 
 /// Validates one function's body; `function` is its index and its type's.
-pub(crate) fn validate_body(
+fn validate_body(
     body: &[u8],
     offset: u64,
     resources: &ValidatorResources,

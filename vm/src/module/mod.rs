@@ -7,9 +7,7 @@ mod proposals;
 mod source;
 
 pub(crate) use const_expr::{ConstExpr, ConstScope, for_each_element};
-pub(crate) use load::{
-    Bodies, DataSegment, ElementItems, ElementMode, ElementSegment, validate_body,
-};
+pub(crate) use load::{Bodies, DataSegment, ElementItems, ElementMode, ElementSegment};
 
 use crate::Result;
 use crate::code::ModuleCode;
@@ -165,7 +163,9 @@ impl Module {
 
     /// Loads a module from bytes that can be shared with other owners.
     fn from_source(engine: &Engine, source: Arc<dyn ByteSource>) -> Result<Module> {
-        Ok(Module { state: Arc::new(load::load(engine, source)?) })
+        let state = Arc::new(load::load(engine, source)?);
+        state.code.set_module(&state);
+        Ok(Module { state })
     }
 
     /// Checks that a module in binary or text format can be loaded.

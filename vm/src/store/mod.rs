@@ -1,10 +1,11 @@
 //! Stores: what instances live in.
 
 mod arena;
+mod guest_stack;
 mod opaque;
 mod running;
-mod value_stack;
 
+pub(crate) use guest_stack::GuestStack;
 pub(crate) use opaque::{PendingExit, StoreId, StoreOpaque};
 
 use crate::Result;

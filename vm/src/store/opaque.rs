@@ -1,7 +1,7 @@
 //! The part of a store that does not depend on the embedder's data.
 
 use super::arena::Arena;
-use super::value_stack::ValueStack;
+use super::guest_stack::GuestStack;
 use crate::backtrace::WasmBacktrace;
 use crate::code::transition::TransitionState;
 use crate::engine::Engine;
@@ -67,7 +67,7 @@ pub struct StoreOpaque {
     /// code compares with is raised while an interruption is pending.
     pub(crate) stack_limit: usize,
     pub(crate) transitions: TransitionState,
-    pub(crate) value_stack: Option<ValueStack>,
+    pub(crate) guest_stack: Option<GuestStack>,
     /// Bytes of all memories.
     pub(crate) memory_bytes: u64,
     /// Elements of all tables.
@@ -97,7 +97,7 @@ impl StoreOpaque {
             backtrace: None,
             depth: 0,
             transitions: TransitionState::default(),
-            value_stack: None,
+            guest_stack: None,
             memory_bytes: 0,
             table_elements: 0,
             extern_refs: Vec::new(),
@@ -167,6 +167,19 @@ impl StoreOpaque {
         // SAFETY: the runtime context lives as long as the store, which is borrowed mutably.
         unsafe { (*self.runtime()).fuel = fuel };
         Ok(())
+    }
+
+    /// Sets the lowest native stack pointer for guest code.
+    pub(crate) fn set_stack_limit(&mut self, limit: usize) {
+        self.stack_limit = limit;
+        self.rearm();
+    }
+
+    /// Takes the pending interruption, if there is one, and lets the guest's polls pass again.
+    pub(crate) fn take_interrupt(&mut self) -> bool {
+        let taken = self.interrupt.take();
+        self.rearm();
+        taken
     }
 
     /// The slot of a host reference. Equal references have equal slots.

@@ -3,7 +3,6 @@
 use super::StoreOpaque;
 use crate::code::{FunctionVersion, ModuleCode};
 use midair_osr::StackContext;
-use midair_tiers::TrapCode;
 use midair_tiers::interp::{Activation, LoweredCode};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -31,13 +30,6 @@ impl StoreOpaque {
         // Whoever asks after this sets them; whoever asked before is seen here.
         std::sync::atomic::fence(Ordering::SeqCst);
         self.interrupt.arm_if_requested();
-    }
-
-    /// Records a trap of machine code that is at a poll: the poll stub unwinds it.
-    pub(crate) fn raise_in_machine_code(&mut self, code: TrapCode) {
-        crate::backtrace::capture_at_callout(self);
-        // SAFETY: the runtime context lives as long as the store, which is borrowed mutably.
-        unsafe { (*self.runtime()).trap = code as u32 };
     }
 
     fn activations(&self) -> impl Iterator<Item = &Activation> {

@@ -1,0 +1,43 @@
+//! The runtime calls of the interpreter that are about code.
+
+use super::transition;
+use crate::builtins::store;
+use crate::store::PendingExit;
+use crate::trap::Trap;
+use midair_tiers::context::{SafepointAction, Status};
+use midair_tiers::{InstanceContext, TrapCode};
+
+/// A function is called that has no code yet.
+pub(crate) unsafe extern "sysv64" fn prepare(cx: *mut InstanceContext, function: u32) -> Status {
+    // SAFETY: the interpreter passes the context of the instance whose code runs, and waits.
+    let (code, store) = unsafe { (transition::module_of(cx), store(cx)) };
+    match code.prepare(function) {
+        Ok(()) => 0,
+        Err(error) => {
+            let error = crate::Error::new(Trap::InvalidFunction)
+                .context(format!("function {function} is invalid: {error}"));
+            store.pending = Some(PendingExit::Error(error));
+            TrapCode::InvalidFunction as Status
+        }
+    }
+}
+
+/// A function's countdown has run out.
+pub(crate) unsafe extern "sysv64" fn hot(
+    cx: *mut InstanceContext,
+    function: u32,
+    point: u32,
+) -> SafepointAction {
+    // SAFETY: the interpreter passes the context of the instance whose code runs, and waits.
+    unsafe { transition::hot(cx, function, point) }
+}
+
+/// The poll flag is set.
+pub(crate) unsafe extern "sysv64" fn safepoint(
+    cx: *mut InstanceContext,
+    function: u32,
+    point: u32,
+) -> SafepointAction {
+    // SAFETY: the interpreter passes the context of the instance whose code runs, and waits.
+    unsafe { transition::safepoint(cx, function, point) }
+}
