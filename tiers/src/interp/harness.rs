@@ -21,6 +21,7 @@ pub(crate) type OnSafepoint =
     Box<dyn FnMut(*mut InstanceContext, u32, u32, bool) -> SafepointAction>;
 
 /// An instance with a store of its own.
+#[allow(clippy::vec_box)] // The contexts point to the elements.
 pub(crate) struct Instance {
     pub(crate) env: Box<ModuleEnv>,
     pub(crate) exports: HashMap<String, u32>,
