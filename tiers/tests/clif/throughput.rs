@@ -3,7 +3,9 @@
 //! `MIDAIR_COMPILE_FIRST=N`, `MIDAIR_COMPILE_COUNT=N`.
 
 use crate::module::{TestModule, loops};
-use midair_tiers::{CompileError, CompileOptions, CompiledTier, Compiler, EntryPoint, FunctionBody};
+use midair_tiers::{
+    CompileError, CompileOptions, CompiledTier, Compiler, EntryPoint, FunctionBody,
+};
 use std::time::Duration;
 
 /// Processor time of this thread.
