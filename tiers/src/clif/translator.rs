@@ -79,7 +79,7 @@ pub(crate) fn translate(
     match translate_sharing(source, func, builder_context, 0) {
         // Rare: compilers from C-like languages leave nothing on the operand stack across a loop.
         Err(TranslateError::ShareOperands(count)) => {
-            func.clear();
+            *func = Function::new();
             *builder_context = FunctionBuilderContext::new();
             translate_sharing(source, func, builder_context, count)
         }
