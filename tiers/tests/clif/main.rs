@@ -1,6 +1,5 @@
 //! Tests of the translation to CLIF and of the code that comes out of it.
 
 mod module;
-mod snapshots;
 mod spec_suite;
 mod throughput;
