@@ -253,7 +253,7 @@ impl Compiler {
         let mut workspace = WORKSPACE.take().unwrap_or_else(Workspace::new);
         let compiled = workspace.compile(source, self.limits, options)?;
         if size <= MAX_KEPT_BODY {
-            workspace.context.clear();
+            workspace.clear();
             WORKSPACE.set(Some(workspace));
         }
         Ok(compiled)
@@ -261,6 +261,12 @@ impl Compiler {
 }
 
 impl Workspace {
+    fn clear(&mut self) {
+        self.context.clear();
+        // Cranelift 0.135 forgets them: they would pile up, and its passes go over all of them.
+        self.context.func.dfg.exception_tables.clear();
+    }
+
     fn compile(
         &mut self,
         source: Source<'_>,

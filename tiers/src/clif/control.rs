@@ -1,6 +1,7 @@
 //! Structured control: blocks, loops, branches.
 
 use super::operand_stack::clif_type;
+use super::osr_prefix::skipped_prefix;
 use super::translator::{TranslateError, Translator};
 use crate::compile::EntryPoint;
 use crate::module_env::ModuleEnv;
@@ -81,6 +82,21 @@ impl<'a> Translator<'a, '_> {
             results: &self.ty.results,
             height: 0,
         });
+    }
+
+    /// In an OSR entry, opens the blocks that are open where translation starts. Returns that point.
+    pub(super) fn skip_prefix(&mut self) -> Result<u32, TranslateError> {
+        let (env, body) = (self.source.env, self.source.body);
+        let EntryPoint::Loop(point) = self.source.entry else { return Ok(0) };
+        let operators = body.reader().get_operators_reader()?;
+        let Some(prefix) = skipped_prefix(env, operators, point)? else { return Ok(0) };
+        for ty in prefix.open {
+            let (_, results) = block_type(env, ty)?;
+            let label = self.create_block_with(results);
+            // Also for an `if`: its other arm cannot be reached.
+            self.push_frame(FrameKind::Block, label, &[], results);
+        }
+        Ok(prefix.end)
     }
 
     fn create_block_with(&mut self, params: &[ValType]) -> Block {
@@ -229,6 +245,7 @@ impl<'a> Translator<'a, '_> {
         let (height, types) = (frame.height, frame.params);
         if self.reachable {
             self.jump_to_label(0);
+            self.reachable = false;
         }
         if let FrameKind::If { false_arm, params } = kind {
             self.builder.switch_to_block(false_arm);

@@ -89,8 +89,9 @@ impl Translator<'_, '_> {
     /// Compares the stack pointer with the limit, which other threads raise to bring the function to
     /// its poll.
     fn check_stack(&mut self) -> Result<(), TranslateError> {
-        let limit = self.runtime.stack_limit(&mut self.builder);
+        // In this order the limit's load becomes an operand of the comparison.
         let stack_pointer = self.builder.ins().get_stack_pointer(types::I64);
+        let limit = self.runtime.stack_limit(&mut self.builder);
         let below = self.builder.ins().icmp(IntCC::UnsignedLessThan, stack_pointer, limit);
         let values = self.entry_state();
         self.poll_if(below, FunctionBody::ENTRY, values)

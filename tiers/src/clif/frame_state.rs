@@ -5,11 +5,10 @@
 //! only notes the values, and [`FrameStates::resolve`] fills exception tables and makes the poll calls
 //! when the function is complete.
 
-use super::runtime;
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::ir::{
     AbiParam, ExceptionTableData, ExceptionTableItem, Function, Inst, InstBuilder, InstructionData,
-    Opcode, Signature, SourceLoc, Value, ValueDef, types,
+    MemFlagsData, Opcode, Signature, SourceLoc, Value, ValueDef, types,
 };
 use cranelift_codegen::isa::CallConv;
 use midair_osr::cranelift::{SiteDescription, SiteValue, Sites};
@@ -176,6 +175,8 @@ fn insert_poll_call(func: &mut Function, jump: Inst, point: u32, items: &[Value]
     signature.params.extend(items.iter().map(|&value| AbiParam::new(func.dfg.value_type(value))));
     let signature = func.import_signature(signature);
     let mut cursor = FuncCursor::new(func).at_inst(jump).with_srcloc(SourceLoc::new(point));
-    let stub = cursor.ins().load(types::I64, runtime::constant(), items[0], ContextHeader::POLL);
+    // Not marked as movable: hoisted out of its loop it would occupy a register there.
+    let flags = MemFlagsData::trusted();
+    let stub = cursor.ins().load(types::I64, flags, items[0], ContextHeader::POLL);
     cursor.ins().call_indirect(signature, stub, items)
 }

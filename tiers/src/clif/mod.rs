@@ -5,6 +5,7 @@
 //!
 //! * [`translator`](self::translator): the state of a translation, and the loop over the operators;
 //! * `entry`: what comes first: parameters, stack check, polls, the loading of an OSR frame;
+//!   `osr_prefix`: how much of the body an OSR entry leaves out;
 //! * `control`: blocks, loops, branches; `calls`: guest calls and runtime calls; `memory`: memories,
 //!   tables, globals, fuel; `numeric`: everything that only computes;
 //! * `frame_state`: how the canonical frame at a safepoint becomes exception-table items or poll
@@ -25,6 +26,7 @@ mod frame_state;
 mod memory;
 mod numeric;
 mod operand_stack;
+mod osr_prefix;
 mod runtime;
 mod translator;
 pub mod traps;

@@ -79,7 +79,7 @@ pub(crate) fn translate(
     match translate_sharing(source, func, builder_context, 0) {
         // Rare: compilers from C-like languages leave nothing on the operand stack across a loop.
         Err(TranslateError::ShareOperands(count)) => {
-            func.clear();
+            *func = Function::new();
             *builder_context = FunctionBuilderContext::new();
             translate_sharing(source, func, builder_context, count)
         }
@@ -177,10 +177,14 @@ impl<'a, 'f> Translator<'a, 'f> {
         self.push_function_frame();
         self.translate_entry()?;
         let mut charges = self.source.charges.iter().copied().peekable();
+        let start = self.skip_prefix()?;
         let mut operators = self.source.body.reader().get_operators_reader()?;
         while !operators.eof() {
             let (operator, offset) = operators.read_with_offset()?;
             let point = offset as u32;
+            if point < start {
+                continue;
+            }
             self.builder.set_srcloc(SourceLoc::new(point));
             while charges.peek().is_some_and(|charge| charge.0 < point) {
                 charges.next();

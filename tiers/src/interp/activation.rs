@@ -21,7 +21,7 @@ pub struct Activation {
     /// Machine code for the base frame to go on in.
     enter: *const u8,
     /// Registers between two instructions, where dispatch is a loop.
-    #[cfg(debug_assertions)]
+    #[cfg(any(debug_assertions, feature = "loop-dispatch"))]
     pub(super) parked: Option<super::machine::Machine>,
 }
 
@@ -57,7 +57,7 @@ impl Activation {
             ip: ptr::null(),
             position: Position::Trap,
             enter: ptr::null(),
-            #[cfg(debug_assertions)]
+            #[cfg(any(debug_assertions, feature = "loop-dispatch"))]
             parked: None,
         };
         let this = &raw mut activation;

@@ -21,6 +21,7 @@ pub(crate) type OnSafepoint =
     Box<dyn FnMut(*mut InstanceContext, u32, u32, bool) -> SafepointAction>;
 
 /// An instance with a store of its own.
+#[allow(clippy::vec_box)] // The contexts point to the elements.
 pub(crate) struct Instance {
     pub(crate) env: Box<ModuleEnv>,
     pub(crate) exports: HashMap<String, u32>,
@@ -48,7 +49,7 @@ pub(crate) struct Instance {
 }
 
 /// Bytes reserved for each memory.
-const RESERVED: usize = 1 << 24;
+const RESERVED: usize = 1 << 26;
 /// Elements reserved for each table.
 const TABLE_RESERVED: usize = 1 << 12;
 
@@ -59,7 +60,15 @@ impl Instance {
 
     /// Makes an instance of a module; `change` may change its environment first.
     pub(crate) fn with(wat: &str, change: impl FnOnce(&mut ModuleEnv)) -> Box<Instance> {
-        let wasm: &'static [u8] = Box::leak(wat::parse_str(wat).unwrap().into_boxed_slice());
+        Instance::try_new(&wat::parse_str(wat).unwrap(), change).unwrap()
+    }
+
+    /// The same from binary, unless the module imports something or needs too much.
+    pub(crate) fn try_new(
+        wasm: &[u8],
+        change: impl FnOnce(&mut ModuleEnv),
+    ) -> Result<Box<Instance>, &'static str> {
+        let wasm: &'static [u8] = Box::leak(Box::from(wasm));
         let mut env = ModuleEnv::default();
         let mut exports = HashMap::new();
         let mut bodies = Vec::new();
@@ -69,11 +78,14 @@ impl Instance {
         let mut segments = Vec::new();
         let mut elements = Vec::new();
         let source: Arc<Vec<u8>> = Arc::new(wasm.to_vec());
+        let mut own: Vec<Box<dyn std::any::Any>> = Vec::new();
         let mut validator = Validator::new();
         let mut start = None;
         for payload in Parser::new(0).parse_all(wasm) {
-            let payload = payload.unwrap();
-            if let ValidPayload::Func(func, body) = validator.payload(&payload).unwrap() {
+            let payload = payload.map_err(|_| "malformed")?;
+            if let ValidPayload::Func(func, body) =
+                validator.payload(&payload).map_err(|_| "invalid")?
+            {
                 let range = body.range();
                 let function = bodies.len() as u32;
                 bodies.push(FunctionBody::new(
@@ -99,7 +111,9 @@ impl Instance {
                     }
                 }
                 Payload::ImportSection(imports) => {
-                    assert_eq!(imports.count(), 0, "the harness has no imports");
+                    if imports.count() > 0 {
+                        return Err("the harness has no imports");
+                    }
                 }
                 Payload::FunctionSection(functions) => {
                     env.functions = functions.into_iter().map(Result::unwrap).collect();
@@ -107,6 +121,9 @@ impl Instance {
                 Payload::TableSection(section) => {
                     for table in section {
                         let ty = table.unwrap().ty;
+                        if ty.initial > TABLE_RESERVED as u64 {
+                            return Err("a large table");
+                        }
                         env.tables.push(TableType {
                             element: ValType::from_wasm(ty.element_type.into()).unwrap(),
                             minimum: ty.initial as u32,
@@ -122,12 +139,16 @@ impl Instance {
                 Payload::MemorySection(section) => {
                     for memory in section {
                         let ty = memory.unwrap();
+                        if ty.initial << 16 > RESERVED as u64 {
+                            return Err("a large memory");
+                        }
                         env.memories.push(MemoryType { minimum: ty.initial, maximum: ty.maximum });
-                        let bytes = Box::leak(vec![0u8; RESERVED].into_boxed_slice());
+                        let mut bytes = vec![0u8; RESERVED];
                         memories.push(Box::new(MemoryDef {
                             base: bytes.as_mut_ptr(),
                             len: (ty.initial as usize) << 16,
                         }));
+                        own.push(Box::new(bytes));
                     }
                 }
                 Payload::GlobalSection(section) => {
@@ -176,7 +197,6 @@ impl Instance {
             .map(|ty| env.types.iter().position(|t| t == ty).unwrap() as u32)
             .collect();
         let env = Box::new(env);
-        let mut own: Vec<Box<dyn std::any::Any>> = Vec::new();
 
         // The context, with the globals right behind it.
         let cells = env.globals.len();
@@ -266,9 +286,13 @@ impl Instance {
             if let ElementKind::Active { table_index, offset_expr } = element.kind {
                 let at = instance.evaluate(&offset_expr) as usize;
                 let table = &instance.tables[table_index.unwrap_or(0) as usize];
-                assert!(at + values.len() <= table.len);
+                if at + values.len() > table.len {
+                    return Err("a segment out of bounds");
+                }
                 // SAFETY: within the table.
                 unsafe { ptr::copy(values.as_ptr(), table.base.add(at), values.len()) };
+                instance.elements.push(Vec::new());
+            } else if let ElementKind::Declared = element.kind {
                 instance.elements.push(Vec::new());
             } else {
                 instance.elements.push(values);
@@ -279,7 +303,9 @@ impl Instance {
             if let DataKind::Active { memory_index, offset_expr } = segment.kind {
                 let at = instance.evaluate(&offset_expr) as usize;
                 let memory = &instance.memories[memory_index as usize];
-                assert!(at + segment.data.len() <= memory.len);
+                if at + segment.data.len() > memory.len {
+                    return Err("a segment out of bounds");
+                }
                 // SAFETY: within the memory.
                 unsafe {
                     ptr::copy(segment.data.as_ptr(), memory.base.add(at), segment.data.len());
@@ -292,7 +318,7 @@ impl Instance {
         if let Some(start) = start {
             instance.call_index(start, &[]).unwrap();
         }
-        instance
+        Ok(instance)
     }
 
     fn evaluate(&self, expression: &ConstExpr<'_>) -> u64 {

@@ -6,7 +6,8 @@
 //! the call into a jump: the native stack does not grow. That takes care on our side: a handler must
 //! own nothing that has a destructor and must not let the address of a local escape.
 //!
-//! Builds without optimisation cannot do that. There (`debug_assertions`) [`Machine::dispatch`]
+//! Builds without optimisation cannot do that. There (`debug_assertions`, or the feature
+//! `loop-dispatch` to test it) [`Machine::dispatch`]
 //! parks the registers in the activation and returns to a loop that calls the next handler.
 //!
 //! ```text
@@ -36,7 +37,7 @@ impl Flow {
     /// The base frame goes on in machine code: its address is in the activation.
     pub(crate) const ENTER: Flow = Flow(2);
     /// Loop dispatch: the registers are parked in the activation.
-    #[cfg(debug_assertions)]
+    #[cfg(any(debug_assertions, feature = "loop-dispatch"))]
     pub(crate) const CONTINUE: Flow = Flow(3);
 }
 
@@ -163,7 +164,7 @@ impl Machine {
     ///
     /// # Safety
     /// `ip` must be the address of an instruction and the other registers those of its frame.
-    #[cfg(not(debug_assertions))]
+    #[cfg(not(any(debug_assertions, feature = "loop-dispatch")))]
     #[inline(always)]
     pub(crate) unsafe fn dispatch(self) -> Flow {
         // SAFETY: every instruction starts with a handler's address.
@@ -177,7 +178,7 @@ impl Machine {
     ///
     /// # Safety
     /// `ip` must be the address of an instruction and the other registers those of its frame.
-    #[cfg(debug_assertions)]
+    #[cfg(any(debug_assertions, feature = "loop-dispatch"))]
     #[inline(always)]
     pub(crate) unsafe fn dispatch(self) -> Flow {
         // SAFETY: an activation runs, so the store context points to it.
@@ -200,7 +201,7 @@ impl Machine {
     ///
     /// # Safety
     /// As for [`Machine::run`]; `handler` must be fit for the instruction at `ip`.
-    #[cfg(not(debug_assertions))]
+    #[cfg(not(any(debug_assertions, feature = "loop-dispatch")))]
     pub(crate) unsafe fn run_from(self, handler: Handler) -> Flow {
         // SAFETY: the caller's contract.
         unsafe { handler(self.ip, self.fp, self.mem, self.mem_len, self.cx, self.st) }
@@ -210,7 +211,7 @@ impl Machine {
     ///
     /// # Safety
     /// As for [`Machine::run`]; `handler` must be fit for the instruction at `ip`.
-    #[cfg(debug_assertions)]
+    #[cfg(any(debug_assertions, feature = "loop-dispatch"))]
     pub(crate) unsafe fn run_from(self, handler: Handler) -> Flow {
         let (mut m, mut handler) = (self, handler);
         loop {

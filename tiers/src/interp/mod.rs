@@ -18,6 +18,8 @@ pub(crate) mod op;
 mod ops;
 mod safepoint;
 #[cfg(test)]
+mod spec_suite;
+#[cfg(test)]
 mod tests;
 
 pub use activation::{Activation, Frames, InterpFrame, Position};

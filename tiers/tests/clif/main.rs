@@ -2,3 +2,4 @@
 
 mod module;
 mod spec_suite;
+mod throughput;

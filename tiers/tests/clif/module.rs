@@ -27,6 +27,11 @@ impl TestModule {
     /// From the binary format; fails if the module is not valid.
     pub fn new(bytes: Vec<u8>) -> wasmparser::Result<TestModule> {
         Validator::new_with_features(features()).validate_all(&bytes)?;
+        Self::new_unchecked(bytes)
+    }
+
+    /// From the binary format of a module that is known to be valid.
+    pub fn new_unchecked(bytes: Vec<u8>) -> wasmparser::Result<TestModule> {
         let source = Arc::new(bytes);
         let (mut env, mut bodies) = (ModuleEnv::default(), Vec::new());
         for payload in Parser::new(0).parse_all(&source) {

@@ -22,6 +22,7 @@ macro_rules! convert {
 macro_rules! truncate {
     ($($from:ty => $to:ty: $name:ident, $low:expr, $above:tt, $high:expr;)*) => {
         handlers! {$(
+            #[allow(clippy::manual_range_contains)] // The lower bound may be excluded.
             fn $name(m) {
                 let value = m.get::<$from>(10);
                 if value $above $low && value < $high {
