@@ -1,1 +1,5 @@
+//! What the tests of the whole have in common.
 
+pub mod differential;
+pub mod mutation;
+pub mod spec_suite;
