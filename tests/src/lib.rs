@@ -2,4 +2,5 @@
 
 pub mod differential;
 pub mod mutation;
+pub mod program;
 pub mod spec_suite;

@@ -37,7 +37,11 @@ fn exercise(engine: &Engine, bytes: &[u8]) -> bool {
         return false;
     };
     let mut store = Store::new(engine, ());
-    store.limiter(StoreLimits::new().memory_bytes(16 << 20).table_elements(1 << 16));
+    store.limiter(
+        StoreLimits::new()
+            .memory_bytes(16 << 20)
+            .table_elements(1 << 16),
+    );
     store.set_fuel(5_000).unwrap();
     let linker = Linker::new(engine);
     let Ok(instance) = linker.instantiate(&mut store, &module) else {
@@ -48,7 +52,8 @@ fn exercise(engine: &Engine, bytes: &[u8]) -> bool {
             continue;
         };
         let ty = function.ty(&store);
-        let arguments: Option<Vec<Val>> = ty.params.iter().map(|&p| Val::default_for_ty(p)).collect();
+        let arguments: Option<Vec<Val>> =
+            ty.params.iter().map(|&p| Val::default_for_ty(p)).collect();
         let mut results = vec![Val::I32(0); ty.results.len()];
         // Whether it traps does not matter.
         let _ = function.call(&mut store, &arguments.unwrap_or_default(), &mut results);
@@ -66,7 +71,8 @@ fn exercise_all(tier: Tier, inputs: impl Iterator<Item = Vec<u8>>) -> (usize, us
             match catch_unwind(AssertUnwindSafe(|| exercise(engine, &bytes))) {
                 Ok(loaded) => accepted += usize::from(loaded),
                 Err(_) => {
-                    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("panics.wasm");
+                    let path =
+                        std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("panics.wasm");
                     std::fs::write(&path, &bytes).unwrap();
                     panic!("a damaged module makes {tier:?} panic: {}", path.display());
                 }

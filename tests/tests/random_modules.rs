@@ -1,11 +1,13 @@
 //! Random modules give the same results, traps and memories in every tier, under random stress, and
 //! in wasmi.
 //!
-//! Runs for about [`SLICE`], or for `MIDAIR_RANDOM_SECONDS`, from the seed `MIDAIR_RANDOM_SEED`.
+//! Each test runs for about [`SLICE`], or for `MIDAIR_RANDOM_SECONDS`, from the seed
+//! `MIDAIR_RANDOM_SEED`.
 
 use arbitrary::Unstructured;
 use midair::{Config, StressSpec, Tier};
 use midair_tests::differential::{self, Observation, difference};
+use midair_tests::program::program;
 use proptest::prelude::*;
 use proptest::test_runner::{
     Config as ProptestConfig, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner,
@@ -13,8 +15,8 @@ use proptest::test_runner::{
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long the test runs by default.
-const SLICE: Duration = Duration::from_secs(45);
+/// How long a test runs by default.
+const SLICE: Duration = Duration::from_secs(30);
 
 /// How many loop iterations and calls a module may make, after which it traps.
 const TERMINATION: u32 = 1_000;
@@ -27,7 +29,13 @@ struct Schedule {
 }
 
 fn schedule() -> impl Strategy<Value = Schedule> {
-    let period = || prop_oneof![Just(None), (1..5_u64).prop_map(Some), (1..60_u64).prop_map(Some)];
+    let period = || {
+        prop_oneof![
+            Just(None),
+            (1..5_u64).prop_map(Some),
+            (1..60_u64).prop_map(Some)
+        ]
+    };
     let tier = prop_oneof![
         Just(Tier::Interp),
         Just(Tier::Baseline),
@@ -41,8 +49,11 @@ fn schedule() -> impl Strategy<Value = Schedule> {
     })
 }
 
-/// A module of the features that exist, made from random bytes; `None` if they are too few.
-fn module(bytes: &[u8]) -> Option<Vec<u8>> {
+/// Makes a module from random bytes; `None` if they are too few.
+type Generator = fn(&[u8]) -> Option<Vec<u8>>;
+
+/// A module of any instructions that exist.
+fn any_module(bytes: &[u8]) -> Option<Vec<u8>> {
     let config = wasm_smith::Config {
         allow_start_export: true,
         canonicalize_nans: true,
@@ -105,7 +116,9 @@ fn observe(what: &str, config: &Config, wasm: &[u8]) -> Result<Vec<Observation>,
 fn check(wasm: &[u8], schedules: &[Schedule]) -> Result<(), TestCaseError> {
     let calm = StressSpec::default();
     let fail = |what: String, difference: Option<String>| match difference {
-        Some(text) => Err(TestCaseError::fail(format!("interpreter and {what} differ: {text}"))),
+        Some(text) => Err(TestCaseError::fail(format!(
+            "interpreter and {what} differ: {text}"
+        ))),
         None => Ok(()),
     };
     let expected = observe("interpreter", &config(Tier::Interp, calm, true), wasm)?;
@@ -132,7 +145,8 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
-fn run() {
+/// Checks what a generator makes; `name` is for the files that it leaves.
+fn run(name: &str, generator: Generator) {
     let slice = number("MIDAIR_RANDOM_SECONDS").map_or(SLICE, Duration::from_secs);
     let seed = number("MIDAIR_RANDOM_SEED").unwrap_or(1);
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
@@ -159,40 +173,45 @@ fn run() {
             prop::collection::vec(schedule(), 3),
         );
         let result = runner.run(&input, |(bytes, schedules)| {
-            let Some(wasm) = module(&bytes) else {
+            let Some(wasm) = generator(&bytes) else {
                 return Ok(());
             };
             // Should a module bring the process down, this is the one.
-            std::fs::write(directory.join("random-module.wasm"), &wasm).unwrap();
-            std::fs::write(directory.join("random-module.txt"), format!("{schedules:?}")).unwrap();
+            std::fs::write(directory.join(format!("{name}.wasm")), &wasm).unwrap();
+            let text = format!("{schedules:?}");
+            std::fs::write(directory.join(format!("{name}.txt")), text).unwrap();
             check(&wasm, &schedules)
         });
         modules += 16;
-        if let Err(error) = result {
-            report(error, directory);
+        match result {
+            Ok(()) => {}
+            Err(TestError::Abort(reason)) => panic!("{reason}"),
+            Err(TestError::Fail(reason, (bytes, schedules))) => {
+                let wasm = generator(&bytes).expect("the module was made before");
+                let path = directory.join(format!("{name}-failed.wasm"));
+                std::fs::write(&path, &wasm).unwrap();
+                let text = wasmprinter::print_bytes(&wasm).unwrap_or_default();
+                panic!("{reason}\n{schedules:?}\n{text}\n{}", path.display());
+            }
         }
     }
     println!("{modules} random modules");
 }
 
-fn report(error: TestError<(Vec<u8>, Vec<Schedule>)>, directory: &Path) -> ! {
-    match error {
-        TestError::Fail(reason, (bytes, schedules)) => {
-            let wasm = module(&bytes).expect("the module was made before");
-            let path = directory.join("random-module-failed.wasm");
-            std::fs::write(&path, &wasm).unwrap();
-            let text = wasmprinter::print_bytes(&wasm).unwrap_or_default();
-            panic!("{reason}\n{schedules:?}\n{text}\n{}", path.display());
-        }
-        TestError::Abort(reason) => panic!("{reason}"),
+/// On a thread with enough stack for the guests.
+fn with_stack(test: impl FnOnce() + Send + 'static) {
+    let thread = std::thread::Builder::new().stack_size(32 << 20).spawn(test);
+    if let Err(panic) = thread.unwrap().join() {
+        std::panic::resume_unwind(panic);
     }
 }
 
 #[test]
-fn every_tier_and_schedule_gives_the_same() {
-    // Guests need stack.
-    let thread = std::thread::Builder::new().stack_size(32 << 20).spawn(run);
-    if let Err(panic) = thread.unwrap().join() {
-        std::panic::resume_unwind(panic);
-    }
+fn any_instructions() {
+    with_stack(|| run("any-module", any_module));
+}
+
+#[test]
+fn long_running_programs() {
+    with_stack(|| run("program", |bytes| Some(program(bytes))));
 }

@@ -16,7 +16,13 @@ pub fn observe(config: &Config, wasm: &[u8]) -> midair::Result<Vec<Observation>>
     let functions: Vec<(String, Vec<Kind>)> = module
         .exports()
         .filter_map(|export| {
-            let parameters = export.ty().func()?.params.iter().map(|&ty| kind(ty)).collect();
+            let parameters = export
+                .ty()
+                .func()?
+                .params
+                .iter()
+                .map(|&ty| kind(ty))
+                .collect();
             Some((export.name().to_owned(), parameters))
         })
         .collect();
