@@ -1,1 +1,6 @@
+//! What the tests of the whole have in common.
 
+pub mod differential;
+pub mod mutation;
+pub mod program;
+pub mod spec_suite;

@@ -1,0 +1,230 @@
+//! Runs a module and writes down all that can be observed, so that two ways to run it can be
+//! compared.
+//!
+//! Each exported function is called in an instance of its own, a few times in a row. Imported
+//! functions answer with numbers made from their arguments, and now and then call back into the
+//! guest, so that host frames lie between guest frames.
+
+mod on_midair;
+mod on_wasmi;
+
+pub use on_midair::observe as observe_midair;
+pub use on_wasmi::observe as observe_wasmi;
+
+use crate::mutation::Random;
+
+/// How often each function is called.
+const CALLS: u64 = 3;
+
+/// How many exported functions are called.
+const FUNCTIONS: usize = 12;
+
+/// How deep the host calls back.
+const MAX_DEPTH: u32 = 3;
+
+/// How many callbacks there are in one instance.
+const MAX_CALLBACKS: u64 = 20;
+
+/// Type of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// 32-bit integer.
+    I32,
+    /// 64-bit integer.
+    I64,
+    /// 32-bit float.
+    F32,
+    /// 64-bit float.
+    F64,
+    /// A function or null.
+    Func,
+    /// A host value or null.
+    Extern,
+}
+
+/// A value, as far as it can be compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// 32-bit integer.
+    I32(i32),
+    /// 64-bit integer.
+    I64(i64),
+    /// Bits of a 32-bit float.
+    F32(u32),
+    /// Bits of a 64-bit float.
+    F64(u64),
+    /// A null reference.
+    Null(Kind),
+    /// Some function.
+    Func,
+    /// Some host value.
+    Extern,
+}
+
+impl Value {
+    /// A value for a parameter: small numbers, limits, and anything.
+    fn arbitrary(kind: Kind, random: &mut Random) -> Value {
+        let bits = match random.below(4) {
+            0 => random.next(),
+            1 => random.next() % 16,
+            2 => (random.next() % 16).wrapping_neg(),
+            _ => 1_u64.rotate_right(1 + random.below(3) as u32 * 31),
+        };
+        let float = (bits as i64 as f64) / 4.0;
+        match kind {
+            Kind::I32 => Value::I32(bits as i32),
+            Kind::I64 => Value::I64(bits as i64),
+            Kind::F32 => Value::F32((float as f32).to_bits()),
+            Kind::F64 => Value::F64(float.to_bits()),
+            Kind::Func | Kind::Extern => Value::Null(kind),
+        }
+    }
+}
+
+/// Why a call ended without results.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// It trapped, for this reason.
+    Trap(&'static str),
+    /// Something was used up that is not the same everywhere: stack or memory.
+    Resources,
+    /// The host refused to go on.
+    Host(String),
+}
+
+/// Results of a call.
+pub type Outcome = Result<Vec<Value>, Stop>;
+
+/// An instance after it has been used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observation {
+    /// The function that was called.
+    pub function: String,
+    /// What instantiation and the calls gave; the calls of the host in between as they ended.
+    pub outcomes: Vec<Outcome>,
+    /// Exported memories: length, and a digest of the contents.
+    pub memories: Vec<(String, usize, u64)>,
+    /// Exported globals.
+    pub globals: Vec<(String, Value)>,
+    /// Exported tables: their lengths, and which elements are null.
+    pub tables: Vec<(String, u64, u64)>,
+    /// Fuel that was left. Only Midair's own tiers agree on it.
+    pub fuel: Option<u64>,
+}
+
+impl Observation {
+    /// Whether it depends on how much stack or memory there is.
+    pub fn is_inconclusive(&self) -> bool {
+        self.outcomes.contains(&Err(Stop::Resources))
+    }
+}
+
+/// What differs first between two observations of a module, if anything does. `fuel` says whether
+/// it counts.
+pub fn difference(a: &[Observation], b: &[Observation], fuel: bool) -> Option<String> {
+    if a.len() != b.len() {
+        return Some(format!("{} functions and {}", a.len(), b.len()));
+    }
+    for (a, b) in a.iter().zip(b) {
+        if a.is_inconclusive() || b.is_inconclusive() {
+            continue;
+        }
+        let same = a.function == b.function
+            && a.outcomes == b.outcomes
+            && a.memories == b.memories
+            && a.globals == b.globals
+            && a.tables == b.tables
+            && (!fuel || a.fuel == b.fuel);
+        if !same {
+            return Some(format!("{a:#x?}\nbut\n{b:#x?}"));
+        }
+    }
+    None
+}
+
+/// The host's state in one instance.
+struct Host {
+    /// Exported functions, with their parameters.
+    functions: Vec<(String, Vec<Kind>)>,
+    calls: u64,
+    callbacks: u64,
+    depth: u32,
+    outcomes: Vec<Outcome>,
+}
+
+/// A callback that the host makes.
+struct Callback {
+    function: String,
+    arguments: Vec<Value>,
+    /// Whether a trap in it is passed on.
+    pass_on: bool,
+}
+
+impl Host {
+    fn new(functions: Vec<(String, Vec<Kind>)>) -> Host {
+        Host {
+            functions,
+            calls: 0,
+            callbacks: 0,
+            depth: 0,
+            outcomes: Vec::new(),
+        }
+    }
+
+    /// What to do in the host call that starts now, after which [`Host::answer`] gives its results.
+    fn call(&mut self, arguments: &[Value]) -> Option<Callback> {
+        self.calls += 1;
+        self.outcomes.push(Ok(arguments.to_vec()));
+        let due = self.calls.is_multiple_of(2)
+            && self.depth < MAX_DEPTH
+            && self.callbacks < MAX_CALLBACKS
+            && !self.functions.is_empty();
+        if !due {
+            return None;
+        }
+        self.callbacks += 1;
+        self.depth += 1;
+        let mut random = Random::new(self.calls);
+        let (function, kinds) = &self.functions[random.below(self.functions.len())];
+        let arguments = kinds
+            .iter()
+            .map(|&kind| Value::arbitrary(kind, &mut random))
+            .collect();
+        Some(Callback {
+            function: function.clone(),
+            arguments,
+            pass_on: self.callbacks.is_multiple_of(3),
+        })
+    }
+
+    /// A callback has ended.
+    fn called_back(&mut self, outcome: Outcome) {
+        self.depth -= 1;
+        self.outcomes.push(outcome);
+    }
+
+    /// The results of a host call.
+    fn answer(&self, kinds: &[Kind]) -> Vec<Value> {
+        let mut random = Random::new(self.calls ^ 0x5555);
+        kinds
+            .iter()
+            .map(|&kind| Value::arbitrary(kind, &mut random))
+            .collect()
+    }
+}
+
+/// The arguments of the `call`th call of a function.
+fn arguments(kinds: &[Kind], call: u64) -> Vec<Value> {
+    let mut random = Random::new(call);
+    kinds
+        .iter()
+        .map(|&kind| Value::arbitrary(kind, &mut random))
+        .collect()
+}
+
+/// A digest of bytes (FNV-1a).
+fn digest(bytes: impl IntoIterator<Item = u8>) -> u64 {
+    bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}

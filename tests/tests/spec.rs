@@ -1,0 +1,54 @@
+//! The specification's test suite in every tier, and under stress: nothing may fail or be skipped.
+
+use midair::{StressSpec, Tier};
+use midair_cli::wast::{self, Report};
+use midair_tests::spec_suite;
+
+fn run(tier: Tier, stress: Option<&str>) {
+    let mut config = wast::config();
+    config.tier(tier);
+    if let Some(stress) = stress {
+        config.stress(stress.parse::<StressSpec>().unwrap());
+    }
+    let mut total = Report::default();
+    for script in spec_suite::scripts() {
+        total.add(wast::run_script(&config, &script.name, script.text));
+    }
+    for failure in total.failures.iter().take(50) {
+        println!("{failure}");
+    }
+    println!("{tier:?} {}: {total}", stress.unwrap_or("without stress"));
+    assert!(total.passed > 20_000, "most of the suite is missing");
+    assert!(total.failures.is_empty() && total.skipped == 0, "{total}");
+}
+
+macro_rules! combinations {
+    ($($name:ident: $tier:ident $(, $stress:literal)?;)*) => {
+        $(
+            #[test]
+            fn $name() {
+                let stress: &[&str] = &[$($stress)?];
+                run(Tier::$tier, stress.first().copied());
+            }
+        )*
+    };
+}
+
+combinations! {
+    interp: Interp;
+    interp_osr: Interp, "osr:1";
+    interp_retire: Interp, "retire:1";
+    interp_osr_retire: Interp, "osr:1,retire:1";
+    baseline: Baseline;
+    baseline_osr: Baseline, "osr:1";
+    baseline_retire: Baseline, "retire:1";
+    baseline_osr_retire: Baseline, "osr:1,retire:1";
+    optimized: Optimized;
+    optimized_osr: Optimized, "osr:1";
+    optimized_retire: Optimized, "retire:1";
+    optimized_osr_retire: Optimized, "osr:1,retire:1";
+    auto: Auto;
+    auto_osr: Auto, "osr:1";
+    auto_retire: Auto, "retire:1";
+    auto_osr_retire: Auto, "osr:1,retire:1";
+}

@@ -1,0 +1,310 @@
+//! The command line: which options there are, and what they mean.
+
+use crate::quantity::{parse_bytes, parse_duration};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use midair::StressSpec;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Runs WebAssembly programs, and moves their functions to faster code while they run.
+#[derive(Parser, Debug)]
+#[command(name = "midair", version)]
+#[command(after_help = "`run` may be left out: `midair FILE` runs FILE.")]
+pub struct CommandLine {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    Run(RunOptions),
+    Wast(WastOptions),
+}
+
+/// Runs a program (.wasm or .wat)
+#[derive(Args, Debug)]
+#[command(override_usage = "midair run [OPTIONS] FILE [ARGS]...")]
+pub struct RunOptions {
+    #[command(flatten)]
+    pub tiering: TieringOptions,
+
+    /// Let the guest see directory HOST, under the name GUEST if that is given
+    #[arg(long = "dir", value_name = "HOST[::GUEST]", value_parser = parse_directory)]
+    pub directories: Vec<Directory>,
+
+    /// Set environment variable K of the guest to V, or to what it is here
+    #[arg(long = "env", value_name = "K[=V]", value_parser = parse_variable)]
+    pub variables: Vec<Variable>,
+
+    /// The program's own name, which is the file's name otherwise
+    #[arg(long, value_name = "NAME")]
+    pub argv0: Option<String>,
+
+    /// Call the exported function NAME with ARGS, and print its results
+    #[arg(long, value_name = "NAME")]
+    pub invoke: Option<String>,
+
+    /// At exit, print what happened to standard error; as JSON, to FILE if that is given
+    #[arg(long, value_name = "json[:FILE]", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "", value_parser = parse_stats)]
+    pub stats: Option<StatsOutput>,
+
+    /// Trap after N units of fuel
+    #[arg(long, value_name = "N")]
+    pub fuel: Option<u64>,
+
+    /// Trap after a time such as 500ms, 10s or 2m
+    #[arg(long, value_name = "D", value_parser = parse_duration)]
+    pub timeout: Option<Duration>,
+
+    /// Most bytes of linear memory; K, M and G stand for KiB, MiB and GiB
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub max_memory: Option<u64>,
+
+    /// Most bytes of stack
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, default_value = "8M")]
+    pub max_stack: u64,
+
+    /// The program, and its arguments
+    // One list, so that whatever follows FILE belongs to the guest.
+    #[arg(value_name = "FILE", required = true, num_args = 1..)]
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    program: Vec<OsString>,
+}
+
+impl RunOptions {
+    /// The program's file.
+    pub fn file(&self) -> PathBuf {
+        PathBuf::from(&self.program[0])
+    }
+
+    /// What follows the file.
+    pub fn arguments(&self) -> &[OsString] {
+        &self.program[1..]
+    }
+
+    /// The option that was taken for a file because there is none of that name.
+    fn unknown_option(&self) -> Option<&str> {
+        self.program[0]
+            .to_str()
+            .filter(|first| first.len() > 1 && first.starts_with('-'))
+    }
+}
+
+/// Runs scripts of the specification's test suite
+#[derive(Args, Debug)]
+pub struct WastOptions {
+    #[command(flatten)]
+    pub tiering: TieringOptions,
+
+    /// The scripts
+    #[arg(value_name = "FILES", required = true)]
+    pub files: Vec<PathBuf>,
+}
+
+/// Options that say which tier runs functions.
+#[derive(Args, Debug)]
+pub struct TieringOptions {
+    /// Which tier runs functions: all by one from their first call on, or each by the one it has earned
+    #[arg(long, value_enum, value_name = "TIER", default_value = "auto")]
+    tier: TierName,
+
+    /// Force transitions between tiers: a comma list of osr:N, retire:N, seed:S
+    #[arg(long, value_name = "SPEC")]
+    stress: Option<StressSpec>,
+}
+
+impl TieringOptions {
+    /// Puts the options into a configuration.
+    pub fn configure(&self, config: &mut midair::Config) {
+        config.tier(match self.tier {
+            TierName::Interp => midair::Tier::Interp,
+            TierName::Baseline => midair::Tier::Baseline,
+            TierName::Optimized => midair::Tier::Optimized,
+            TierName::Auto => midair::Tier::Auto,
+        });
+        if let Some(stress) = self.stress {
+            config.stress(stress);
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum TierName {
+    Interp,
+    Baseline,
+    Optimized,
+    Auto,
+}
+
+/// A directory that the guest sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Directory {
+    pub host: PathBuf,
+    pub guest: String,
+}
+
+fn parse_directory(text: &str) -> Result<Directory, String> {
+    let (host, guest) = text.split_once("::").unwrap_or((text, text));
+    if host.is_empty() || guest.is_empty() {
+        return Err("a directory's name is missing".to_owned());
+    }
+    Ok(Directory {
+        host: PathBuf::from(host),
+        guest: guest.to_owned(),
+    })
+}
+
+/// A variable of the guest's environment; without a value, it is inherited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variable {
+    pub name: String,
+    pub value: Option<String>,
+}
+
+fn parse_variable(text: &str) -> Result<Variable, String> {
+    let (name, value) = match text.split_once('=') {
+        Some((name, value)) => (name, Some(value.to_owned())),
+        None => (text, None),
+    };
+    if name.is_empty() {
+        return Err("the variable's name is missing".to_owned());
+    }
+    Ok(Variable {
+        name: name.to_owned(),
+        value,
+    })
+}
+
+/// Where statistics go, and how they look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StatsOutput {
+    /// Text for people, to standard error.
+    Text,
+    /// JSON, to this file or else to standard error.
+    Json(Option<PathBuf>),
+}
+
+fn parse_stats(text: &str) -> Result<StatsOutput, String> {
+    match text.split_once(':').unwrap_or((text, "")) {
+        ("", "") => Ok(StatsOutput::Text),
+        ("json", "") if text.ends_with(':') => Err("the file's name is missing".to_owned()),
+        ("json", "") => Ok(StatsOutput::Json(None)),
+        ("json", file) => Ok(StatsOutput::Json(Some(PathBuf::from(file)))),
+        _ => Err("expected `json` or `json:FILE`".to_owned()),
+    }
+}
+
+/// Words that the first argument can be other than an option of `run` or a file.
+const FIRST_WORDS: [&str; 7] = ["run", "wast", "help", "-h", "--help", "-V", "--version"];
+
+/// The arguments with `run` put in where it was left out.
+pub fn with_command(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    if arguments
+        .get(1)
+        .is_some_and(|first| !FIRST_WORDS.iter().any(|word| first == word))
+    {
+        arguments.insert(1, "run".into());
+    }
+    arguments
+}
+
+/// Parses a command line whose first argument is the command's own name. Ends the process with a
+/// message if it is wrong, or if it asks for help.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Command {
+    match try_parse(arguments) {
+        Ok(command) => command,
+        Err(error) => error.exit(),
+    }
+}
+
+fn try_parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
+    let command = CommandLine::try_parse_from(with_command(arguments))?.command;
+    if let Command::Run(options) = &command
+        && let Some(option) = options.unknown_option()
+    {
+        use clap::CommandFactory;
+        let message = format!("unexpected argument '{option}' found");
+        let mut command_line = CommandLine::command();
+        command_line.build();
+        let run = command_line
+            .find_subcommand_mut("run")
+            .expect("the command has a subcommand `run`");
+        return Err(run.error(clap::error::ErrorKind::UnknownArgument, message));
+    }
+    Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(line: &str) -> RunOptions {
+        match try_parse(line.split(' ').map(OsString::from)) {
+            Ok(Command::Run(options)) => options,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn error(line: &str) -> String {
+        try_parse(line.split(' ').map(OsString::from))
+            .unwrap_err()
+            .to_string()
+    }
+
+    #[test]
+    fn run_may_be_left_out() {
+        for line in ["midair run a.wasm", "midair a.wasm"] {
+            assert_eq!(run(line).file(), PathBuf::from("a.wasm"));
+        }
+        let options = run("midair --tier=interp a.wasm b");
+        assert!(matches!(options.tiering.tier, TierName::Interp));
+        assert_eq!(options.arguments(), ["b"]);
+    }
+
+    #[test]
+    fn what_follows_the_file_belongs_to_the_guest() {
+        let options = run("midair run --stats a.wasm --stats=json --tier=interp -- -x --help run");
+        assert_eq!(options.stats, Some(StatsOutput::Text));
+        assert!(matches!(options.tiering.tier, TierName::Auto));
+        assert_eq!(
+            options.arguments(),
+            ["--stats=json", "--tier=interp", "--", "-x", "--help", "run"]
+        );
+    }
+
+    #[test]
+    fn unknown_options_are_refused() {
+        assert!(error("midair run --frob a.wasm").contains("--frob"));
+        assert!(error("midair --frob a.wasm").contains("--frob"));
+        assert!(error("midair run").contains("FILE"));
+        assert!(error("midair wast").contains("FILES"));
+        assert!(error("midair run --tier=x a.wasm").contains("interp"));
+        assert!(error("midair run --stress=gc:1 a.wasm").contains("not available yet"));
+        assert!(error("midair run --timeout=x a.wasm").contains("--timeout"));
+    }
+
+    #[test]
+    fn values_are_parsed() {
+        let options = run(
+            "midair --dir /tmp --dir a::/b --env X=a=b --env Y --stats=json:out.json --fuel 9 \
+             --timeout 2m --max-memory 1G --max-stack=64K --stress=osr:3 a.wasm",
+        );
+        assert_eq!(options.directories[0].guest, "/tmp");
+        assert_eq!(options.directories[1].host, PathBuf::from("a"));
+        assert_eq!(options.directories[1].guest, "/b");
+        assert_eq!(options.variables[0].value.as_deref(), Some("a=b"));
+        assert_eq!(options.variables[1].value, None);
+        assert_eq!(
+            options.stats,
+            Some(StatsOutput::Json(Some(PathBuf::from("out.json"))))
+        );
+        assert_eq!(options.fuel, Some(9));
+        assert_eq!(options.timeout, Some(Duration::from_secs(120)));
+        assert_eq!(options.max_memory, Some(1 << 30));
+        assert_eq!(options.max_stack, 64 << 10);
+        assert_eq!(options.tiering.stress.unwrap().osr, Some(3));
+    }
+}

@@ -1,0 +1,68 @@
+//! Errors as the user sees them, and the exit statuses that go with them.
+
+use midair::wasi::I32Exit;
+use midair::{Error, Trap, WasmBacktrace};
+use std::fmt::Write;
+
+/// The guest trapped: what a shell shows for a program that was aborted.
+pub const TRAPPED: i32 = 134;
+/// There is nothing to run, or it cannot be run.
+pub const CANNOT_RUN: i32 = 1;
+
+/// How a run that ended in this error is reported: the message, if there is one, and the status.
+pub fn describe(error: &Error) -> (Option<String>, i32) {
+    if let Some(exit) = error.downcast_ref::<I32Exit>() {
+        return (None, exit.0);
+    }
+    let status = match error.downcast_ref::<Trap>() {
+        Some(_) => TRAPPED,
+        None => CANNOT_RUN,
+    };
+    (Some(message(error)), status)
+}
+
+/// The error's causes on one line, and the backtrace below if there is one.
+fn message(error: &Error) -> String {
+    let backtrace = error
+        .downcast_ref::<WasmBacktrace>()
+        .map(ToString::to_string);
+    let mut text = String::from("error: ");
+    let mut separator = "";
+    let mut last = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        // A backtrace is one of the causes; and some errors repeat the one that they wrap.
+        if Some(&cause) == backtrace.as_ref() || cause == last {
+            continue;
+        }
+        let _ = write!(text, "{separator}{cause}");
+        separator = ": ";
+        last = cause;
+    }
+    if let Some(backtrace) = backtrace {
+        let _ = write!(text, "\n{}", backtrace.trim_end());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_on_one_line() {
+        let error = Error::msg("no such file").context("cannot load `a`");
+        assert_eq!(
+            describe(&error),
+            (Some("error: cannot load `a`: no such file".to_owned()), 1)
+        );
+    }
+
+    #[test]
+    fn exits_are_silent_and_traps_are_aborts() {
+        assert_eq!(describe(&I32Exit(42).into()), (None, 42));
+        let (message, status) = describe(&Error::from(Trap::UnreachableCodeReached));
+        assert_eq!(message.unwrap(), "error: wasm trap: unreachable");
+        assert_eq!(status, TRAPPED);
+    }
+}

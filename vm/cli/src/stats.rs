@@ -1,0 +1,234 @@
+//! Statistics as text and as JSON.
+
+use crate::command_line::StatsOutput;
+use midair::Stats;
+use midair::stats::{CompilationStats, TierStats};
+use serde_json::{Value, json};
+use std::fmt::Write;
+use std::time::Duration;
+
+/// Writes the statistics where the user wants them.
+pub fn write(stats: &Stats, output: &StatsOutput) -> std::io::Result<()> {
+    match output {
+        StatsOutput::Text => eprint!("{}", text(stats)),
+        StatsOutput::Json(None) => eprintln!("{:#}", json(stats)),
+        StatsOutput::Json(Some(file)) => std::fs::write(file, format!("{:#}\n", json(stats)))?,
+    }
+    Ok(())
+}
+
+/// For people.
+fn text(stats: &Stats) -> String {
+    let mut out = String::from("--- midair statistics ---\n");
+    // Writing to a string cannot fail.
+    let _ = write_text(&mut out, stats);
+    out
+}
+
+fn write_text(out: &mut String, stats: &Stats) -> std::fmt::Result {
+    writeln!(out, "tier                  calls         time      share")?;
+    let tiers = [
+        ("interpreter", &stats.interpreter),
+        ("baseline", &stats.baseline),
+        ("optimized", &stats.optimized),
+    ];
+    let whole: f64 = tiers.iter().map(|(_, tier)| tier.time.as_secs_f64()).sum();
+    for (name, tier) in tiers {
+        let share = if whole > 0.0 {
+            100.0 * tier.time.as_secs_f64() / whole
+        } else {
+            0.0
+        };
+        writeln!(
+            out,
+            "  {name:<12} {:>12} {:>12} {share:>9.1}%",
+            tier.calls,
+            time(tier.time)
+        )?;
+    }
+    writeln!(out, "  (calls and times are sampled)")?;
+
+    writeln!(
+        out,
+        "compiler              functions     failed         time     bytecode         code"
+    )?;
+    for (name, compilation) in [
+        ("lowering", &stats.lowering),
+        ("baseline", &stats.baseline_compilation),
+        ("optimizing", &stats.optimized_compilation),
+        ("osr entries", &stats.osr_compilation),
+    ] {
+        writeln!(
+            out,
+            "  {name:<12} {:>16} {:>10} {:>12} {:>12} {:>12}",
+            compilation.count,
+            compilation.failed,
+            time(compilation.time),
+            bytes(compilation.bytecode_bytes),
+            bytes(compilation.code_bytes)
+        )?;
+    }
+
+    let entries = &stats.osr_entries;
+    writeln!(
+        out,
+        "osr entries   {} ({} hot loops, {} returns to retired code, {} stress)",
+        entries.total(),
+        entries.hot_loop,
+        entries.return_to_retired,
+        entries.stress
+    )?;
+    let exits = &stats.osr_exits;
+    writeln!(
+        out,
+        "osr exits     {} ({} retired while running, {} returns to retired code, {} stress)",
+        exits.total(),
+        exits.running_retired,
+        exits.return_to_retired,
+        exits.stress
+    )?;
+    let frames = &stats.frames;
+    writeln!(
+        out,
+        "frames        {} redirected, {} moved, {} dropped",
+        frames.redirected, frames.moved, frames.dropped
+    )?;
+    let code = &stats.code;
+    writeln!(
+        out,
+        "code          {} live, {} retired, {} freed, {} peak",
+        bytes(code.live),
+        bytes(code.retired),
+        bytes(code.freed),
+        bytes(code.peak)
+    )?;
+    let pauses = &stats.pauses;
+    writeln!(
+        out,
+        "pauses        {}, {} in all, the longest {}",
+        pauses.count,
+        time(pauses.total),
+        time(pauses.longest)
+    )
+}
+
+fn time(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    if seconds >= 1.0 {
+        format!("{seconds:.2} s")
+    } else if seconds >= 1e-3 {
+        format!("{:.2} ms", seconds * 1e3)
+    } else {
+        format!("{:.1} us", seconds * 1e6)
+    }
+}
+
+fn bytes(bytes: u64) -> String {
+    let number = bytes as f64;
+    match bytes {
+        0..0x2800 => format!("{bytes} B"),
+        0x2800..0xa0_0000 => format!("{:.1} KiB", number / 1024.0),
+        _ => format!("{:.1} MiB", number / (1024.0 * 1024.0)),
+    }
+}
+
+/// For programs. Times are in seconds, sizes in bytes.
+fn json(stats: &Stats) -> Value {
+    json!({
+        "tiers": {
+            "interpreter": tier_json(&stats.interpreter),
+            "baseline": tier_json(&stats.baseline),
+            "optimized": tier_json(&stats.optimized),
+        },
+        "compilations": {
+            "lowering": compilation_json(&stats.lowering),
+            "baseline": compilation_json(&stats.baseline_compilation),
+            "optimized": compilation_json(&stats.optimized_compilation),
+            "osr_entries": compilation_json(&stats.osr_compilation),
+        },
+        "osr_entries": {
+            "total": stats.osr_entries.total(),
+            "hot_loop": stats.osr_entries.hot_loop,
+            "return_to_retired": stats.osr_entries.return_to_retired,
+            "stress": stats.osr_entries.stress,
+        },
+        "osr_exits": {
+            "total": stats.osr_exits.total(),
+            "running_retired": stats.osr_exits.running_retired,
+            "return_to_retired": stats.osr_exits.return_to_retired,
+            "stress": stats.osr_exits.stress,
+        },
+        "frames": {
+            "redirected": stats.frames.redirected,
+            "moved": stats.frames.moved,
+            "dropped": stats.frames.dropped,
+        },
+        "code_bytes": {
+            "live": stats.code.live,
+            "retired": stats.code.retired,
+            "freed": stats.code.freed,
+            "peak": stats.code.peak,
+        },
+        "pauses": {
+            "count": stats.pauses.count,
+            "total": stats.pauses.total.as_secs_f64(),
+            "longest": stats.pauses.longest.as_secs_f64(),
+        },
+    })
+}
+
+fn tier_json(tier: &TierStats) -> Value {
+    json!({
+        "calls": tier.calls,
+        "time": tier.time.as_secs_f64(),
+        "samples": tier.samples,
+        "sample_interval": tier.sample_interval.as_secs_f64(),
+        "sampled": true,
+    })
+}
+
+fn compilation_json(compilation: &CompilationStats) -> Value {
+    json!({
+        "count": compilation.count,
+        "failed": compilation.failed,
+        "time": compilation.time.as_secs_f64(),
+        "bytecode_bytes": compilation.bytecode_bytes,
+        "code_bytes": compilation.code_bytes,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> Stats {
+        let mut stats = Stats::default();
+        stats.interpreter.calls = 12;
+        stats.interpreter.time = Duration::from_millis(30);
+        stats.optimized.time = Duration::from_millis(90);
+        stats.osr_entries.hot_loop = 2;
+        stats.osr_entries.stress = 3;
+        stats.frames.redirected = 7;
+        stats.code.peak = 3 << 20;
+        stats
+    }
+
+    #[test]
+    fn text_shows_shares_sums_and_units() {
+        let text = text(&example());
+        assert!(text.contains("25.0%") && text.contains("75.0%"), "{text}");
+        assert!(text.contains("osr entries   5 (2 hot loops"), "{text}");
+        assert!(text.contains("7 redirected"), "{text}");
+        assert!(text.contains("3072.0 KiB peak"), "{text}");
+        assert!(text.contains("sampled"), "{text}");
+    }
+
+    #[test]
+    fn json_has_the_same() {
+        let json = json(&example());
+        assert_eq!(json["tiers"]["interpreter"]["calls"], 12);
+        assert_eq!(json["tiers"]["optimized"]["time"], 0.09);
+        assert_eq!(json["osr_entries"]["total"], 5);
+        assert_eq!(json["code_bytes"]["peak"], 3 << 20);
+    }
+}

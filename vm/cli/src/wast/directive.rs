@@ -1,0 +1,244 @@
+//! Runs the directives of one script.
+
+use super::{spectest, values};
+use midair::{
+    Config, Engine, Error, Extern, Instance, Linker, Module, Result, Store, Trap, UnlinkedImports,
+    Val,
+};
+use std::collections::HashMap;
+use wast::token::Id;
+use wast::{QuoteWat, WastDirective, WastExecute, WastInvoke, Wat};
+
+/// What became of a directive that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It did what it says.
+    Passed,
+    /// It cannot be run.
+    Skipped,
+}
+
+/// State of a script.
+pub struct Script {
+    engine: Engine,
+    store: Store<()>,
+    /// The modules that have been registered, and `spectest`.
+    linker: Linker<()>,
+    /// Modules by the names of their definitions.
+    definitions: HashMap<String, Module>,
+    last_definition: Option<Module>,
+    /// Instances by name.
+    instances: HashMap<String, Instance>,
+    /// The instance that directives mean if they name none.
+    current: Option<Instance>,
+}
+
+impl Script {
+    pub fn new(config: &Config) -> Result<Script> {
+        let engine = Engine::new(config)?;
+        let mut store = Store::new(&engine, ());
+        let mut linker = Linker::new(&engine);
+        linker.allow_shadowing(true);
+        spectest::define(&mut linker, &mut store)?;
+        Ok(Script {
+            engine,
+            store,
+            linker,
+            definitions: HashMap::new(),
+            last_definition: None,
+            instances: HashMap::new(),
+            current: None,
+        })
+    }
+
+    /// Runs the next directive. An error says how it failed.
+    pub fn run(&mut self, directive: WastDirective<'_>) -> Result<Outcome> {
+        match directive {
+            WastDirective::Module(QuoteWat::QuoteComponent(..))
+            | WastDirective::Module(QuoteWat::Wat(Wat::Component(_)))
+            | WastDirective::ModuleDefinition(QuoteWat::QuoteComponent(..))
+            | WastDirective::ModuleDefinition(QuoteWat::Wat(Wat::Component(_)))
+            | WastDirective::Thread(_)
+            | WastDirective::Wait { .. }
+            | WastDirective::AssertException { .. }
+            | WastDirective::AssertSuspension { .. }
+            | WastDirective::AssertInvalidCustom { .. }
+            | WastDirective::AssertMalformedCustom { .. } => return Ok(Outcome::Skipped),
+
+            WastDirective::Module(mut wat) => {
+                let name = wat.name();
+                let module = self.module(&mut wat)?;
+                self.instantiate_as(name, &module)?;
+            }
+            WastDirective::ModuleDefinition(mut wat) => {
+                let name = wat.name();
+                let module = self.module(&mut wat)?;
+                if let Some(name) = name {
+                    self.definitions
+                        .insert(name.name().to_owned(), module.clone());
+                }
+                self.last_definition = Some(module);
+            }
+            WastDirective::ModuleInstance {
+                instance, module, ..
+            } => {
+                let module = match module {
+                    Some(id) => self.definitions.get(id.name()),
+                    None => self.last_definition.as_ref(),
+                };
+                let module = module
+                    .cloned()
+                    .ok_or_else(|| Error::msg("there is no such module definition"))?;
+                self.instantiate_as(instance, &module)?;
+            }
+            WastDirective::Register { name, module, .. } => {
+                let instance = self.instance(module)?;
+                self.linker.instance(&mut self.store, name, instance)?;
+            }
+            WastDirective::Invoke(invoke) => {
+                self.invoke(&invoke)?;
+            }
+
+            WastDirective::AssertReturn { exec, results, .. } => {
+                let actual = self.execute(exec)?;
+                values::check(&actual, &results)?;
+            }
+            WastDirective::AssertTrap { exec, message, .. } => {
+                let result = self.execute(exec);
+                check_trap(result, message)?;
+            }
+            WastDirective::AssertExhaustion { call, message, .. } => {
+                let result = self.invoke(&call);
+                check_trap(result, message)?;
+            }
+
+            WastDirective::AssertInvalid {
+                mut module,
+                message,
+                ..
+            } => {
+                anyhow::ensure!(
+                    self.module(&mut module).is_err(),
+                    "the module is valid, but should not be: {message}"
+                );
+            }
+            WastDirective::AssertMalformed {
+                mut module,
+                message,
+                ..
+            } => {
+                anyhow::ensure!(
+                    self.module(&mut module).is_err(),
+                    "the module is well-formed, but should not be: {message}"
+                );
+            }
+            WastDirective::AssertUnlinkable {
+                module, message, ..
+            } => {
+                let module = self.module(&mut QuoteWat::Wat(module))?;
+                match self.linker.instantiate(&mut self.store, &module) {
+                    Ok(_) => anyhow::bail!("the module links, but should not: {message}"),
+                    Err(error) => check_unlinkable(&error, message)?,
+                }
+            }
+        }
+        Ok(Outcome::Passed)
+    }
+
+    /// Loads a module from text or bytes.
+    fn module(&self, wat: &mut QuoteWat<'_>) -> Result<Module> {
+        let bytes = wat.encode().map_err(|error| Error::msg(error.message()))?;
+        Module::new(&self.engine, bytes)
+    }
+
+    fn instantiate_as(&mut self, name: Option<Id<'_>>, module: &Module) -> Result<()> {
+        // A directive that follows a module which failed must not run on the one before.
+        self.current = None;
+        let instance = self.linker.instantiate(&mut self.store, module)?;
+        self.current = Some(instance);
+        if let Some(name) = name {
+            self.instances.insert(name.name().to_owned(), instance);
+        }
+        Ok(())
+    }
+
+    fn instance(&self, name: Option<Id<'_>>) -> Result<Instance> {
+        match name {
+            Some(id) => self
+                .instances
+                .get(id.name())
+                .copied()
+                .ok_or_else(|| Error::msg(format!("there is no instance ${}", id.name()))),
+            None => self
+                .current
+                .ok_or_else(|| Error::msg("there is no instance")),
+        }
+    }
+
+    fn execute(&mut self, execute: WastExecute<'_>) -> Result<Vec<Val>> {
+        match execute {
+            WastExecute::Invoke(invoke) => self.invoke(&invoke),
+            WastExecute::Wat(wat) => {
+                let module = self.module(&mut QuoteWat::Wat(wat))?;
+                self.linker.instantiate(&mut self.store, &module)?;
+                Ok(Vec::new())
+            }
+            WastExecute::Get { module, global, .. } => {
+                match self.instance(module)?.get_export(&mut self.store, global) {
+                    Some(Extern::Global(global)) => Ok(vec![global.get(&mut self.store)]),
+                    _ => anyhow::bail!("there is no global `{global}`"),
+                }
+            }
+        }
+    }
+
+    fn invoke(&mut self, invoke: &WastInvoke<'_>) -> Result<Vec<Val>> {
+        let function = self
+            .instance(invoke.module)?
+            .get_func(&mut self.store, invoke.name)
+            .ok_or_else(|| Error::msg(format!("there is no function `{}`", invoke.name)))?;
+        let arguments = values::arguments(&invoke.args)?;
+        let count = function.ty(&self.store).results.len();
+        let mut results = vec![Val::I32(0); count];
+        function.call(&mut self.store, &arguments, &mut results)?;
+        Ok(results)
+    }
+}
+
+/// Whether a call or an instantiation ended in the trap that `expected` describes.
+fn check_trap(result: Result<Vec<Val>>, expected: &str) -> Result<()> {
+    match result {
+        Ok(values) => anyhow::bail!(
+            "expected the trap `{expected}`, got {}",
+            values::show(&values)
+        ),
+        Err(error) => match error.downcast_ref::<Trap>() {
+            Some(trap) if is_trap(*trap, expected) => Ok(()),
+            Some(trap) => {
+                anyhow::bail!("expected the trap `{expected}`, got `{}`", trap.message())
+            }
+            None => Err(error.context(format!("expected the trap `{expected}`, got an error"))),
+        },
+    }
+}
+
+/// Whether a trap is the one that a script describes.
+///
+/// As in the reference interpreter, a message need not be complete; some scripts also say which
+/// element they mean, as in `uninitialized element 2`.
+fn is_trap(trap: Trap, expected: &str) -> bool {
+    let matches = |message: &str| message.starts_with(expected) || expected.starts_with(message);
+    matches(trap.message())
+        // The specification has a wording of its own for a call beyond the table's end.
+        || trap == Trap::TableOutOfBounds && matches("undefined element")
+}
+
+/// Whether linking failed for the reason that `expected` describes.
+fn check_unlinkable(error: &Error, expected: &str) -> Result<()> {
+    let text = format!("{error:#}");
+    anyhow::ensure!(
+        error.downcast_ref::<UnlinkedImports>().is_some() && text.contains(expected),
+        "expected the link error `{expected}`, got: {text}"
+    );
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! Values of scripts: arguments, expected results, and how both are shown.
+
+use midair::{Error, ExternRef, Val};
+use wast::core::{AbstractHeapType, HeapType, NanPattern, WastArgCore, WastRetCore};
+use wast::token::{F32, F64};
+use wast::{WastArg, WastRet};
+
+/// What a `ref.extern N` of a script refers to.
+struct HostValue(u32);
+
+/// The values of arguments.
+pub fn arguments(arguments: &[WastArg<'_>]) -> Result<Vec<Val>, Error> {
+    arguments.iter().map(argument).collect()
+}
+
+fn argument(argument: &WastArg<'_>) -> Result<Val, Error> {
+    let WastArg::Core(argument) = argument else {
+        anyhow::bail!("component values are not supported");
+    };
+    Ok(match argument {
+        WastArgCore::I32(value) => Val::I32(*value),
+        WastArgCore::I64(value) => Val::I64(*value),
+        WastArgCore::F32(value) => Val::F32(value.bits),
+        WastArgCore::F64(value) => Val::F64(value.bits),
+        WastArgCore::RefNull(HeapType::Abstract { ty, .. }) => match ty {
+            AbstractHeapType::Func => Val::FuncRef(None),
+            AbstractHeapType::Extern => Val::ExternRef(None),
+            other => anyhow::bail!("null references of type {other:?} are not supported"),
+        },
+        WastArgCore::RefExtern(value) => Val::from(ExternRef::new(HostValue(*value))),
+        other => anyhow::bail!("arguments such as {other:?} are not supported"),
+    })
+}
+
+/// Whether results are as expected; if not, says what differs.
+pub fn check(results: &[Val], expected: &[WastRet<'_>]) -> Result<(), Error> {
+    let matches = results.len() == expected.len()
+        && results
+            .iter()
+            .zip(expected)
+            .all(|(value, expected)| match expected {
+                WastRet::Core(expected) => is_match(value, expected),
+                _ => false,
+            });
+    anyhow::ensure!(
+        matches,
+        "expected {}, got {}",
+        list(expected.iter().map(show_expected)),
+        show(results)
+    );
+    Ok(())
+}
+
+fn is_match(value: &Val, expected: &WastRetCore<'_>) -> bool {
+    match (value, expected) {
+        (_, WastRetCore::Either(choices)) => choices.iter().any(|choice| is_match(value, choice)),
+        (Val::I32(value), WastRetCore::I32(expected)) => value == expected,
+        (Val::I64(value), WastRetCore::I64(expected)) => value == expected,
+        (Val::F32(bits), WastRetCore::F32(pattern)) => match pattern {
+            NanPattern::CanonicalNan => bits & 0x7fff_ffff == 0x7fc0_0000,
+            NanPattern::ArithmeticNan => bits & 0x7fc0_0000 == 0x7fc0_0000,
+            NanPattern::Value(F32 { bits: expected }) => bits == expected,
+        },
+        (Val::F64(bits), WastRetCore::F64(pattern)) => match pattern {
+            NanPattern::CanonicalNan => bits & 0x7fff_ffff_ffff_ffff == 0x7ff8_0000_0000_0000,
+            NanPattern::ArithmeticNan => bits & 0x7ff8_0000_0000_0000 == 0x7ff8_0000_0000_0000,
+            NanPattern::Value(F64 { bits: expected }) => bits == expected,
+        },
+        (Val::FuncRef(None), WastRetCore::RefNull(ty)) => is_type(ty, AbstractHeapType::Func),
+        (Val::ExternRef(None), WastRetCore::RefNull(ty)) => is_type(ty, AbstractHeapType::Extern),
+        // A script cannot say which function: it only knows that there is one.
+        (Val::FuncRef(Some(_)), WastRetCore::RefFunc(_)) => true,
+        (Val::ExternRef(Some(value)), WastRetCore::RefExtern(expected)) => match expected {
+            Some(expected) => host_value(value) == Some(*expected),
+            None => true,
+        },
+        _ => false,
+    }
+}
+
+/// Whether the type of an expected null, if it has one, is this.
+fn is_type(ty: &Option<HeapType<'_>>, actual: AbstractHeapType) -> bool {
+    match ty {
+        None => true,
+        Some(HeapType::Abstract { ty, .. }) => *ty == actual,
+        Some(_) => false,
+    }
+}
+
+fn host_value(value: &ExternRef) -> Option<u32> {
+    let HostValue(number) = value.data().downcast_ref()?;
+    Some(*number)
+}
+
+/// Results, as a script would write them.
+pub fn show(values: &[Val]) -> String {
+    list(values.iter().map(|value| match value {
+        Val::I32(value) => format!("(i32.const {value})"),
+        Val::I64(value) => format!("(i64.const {value})"),
+        Val::F32(bits) => show_f32(*bits),
+        Val::F64(bits) => show_f64(*bits),
+        Val::FuncRef(None) => "(ref.null func)".to_owned(),
+        Val::FuncRef(Some(_)) => "(ref.func)".to_owned(),
+        Val::ExternRef(None) => "(ref.null extern)".to_owned(),
+        Val::ExternRef(Some(value)) => match host_value(value) {
+            Some(number) => format!("(ref.extern {number})"),
+            None => "(ref.extern)".to_owned(),
+        },
+        other => format!("{other:?}"),
+    }))
+}
+
+fn show_expected(expected: &WastRet<'_>) -> String {
+    let WastRet::Core(expected) = expected else {
+        return format!("{expected:?}");
+    };
+    match expected {
+        WastRetCore::I32(value) => format!("(i32.const {value})"),
+        WastRetCore::I64(value) => format!("(i64.const {value})"),
+        WastRetCore::F32(NanPattern::Value(value)) => show_f32(value.bits),
+        WastRetCore::F64(NanPattern::Value(value)) => show_f64(value.bits),
+        WastRetCore::F32(NanPattern::CanonicalNan) => "(f32.const nan:canonical)".to_owned(),
+        WastRetCore::F64(NanPattern::CanonicalNan) => "(f64.const nan:canonical)".to_owned(),
+        WastRetCore::F32(NanPattern::ArithmeticNan) => "(f32.const nan:arithmetic)".to_owned(),
+        WastRetCore::F64(NanPattern::ArithmeticNan) => "(f64.const nan:arithmetic)".to_owned(),
+        WastRetCore::RefExtern(Some(number)) => format!("(ref.extern {number})"),
+        other => format!("({other:?})"),
+    }
+}
+
+/// Floats are shown with their bits: two that differ may be printed alike.
+fn show_f32(bits: u32) -> String {
+    format!("(f32.const {} = {bits:#010x})", f32::from_bits(bits))
+}
+
+fn show_f64(bits: u64) -> String {
+    format!("(f64.const {} = {bits:#018x})", f64::from_bits(bits))
+}
+
+fn list(items: impl Iterator<Item = String>) -> String {
+    let items: Vec<String> = items.collect();
+    if items.is_empty() {
+        "nothing".to_owned()
+    } else {
+        items.join(" ")
+    }
+}

@@ -1,0 +1,459 @@
+//! The `midair` binary: exit statuses, messages, options.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A directory for one test's files.
+fn directory(test: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
+    std::fs::create_dir_all(&path).unwrap();
+    path
+}
+
+fn file(test: &str, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    let path = directory(test).join(name);
+    std::fs::write(&path, content).unwrap();
+    path
+}
+
+struct Run {
+    status: i32,
+    stdout: String,
+    stderr: String,
+}
+
+fn midair<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Run {
+    run(Command::new(env!("CARGO_BIN_EXE_midair")).args(arguments))
+}
+
+fn run(command: &mut Command) -> Run {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().unwrap();
+    Run {
+        status: status.code().expect("an exit status, not a signal"),
+        stdout: String::from_utf8(stdout).unwrap(),
+        stderr: String::from_utf8(stderr).unwrap(),
+    }
+}
+
+impl Run {
+    #[track_caller]
+    fn expect(&self, status: i32, stdout: &str) -> &Run {
+        assert_eq!(
+            (self.status, self.stdout.as_str()),
+            (status, stdout),
+            "{}",
+            self.stderr
+        );
+        self
+    }
+
+    #[track_caller]
+    fn says(&self, texts: &[&str]) -> &Run {
+        for text in texts {
+            assert!(
+                self.stderr.contains(text),
+                "no `{text}` in: {}",
+                self.stderr
+            );
+        }
+        assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
+        self
+    }
+}
+
+/// A program that writes to standard output and exits with 3.
+const HELLO: &str = r#"(module
+    (import "wasi_snapshot_preview1" "fd_write"
+        (func $fd_write (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
+    (memory (export "memory") 1)
+    (data (i32.const 16) "hello\n")
+    (func (export "_start")
+        (i32.store (i32.const 0) (i32.const 16))
+        (i32.store (i32.const 4) (i32.const 6))
+        (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+        (call $proc_exit (i32.const 3))))"#;
+
+/// Functions to be called by name.
+const FUNCTIONS: &str = r#"(module
+    (memory 1)
+    (func $fac (export "fac") (param i64) (result i64)
+        (if (result i64) (i64.eqz (local.get 0))
+            (then (i64.const 1))
+            (else (i64.mul (local.get 0)
+                (call $fac (i64.sub (local.get 0) (i64.const 1)))))))
+    (func (export "swap") (param i32 f64) (result f64 i32) (local.get 1) (local.get 0))
+    (func $inner (param i32 i32) (result i32) (i32.div_u (local.get 0) (local.get 1)))
+    (func $outer (export "div") (param i32 i32) (result i32)
+        (call $inner (local.get 0) (local.get 1)))
+    (func (export "forever") (loop (br 0)))
+    (func $deep (export "deep") (call $deep))
+    (func (export "load") (param i32) (result i32) (i32.load (local.get 0)))
+    (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0)))
+    (func (export "unreachable") unreachable))"#;
+
+fn functions(test: &str) -> String {
+    let path = file(test, "functions.wat", FUNCTIONS);
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn output_and_exit_status_are_the_guests() {
+    let hello = file("hello", "hello.wat", HELLO);
+    let hello = hello.to_str().unwrap();
+    midair(["run", hello]).expect(3, "hello\n");
+    midair([hello]).expect(3, "hello\n");
+    for tier in ["interp", "baseline", "optimized", "auto"] {
+        midair([&format!("--tier={tier}"), hello]).expect(3, "hello\n");
+        midair([&format!("--tier={tier}"), "--stress=osr:1,retire:1", hello]).expect(3, "hello\n");
+    }
+}
+
+#[test]
+fn large_exit_statuses_are_passed_through() {
+    let module = file(
+        "large_exit",
+        "exit.wat",
+        r#"(module
+            (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
+            (memory (export "memory") 1)
+            (func (export "_start") (call $proc_exit (i32.const 200))))"#,
+    );
+    midair([module.to_str().unwrap()]).expect(200, "");
+}
+
+#[test]
+fn invoke_parses_arguments_and_prints_results() {
+    let file = functions("invoke");
+    midair(["--invoke", "fac", &file, "20"]).expect(0, "2432902008176640000\n");
+    midair(["--invoke", "swap", &file, "-7", "1.5"]).expect(0, "1.5\n-7\n");
+    midair(["--invoke", "fac", &file])
+        .says(&["takes 1 argument", "i64"])
+        .expect(1, "");
+    midair(["--invoke", "fac", &file, "x"])
+        .says(&["`x` is no i64"])
+        .expect(1, "");
+    midair(["--invoke", "nothing", &file])
+        .says(&["`nothing`", "`fac`"])
+        .expect(1, "");
+    midair([&*file])
+        .says(&["`_start`", "--invoke", "`fac`"])
+        .expect(1, "");
+}
+
+#[test]
+fn traps_abort_with_a_backtrace() {
+    let file = functions("traps");
+    for tier in ["interp", "baseline", "optimized", "auto"] {
+        let tier = format!("--tier={tier}");
+        midair([&tier, "--invoke", "div", &file, "1", "0"])
+            .says(&["wasm trap: integer divide by zero", "inner", "outer", "0x"])
+            .expect(134, "");
+        midair([&tier, "--invoke", "load", &file, "65533"])
+            .says(&["out of bounds memory access"])
+            .expect(134, "");
+        midair([&tier, "--invoke", "load", &file, "-1"])
+            .says(&["out of bounds memory access"])
+            .expect(134, "");
+        midair([&tier, "--invoke", "unreachable", &file])
+            .says(&["unreachable"])
+            .expect(134, "");
+        midair([&tier, "--invoke", "deep", &file])
+            .says(&["call stack exhausted", "deep"])
+            .expect(134, "");
+        midair([&tier, "--max-stack=64K", "--invoke", "deep", &file])
+            .says(&["call stack exhausted"])
+            .expect(134, "");
+    }
+}
+
+#[test]
+fn limits_are_kept() {
+    let file = functions("limits");
+    for tier in ["interp", "baseline", "optimized", "auto"] {
+        let tier = format!("--tier={tier}");
+        midair([&tier, "--fuel", "100000", "--invoke", "forever", &file])
+            .says(&["all fuel consumed"])
+            .expect(134, "");
+        midair([&tier, "--timeout", "200ms", "--invoke", "forever", &file])
+            .says(&["interrupt"])
+            .expect(134, "");
+    }
+    midair(["--fuel", "1000", "--invoke", "fac", &file, "5"]).expect(0, "120\n");
+    midair(["--max-memory", "128K", "--invoke", "grow", &file, "1"]).expect(0, "1\n");
+    midair(["--max-memory", "128K", "--invoke", "grow", &file, "2"]).expect(0, "-1\n");
+    midair(["--max-memory", "1K", "--invoke", "grow", &file, "0"])
+        .says(&["error: "])
+        .expect(1, "");
+}
+
+#[test]
+fn a_blocking_host_call_does_not_outlive_the_deadline() {
+    let module = file(
+        "blocking",
+        "read.wat",
+        r#"(module
+            (import "wasi_snapshot_preview1" "fd_read"
+                (func $fd_read (param i32 i32 i32 i32) (result i32)))
+            (memory (export "memory") 1)
+            (func (export "_start")
+                (i32.store (i32.const 4) (i32.const 1))
+                (drop (call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)))))"#,
+    );
+    let mut command = Command::new(env!("CARGO_BIN_EXE_midair"));
+    command.arg("--timeout=100ms").arg(module);
+    command.stdin(std::process::Stdio::piped());
+    command.stdout(std::process::Stdio::piped());
+    command.stderr(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // Held open, so that the guest waits for input that never comes.
+    let input = child.stdin.take();
+    assert_eq!(child.wait().unwrap().code(), Some(134));
+    drop(input);
+}
+
+#[test]
+fn what_cannot_be_run_is_one_clear_error() {
+    let test = "bad_files";
+    let name = |path: PathBuf| path.to_str().unwrap().to_owned();
+    let missing = name(directory(test).join("missing.wasm"));
+    midair([&*missing])
+        .says(&["missing.wasm", "No such file"])
+        .expect(1, "");
+    let folder = name(directory(test));
+    midair([&*folder])
+        .says(&["error: ", "irectory"])
+        .expect(1, "");
+    let empty = name(file(test, "empty.wasm", ""));
+    midair([&*empty])
+        .says(&["error: ", "empty.wasm"])
+        .expect(1, "");
+    let garbage = name(file(test, "garbage.wasm", [0xff, 0xfe, 0, 1, 2, 3, 200, 9]));
+    midair([&*garbage])
+        .says(&["error: ", "garbage.wasm"])
+        .expect(1, "");
+    let text = name(file(test, "text.wat", "(module (func (bla)))"));
+    midair([&*text])
+        .says(&["error: ", "text.wat"])
+        .expect(1, "");
+    let truncated = name(file(test, "truncated.wasm", b"\0asm\x01\0\0\0\x01\x20\x01"));
+    midair([&*truncated])
+        .says(&["error: ", "truncated.wasm"])
+        .expect(1, "");
+    let component = name(file(test, "component.wasm", b"\0asm\x0d\0\x01\0"));
+    midair([&*component])
+        .says(&["error: ", "component"])
+        .expect(1, "");
+    for run in [&empty, &garbage, &text, &truncated, &component] {
+        assert_eq!(midair([&**run]).stderr.matches("error: ").count(), 1);
+    }
+}
+
+#[test]
+fn all_unknown_imports_are_listed() {
+    let module = file(
+        "imports",
+        "imports.wat",
+        r#"(module
+            (import "wasi_snapshot_preview1" "fd_write"
+                (func (param i32 i32 i32 i32) (result i32)))
+            (import "env" "first" (func))
+            (import "env" "second" (func (param i32)))
+            (import "other" "memory" (memory 1))
+            (func (export "_start")))"#,
+    );
+    let run = midair([module.to_str().unwrap()]);
+    run.says(&["first", "second", "other", "memory"])
+        .expect(1, "");
+    assert!(!run.stderr.contains("fd_write"), "{}", run.stderr);
+}
+
+#[test]
+fn wrong_usage_is_status_2() {
+    let file = functions("usage");
+    midair([]).expect(2, "");
+    midair(["run"]).says(&["FILE"]).expect(2, "");
+    midair(["--frob", &file]).says(&["--frob"]).expect(2, "");
+    midair(["--tier=fast", &file])
+        .says(&["interp", "baseline", "optimized", "auto"])
+        .expect(2, "");
+    midair(["--stress=gc:1", &file])
+        .says(&["not available yet"])
+        .expect(2, "");
+    midair(["--stress=osr", &file]).says(&["osr"]).expect(2, "");
+    midair(["--timeout=5", &file]).says(&["unit"]).expect(2, "");
+    midair(["--max-memory=lots", &file])
+        .says(&["bytes"])
+        .expect(2, "");
+    midair(["--stats=xml", &file]).says(&["json"]).expect(2, "");
+    midair(["--dir=/does/not/exist", "--invoke", "fac", &file, "1"])
+        .says(&["/does/not/exist"])
+        .expect(1, "");
+    assert_eq!(midair(["--help"]).status, 0);
+    assert_eq!(midair(["run", "--help"]).status, 0);
+    assert_eq!(midair(["--version"]).status, 0);
+}
+
+/// Prints its arguments or its environment, each ended by a newline.
+fn list(get: &str, sizes: &str) -> String {
+    format!(
+        r#"(module
+            (import "wasi_snapshot_preview1" "{sizes}"
+                (func $sizes (param i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "{get}" (func $get (param i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "fd_write"
+                (func $fd_write (param i32 i32 i32 i32) (result i32)))
+            (memory (export "memory") 1)
+            (func (export "_start") (local $at i32) (local $end i32)
+                (drop (call $sizes (i32.const 0) (i32.const 4)))
+                (drop (call $get (i32.const 1024) (i32.const 8192)))
+                (local.set $at (i32.const 8192))
+                (local.set $end (i32.add (i32.const 8192) (i32.load (i32.const 4))))
+                (i32.store (i32.const 16) (i32.const 8192))
+                (i32.store (i32.const 20) (i32.load (i32.const 4)))
+                (block $done
+                    (loop $next
+                        (br_if $done (i32.eq (local.get $at) (local.get $end)))
+                        (if (i32.eqz (i32.load8_u (local.get $at)))
+                            (then (i32.store8 (local.get $at) (i32.const 10))))
+                        (local.set $at (i32.add (local.get $at) (i32.const 1)))
+                        (br $next)))
+                (drop (call $fd_write
+                    (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 24)))))"#
+    )
+}
+
+#[test]
+fn arguments_and_environment_reach_the_guest() {
+    let arguments = file(
+        "arguments",
+        "arguments.wat",
+        list("args_get", "args_sizes_get"),
+    );
+    let arguments = arguments.to_str().unwrap();
+    midair([arguments, "a", "--tier=x", "--", "-h", ""])
+        .expect(0, "arguments.wat\na\n--tier=x\n--\n-h\n\n");
+    midair(["--argv0", "clang", arguments]).expect(0, "clang\n");
+
+    let variables = file(
+        "arguments",
+        "variables.wat",
+        list("environ_get", "environ_sizes_get"),
+    );
+    let mut command = Command::new(env!("CARGO_BIN_EXE_midair"));
+    command
+        .args(["--env", "A=b=c", "--env", "HERE", "--env", "NOWHERE"])
+        .arg(&variables);
+    command
+        .env("HERE", "yes")
+        .env("SECRET", "x")
+        .env_remove("NOWHERE");
+    run(&mut command).expect(0, "A=b=c\nHERE=yes\n");
+}
+
+/// Copies the file `in` of its first directory to standard output.
+const CAT: &str = r#"(module
+    (import "wasi_snapshot_preview1" "path_open"
+        (func $path_open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_read"
+        (func $fd_read (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_write"
+        (func $fd_write (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_prestat_dir_name"
+        (func $name (param i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
+    (memory (export "memory") 1)
+    (data (i32.const 100) "in")
+    (func (export "_start") (local $error i32)
+        (local.set $error (call $path_open (i32.const 3) (i32.const 0) (i32.const 100) (i32.const 2)
+            (i32.const 0) (i64.const 2) (i64.const 0) (i32.const 0) (i32.const 200)))
+        (if (local.get $error) (then (call $proc_exit (local.get $error))))
+        (i32.store (i32.const 0) (i32.const 1000))
+        (i32.store (i32.const 4) (i32.const 1000))
+        (drop (call $fd_read (i32.load (i32.const 200)) (i32.const 0) (i32.const 1) (i32.const 4)))
+        (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+        (drop (call $name (i32.const 3) (i32.const 1000) (i32.const 4)))
+        (i32.store (i32.const 4) (i32.const 4))
+        (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
+
+#[test]
+fn the_guest_sees_the_directories_it_is_given() {
+    let cat = file("directories", "cat.wat", CAT);
+    let cat = cat.to_str().unwrap();
+    file("directories", "in", "content\n");
+    let host = directory("directories");
+    let given = format!("{}::/gst", host.to_str().unwrap());
+    midair(["--dir", &given, cat]).expect(0, "content\n/gst");
+    // Without a directory there is no descriptor 3: EBADF.
+    midair([cat]).expect(8, "");
+}
+
+#[test]
+fn statistics_are_written_where_they_are_asked_for() {
+    let file = functions("stats");
+    let run = midair(["--stats", "--invoke", "fac", &file, "5"]);
+    run.expect(0, "120\n")
+        .says(&["interpreter", "osr", "redirected", "code", "sampled"]);
+
+    let json: serde_json::Value = {
+        let run = midair(["--stats=json", "--invoke", "fac", &file, "5"]);
+        run.expect(0, "120\n");
+        serde_json::from_str(&run.stderr).unwrap()
+    };
+    for key in [
+        "tiers",
+        "compilations",
+        "osr_entries",
+        "osr_exits",
+        "frames",
+        "code_bytes",
+        "pauses",
+    ] {
+        assert!(json[key].is_object(), "{key}");
+    }
+
+    let target = directory("stats").join("stats.json");
+    let option = format!("--stats=json:{}", target.display());
+    midair([&option, "--invoke", "unreachable", &file]).expect(134, "");
+    let text = std::fs::read_to_string(target).unwrap();
+    assert!(serde_json::from_str::<serde_json::Value>(&text).unwrap()["tiers"].is_object());
+}
+
+#[test]
+fn scripts_are_summed_up() {
+    let good = file(
+        "scripts",
+        "good.wast",
+        r#"(module (func (export "f") (result i32) (i32.const 1)))
+           (assert_return (invoke "f") (i32.const 1))"#,
+    );
+    let bad = file(
+        "scripts",
+        "bad.wast",
+        r#"(module (func (export "f") (result i32) (i32.const 1)))
+           (assert_return (invoke "f") (i32.const 2))"#,
+    );
+    let (good, bad) = (good.to_str().unwrap(), bad.to_str().unwrap());
+    let run = midair(["wast", good]);
+    run.expect(
+        0,
+        &format!("{good}: 2 passed, 0 failed, 0 skipped\n2 passed, 0 failed, 0 skipped\n"),
+    );
+    let run = midair(["wast", "--tier=interp", "--stress=osr:1", good, bad]);
+    assert_eq!(run.status, 1);
+    assert!(run.stdout.contains(&format!(
+        "{bad}:2: expected (i32.const 2), got (i32.const 1)"
+    )));
+    assert!(
+        run.stdout.ends_with("\n3 passed, 1 failed, 0 skipped\n"),
+        "{}",
+        run.stdout
+    );
+    midair(["wast", "/does/not/exist.wast"])
+        .says(&["/does/not/exist.wast"])
+        .expect(1, "");
+}
