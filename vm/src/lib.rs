@@ -60,6 +60,8 @@ mod trap;
 mod typed_func;
 mod types;
 mod value;
+#[cfg(feature = "wasi")]
+pub mod wasi;
 
 pub use anyhow::{Error, Result};
 pub use backtrace::{FrameInfo, WasmBacktrace};
