@@ -40,9 +40,7 @@ struct Signature {
 pub fn program(bytes: &[u8]) -> Vec<u8> {
     let mut choices = Choices(Unstructured::new(bytes));
     let mut types = Vec::new();
-    let imports: Vec<Signature> = (0..choices.below(3))
-        .map(|_| choices.signature(6))
-        .collect();
+    let imports: Vec<Signature> = (0..choices.below(3)).map(|_| choices.signature(6)).collect();
     let functions: Vec<Signature> = (0..1 + choices.below(6))
         .map(|_| {
             // A few functions pass arguments and results in memory.
@@ -60,31 +58,19 @@ pub fn program(bytes: &[u8]) -> Vec<u8> {
     for (index, signature) in functions.iter().enumerate() {
         code.function(&wrapper(signature, (imports.len() + index) as u32));
     }
-    assemble(
-        &types_of(&mut types, &callees),
-        types,
-        &imports,
-        &functions,
-        code,
-    )
+    assemble(&types_of(&mut types, &callees), types, &imports, &functions, code)
 }
 
 /// Type indices of functions.
 fn types_of(types: &mut Vec<Signature>, functions: &[Signature]) -> Vec<u32> {
-    functions
-        .iter()
-        .map(|signature| type_index(types, signature))
-        .collect()
+    functions.iter().map(|signature| type_index(types, signature)).collect()
 }
 
 fn type_index(types: &mut Vec<Signature>, signature: &Signature) -> u32 {
-    let index = types
-        .iter()
-        .position(|ty| ty == signature)
-        .unwrap_or_else(|| {
-            types.push(signature.clone());
-            types.len() - 1
-        });
+    let index = types.iter().position(|ty| ty == signature).unwrap_or_else(|| {
+        types.push(signature.clone());
+        types.len() - 1
+    });
     index as u32
 }
 
@@ -146,14 +132,7 @@ fn assemble(
             ValType::F64 => ConstExpr::f64_const(2.5.into()),
             _ => ConstExpr::i32_const(3),
         };
-        globals.global(
-            GlobalType {
-                val_type: *ty,
-                mutable: true,
-                shared: false,
-            },
-            &init,
-        );
+        globals.global(GlobalType { val_type: *ty, mutable: true, shared: false }, &init);
     }
 
     let mut exports = ExportSection::new();
@@ -168,11 +147,7 @@ fn assemble(
     }
     let all: Vec<u32> = (0..type_indices.len() as u32).collect();
     let mut elements = ElementSection::new();
-    elements.active(
-        None,
-        &ConstExpr::i32_const(0),
-        Elements::Functions(all.into()),
-    );
+    elements.active(None, &ConstExpr::i32_const(0), Elements::Functions(all.into()));
     let mut data = DataSection::new();
     data.active(0, &ConstExpr::i32_const(64), (0..=255).collect::<Vec<u8>>());
 
@@ -221,10 +196,7 @@ impl Choices<'_> {
             let count = self.below(most);
             (0..count).map(|_| self.of(&TYPES)).collect()
         };
-        Signature {
-            params: list(most + 1),
-            results: list(most),
-        }
+        Signature { params: list(most + 1), results: list(most) }
     }
 }
 
@@ -431,10 +403,7 @@ impl<'c, 'b> Body<'c, 'b> {
         for &ty in types {
             self.expression(ty);
         }
-        let signature = Signature {
-            params: types.to_vec(),
-            results: types.to_vec(),
-        };
+        let signature = Signature { params: types.to_vec(), results: types.to_vec() };
         let ty = BlockType::FunctionType(type_index(self.types, &signature));
         let counter = self.start_counter();
         self.emit(Instruction::Loop(ty));
@@ -496,9 +465,8 @@ impl<'c, 'b> Body<'c, 'b> {
         }
         self.expression(ValType::I32);
         if self.choices.one_in(3) {
-            let list: Vec<u32> = (0..self.choices.below(4))
-                .map(|_| self.choices.of(&targets))
-                .collect();
+            let list: Vec<u32> =
+                (0..self.choices.below(4)).map(|_| self.choices.of(&targets)).collect();
             let default = self.choices.of(&targets);
             self.emit(Instruction::If(BlockType::Empty));
             // In a dead end, so that what follows need not be unreachable.
@@ -602,10 +570,7 @@ impl<'c, 'b> Body<'c, 'b> {
         self.call(callee);
         // Keep the last result of the type; what lies above goes into locals, what lies below it is
         // dropped after it has waited there.
-        let kept = results
-            .iter()
-            .rposition(|&t| t == ty)
-            .expect("such a result");
+        let kept = results.iter().rposition(|&t| t == ty).expect("such a result");
         for &ty in results[kept + 1..].iter().rev() {
             let local = self.local(ty);
             self.emit(Instruction::LocalSet(local));
@@ -637,10 +602,7 @@ impl<'c, 'b> Body<'c, 'b> {
         } else {
             self.emit(Instruction::I32Const(callee as i32));
         }
-        self.emit(Instruction::CallIndirect {
-            type_index: ty,
-            table_index: 0,
-        });
+        self.emit(Instruction::CallIndirect { type_index: ty, table_index: 0 });
     }
 
     fn binary(&mut self, ty: ValType) {
@@ -651,12 +613,8 @@ impl<'c, 'b> Body<'c, 'b> {
             self.expression(of);
             self.expression(of);
             let operator = match of {
-                ValType::I32 => self
-                    .choices
-                    .of(&[I32Eq, I32LtS, I32LtU, I32GeS, I32GtU, I32Ne]),
-                ValType::I64 => self
-                    .choices
-                    .of(&[I64Eq, I64LtS, I64LtU, I64GeS, I64GtU, I64Ne]),
+                ValType::I32 => self.choices.of(&[I32Eq, I32LtS, I32LtU, I32GeS, I32GtU, I32Ne]),
+                ValType::I64 => self.choices.of(&[I64Eq, I64LtS, I64LtU, I64GeS, I64GtU, I64Ne]),
                 ValType::F32 => self.choices.of(&[F32Eq, F32Lt, F32Ge, F32Ne, F32Gt, F32Le]),
                 _ => self.choices.of(&[F64Eq, F64Lt, F64Ge, F64Ne, F64Gt, F64Le]),
             };
@@ -697,15 +655,13 @@ impl<'c, 'b> Body<'c, 'b> {
             }
             ValType::F32 => {
                 let operator =
-                    self.choices
-                        .of(&[F32Add, F32Sub, F32Mul, F32Div, F32Min, F32Max, F32Copysign]);
+                    self.choices.of(&[F32Add, F32Sub, F32Mul, F32Div, F32Min, F32Max, F32Copysign]);
                 self.emit(operator);
                 self.canonicalize(ty);
             }
             _ => {
                 let operator =
-                    self.choices
-                        .of(&[F64Add, F64Sub, F64Mul, F64Div, F64Min, F64Max, F64Copysign]);
+                    self.choices.of(&[F64Add, F64Sub, F64Mul, F64Div, F64Min, F64Max, F64Copysign]);
                 self.emit(operator);
                 self.canonicalize(ty);
             }
@@ -720,8 +676,7 @@ impl<'c, 'b> Body<'c, 'b> {
         self.expression(ty);
         let operator = match ty {
             ValType::I32 => {
-                self.choices
-                    .of(&[I32Clz, I32Ctz, I32Popcnt, I32Eqz, I32Extend8S, I32Extend16S])
+                self.choices.of(&[I32Clz, I32Ctz, I32Popcnt, I32Eqz, I32Extend8S, I32Extend16S])
             }
             ValType::I64 => self.choices.of(&[
                 I64Clz,
@@ -731,12 +686,12 @@ impl<'c, 'b> Body<'c, 'b> {
                 I64Extend16S,
                 I64Extend32S,
             ]),
-            ValType::F32 => self.choices.of(&[
-                F32Abs, F32Neg, F32Sqrt, F32Ceil, F32Floor, F32Trunc, F32Nearest,
-            ]),
-            _ => self.choices.of(&[
-                F64Abs, F64Neg, F64Sqrt, F64Ceil, F64Floor, F64Trunc, F64Nearest,
-            ]),
+            ValType::F32 => {
+                self.choices.of(&[F32Abs, F32Neg, F32Sqrt, F32Ceil, F32Floor, F32Trunc, F32Nearest])
+            }
+            _ => {
+                self.choices.of(&[F64Abs, F64Neg, F64Sqrt, F64Ceil, F64Floor, F64Trunc, F64Nearest])
+            }
         };
         self.emit(operator);
         self.canonicalize(ty);
@@ -783,22 +738,13 @@ impl<'c, 'b> Body<'c, 'b> {
         use Instruction::*;
         let (ne, nan) = match ty {
             ValType::F32 => (F32Ne, F32Const(f32::from_bits(0x7fc0_0000).into())),
-            ValType::F64 => (
-                F64Ne,
-                F64Const(f64::from_bits(0x7ff8_0000_0000_0000).into()),
-            ),
+            ValType::F64 => (F64Ne, F64Const(f64::from_bits(0x7ff8_0000_0000_0000).into())),
             _ => return,
         };
         let local = self.local(ty);
         self.emit(LocalSet(local));
         self.emit(nan);
-        for instruction in [
-            LocalGet(local),
-            LocalGet(local),
-            LocalGet(local),
-            ne,
-            Select,
-        ] {
+        for instruction in [LocalGet(local), LocalGet(local), LocalGet(local), ne, Select] {
             self.emit(instruction);
         }
     }
@@ -826,12 +772,8 @@ impl<'c, 'b> Body<'c, 'b> {
         self.address();
         let at = self.mem_arg();
         let operator = match ty {
-            ValType::I32 => self
-                .choices
-                .of(&[I32Load(at), I32Load8S(at), I32Load16U(at)]),
-            ValType::I64 => self
-                .choices
-                .of(&[I64Load(at), I64Load8U(at), I64Load32S(at)]),
+            ValType::I32 => self.choices.of(&[I32Load(at), I32Load8S(at), I32Load16U(at)]),
+            ValType::I64 => self.choices.of(&[I64Load(at), I64Load8U(at), I64Load32S(at)]),
             ValType::F32 => F32Load(at),
             _ => F64Load(at),
         };
@@ -845,12 +787,8 @@ impl<'c, 'b> Body<'c, 'b> {
         self.expression(ty);
         let at = self.mem_arg();
         let operator = match ty {
-            ValType::I32 => self
-                .choices
-                .of(&[I32Store(at), I32Store8(at), I32Store16(at)]),
-            ValType::I64 => self
-                .choices
-                .of(&[I64Store(at), I64Store32(at), I64Store8(at)]),
+            ValType::I32 => self.choices.of(&[I32Store(at), I32Store8(at), I32Store16(at)]),
+            ValType::I64 => self.choices.of(&[I64Store(at), I64Store32(at), I64Store8(at)]),
             ValType::F32 => F32Store(at),
             _ => F64Store(at),
         };
@@ -869,10 +807,7 @@ impl<'c, 'b> Body<'c, 'b> {
         self.emit(Instruction::I32Const(0xff));
         self.emit(Instruction::I32And);
         self.emit(if copy {
-            Instruction::MemoryCopy {
-                src_mem: 0,
-                dst_mem: 0,
-            }
+            Instruction::MemoryCopy { src_mem: 0, dst_mem: 0 }
         } else {
             Instruction::MemoryFill(0)
         });
@@ -888,15 +823,10 @@ mod tests {
     fn programs_are_valid() {
         for seed in 0..300 {
             let mut random = Random::new(seed);
-            let bytes: Vec<u8> = (0..random.below(3_000))
-                .map(|_| random.next() as u8)
-                .collect();
+            let bytes: Vec<u8> = (0..random.below(3_000)).map(|_| random.next() as u8).collect();
             let wasm = program(&bytes);
             if let Err(error) = wasmparser::validate(&wasm) {
-                panic!(
-                    "seed {seed}: {error}\n{}",
-                    wasmprinter::print_bytes(&wasm).unwrap()
-                );
+                panic!("seed {seed}: {error}\n{}", wasmprinter::print_bytes(&wasm).unwrap());
             }
         }
     }

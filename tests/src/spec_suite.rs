@@ -17,10 +17,7 @@ pub struct Script {
 pub fn scripts() -> Vec<Script> {
     let mut scripts: Vec<Script> = data::spec(SpecVersion::V2)
         .filter(|file| !file.name().starts_with("simd_"))
-        .map(|file| Script {
-            name: file.name().to_owned(),
-            text: file.raw(),
-        })
+        .map(|file| Script { name: file.name().to_owned(), text: file.raw() })
         .collect();
     scripts.sort_by(|a, b| a.name.cmp(&b.name));
     scripts
@@ -33,9 +30,8 @@ pub fn modules() -> Vec<Vec<u8>> {
         let mut lexer = Lexer::new(script.text);
         lexer.allow_confusing_unicode(true);
         let buffer = ParseBuffer::new_with_lexer(lexer).expect("the suite can be read");
-        let directives = parser::parse::<Wast>(&buffer)
-            .expect("the suite can be parsed")
-            .directives;
+        let directives =
+            parser::parse::<Wast>(&buffer).expect("the suite can be parsed").directives;
         for directive in directives {
             let wat = match directive {
                 WastDirective::Module(wat)
@@ -43,10 +39,9 @@ pub fn modules() -> Vec<Vec<u8>> {
                 | WastDirective::AssertInvalid { module: wat, .. }
                 | WastDirective::AssertMalformed { module: wat, .. } => Some(wat),
                 WastDirective::AssertUnlinkable { module, .. }
-                | WastDirective::AssertTrap {
-                    exec: WastExecute::Wat(module),
-                    ..
-                } => Some(QuoteWat::Wat(module)),
+                | WastDirective::AssertTrap { exec: WastExecute::Wat(module), .. } => {
+                    Some(QuoteWat::Wat(module))
+                }
                 _ => None,
             };
             // Texts that are malformed have no binary form.

@@ -22,11 +22,7 @@ fn everything() -> bool {
 fn engines(tier: Tier) -> [Engine; 2] {
     [false, true].map(|lazy| {
         let mut config = Config::new();
-        config
-            .tier(tier)
-            .consume_fuel(true)
-            .lazy_validation(lazy)
-            .max_wasm_stack(256 << 10);
+        config.tier(tier).consume_fuel(true).lazy_validation(lazy).max_wasm_stack(256 << 10);
         Engine::new(&config).unwrap()
     })
 }
@@ -37,11 +33,7 @@ fn exercise(engine: &Engine, bytes: &[u8]) -> bool {
         return false;
     };
     let mut store = Store::new(engine, ());
-    store.limiter(
-        StoreLimits::new()
-            .memory_bytes(16 << 20)
-            .table_elements(1 << 16),
-    );
+    store.limiter(StoreLimits::new().memory_bytes(16 << 20).table_elements(1 << 16));
     store.set_fuel(5_000).unwrap();
     let linker = Linker::new(engine);
     let Ok(instance) = linker.instantiate(&mut store, &module) else {
@@ -98,9 +90,8 @@ fn with_stack(test: impl FnOnce() + Send + 'static) {
 fn truncated_modules() {
     with_stack(|| {
         let modules = spec_suite::modules();
-        let cuts = modules
-            .iter()
-            .flat_map(|module| (0..module.len()).map(|end| module[..end].to_vec()));
+        let cuts =
+            modules.iter().flat_map(|module| (0..module.len()).map(|end| module[..end].to_vec()));
         let whole: usize = modules.iter().map(Vec::len).sum();
         // A stride that shares no factor with the modules' sizes, so that all places are cut.
         let stride = if everything() { 1 } else { whole / 50_000 + 1 };

@@ -29,13 +29,7 @@ struct Schedule {
 }
 
 fn schedule() -> impl Strategy<Value = Schedule> {
-    let period = || {
-        prop_oneof![
-            Just(None),
-            (1..5_u64).prop_map(Some),
-            (1..60_u64).prop_map(Some)
-        ]
-    };
+    let period = || prop_oneof![Just(None), (1..5_u64).prop_map(Some), (1..60_u64).prop_map(Some)];
     let tier = prop_oneof![
         Just(Tier::Interp),
         Just(Tier::Baseline),
@@ -116,9 +110,7 @@ fn observe(what: &str, config: &Config, wasm: &[u8]) -> Result<Vec<Observation>,
 fn check(wasm: &[u8], schedules: &[Schedule]) -> Result<(), TestCaseError> {
     let calm = StressSpec::default();
     let fail = |what: String, difference: Option<String>| match difference {
-        Some(text) => Err(TestCaseError::fail(format!(
-            "interpreter and {what} differ: {text}"
-        ))),
+        Some(text) => Err(TestCaseError::fail(format!("interpreter and {what} differ: {text}"))),
         None => Ok(()),
     };
     let expected = observe("interpreter", &config(Tier::Interp, calm, true), wasm)?;
@@ -168,10 +160,8 @@ fn run(name: &str, generator: Generator) {
             },
             TestRng::from_seed(RngAlgorithm::ChaCha, &bytes),
         );
-        let input = (
-            prop::collection::vec(any::<u8>(), 200..4_000),
-            prop::collection::vec(schedule(), 3),
-        );
+        let input =
+            (prop::collection::vec(any::<u8>(), 200..4_000), prop::collection::vec(schedule(), 3));
         let result = runner.run(&input, |(bytes, schedules)| {
             let Some(wasm) = generator(&bytes) else {
                 return Ok(());

@@ -162,13 +162,7 @@ struct Callback {
 
 impl Host {
     fn new(functions: Vec<(String, Vec<Kind>)>) -> Host {
-        Host {
-            functions,
-            calls: 0,
-            callbacks: 0,
-            depth: 0,
-            outcomes: Vec::new(),
-        }
+        Host { functions, calls: 0, callbacks: 0, depth: 0, outcomes: Vec::new() }
     }
 
     /// What to do in the host call that starts now, after which [`Host::answer`] gives its results.
@@ -186,10 +180,7 @@ impl Host {
         self.depth += 1;
         let mut random = Random::new(self.calls);
         let (function, kinds) = &self.functions[random.below(self.functions.len())];
-        let arguments = kinds
-            .iter()
-            .map(|&kind| Value::arbitrary(kind, &mut random))
-            .collect();
+        let arguments = kinds.iter().map(|&kind| Value::arbitrary(kind, &mut random)).collect();
         Some(Callback {
             function: function.clone(),
             arguments,
@@ -206,20 +197,14 @@ impl Host {
     /// The results of a host call.
     fn answer(&self, kinds: &[Kind]) -> Vec<Value> {
         let mut random = Random::new(self.calls ^ 0x5555);
-        kinds
-            .iter()
-            .map(|&kind| Value::arbitrary(kind, &mut random))
-            .collect()
+        kinds.iter().map(|&kind| Value::arbitrary(kind, &mut random)).collect()
     }
 }
 
 /// The arguments of the `call`th call of a function.
 fn arguments(kinds: &[Kind], call: u64) -> Vec<Value> {
     let mut random = Random::new(call);
-    kinds
-        .iter()
-        .map(|&kind| Value::arbitrary(kind, &mut random))
-        .collect()
+    kinds.iter().map(|&kind| Value::arbitrary(kind, &mut random)).collect()
 }
 
 /// A digest of bytes (FNV-1a).

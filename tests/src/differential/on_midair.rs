@@ -16,13 +16,7 @@ pub fn observe(config: &Config, wasm: &[u8]) -> midair::Result<Vec<Observation>>
     let functions: Vec<(String, Vec<Kind>)> = module
         .exports()
         .filter_map(|export| {
-            let parameters = export
-                .ty()
-                .func()?
-                .params
-                .iter()
-                .map(|&ty| kind(ty))
-                .collect();
+            let parameters = export.ty().func()?.params.iter().map(|&ty| kind(ty)).collect();
             Some((export.name().to_owned(), parameters))
         })
         .collect();
@@ -61,9 +55,7 @@ fn observe_function(
         }
     };
     if let Some(instance) = instance {
-        let function = instance
-            .get_func(&mut *store, name)
-            .expect("an exported function");
+        let function = instance.get_func(&mut *store, name).expect("an exported function");
         for call in 0..CALLS {
             let arguments = super::arguments(parameters, call);
             let outcome = call_function(&mut *store, function, &arguments);
@@ -99,10 +91,7 @@ fn observe_state(
                 let nulls: Vec<u8> = (0..size)
                     .map(|index| {
                         let element = table.get(&mut *store, index);
-                        u8::from(matches!(
-                            element,
-                            Some(Val::FuncRef(None) | Val::ExternRef(None))
-                        ))
+                        u8::from(matches!(element, Some(Val::FuncRef(None) | Val::ExternRef(None))))
                     })
                     .collect();
                 observation.tables.push((name, size, super::digest(nulls)));
@@ -124,9 +113,8 @@ fn linker(store: &mut Store<Host>, module: &Module) -> midair::Result<Linker<Hos
                 linker.func_new(from, name, ty, move |mut caller, parameters, results| {
                     let arguments: Vec<Value> = parameters.iter().map(value).collect();
                     if let Some(callback) = caller.data_mut().call(&arguments) {
-                        let function = caller
-                            .get_export(&callback.function)
-                            .and_then(Extern::into_func);
+                        let function =
+                            caller.get_export(&callback.function).and_then(Extern::into_func);
                         let outcome = match function {
                             Some(function) => {
                                 call_function(&mut caller, function, &callback.arguments)

@@ -9,10 +9,7 @@ use wasmi::{
 /// Runs a module.
 pub fn observe(wasm: &[u8]) -> Result<Vec<Observation>, Error> {
     let mut config = Config::default();
-    config
-        .set_max_recursion_depth(100_000)
-        .set_max_stack_height(16 << 20)
-        .wasm_multi_memory(true);
+    config.set_max_recursion_depth(100_000).set_max_stack_height(16 << 20).wasm_multi_memory(true);
     let engine = Engine::new(&config);
     let module = Module::new(&engine, wasm)?;
     let functions: Vec<(String, Vec<Kind>)> = module
@@ -58,9 +55,7 @@ fn observe_function(
         }
     };
     if let Some(instance) = instance {
-        let function = instance
-            .get_func(&*store, name)
-            .expect("an exported function");
+        let function = instance.get_func(&*store, name).expect("an exported function");
         for call in 0..CALLS {
             let arguments = super::arguments(parameters, call);
             let outcome = call_function(&mut *store, function, &arguments);
@@ -117,9 +112,8 @@ fn linker(store: &mut Store<Host>, module: &Module) -> Result<Linker<Host>, Erro
                 linker.func_new(from, name, ty, move |mut caller, parameters, results| {
                     let arguments: Vec<Value> = parameters.iter().map(value).collect();
                     if let Some(callback) = caller.data_mut().call(&arguments) {
-                        let function = caller
-                            .get_export(&callback.function)
-                            .and_then(Extern::into_func);
+                        let function =
+                            caller.get_export(&callback.function).and_then(Extern::into_func);
                         let outcome = match function {
                             Some(function) => {
                                 call_function(&mut caller, function, &callback.arguments)
@@ -155,12 +149,8 @@ fn linker(store: &mut Store<Host>, module: &Module) -> Result<Linker<Host>, Erro
 
 fn call_function(mut store: impl AsContextMut, function: Func, arguments: &[Value]) -> Outcome {
     let arguments: Vec<Val> = arguments.iter().copied().map(val).collect();
-    let mut results: Vec<Val> = function
-        .ty(&store)
-        .results()
-        .iter()
-        .map(|&ty| Val::default_for_ty(ty))
-        .collect();
+    let mut results: Vec<Val> =
+        function.ty(&store).results().iter().map(|&ty| Val::default_for_ty(ty)).collect();
     match function.call(&mut store, &arguments, &mut results) {
         Ok(()) => Ok(results.iter().map(value).collect()),
         Err(error) => Err(stop(&error)),

@@ -86,9 +86,7 @@ impl RunOptions {
 
     /// The option that was taken for a file because there is none of that name.
     fn unknown_option(&self) -> Option<&str> {
-        self.program[0]
-            .to_str()
-            .filter(|first| first.len() > 1 && first.starts_with('-'))
+        self.program[0].to_str().filter(|first| first.len() > 1 && first.starts_with('-'))
     }
 }
 
@@ -150,10 +148,7 @@ fn parse_directory(text: &str) -> Result<Directory, String> {
     if host.is_empty() || guest.is_empty() {
         return Err("a directory's name is missing".to_owned());
     }
-    Ok(Directory {
-        host: PathBuf::from(host),
-        guest: guest.to_owned(),
-    })
+    Ok(Directory { host: PathBuf::from(host), guest: guest.to_owned() })
 }
 
 /// A variable of the guest's environment; without a value, it is inherited.
@@ -171,10 +166,7 @@ fn parse_variable(text: &str) -> Result<Variable, String> {
     if name.is_empty() {
         return Err("the variable's name is missing".to_owned());
     }
-    Ok(Variable {
-        name: name.to_owned(),
-        value,
-    })
+    Ok(Variable { name: name.to_owned(), value })
 }
 
 /// Where statistics go, and how they look.
@@ -202,10 +194,7 @@ const FIRST_WORDS: [&str; 7] = ["run", "wast", "help", "-h", "--help", "-V", "--
 /// The arguments with `run` put in where it was left out.
 pub fn with_command(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
-    if arguments
-        .get(1)
-        .is_some_and(|first| !FIRST_WORDS.iter().any(|word| first == word))
-    {
+    if arguments.get(1).is_some_and(|first| !FIRST_WORDS.iter().any(|word| first == word)) {
         arguments.insert(1, "run".into());
     }
     arguments
@@ -229,9 +218,8 @@ fn try_parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, c
         let message = format!("unexpected argument '{option}' found");
         let mut command_line = CommandLine::command();
         command_line.build();
-        let run = command_line
-            .find_subcommand_mut("run")
-            .expect("the command has a subcommand `run`");
+        let run =
+            command_line.find_subcommand_mut("run").expect("the command has a subcommand `run`");
         return Err(run.error(clap::error::ErrorKind::UnknownArgument, message));
     }
     Ok(command)
@@ -249,9 +237,7 @@ mod tests {
     }
 
     fn error(line: &str) -> String {
-        try_parse(line.split(' ').map(OsString::from))
-            .unwrap_err()
-            .to_string()
+        try_parse(line.split(' ').map(OsString::from)).unwrap_err().to_string()
     }
 
     #[test]
@@ -297,10 +283,7 @@ mod tests {
         assert_eq!(options.directories[1].guest, "/b");
         assert_eq!(options.variables[0].value.as_deref(), Some("a=b"));
         assert_eq!(options.variables[1].value, None);
-        assert_eq!(
-            options.stats,
-            Some(StatsOutput::Json(Some(PathBuf::from("out.json"))))
-        );
+        assert_eq!(options.stats, Some(StatsOutput::Json(Some(PathBuf::from("out.json")))));
         assert_eq!(options.fuel, Some(9));
         assert_eq!(options.timeout, Some(Duration::from_secs(120)));
         assert_eq!(options.max_memory, Some(1 << 30));

@@ -22,17 +22,15 @@ impl Deadline {
     pub fn start(time: Duration, guest: InterruptHandle) -> std::io::Result<Deadline> {
         let over = Arc::new(AtomicBool::new(false));
         let seen = over.clone();
-        std::thread::Builder::new()
-            .name("deadline".to_owned())
-            .spawn(move || {
-                std::thread::sleep(time);
-                guest.interrupt();
-                std::thread::sleep(GRACE);
-                if !seen.swap(true, Ordering::AcqRel) {
-                    eprintln!("error: timed out after {time:?}, in a call of the host");
-                    std::process::exit(TRAPPED);
-                }
-            })?;
+        std::thread::Builder::new().name("deadline".to_owned()).spawn(move || {
+            std::thread::sleep(time);
+            guest.interrupt();
+            std::thread::sleep(GRACE);
+            if !seen.swap(true, Ordering::AcqRel) {
+                eprintln!("error: timed out after {time:?}, in a call of the host");
+                std::process::exit(TRAPPED);
+            }
+        })?;
         Ok(Deadline { over })
     }
 

@@ -23,9 +23,7 @@ pub fn describe(error: &Error) -> (Option<String>, i32) {
 
 /// The error's causes on one line, and the backtrace below if there is one.
 fn message(error: &Error) -> String {
-    let backtrace = error
-        .downcast_ref::<WasmBacktrace>()
-        .map(ToString::to_string);
+    let backtrace = error.downcast_ref::<WasmBacktrace>().map(ToString::to_string);
     let mut text = String::from("error: ");
     let mut separator = "";
     let mut last = String::new();
@@ -52,10 +50,7 @@ mod tests {
     #[test]
     fn causes_are_on_one_line() {
         let error = Error::msg("no such file").context("cannot load `a`");
-        assert_eq!(
-            describe(&error),
-            (Some("error: cannot load `a`: no such file".to_owned()), 1)
-        );
+        assert_eq!(describe(&error), (Some("error: cannot load `a`: no such file".to_owned()), 1));
     }
 
     #[test]

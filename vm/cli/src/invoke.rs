@@ -108,29 +108,12 @@ mod tests {
         assert_eq!(shown(ValType::I32, "-5").as_deref(), Some("-5"));
         assert_eq!(shown(ValType::I32, "4294967295").as_deref(), Some("-1"));
         assert_eq!(shown(ValType::I32, "0xff").as_deref(), Some("255"));
-        assert_eq!(
-            shown(ValType::I32, "-0x80000000").as_deref(),
-            Some("-2147483648")
-        );
-        assert_eq!(
-            shown(ValType::I64, "18446744073709551615").as_deref(),
-            Some("-1")
-        );
+        assert_eq!(shown(ValType::I32, "-0x80000000").as_deref(), Some("-2147483648"));
+        assert_eq!(shown(ValType::I64, "18446744073709551615").as_deref(), Some("-1"));
         assert_eq!(shown(ValType::F32, "1.5").as_deref(), Some("1.5"));
         assert_eq!(shown(ValType::F64, "-inf").as_deref(), Some("-inf"));
         assert_eq!(shown(ValType::FuncRef, "null").as_deref(), Some("null"));
-        for wrong in [
-            "",
-            "-",
-            "+1",
-            "1.5",
-            "4294967296",
-            "-2147483649",
-            "0x",
-            "0x-1",
-            "--1",
-            "x",
-        ] {
+        for wrong in ["", "-", "+1", "1.5", "4294967296", "-2147483649", "0x", "0x-1", "--1", "x"] {
             assert_eq!(shown(ValType::I32, wrong), None, "{wrong}");
         }
         assert_eq!(shown(ValType::ExternRef, "1"), None);
@@ -139,9 +122,6 @@ mod tests {
     #[test]
     fn the_number_of_arguments_must_match() {
         let error = parse_arguments("f", &[ValType::I32, ValType::F64], &[]).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "function `f` takes 2 arguments (i32, f64), not 0"
-        );
+        assert_eq!(error.to_string(), "function `f` takes 2 arguments (i32, f64), not 0");
     }
 }

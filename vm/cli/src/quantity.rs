@@ -13,16 +13,12 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     let number: u64 = number
         .parse()
         .map_err(|_| "expected a number of bytes, such as 65536 or 64K, 16M, 1G".to_owned())?;
-    number
-        .checked_mul(1 << shift)
-        .ok_or_else(|| "too many bytes".to_owned())
+    number.checked_mul(1 << shift).ok_or_else(|| "too many bytes".to_owned())
 }
 
 /// A number and a unit: `ms`, `s`, `m` or `h`.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let seconds = match unit {
         "ms" => 1e-3,
@@ -32,9 +28,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         "" => return Err("the unit is missing: ms, s, m or h".to_owned()),
         _ => return Err(format!("unknown unit `{unit}`: expected ms, s, m or h")),
     };
-    let number: f64 = number
-        .parse()
-        .map_err(|_| "expected a time such as 500ms, 10s or 2m".to_owned())?;
+    let number: f64 =
+        number.parse().map_err(|_| "expected a time such as 500ms, 10s or 2m".to_owned())?;
     Duration::try_from_secs_f64(number * seconds).map_err(|_| "the time is too long".to_owned())
 }
 

@@ -20,14 +20,10 @@ const PANICKED: u8 = 101;
 
 /// Runs the program, and ends the process with its status.
 pub fn run(options: RunOptions) -> ExitCode {
-    let stack = usize::try_from(options.max_stack)
-        .unwrap_or(usize::MAX)
-        .saturating_add(HOST_STACK);
+    let stack = usize::try_from(options.max_stack).unwrap_or(usize::MAX).saturating_add(HOST_STACK);
     // The guest has a thread of its own for the sake of the stack's size.
-    let guest = std::thread::Builder::new()
-        .name("guest".to_owned())
-        .stack_size(stack)
-        .spawn(move || {
+    let guest =
+        std::thread::Builder::new().name("guest".to_owned()).stack_size(stack).spawn(move || {
             let status = run_guest(&options);
             // At once, rather than by returning: nobody has to wait for the threads that compile,
             // and the system is faster at freeing memory.

@@ -34,17 +34,8 @@ fn write_text(out: &mut String, stats: &Stats) -> std::fmt::Result {
     ];
     let whole: f64 = tiers.iter().map(|(_, tier)| tier.time.as_secs_f64()).sum();
     for (name, tier) in tiers {
-        let share = if whole > 0.0 {
-            100.0 * tier.time.as_secs_f64() / whole
-        } else {
-            0.0
-        };
-        writeln!(
-            out,
-            "  {name:<12} {:>12} {:>12} {share:>9.1}%",
-            tier.calls,
-            time(tier.time)
-        )?;
+        let share = if whole > 0.0 { 100.0 * tier.time.as_secs_f64() / whole } else { 0.0 };
+        writeln!(out, "  {name:<12} {:>12} {:>12} {share:>9.1}%", tier.calls, time(tier.time))?;
     }
     writeln!(out, "  (calls and times are sampled)")?;
 

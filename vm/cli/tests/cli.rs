@@ -27,11 +27,7 @@ fn midair<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Run {
 }
 
 fn run(command: &mut Command) -> Run {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.output().unwrap();
+    let Output { status, stdout, stderr } = command.output().unwrap();
     Run {
         status: status.code().expect("an exit status, not a signal"),
         stdout: String::from_utf8(stdout).unwrap(),
@@ -42,23 +38,14 @@ fn run(command: &mut Command) -> Run {
 impl Run {
     #[track_caller]
     fn expect(&self, status: i32, stdout: &str) -> &Run {
-        assert_eq!(
-            (self.status, self.stdout.as_str()),
-            (status, stdout),
-            "{}",
-            self.stderr
-        );
+        assert_eq!((self.status, self.stdout.as_str()), (status, stdout), "{}", self.stderr);
         self
     }
 
     #[track_caller]
     fn says(&self, texts: &[&str]) -> &Run {
         for text in texts {
-            assert!(
-                self.stderr.contains(text),
-                "no `{text}` in: {}",
-                self.stderr
-            );
+            assert!(self.stderr.contains(text), "no `{text}` in: {}", self.stderr);
         }
         assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
         self
@@ -131,18 +118,10 @@ fn invoke_parses_arguments_and_prints_results() {
     let file = functions("invoke");
     midair(["--invoke", "fac", &file, "20"]).expect(0, "2432902008176640000\n");
     midair(["--invoke", "swap", &file, "-7", "1.5"]).expect(0, "1.5\n-7\n");
-    midair(["--invoke", "fac", &file])
-        .says(&["takes 1 argument", "i64"])
-        .expect(1, "");
-    midair(["--invoke", "fac", &file, "x"])
-        .says(&["`x` is no i64"])
-        .expect(1, "");
-    midair(["--invoke", "nothing", &file])
-        .says(&["`nothing`", "`fac`"])
-        .expect(1, "");
-    midair([&*file])
-        .says(&["`_start`", "--invoke", "`fac`"])
-        .expect(1, "");
+    midair(["--invoke", "fac", &file]).says(&["takes 1 argument", "i64"]).expect(1, "");
+    midair(["--invoke", "fac", &file, "x"]).says(&["`x` is no i64"]).expect(1, "");
+    midair(["--invoke", "nothing", &file]).says(&["`nothing`", "`fac`"]).expect(1, "");
+    midair([&*file]).says(&["`_start`", "--invoke", "`fac`"]).expect(1, "");
 }
 
 #[test]
@@ -159,9 +138,7 @@ fn traps_abort_with_a_backtrace() {
         midair([&tier, "--invoke", "load", &file, "-1"])
             .says(&["out of bounds memory access"])
             .expect(134, "");
-        midair([&tier, "--invoke", "unreachable", &file])
-            .says(&["unreachable"])
-            .expect(134, "");
+        midair([&tier, "--invoke", "unreachable", &file]).says(&["unreachable"]).expect(134, "");
         midair([&tier, "--invoke", "deep", &file])
             .says(&["call stack exhausted", "deep"])
             .expect(134, "");
@@ -186,9 +163,7 @@ fn limits_are_kept() {
     midair(["--fuel", "1000", "--invoke", "fac", &file, "5"]).expect(0, "120\n");
     midair(["--max-memory", "128K", "--invoke", "grow", &file, "1"]).expect(0, "1\n");
     midair(["--max-memory", "128K", "--invoke", "grow", &file, "2"]).expect(0, "-1\n");
-    midair(["--max-memory", "1K", "--invoke", "grow", &file, "0"])
-        .says(&["error: "])
-        .expect(1, "");
+    midair(["--max-memory", "1K", "--invoke", "grow", &file, "0"]).says(&["error: "]).expect(1, "");
 }
 
 #[test]
@@ -221,33 +196,19 @@ fn what_cannot_be_run_is_one_clear_error() {
     let test = "bad_files";
     let name = |path: PathBuf| path.to_str().unwrap().to_owned();
     let missing = name(directory(test).join("missing.wasm"));
-    midair([&*missing])
-        .says(&["missing.wasm", "No such file"])
-        .expect(1, "");
+    midair([&*missing]).says(&["missing.wasm", "No such file"]).expect(1, "");
     let folder = name(directory(test));
-    midair([&*folder])
-        .says(&["error: ", "irectory"])
-        .expect(1, "");
+    midair([&*folder]).says(&["error: ", "irectory"]).expect(1, "");
     let empty = name(file(test, "empty.wasm", ""));
-    midair([&*empty])
-        .says(&["error: ", "empty.wasm"])
-        .expect(1, "");
+    midair([&*empty]).says(&["error: ", "empty.wasm"]).expect(1, "");
     let garbage = name(file(test, "garbage.wasm", [0xff, 0xfe, 0, 1, 2, 3, 200, 9]));
-    midair([&*garbage])
-        .says(&["error: ", "garbage.wasm"])
-        .expect(1, "");
+    midair([&*garbage]).says(&["error: ", "garbage.wasm"]).expect(1, "");
     let text = name(file(test, "text.wat", "(module (func (bla)))"));
-    midair([&*text])
-        .says(&["error: ", "text.wat"])
-        .expect(1, "");
+    midair([&*text]).says(&["error: ", "text.wat"]).expect(1, "");
     let truncated = name(file(test, "truncated.wasm", b"\0asm\x01\0\0\0\x01\x20\x01"));
-    midair([&*truncated])
-        .says(&["error: ", "truncated.wasm"])
-        .expect(1, "");
+    midair([&*truncated]).says(&["error: ", "truncated.wasm"]).expect(1, "");
     let component = name(file(test, "component.wasm", b"\0asm\x0d\0\x01\0"));
-    midair([&*component])
-        .says(&["error: ", "component"])
-        .expect(1, "");
+    midair([&*component]).says(&["error: ", "component"]).expect(1, "");
     for run in [&empty, &garbage, &text, &truncated, &component] {
         assert_eq!(midair([&**run]).stderr.matches("error: ").count(), 1);
     }
@@ -267,8 +228,7 @@ fn all_unknown_imports_are_listed() {
             (func (export "_start")))"#,
     );
     let run = midair([module.to_str().unwrap()]);
-    run.says(&["first", "second", "other", "memory"])
-        .expect(1, "");
+    run.says(&["first", "second", "other", "memory"]).expect(1, "");
     assert!(!run.stderr.contains("fd_write"), "{}", run.stderr);
 }
 
@@ -278,17 +238,11 @@ fn wrong_usage_is_status_2() {
     midair([]).expect(2, "");
     midair(["run"]).says(&["FILE"]).expect(2, "");
     midair(["--frob", &file]).says(&["--frob"]).expect(2, "");
-    midair(["--tier=fast", &file])
-        .says(&["interp", "baseline", "optimized", "auto"])
-        .expect(2, "");
-    midair(["--stress=gc:1", &file])
-        .says(&["not available yet"])
-        .expect(2, "");
+    midair(["--tier=fast", &file]).says(&["interp", "baseline", "optimized", "auto"]).expect(2, "");
+    midair(["--stress=gc:1", &file]).says(&["not available yet"]).expect(2, "");
     midair(["--stress=osr", &file]).says(&["osr"]).expect(2, "");
     midair(["--timeout=5", &file]).says(&["unit"]).expect(2, "");
-    midair(["--max-memory=lots", &file])
-        .says(&["bytes"])
-        .expect(2, "");
+    midair(["--max-memory=lots", &file]).says(&["bytes"]).expect(2, "");
     midair(["--stats=xml", &file]).says(&["json"]).expect(2, "");
     midair(["--dir=/does/not/exist", "--invoke", "fac", &file, "1"])
         .says(&["/does/not/exist"])
@@ -329,29 +283,16 @@ fn list(get: &str, sizes: &str) -> String {
 
 #[test]
 fn arguments_and_environment_reach_the_guest() {
-    let arguments = file(
-        "arguments",
-        "arguments.wat",
-        list("args_get", "args_sizes_get"),
-    );
+    let arguments = file("arguments", "arguments.wat", list("args_get", "args_sizes_get"));
     let arguments = arguments.to_str().unwrap();
     midair([arguments, "a", "--tier=x", "--", "-h", ""])
         .expect(0, "arguments.wat\na\n--tier=x\n--\n-h\n\n");
     midair(["--argv0", "clang", arguments]).expect(0, "clang\n");
 
-    let variables = file(
-        "arguments",
-        "variables.wat",
-        list("environ_get", "environ_sizes_get"),
-    );
+    let variables = file("arguments", "variables.wat", list("environ_get", "environ_sizes_get"));
     let mut command = Command::new(env!("CARGO_BIN_EXE_midair"));
-    command
-        .args(["--env", "A=b=c", "--env", "HERE", "--env", "NOWHERE"])
-        .arg(&variables);
-    command
-        .env("HERE", "yes")
-        .env("SECRET", "x")
-        .env_remove("NOWHERE");
+    command.args(["--env", "A=b=c", "--env", "HERE", "--env", "NOWHERE"]).arg(&variables);
+    command.env("HERE", "yes").env("SECRET", "x").env_remove("NOWHERE");
     run(&mut command).expect(0, "A=b=c\nHERE=yes\n");
 }
 
@@ -396,23 +337,16 @@ fn the_guest_sees_the_directories_it_is_given() {
 fn statistics_are_written_where_they_are_asked_for() {
     let file = functions("stats");
     let run = midair(["--stats", "--invoke", "fac", &file, "5"]);
-    run.expect(0, "120\n")
-        .says(&["interpreter", "osr", "redirected", "code", "sampled"]);
+    run.expect(0, "120\n").says(&["interpreter", "osr", "redirected", "code", "sampled"]);
 
     let json: serde_json::Value = {
         let run = midair(["--stats=json", "--invoke", "fac", &file, "5"]);
         run.expect(0, "120\n");
         serde_json::from_str(&run.stderr).unwrap()
     };
-    for key in [
-        "tiers",
-        "compilations",
-        "osr_entries",
-        "osr_exits",
-        "frames",
-        "code_bytes",
-        "pauses",
-    ] {
+    for key in
+        ["tiers", "compilations", "osr_entries", "osr_exits", "frames", "code_bytes", "pauses"]
+    {
         assert!(json[key].is_object(), "{key}");
     }
 
@@ -445,15 +379,7 @@ fn scripts_are_summed_up() {
     );
     let run = midair(["wast", "--tier=interp", "--stress=osr:1", good, bad]);
     assert_eq!(run.status, 1);
-    assert!(run.stdout.contains(&format!(
-        "{bad}:2: expected (i32.const 2), got (i32.const 1)"
-    )));
-    assert!(
-        run.stdout.ends_with("\n3 passed, 1 failed, 0 skipped\n"),
-        "{}",
-        run.stdout
-    );
-    midair(["wast", "/does/not/exist.wast"])
-        .says(&["/does/not/exist.wast"])
-        .expect(1, "");
+    assert!(run.stdout.contains(&format!("{bad}:2: expected (i32.const 2), got (i32.const 1)")));
+    assert!(run.stdout.ends_with("\n3 passed, 1 failed, 0 skipped\n"), "{}", run.stdout);
+    midair(["wast", "/does/not/exist.wast"]).says(&["/does/not/exist.wast"]).expect(1, "");
 }

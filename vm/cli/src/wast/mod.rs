@@ -154,10 +154,7 @@ fn run_directives(config: &Config, name: &str, text: &str, progress: &Mutex<Prog
     };
     for directive in directives {
         let span = directive.span();
-        progress
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .offset = span.offset();
+        progress.lock().unwrap_or_else(PoisonError::into_inner).offset = span.offset();
         let outcome = script.run(directive);
         let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
         match outcome {
@@ -189,11 +186,7 @@ pub(crate) fn command(options: &WastOptions) -> ExitCode {
         total.add(report);
     }
     println!("{total}");
-    if total.failures.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if total.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 #[cfg(test)]
@@ -242,26 +235,18 @@ mod tests {
             (assert_malformed (module binary "bla") "unexpected end")
             (assert_trap (module (func $f unreachable) (start $f)) "unreachable")
         "#);
-        assert_eq!(
-            report.to_string(),
-            "18 passed, 0 failed, 0 skipped",
-            "{report:?}"
-        );
+        assert_eq!(report.to_string(), "18 passed, 0 failed, 0 skipped", "{report:?}");
     }
 
     #[test]
     fn failures_name_the_line_and_the_difference() {
         let module = "(module (func (export \"f\") (result i32) (i32.const 1)))\n";
         assert_eq!(
-            failure(&format!(
-                "{module}(assert_return (invoke \"f\") (i32.const 2))"
-            )),
+            failure(&format!("{module}(assert_return (invoke \"f\") (i32.const 2))")),
             "test.wast:2: expected (i32.const 2), got (i32.const 1)"
         );
         assert_eq!(
-            failure(&format!(
-                "{module}\n(assert_trap (invoke \"f\") \"unreachable\")"
-            )),
+            failure(&format!("{module}\n(assert_trap (invoke \"f\") \"unreachable\")")),
             "test.wast:3: expected the trap `unreachable`, got (i32.const 1)"
         );
         assert!(failure(&format!("{module}(invoke \"g\")")).contains("no function `g`"));

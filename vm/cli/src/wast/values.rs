@@ -35,13 +35,10 @@ fn argument(argument: &WastArg<'_>) -> Result<Val, Error> {
 /// Whether results are as expected; if not, says what differs.
 pub fn check(results: &[Val], expected: &[WastRet<'_>]) -> Result<(), Error> {
     let matches = results.len() == expected.len()
-        && results
-            .iter()
-            .zip(expected)
-            .all(|(value, expected)| match expected {
-                WastRet::Core(expected) => is_match(value, expected),
-                _ => false,
-            });
+        && results.iter().zip(expected).all(|(value, expected)| match expected {
+            WastRet::Core(expected) => is_match(value, expected),
+            _ => false,
+        });
     anyhow::ensure!(
         matches,
         "expected {}, got {}",
@@ -139,9 +136,5 @@ fn show_f64(bits: u64) -> String {
 
 fn list(items: impl Iterator<Item = String>) -> String {
     let items: Vec<String> = items.collect();
-    if items.is_empty() {
-        "nothing".to_owned()
-    } else {
-        items.join(" ")
-    }
+    if items.is_empty() { "nothing".to_owned() } else { items.join(" ") }
 }
