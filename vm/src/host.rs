@@ -170,3 +170,6 @@ impl Engine {
         Ok(self.code_heap().entry_thunk(number)?)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -120,10 +120,10 @@ impl InterruptState {
     fn arm(&self) {
         if let Some(StackPointer(stack)) = *self.stack() {
             // SAFETY: the stack is valid while it is attached, and the lock is held; both fields are
-            // atomic, and the reference to each is made from its place alone.
+            // atomic, and nothing but they is borrowed.
             unsafe {
-                (*(&raw const (*stack).poll_flag)).store(1, Ordering::Release);
-                (*(&raw const (*stack).stack_limit)).store(usize::MAX, Ordering::Release);
+                (*stack).poll_flag.store(1, Ordering::Release);
+                (*stack).stack_limit.store(usize::MAX, Ordering::Release);
             }
         }
     }

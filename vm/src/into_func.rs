@@ -58,7 +58,7 @@ macro_rules! into_func {
             F: Fn($($name),*) -> R + Send + Sync + 'static,
             R: WasmRet,
         {
-            #[allow(non_snake_case)]
+            #[allow(non_snake_case, clippy::let_unit_value)]
             fn into_definition(self) -> HostDefinition {
                 HostDefinition {
                     ty: func_type::<R>(<($($name,)*)>::types()),
@@ -66,8 +66,8 @@ macro_rules! into_func {
                         // SAFETY: the call has the store for itself.
                         let store = unsafe { &mut *call.store.as_ptr() };
                         // SAFETY: the guest passed arguments of these types.
-                        let ($($name,)*) =
-                            unsafe { <($($name,)*)>::from_slots(call.slots, store) };
+                        let params: ($($name,)*) = unsafe { Slots::from_slots(call.slots, store) };
+                        let ($($name,)*) = params;
                         finish(self($($name),*), store, call.slots)
                     }),
                 }
@@ -79,7 +79,7 @@ macro_rules! into_func {
             F: Fn(Caller<'_, T>, $($name),*) -> R + Send + Sync + 'static,
             R: WasmRet,
         {
-            #[allow(non_snake_case)]
+            #[allow(non_snake_case, clippy::let_unit_value)]
             fn into_definition(self) -> HostDefinition {
                 HostDefinition {
                     ty: func_type::<R>(<($($name,)*)>::types()),
@@ -88,8 +88,8 @@ macro_rules! into_func {
                         // store for itself.
                         let mut store = unsafe { StoreContextMut::<T>::from_opaque(call.store) };
                         // SAFETY: the guest passed arguments of these types.
-                        let ($($name,)*) =
-                            unsafe { <($($name,)*)>::from_slots(call.slots, store.opaque()) };
+                        let params: ($($name,)*) = unsafe { Slots::from_slots(call.slots, store.opaque()) };
+                        let ($($name,)*) = params;
                         let caller = Caller::new(store.reborrow(), call.instance);
                         finish(self(caller, $($name),*), store.opaque_mut(), call.slots)
                     }),

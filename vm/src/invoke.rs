@@ -201,3 +201,6 @@ fn take_exit(store: &mut StoreOpaque) -> Error {
 }
 
 const _: () = assert!(std::mem::offset_of!(FunctionState, entry) == 0);
+
+#[cfg(test)]
+mod tests;

@@ -370,3 +370,6 @@ impl fmt::Display for UnlinkedImports {
 }
 
 impl std::error::Error for UnlinkedImports {}
+
+#[cfg(test)]
+mod tests;

@@ -257,3 +257,6 @@ impl Memory {
             .with_context(|| format!("failed to grow memory by {delta} pages"))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -154,7 +154,7 @@ impl<V: WasmTy> Slots for V {
 
 macro_rules! tuple_slots {
     ($($name:ident)*) => {
-        #[allow(non_snake_case, unused)]
+        #[allow(non_snake_case, unused, clippy::unused_unit)]
         impl<$($name: WasmTy),*> Slots for ($($name,)*) {
             fn types() -> Vec<ValType> {
                 vec![$($name::TYPE),*]

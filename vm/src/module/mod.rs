@@ -250,3 +250,6 @@ impl std::fmt::Debug for Module {
         f.debug_struct("Module").field("name", &self.name()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,11 +20,6 @@ impl<V> Arena<V> {
         self.values.push(pointer);
         pointer
     }
-
-    /// All values, oldest first.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = NonNull<V>> + '_ {
-        self.values.iter().copied()
-    }
 }
 
 impl<V> Drop for Arena<V> {
