@@ -3,7 +3,7 @@
 use super::events::Event;
 use super::migration::{FrameMapping, Migration, Refusal};
 use super::module_code::ModuleCode;
-use super::retire;
+use super::retire::{self, Reach};
 use super::safepoints::Safepoints;
 use super::version::FunctionVersion;
 use crate::Result;
@@ -81,7 +81,12 @@ impl ModuleCode {
         // SAFETY: the old code was unlinked by `make_current`; the embedder calls from outside the guest or
         // from a host function, so this thread is in a callout or has no frames.
         let retired = unsafe {
-            retire::retire(&self.system, objects, Some((&mine, &mut *stack)), &self.stores())
+            retire::retire(
+                &self.system,
+                objects,
+                Some((&mine, &mut *stack, Reach::Whole)),
+                &self.stores(),
+            )
         };
         let pause = started.elapsed();
         self.system.counters.paused(pause);

@@ -13,6 +13,16 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
 
+/// How far a stack is searched for frames of retired code.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Reach {
+    /// To its end.
+    Whole,
+    /// To the first frame that has been redirected: for a stack whose frames are only ever redirected
+    /// all together, so that all outside that one have been redirected too.
+    FirstRedirected,
+}
+
 /// Unlinked code that waits for the stores that may have frames in it.
 pub(crate) struct Ticket {
     system: Arc<CodeSystem>,
@@ -27,9 +37,19 @@ impl Ticket {
     /// # Safety
     /// The stack must be in Rust code reached through a callout or poll, or have no managed frames; and be
     /// this thread's. The ticket must have been counted for this stack.
-    pub(crate) unsafe fn serve(&self, stack: &mut StackContext) -> usize {
+    pub(crate) unsafe fn serve(&self, stack: &mut StackContext, reach: Reach) -> usize {
         // SAFETY: as the caller vouches; every site in guest code has a frame map.
-        let redirected = unsafe { redirect(stack, &self.ids) };
+        let redirected = unsafe {
+            stack.redirect_frames(|frame| {
+                if frame.redirected && reach == Reach::FirstRedirected {
+                    Choice::Stop
+                } else if self.ids.contains(&frame.object().id) {
+                    Choice::Redirect
+                } else {
+                    Choice::Skip
+                }
+            })
+        };
         self.system.counters.frames_redirected.add(redirected as u64);
         self.acknowledge();
         redirected
@@ -47,17 +67,6 @@ impl Ticket {
             let (address, bytes) = (object.start() as usize, object.len());
             self.system.events.send(|| Event::Freed { address, bytes });
         }
-    }
-}
-
-/// # Safety
-/// As for [`StackContext::redirect_frames`].
-unsafe fn redirect(stack: &mut StackContext, ids: &HashSet<u64>) -> usize {
-    // SAFETY: as the caller vouches.
-    unsafe {
-        stack.redirect_frames(|frame| {
-            if ids.contains(&frame.object().id) { Choice::Redirect } else { Choice::Skip }
-        })
     }
 }
 
@@ -87,7 +96,7 @@ pub(crate) struct Retired {
 pub(crate) unsafe fn retire(
     system: &Arc<CodeSystem>,
     objects: Vec<Arc<CodeObject>>,
-    here: Option<(&Arc<InterruptState>, &mut StackContext)>,
+    here: Option<(&Arc<InterruptState>, &mut StackContext, Reach)>,
     stores: &[Arc<InterruptState>],
 ) -> Retired {
     let objects: Vec<_> = objects.into_iter().filter(|object| object.retire()).collect();
@@ -113,7 +122,7 @@ pub(crate) unsafe fn retire(
     // it sees that the code is unlinked.
     fence(Ordering::SeqCst);
     for store in stores {
-        if here.as_ref().is_some_and(|(mine, _)| Arc::ptr_eq(mine, store)) {
+        if here.as_ref().is_some_and(|(mine, ..)| Arc::ptr_eq(mine, store)) {
             continue;
         }
         ticket.waiting.fetch_add(1, Ordering::AcqRel);
@@ -124,7 +133,7 @@ pub(crate) unsafe fn retire(
     let mut retired = Retired::default();
     match here {
         // SAFETY: as the caller vouches.
-        Some((_, stack)) => retired.redirected = unsafe { ticket.serve(stack) },
+        Some((_, stack, reach)) => retired.redirected = unsafe { ticket.serve(stack, reach) },
         None => ticket.acknowledge(),
     }
     if ticket.waiting.load(Ordering::Acquire) == 0 {

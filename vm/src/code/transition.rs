@@ -10,14 +10,13 @@
 
 use super::migration::Migration;
 use super::module_code::ModuleCode;
-use super::retire::{self, Ticket};
+use super::retire::{self, Reach, Ticket};
 use super::version::{CodeOwner, FunctionVersion};
 use crate::config::Config;
 use crate::invoke::{raise, stack_pointer};
 use crate::store::StoreOpaque;
 use midair_osr::{
-    CapturedFrame, Choice, CodeObject, ContextHeader, SiteKind, StackContext, TransferHook,
-    resume_entry,
+    CapturedFrame, CodeObject, ContextHeader, SiteKind, StackContext, TransferHook, resume_entry,
 };
 use midair_tiers::compile::EntryPoint;
 use midair_tiers::context::SafepointAction;
@@ -126,7 +125,7 @@ unsafe fn serve_tickets(store: &mut StoreOpaque, stack: *mut StackContext) {
         let started = Instant::now();
         store.transitions.selective = true;
         // SAFETY: as the caller vouches.
-        unsafe { ticket.serve(&mut *stack) };
+        unsafe { ticket.serve(&mut *stack, Reach::Whole) };
         store.engine().code().counters.paused(started.elapsed());
     }
     store.transitions.tickets = tickets;
@@ -259,6 +258,7 @@ unsafe fn store_of<'a>(instance: *mut InstanceContext) -> (&'a mut StoreOpaque, 
 unsafe fn retire_stack(store: &mut StoreOpaque, stack: *mut StackContext) {
     let started = Instant::now();
     let whole = store.transitions.selective;
+    let reach = if whole { Reach::Whole } else { Reach::FirstRedirected };
     let mut versions: Vec<(Arc<ModuleCode>, Arc<FunctionVersion>)> = Vec::new();
     let mut seen: HashSet<*const FunctionVersion> = HashSet::new();
     // SAFETY: as the caller vouches.
@@ -292,19 +292,9 @@ unsafe fn retire_stack(store: &mut StoreOpaque, stack: *mut StackContext) {
         return;
     }
     let system = store.engine().code().clone();
-    if !whole {
-        // SAFETY: as the caller vouches.
-        let redirected =
-            unsafe {
-                (*stack).redirect_frames(|frame| {
-                    if frame.redirected { Choice::Stop } else { Choice::Redirect }
-                })
-            };
-        system.counters.frames_redirected.add(redirected as u64);
-    }
     let mine = store.interrupt.clone();
     // SAFETY: the code was unlinked above; this thread is at a safepoint.
-    unsafe { retire::retire(&system, retired, Some((&mine, &mut *stack)), &stores) };
+    unsafe { retire::retire(&system, retired, Some((&mine, &mut *stack, reach)), &stores) };
     system.counters.paused(started.elapsed());
 }
 

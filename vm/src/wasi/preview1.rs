@@ -23,7 +23,9 @@ fn complete<F: Future>(future: F) -> Result<F::Output> {
 }
 
 /// The guest's memory and the embedder's data.
-fn memory_and_data<'a, T: 'static>(caller: &'a mut Caller<'_, T>) -> Result<(&'a mut [u8], &'a mut T)> {
+fn memory_and_data<'a, T: 'static>(
+    caller: &'a mut Caller<'_, T>,
+) -> Result<(&'a mut [u8], &'a mut T)> {
     match caller.get_export("memory") {
         Some(Extern::Memory(memory)) => Ok(memory.data_and_store_mut(caller)),
         _ => anyhow::bail!("the module calls WASI but exports no memory named `memory`"),
