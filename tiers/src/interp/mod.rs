@@ -21,6 +21,8 @@ mod safepoint;
 mod spec_suite;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transfer_tests;
 
 pub use activation::{Activation, Frames, InterpFrame, Position};
 pub use code::LoweredCode;

@@ -14,11 +14,13 @@ const CALL: usize = 14;
 /// Bytes of a `call_indirect`.
 const CALL_INDIRECT: usize = 24;
 
-/// Pushes a frame for the function of `$state` over its arguments and goes on at its entry; goes to
-/// `$slow` if it has no lowered code or has machine code.
+/// The usual call: pushes a frame for the function of `$state` over its arguments and goes on at its
+/// entry. Goes to `$slow`, which starts the same instruction over, if there is anything unusual about
+/// it: no lowered code, machine code, or a safepoint that wants attention.
 ///
 /// A macro and not a function, because `return` must leave the handler with the machine registers
-/// still in place.
+/// still in place. The order keeps few values alive at a time: besides the machine registers only
+/// three are free.
 macro_rules! enter {
     ($m:ident, $state:expr, $args:expr, $size:expr, $slow:ident) => {{
         let state: *const FunctionState = $state;
@@ -26,22 +28,14 @@ macro_rules! enter {
         if code.is_null() || !(*state).native.load(Ordering::Acquire).is_null() {
             return $slow($m.ip, $m.fp, $m.mem, $m.mem_len, $m.cx, $m.st);
         }
-        let args: *mut u64 = $args;
-        // Compared as numbers: a frame that does not fit may lie outside the stack's allocation.
-        let end = (args as usize).wrapping_add((*code).frame_bytes as usize);
-        if end > (*$m.st).value_limit as usize {
-            return $m.trap(TrapCode::StackOverflow);
-        }
-        let fp = args.add((*code).locals as usize);
-        frame::zero_locals(args.add((*code).params as usize), fp);
-        fp.add(RETURN_IP).write($m.ip.add($size) as u64);
-        fp.add(CALLER_FP).write($m.fp as u64);
-        fp.add(CODE).write(code as u64);
-        $m.fp = fp;
-        $m.ip = (*code).entry;
         if count_down(state) || safepoint::pending($m.st) {
-            return safepoint::at_entry($m.ip, $m.fp, $m.mem, $m.mem_len, $m.cx, $m.st);
+            return $slow($m.ip, $m.fp, $m.mem, $m.mem_len, $m.cx, $m.st);
         }
+        let args: *mut u64 = $args;
+        if !fits($m, code, args) {
+            return stack_overflow($m.ip, $m.fp, $m.mem, $m.mem_len, $m.cx, $m.st);
+        }
+        push_frame(&mut $m, code, args, $size);
         $m.dispatch()
     }};
 }
@@ -54,11 +48,11 @@ handlers! {
     #[inline(never)]
     fn call_slow(m) {
         let state = callee(m);
-        call_unprepared(m, state, m.slot(12), CALL)
+        call_unusual(m, state, m.slot(12), CALL)
     }
     fn call_import(m) {
-        let reference = (*m.cx).func_refs.add(m.operand::<u32>(8) as usize);
         let function = m.operand::<u32>(8);
+        let reference = (*m.cx).func_refs.add(function as usize);
         let type_index = (&(*(*m.cx).env).functions)[function as usize];
         call_machine_code(
             m,
@@ -93,7 +87,7 @@ handlers! {
     #[inline(never)]
     fn call_indirect_slow(m) {
         let state = own_function(m, referenced(m));
-        call_unprepared(m, state, m.slot(10), CALL_INDIRECT)
+        call_unusual(m, state, m.slot(10), CALL_INDIRECT)
     }
     #[inline(never)]
     fn call_foreign(m) {
@@ -106,6 +100,37 @@ handlers! {
             m.slot(10),
             CALL_INDIRECT,
         )
+    }
+    #[cold]
+    #[inline(never)]
+    fn stack_overflow(m) {
+        m.raise(TrapCode::StackOverflow as u32)
+    }
+}
+
+/// Whether a frame of `code` with its arguments at `args` fits into the value stack.
+#[inline(always)]
+unsafe fn fits(m: Machine, code: *const LoweredCode, args: *mut u64) -> bool {
+    // SAFETY: callers pass live code. Addresses are compared as numbers: a frame that does not fit
+    // may lie outside the stack's allocation.
+    unsafe {
+        let end = (args as usize).wrapping_add((*code).frame_bytes as usize);
+        end <= (*m.st).value_limit as usize
+    }
+}
+
+/// Pushes a frame that fits; the machine is then at the entry of `code`.
+#[inline(always)]
+unsafe fn push_frame(m: &mut Machine, code: *const LoweredCode, args: *mut u64, size: usize) {
+    // SAFETY: callers have checked that the frame fits.
+    unsafe {
+        let fp = args.add((*code).locals as usize);
+        fp.add(RETURN_IP).write(m.ip.add(size) as u64);
+        fp.add(CALLER_FP).write(m.fp as u64);
+        fp.add(CODE).write(code as u64);
+        m.fp = fp;
+        m.ip = (*code).entry;
+        frame::zero_locals(args.add((*code).params as usize), fp);
     }
 }
 
@@ -136,10 +161,10 @@ unsafe fn own_function(m: Machine, reference: *const FuncRef) -> *const Function
     }
 }
 
-/// Calls a function of this instance that has machine code, or has not been prepared.
+/// Calls a function of this instance in one of the unusual ways.
 #[inline(always)]
-unsafe fn call_unprepared(
-    m: Machine,
+unsafe fn call_unusual(
+    mut m: Machine,
     state: *const FunctionState,
     args: *mut u64,
     size: usize,
@@ -153,13 +178,21 @@ unsafe fn call_unprepared(
             let type_index = env.functions[function as usize];
             return call_machine_code(m, native, m.cx, type_index, args, size);
         }
-        m.save(crate::interp::Position::Trap);
-        let status = ((*(*m.cx).builtins).prepare)(m.cx, function);
-        if status != 0 {
-            return m.raise(status);
+        let code = (*state).lowered.load(Ordering::Acquire) as *const LoweredCode;
+        if code.is_null() {
+            m.save(crate::interp::Position::Trap);
+            let status = ((*(*m.cx).builtins).prepare)(m.cx, function);
+            if status != 0 {
+                return m.raise(status);
+            }
+            // Now it has code of either kind: start over.
+            return m.dispatch();
         }
-        // Now it has code of either kind.
-        m.dispatch()
+        if !fits(m, code, args) {
+            return m.raise(TrapCode::StackOverflow as u32);
+        }
+        push_frame(&mut m, code, args, size);
+        safepoint::at_entry(m.ip, m.fp, m.mem, m.mem_len, m.cx, m.st)
     }
 }
 
