@@ -15,7 +15,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::corpus::manifest::{Manifest, Program, Size};
-use crate::corpus::{stamp, tools};
+use crate::corpus::tools;
 use crate::engine::{Engine, Room};
 use crate::{process, project};
 use configuration::Configuration;
@@ -124,7 +124,8 @@ fn check(
         tier: configuration.tier.clone(),
         stress: configuration.stress.clone(),
     };
-    let place = project::corpus().join("actual").join(format!("{}.{}", program.name, stamp::hash_text(&configuration.to_string())));
+    let spelled = configuration.to_string().replace([' ', ',', ':'], "-");
+    let place = project::corpus().join("actual").join(format!("{}.{}.{spelled}", program.name, size.name()));
     let room = Room::prepare(program, &place.join("dirs"))?;
     let actual = Outcome::of(program, &room, engine.run(program, size, &room, limit)?)?;
     match actual.difference(&expected, program) {
