@@ -43,15 +43,26 @@ pub struct Finished {
 }
 
 /// Runs `command` with `stdin` from a file (or empty), and kills it after `limit`.
-pub fn run_limited(command: &mut Command, stdin: Option<&Path>, limit: Duration) -> Result<Finished> {
+pub fn run_limited(
+    command: &mut Command,
+    stdin: Option<&Path>,
+    limit: Duration,
+) -> Result<Finished> {
     let name = command.get_program().to_string_lossy().into_owned();
     let input = match stdin {
-        Some(path) => Stdio::from(File::open(path).with_context(|| format!("opening {}", path.display()))?),
+        Some(path) => {
+            Stdio::from(File::open(path).with_context(|| format!("opening {}", path.display()))?)
+        }
         None => Stdio::null(),
     };
-    command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(input)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let start = Instant::now();
-    let mut child = command.spawn().with_context(|| format!("starting {name}"))?;
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("starting {name}"))?;
     let stdout = read_all(child.stdout.take());
     let stderr = read_all(child.stderr.take());
     let pid = child.id() as libc::pid_t;
@@ -81,8 +92,14 @@ pub fn run_limited(command: &mut Command, stdin: Option<&Path>, limit: Duration)
     };
     Ok(Finished {
         end,
-        stdout: stdout.join().expect("the reader does not panic").context("reading stdout")?,
-        stderr: stderr.join().expect("the reader does not panic").context("reading stderr")?,
+        stdout: stdout
+            .join()
+            .expect("the reader does not panic")
+            .context("reading stdout")?,
+        stderr: stderr
+            .join()
+            .expect("the reader does not panic")
+            .context("reading stderr")?,
         wall,
         peak_memory,
     })
@@ -91,7 +108,10 @@ pub fn run_limited(command: &mut Command, stdin: Option<&Path>, limit: Duration)
 /// Runs a tool of which only success is wanted; its output is shown when it fails.
 pub fn run_tool(command: &mut Command, purpose: &str) -> Result<Vec<u8>> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("{purpose}: cannot start {name}"))?;
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("{purpose}: cannot start {name}"))?;
     if !output.status.success() {
         bail!(
             "{purpose}: {name} failed ({})\n{}{}",
@@ -119,7 +139,12 @@ fn wait_until_dead(pid: libc::pid_t) -> Result<()> {
         // SAFETY: all zeroes is a valid `siginfo_t`, and the call only writes to it.
         let outcome = unsafe {
             let mut info: libc::siginfo_t = std::mem::zeroed();
-            libc::waitid(libc::P_PID, pid as libc::id_t, &mut info, libc::WEXITED | libc::WNOWAIT)
+            libc::waitid(
+                libc::P_PID,
+                pid as libc::id_t,
+                &mut info,
+                libc::WEXITED | libc::WNOWAIT,
+            )
         };
         match outcome {
             0 => return Ok(()),
@@ -162,7 +187,10 @@ mod tests {
     fn output_and_status_are_passed_on() {
         let run = shell("echo out; echo err >&2; exit 7", Duration::from_secs(20));
         assert_eq!(run.end, End::Exit(7));
-        assert_eq!((run.stdout.as_slice(), run.stderr.as_slice()), (&b"out\n"[..], &b"err\n"[..]));
+        assert_eq!(
+            (run.stdout.as_slice(), run.stderr.as_slice()),
+            (&b"out\n"[..], &b"err\n"[..])
+        );
         assert!(run.peak_memory > 0);
     }
 
@@ -174,12 +202,19 @@ mod tests {
 
     #[test]
     fn a_signal_is_told_from_an_exit() {
-        assert_eq!(shell("kill -9 $$", Duration::from_secs(20)).end, End::Signal(9));
+        assert_eq!(
+            shell("kill -9 $$", Duration::from_secs(20)).end,
+            End::Signal(9)
+        );
     }
 
     #[test]
     fn a_tool_that_fails_shows_what_it_said() {
-        let error = run_tool(Command::new("sh").args(["-c", "echo because >&2; exit 1"]), "trying").unwrap_err();
+        let error = run_tool(
+            Command::new("sh").args(["-c", "echo because >&2; exit 1"]),
+            "trying",
+        )
+        .unwrap_err();
         assert!(error.to_string().contains("because"));
     }
 }

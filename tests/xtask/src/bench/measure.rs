@@ -51,7 +51,9 @@ pub struct Entry {
 impl Contest {
     /// The runs of one contender, if all of them were right.
     pub fn entry(&self, contender: &str) -> Option<&Entry> {
-        self.entries.iter().find(|entry| entry.contender == contender && entry.trouble.is_none())
+        self.entries
+            .iter()
+            .find(|entry| entry.contender == contender && entry.trouble.is_none())
     }
 
     /// Median time of one contender as a multiple of another's.
@@ -100,12 +102,28 @@ pub fn contest(
             (None, Some(time)) => format!("{time:.3} s, median of {}", entry.seconds.len()),
             (None, None) => "not run".to_string(),
         };
-        eprintln!("{:<16} {:<6} {:<22} {figures}", program.name, size.name(), entry.contender);
+        eprintln!(
+            "{:<16} {:<6} {:<22} {figures}",
+            program.name,
+            size.name(),
+            entry.contender
+        );
     }
-    Ok(Contest { program: program.name.clone(), size: size.name().to_string(), entries })
+    Ok(Contest {
+        program: program.name.clone(),
+        size: size.name().to_string(),
+        entries,
+    })
 }
 
-fn run_once(program: &Program, size: Size, contender: &Contender, expected: &Outcome, limit: Duration, entry: &mut Entry) {
+fn run_once(
+    program: &Program,
+    size: Size,
+    contender: &Contender,
+    expected: &Outcome,
+    limit: Duration,
+    entry: &mut Entry,
+) {
     let outcome = || -> Result<Option<String>> {
         let room = Room::prepare(program, &project::corpus().join("bench-run"))?;
         let finished = contender.engine.run(program, size, &room, limit)?;
@@ -164,7 +182,11 @@ mod tests {
         let contest = Contest {
             program: "p".to_string(),
             size: "full".to_string(),
-            entries: vec![entry("a", 1.0, None), entry("b", 2.0, None), entry("c", 0.1, Some("wrong"))],
+            entries: vec![
+                entry("a", 1.0, None),
+                entry("b", 2.0, None),
+                entry("c", 0.1, Some("wrong")),
+            ],
         };
         assert_eq!(contest.time_ratio("a", "b"), Some(0.5));
         assert_eq!(contest.time_ratio("c", "b"), None);

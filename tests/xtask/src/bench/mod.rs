@@ -66,37 +66,77 @@ pub fn run(args: &BenchArgs) -> Result<bool> {
     };
     let in_tier = |tier: &str| Contender {
         name: format!("midair {tier}"),
-        engine: Engine::Midair { binary: midair.clone(), tier: tier.to_string(), stress: None },
+        engine: Engine::Midair {
+            binary: midair.clone(),
+            tier: tier.to_string(),
+            stress: None,
+        },
     };
     let whole = vec![
         in_tier("auto"),
         in_tier("interp"),
         in_tier("optimized"),
-        Contender { name: "wasmtime".to_string(), engine: Engine::Wasmtime { binary: wasmtime.clone() } },
-        Contender { name: "wasmi".to_string(), engine: Engine::Wasmi { binary: wasmi } },
+        Contender {
+            name: "wasmtime".to_string(),
+            engine: Engine::Wasmtime {
+                binary: wasmtime.clone(),
+            },
+        },
+        Contender {
+            name: "wasmi".to_string(),
+            engine: Engine::Wasmi { binary: wasmi },
+        },
     ];
     let steady = vec![
         in_tier("optimized"),
         in_tier("auto"),
         Contender {
             name: "wasmtime precompiled".to_string(),
-            engine: Engine::WasmtimePrecompiled { binary: wasmtime.clone() },
+            engine: Engine::WasmtimePrecompiled {
+                binary: wasmtime.clone(),
+            },
         },
     ];
-    let (whole_size, steady_size) = if args.quick { (Size::Quick, Size::Full) } else { (Size::Full, Size::Steady) };
-    let chosen = |program: &&Program| {
-        program.needs.is_empty() && (args.only.is_empty() || args.only.iter().any(|start| program.name.starts_with(start)))
+    let (whole_size, steady_size) = if args.quick {
+        (Size::Quick, Size::Full)
+    } else {
+        (Size::Full, Size::Steady)
     };
-    let mut contests = Contests { whole: Vec::new(), steady: Vec::new() };
+    let chosen = |program: &&Program| {
+        program.needs.is_empty()
+            && (args.only.is_empty()
+                || args
+                    .only
+                    .iter()
+                    .any(|start| program.name.starts_with(start)))
+    };
+    let mut contests = Contests {
+        whole: Vec::new(),
+        steady: Vec::new(),
+    };
     for program in manifest.programs.iter().filter(chosen) {
-        contests.whole.push(measure::contest(program, whole_size, &whole, &reference, &limits)?);
+        contests.whole.push(measure::contest(
+            program, whole_size, &whole, &reference, &limits,
+        )?);
     }
-    for program in manifest.programs.iter().filter(chosen).filter(|program| program.kind == Kind::Kernel) {
-        contests.steady.push(measure::contest(program, steady_size, &steady, &reference, &limits)?);
+    for program in manifest
+        .programs
+        .iter()
+        .filter(chosen)
+        .filter(|program| program.kind == Kind::Kernel)
+    {
+        contests.steady.push(measure::contest(
+            program,
+            steady_size,
+            &steady,
+            &reference,
+            &limits,
+        )?);
     }
 
     let raw = project::corpus().join("bench.json");
-    fs::write(&raw, serde_json::to_string_pretty(&contests)?).with_context(|| raw.display().to_string())?;
+    fs::write(&raw, serde_json::to_string_pretty(&contests)?)
+        .with_context(|| raw.display().to_string())?;
     let text = report::section(&contests, &machine::describe(&wasmtime)?, &command_line());
     println!("{text}");
     report::write(&project::root().join(&args.output), &text)?;

@@ -64,21 +64,46 @@ pub fn run(args: &CheckArgs, manifest: &Manifest) -> Result<bool> {
     let chosen: Vec<&Program> = manifest
         .programs
         .iter()
-        .filter(|program| args.only.is_empty() || args.only.iter().any(|start| program.name.starts_with(start)))
+        .filter(|program| {
+            args.only.is_empty()
+                || args
+                    .only
+                    .iter()
+                    .any(|start| program.name.starts_with(start))
+        })
         .collect();
     if chosen.is_empty() {
-        bail!("no program of the corpus has a name that begins with {}", args.only.join(" or "));
+        bail!(
+            "no program of the corpus has a name that begins with {}",
+            args.only.join(" or ")
+        );
     }
     let reference = Reference::new(tools::wasmtime()?);
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for program in chosen {
         for configuration in Configuration::all(&args.tier, args.stress.as_deref()) {
-            let size = args.size.unwrap_or(if args.quick { Size::Quick } else { configuration.size() });
+            let size = args.size.unwrap_or(if args.quick {
+                Size::Quick
+            } else {
+                configuration.size()
+            });
             let start = Instant::now();
-            let verdict = check(program, &configuration, size, &midair, &reference, Duration::from_secs(args.limit))
-                .unwrap_or_else(|error| Verdict::Failed(format!("{error:#}")));
+            let verdict = check(
+                program,
+                &configuration,
+                size,
+                &midair,
+                &reference,
+                Duration::from_secs(args.limit),
+            )
+            .unwrap_or_else(|error| Verdict::Failed(format!("{error:#}")));
             let took = start.elapsed().as_secs_f64();
-            let line = format!("{:<16} {:<28} {:<6} {took:7.2} s", program.name, configuration.to_string(), size.name());
+            let line = format!(
+                "{:<16} {:<28} {:<6} {took:7.2} s",
+                program.name,
+                configuration.to_string(),
+                size.name()
+            );
             match verdict {
                 Verdict::Passed => {
                     passed += 1;
@@ -102,7 +127,9 @@ pub fn run(args: &CheckArgs, manifest: &Manifest) -> Result<bool> {
 /// Builds the command line in release mode and returns the binary.
 pub fn build_midair() -> Result<PathBuf> {
     let mut cargo = Command::new(project::cargo());
-    cargo.args(["build", "--release", "--quiet", "--package", "midair-cli"]).current_dir(project::root());
+    cargo
+        .args(["build", "--release", "--quiet", "--package", "midair-cli"])
+        .current_dir(project::root());
     process::run_tool(&mut cargo, "building midair")?;
     Ok(project::midair())
 }
@@ -116,7 +143,10 @@ fn check(
     limit: Duration,
 ) -> Result<Verdict> {
     if !program.needs.is_empty() {
-        return Ok(Verdict::Skipped(format!("needs {}", program.needs.join(", "))));
+        return Ok(Verdict::Skipped(format!(
+            "needs {}",
+            program.needs.join(", ")
+        )));
     }
     let expected = reference.outcome(program, size)?;
     let engine = Engine::Midair {
@@ -125,7 +155,11 @@ fn check(
         stress: configuration.stress.clone(),
     };
     let spelled = configuration.to_string().replace([' ', ',', ':'], "-");
-    let place = project::corpus().join("actual").join(format!("{}.{}.{spelled}", program.name, size.name()));
+    let place = project::corpus().join("actual").join(format!(
+        "{}.{}.{spelled}",
+        program.name,
+        size.name()
+    ));
     let room = Room::prepare(program, &place.join("dirs"))?;
     let actual = Outcome::of(program, &room, engine.run(program, size, &room, limit)?)?;
     match actual.difference(&expected, program) {
@@ -137,7 +171,10 @@ fn check(
         Some(difference) => {
             // The directories stay too: they hold the files that the program wrote.
             actual.save(&place)?;
-            Ok(Verdict::Failed(format!("{difference}; see {}", place.display())))
+            Ok(Verdict::Failed(format!(
+                "{difference}; see {}",
+                place.display()
+            )))
         }
     }
 }

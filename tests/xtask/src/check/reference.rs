@@ -23,20 +23,32 @@ pub struct Reference {
 impl Reference {
     /// A reference that runs this wasmtime.
     pub fn new(wasmtime: PathBuf) -> Reference {
-        Reference { engine: Engine::WasmtimePrecompiled { binary: wasmtime } }
+        Reference {
+            engine: Engine::WasmtimePrecompiled { binary: wasmtime },
+        }
     }
 
     /// The reference's outcome, from an earlier run if the program and its inputs are the same.
     pub fn outcome(&self, program: &Program, size: Size) -> Result<Outcome> {
-        let dir = project::corpus().join("expected").join(format!("{}.{}", program.name, size.name()));
+        let dir =
+            project::corpus()
+                .join("expected")
+                .join(format!("{}.{}", program.name, size.name()));
         let stamp = Stamp::beside(&dir, &key(program, size)?);
         if !stamp.is_current() {
             replace_directory(&dir)?;
             let room = Room::prepare(program, &dir.join("dirs"))?;
-            let finished = self.engine.run(program, size, &room, Duration::from_secs(1800))?;
+            let finished = self
+                .engine
+                .run(program, size, &room, Duration::from_secs(1800))?;
             let outcome = Outcome::of(program, &room, finished)?;
             if !matches!(outcome.end, End::Exit(0..=3)) {
-                bail!("the reference engine fails on {}: {}: {}", program.name, outcome.end, String::from_utf8_lossy(&outcome.stderr));
+                bail!(
+                    "the reference engine fails on {}: {}: {}",
+                    program.name,
+                    outcome.end,
+                    String::from_utf8_lossy(&outcome.stderr)
+                );
             }
             outcome.save(&dir)?;
             for (guest, bytes) in &outcome.files {
@@ -51,7 +63,10 @@ impl Reference {
 
 fn load(program: &Program, dir: &Path) -> Result<Outcome> {
     let end = fs::read_to_string(dir.join("end"))?;
-    let status = end.strip_prefix("exit ").context("the reference did not exit")?.parse()?;
+    let status = end
+        .strip_prefix("exit ")
+        .context("the reference did not exit")?
+        .parse()?;
     let mut files = BTreeMap::new();
     for guest in &program.outputs {
         let file = dir.join(file_name(guest));
@@ -59,7 +74,12 @@ fn load(program: &Program, dir: &Path) -> Result<Outcome> {
             files.insert(guest.clone(), fs::read(file)?);
         }
     }
-    Ok(Outcome { end: End::Exit(status), stdout: fs::read(dir.join("stdout"))?, stderr: fs::read(dir.join("stderr"))?, files })
+    Ok(Outcome {
+        end: End::Exit(status),
+        stdout: fs::read(dir.join("stdout"))?,
+        stderr: fs::read(dir.join("stderr"))?,
+        files,
+    })
 }
 
 fn file_name(guest: &str) -> String {
@@ -68,7 +88,13 @@ fn file_name(guest: &str) -> String {
 
 /// Everything that the outcome depends on.
 fn key(program: &Program, size: Size) -> Result<String> {
-    let mut key = format!("{} {} {:?} {:?}", program.sha256, program.argv0, program.args.at(size), program.env);
+    let mut key = format!(
+        "{} {} {:?} {:?}",
+        program.sha256,
+        program.argv0,
+        program.args.at(size),
+        program.env
+    );
     for preopen in &program.dirs {
         let dir = project::corpus().join(&preopen.host);
         key += &format!(" {}", preopen.guest);

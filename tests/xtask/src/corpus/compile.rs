@@ -11,7 +11,8 @@ use crate::{process, project};
 
 /// The instruction set: WebAssembly 2.0 without SIMD, named feature by feature because the
 /// compiler's own default set has grown past it.
-const CPU: &str = "-mcpu=mvp+bulk_memory+sign_ext+nontrapping_fptoint+mutable_globals+multivalue+reference_types";
+const CPU: &str =
+    "-mcpu=mvp+bulk_memory+sign_ext+nontrapping_fptoint+mutable_globals+multivalue+reference_types";
 
 /// One program to compile.
 #[derive(Debug, Default)]
@@ -37,10 +38,13 @@ impl CProgram {
         println!("compile {}", self.name);
         fs::create_dir_all(output.parent().expect("has a parent"))?;
         let mut cc = Command::new("python3");
-        cc.args(["-m", "ziglang", "cc"]).args(self.flags()).env("PYTHONPATH", zig);
+        cc.args(["-m", "ziglang", "cc"])
+            .args(self.flags())
+            .env("PYTHONPATH", zig);
         // Caches stay inside the corpus directory like everything else.
         let cache = project::corpus().join("build/zig-cache");
-        cc.env("ZIG_GLOBAL_CACHE_DIR", &cache).env("ZIG_LOCAL_CACHE_DIR", &cache);
+        cc.env("ZIG_GLOBAL_CACHE_DIR", &cache)
+            .env("ZIG_LOCAL_CACHE_DIR", &cache);
         for dir in &self.includes {
             cc.arg("-I").arg(dir);
         }
@@ -52,8 +56,19 @@ impl CProgram {
 
     fn flags(&self) -> Vec<String> {
         // Names stay for backtraces; debug information would be most of the file.
-        let shared = ["-target", "wasm32-wasi", CPU, "-O2", "-fno-vectorize", "-Wl,--strip-debug"];
-        shared.iter().map(ToString::to_string).chain(self.options.iter().cloned()).collect()
+        let shared = [
+            "-target",
+            "wasm32-wasi",
+            CPU,
+            "-O2",
+            "-fno-vectorize",
+            "-Wl,--strip-debug",
+        ];
+        shared
+            .iter()
+            .map(ToString::to_string)
+            .chain(self.options.iter().cloned())
+            .collect()
     }
 
     fn key(&self) -> Result<String> {

@@ -18,10 +18,15 @@ pub fn beyond_our_set(module: &Path) -> Result<Vec<String>> {
     if !valid(&bytes, everything) {
         return Ok(vec!["nothing helps: the module is invalid".to_string()]);
     }
-    let needed = everything.difference(ours).iter_names().filter(|(_, one)| !valid(&bytes, everything.difference(*one)));
+    let needed = everything
+        .difference(ours)
+        .iter_names()
+        .filter(|(_, one)| !valid(&bytes, everything.difference(*one)));
     Ok(needed.map(|(name, _)| name.to_lowercase()).collect())
 }
 
 fn valid(bytes: &[u8], features: WasmFeatures) -> bool {
-    Validator::new_with_features(features).validate_all(bytes).is_ok()
+    Validator::new_with_features(features)
+        .validate_all(bytes)
+        .is_ok()
 }

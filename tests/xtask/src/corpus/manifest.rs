@@ -126,13 +126,15 @@ impl Manifest {
         let path = Self::path();
         let text = fs::read_to_string(&path)
             .with_context(|| format!("{}: run `cargo xtask corpus` first", path.display()))?;
-        serde_json::from_str(&text).with_context(|| format!("{}: run `cargo xtask corpus` again", path.display()))
+        serde_json::from_str(&text)
+            .with_context(|| format!("{}: run `cargo xtask corpus` again", path.display()))
     }
 
     /// Writes the manifest.
     pub fn save(&self) -> Result<()> {
         let path = Self::path();
-        fs::write(&path, serde_json::to_string_pretty(self)? + "\n").with_context(|| path.display().to_string())
+        fs::write(&path, serde_json::to_string_pretty(self)? + "\n")
+            .with_context(|| path.display().to_string())
     }
 }
 
@@ -144,6 +146,11 @@ impl Program {
 
     /// The host file behind a guest path, given where each guest directory lies for this run.
     pub fn host_path(guest: &str, dirs: &[(PathBuf, String)]) -> Option<PathBuf> {
-        dirs.iter().find_map(|(host, at)| Path::new(guest).strip_prefix(at).ok().map(|rest| host.join(rest)))
+        dirs.iter().find_map(|(host, at)| {
+            Path::new(guest)
+                .strip_prefix(at)
+                .ok()
+                .map(|rest| host.join(rest))
+        })
     }
 }

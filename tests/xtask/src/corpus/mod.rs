@@ -33,10 +33,22 @@ pub fn run(args: &CorpusArgs) -> Result<bool> {
         return check::run(&args.options, &manifest);
     }
     for program in &manifest.programs {
-        let needs = if program.needs.is_empty() { "2.0 without SIMD".to_string() } else { program.needs.join(", ") };
-        println!("{:<16} {:<32} {needs}", program.name, program.wasm.display());
+        let needs = if program.needs.is_empty() {
+            "2.0 without SIMD".to_string()
+        } else {
+            program.needs.join(", ")
+        };
+        println!(
+            "{:<16} {:<32} {needs}",
+            program.name,
+            program.wasm.display()
+        );
     }
-    println!("{} programs, see {}", manifest.programs.len(), Manifest::path().display());
+    println!(
+        "{} programs, see {}",
+        manifest.programs.len(),
+        Manifest::path().display()
+    );
     Ok(true)
 }
 

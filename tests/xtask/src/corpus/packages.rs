@@ -17,21 +17,34 @@ pub fn from_pip(name: &str, version: &str) -> Result<PathBuf> {
     let dir = project::corpus().join("packages").join(name);
     fetched(&dir, version, || {
         let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-warn-script-location"])
-            .args(["--root-user-action", "ignore", "--target"])
-            .arg(&dir)
-            .arg(format!("{name}=={version}"));
+        pip.args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--no-warn-script-location",
+        ])
+        .args(["--root-user-action", "ignore", "--target"])
+        .arg(&dir)
+        .arg(format!("{name}=={version}"));
         process::run_tool(&mut pip, &format!("fetching {name} {version} with pip")).map(drop)
     })
 }
 
 /// A package of the npm registry, unpacked; what it depends on is not fetched.
 pub fn from_npm(name: &str, version: &str) -> Result<PathBuf> {
-    let dir = project::corpus().join("packages").join(name.trim_start_matches('@').replace('/', "-"));
+    let dir = project::corpus()
+        .join("packages")
+        .join(name.trim_start_matches('@').replace('/', "-"));
     fetched(&dir, version, || {
         let purpose = format!("fetching {name} {version} with npm");
         let mut npm = Command::new("npm");
-        npm.args(["pack", "--silent", "--pack-destination"]).arg(&dir).arg(format!("{name}@{version}")).current_dir(&dir);
+        npm.args(["pack", "--silent", "--pack-destination"])
+            .arg(&dir)
+            .arg(format!("{name}@{version}"))
+            .current_dir(&dir);
         process::run_tool(&mut npm, &purpose)?;
         let archive = only_file_ending(&dir, ".tgz")?;
         unpack_tar(&archive, &dir)?;
@@ -44,18 +57,25 @@ pub fn from_npm(name: &str, version: &str) -> Result<PathBuf> {
 /// Each lies in a directory `name-version`.
 pub fn from_cargo(crates: &[(&str, &str)]) -> Result<PathBuf> {
     let dir = project::corpus().join("packages/crates");
-    let key: Vec<String> = crates.iter().map(|(name, version)| format!("{name} {version}")).collect();
+    let key: Vec<String> = crates
+        .iter()
+        .map(|(name, version)| format!("{name} {version}"))
+        .collect();
     fetched(&dir, &key.join(", "), || {
-        let mut manifest =
-            String::from("[package]\nname = \"corpus-sources\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\n");
+        let mut manifest = String::from(
+            "[package]\nname = \"corpus-sources\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\n",
+        );
         for (name, version) in crates {
-            manifest += &format!("{name} = {{ version = \"={version}\", default-features = false }}\n");
+            manifest +=
+                &format!("{name} = {{ version = \"={version}\", default-features = false }}\n");
         }
         fs::create_dir_all(dir.join("src"))?;
         fs::write(dir.join("Cargo.toml"), manifest)?;
         fs::write(dir.join("src/lib.rs"), "")?;
         let mut cargo = Command::new(project::cargo());
-        cargo.args(["vendor", "--quiet", "--versioned-dirs", "vendor"]).current_dir(&dir);
+        cargo
+            .args(["vendor", "--quiet", "--versioned-dirs", "vendor"])
+            .current_dir(&dir);
         process::run_tool(&mut cargo, "fetching the sources of crates with cargo").map(drop)
     })?;
     Ok(dir.join("vendor"))
@@ -66,7 +86,9 @@ pub fn from_cargo(crates: &[(&str, &str)]) -> Result<PathBuf> {
 /// Uses the package lists of its own below the corpus directory, made from the machine's
 /// configured sources with `deb` read as `deb-src`, so that nothing of the machine changes.
 pub fn from_debian_source(name: &str) -> Result<PathBuf> {
-    let dir = project::corpus().join("packages").join(format!("debian-{name}"));
+    let dir = project::corpus()
+        .join("packages")
+        .join(format!("debian-{name}"));
     fetched(&dir, name, || {
         let lists = dir.join("apt");
         for part in ["parts", "lists/partial", "cache/archives/partial"] {
@@ -74,13 +96,21 @@ pub fn from_debian_source(name: &str) -> Result<PathBuf> {
         }
         let written = source_entries(Path::new("/etc/apt"), &lists.join("parts"))?;
         if written == 0 {
-            bail!("the source package {name} comes from Debian, and this machine has no apt sources configured");
+            bail!(
+                "the source package {name} comes from Debian, and this machine has no apt sources configured"
+            );
         }
         let apt = |words: &[&str]| {
             let mut apt = Command::new("apt-get");
-            apt.args(["-q", "-o", "Dir::Etc::sourcelist=/dev/null"]).current_dir(&dir);
-            for (key, at) in [("Etc::sourceparts", "parts"), ("State::lists", "lists"), ("Cache", "cache")] {
-                apt.arg("-o").arg(format!("Dir::{key}={}", lists.join(at).display()));
+            apt.args(["-q", "-o", "Dir::Etc::sourcelist=/dev/null"])
+                .current_dir(&dir);
+            for (key, at) in [
+                ("Etc::sourceparts", "parts"),
+                ("State::lists", "lists"),
+                ("Cache", "cache"),
+            ] {
+                apt.arg("-o")
+                    .arg(format!("Dir::{key}={}", lists.join(at).display()));
             }
             apt.args(words);
             apt
@@ -115,13 +145,19 @@ pub fn find_below(dir: &Path, tail: &str) -> Result<PathBuf> {
             }
         }
     }
-    bail!("no {tail} below {}: the package has changed its contents", dir.display())
+    bail!(
+        "no {tail} below {}: the package has changed its contents",
+        dir.display()
+    )
 }
 
 fn fetched(dir: &Path, version: &str, fetch: impl FnOnce() -> Result<()>) -> Result<PathBuf> {
     let stamp = Stamp::beside(dir, version);
     if !stamp.is_current() {
-        println!("fetch {}", dir.strip_prefix(project::corpus()).unwrap_or(dir).display());
+        println!(
+            "fetch {}",
+            dir.strip_prefix(project::corpus()).unwrap_or(dir).display()
+        );
         replace_directory(dir)?;
         fetch()?;
         stamp.set()?;
@@ -137,7 +173,9 @@ fn source_entries(etc: &Path, to: &Path) -> Result<usize> {
     }
     let mut written = 0;
     for file in files {
-        let (Ok(text), Some(name)) = (fs::read_to_string(&file), file.file_name()) else { continue };
+        let (Ok(text), Some(name)) = (fs::read_to_string(&file), file.file_name()) else {
+            continue;
+        };
         let text = as_source_entries(&text);
         if !text.is_empty() {
             fs::write(to.join(name), text)?;
@@ -153,11 +191,19 @@ fn as_source_entries(text: &str) -> String {
     let mut out = String::new();
     if text.lines().any(|line| line.starts_with("Types:")) {
         for paragraph in text.split("\n\n") {
-            let has_main = paragraph.lines().any(|line| line.starts_with("Components:") && line.contains("main"));
-            let is_debian = paragraph.lines().any(|line| line.starts_with("URIs:") && line.contains("debian"));
+            let has_main = paragraph
+                .lines()
+                .any(|line| line.starts_with("Components:") && line.contains("main"));
+            let is_debian = paragraph
+                .lines()
+                .any(|line| line.starts_with("URIs:") && line.contains("debian"));
             if has_main && is_debian {
                 for line in paragraph.lines() {
-                    out += if line.starts_with("Types:") { "Types: deb-src" } else { line };
+                    out += if line.starts_with("Types:") {
+                        "Types: deb-src"
+                    } else {
+                        line
+                    };
                     out.push('\n');
                 }
                 out.push('\n');
@@ -183,11 +229,18 @@ fn only_file_ending(dir: &Path, tail: &str) -> Result<PathBuf> {
 fn only_file_with(dir: &Path, wanted: impl Fn(&str) -> bool) -> Result<PathBuf> {
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
-        if path.file_name().and_then(|name| name.to_str()).is_some_and(&wanted) {
+        if path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(&wanted)
+        {
             return Ok(path);
         }
     }
-    bail!("nothing that was expected has been downloaded into {}", dir.display())
+    bail!(
+        "nothing that was expected has been downloaded into {}",
+        dir.display()
+    )
 }
 
 #[cfg(test)]
@@ -205,7 +258,11 @@ mod tests {
 
     #[test]
     fn one_line_entries_become_source_entries() {
-        let text = "# comment\ndeb mirror/debian stable main contrib\ndeb mirror/cloud tools main\n";
-        assert_eq!(as_source_entries(text), "deb-src mirror/debian stable main contrib\n");
+        let text =
+            "# comment\ndeb mirror/debian stable main contrib\ndeb mirror/cloud tools main\n";
+        assert_eq!(
+            as_source_entries(text),
+            "deb-src mirror/debian stable main contrib\n"
+        );
     }
 }

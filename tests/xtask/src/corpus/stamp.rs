@@ -21,7 +21,11 @@ impl Stamp {
     pub fn beside(made: &Path, key: &str) -> Stamp {
         let mut name = made.file_name().unwrap_or_default().to_os_string();
         name.push(".stamp");
-        Stamp { made: made.to_path_buf(), file: made.with_file_name(name), key: key.to_string() }
+        Stamp {
+            made: made.to_path_buf(),
+            file: made.with_file_name(name),
+            key: key.to_string(),
+        }
     }
 
     /// Whether the result is there and was made from the same things.
@@ -86,6 +90,9 @@ mod tests {
 
     #[test]
     fn hashes_are_those_of_the_standard() {
-        assert_eq!(hash_text("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            hash_text("abc"),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
     }
 }

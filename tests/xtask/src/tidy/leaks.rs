@@ -24,11 +24,25 @@ pub fn check(source: &Source) -> Vec<Finding> {
     let lock_file = source.path.ends_with("Cargo.lock");
     let mut findings = Vec::new();
     for (index, line) in source.text.lines().enumerate() {
-        if let Some(directory) = MACHINE.iter().find(|directory| has_absolute_path(line, directory)) {
-            findings.push(Finding::new(&source.path, index + 1, format!("a path of one machine, under its {directory} directory")));
+        if let Some(directory) = MACHINE
+            .iter()
+            .find(|directory| has_absolute_path(line, directory))
+        {
+            findings.push(Finding::new(
+                &source.path,
+                index + 1,
+                format!("a path of one machine, under its {directory} directory"),
+            ));
         }
-        if let Some(host) = hosts.iter().find(|host| !lock_file && line.contains(host.as_str())) {
-            findings.push(Finding::new(&source.path, index + 1, format!("the host name {host}; name the package only")));
+        if let Some(host) = hosts
+            .iter()
+            .find(|host| !lock_file && line.contains(host.as_str()))
+        {
+            findings.push(Finding::new(
+                &source.path,
+                index + 1,
+                format!("the host name {host}; name the package only"),
+            ));
         }
     }
     findings
@@ -37,9 +51,14 @@ pub fn check(source: &Source) -> Vec<Finding> {
 /// Whether a line has `/directory` as the beginning of an absolute path.
 fn has_absolute_path(line: &str, directory: &str) -> bool {
     line.match_indices(directory).any(|(at, _)| {
-        let Some(before) = line[..at].strip_suffix('/') else { return false };
+        let Some(before) = line[..at].strip_suffix('/') else {
+            return false;
+        };
         let after = line[at + directory.len()..].chars().next();
-        let absolute = before.chars().next_back().is_none_or(|c| !c.is_alphanumeric() && !"_-./~})]*".contains(c));
+        let absolute = before
+            .chars()
+            .next_back()
+            .is_none_or(|c| !c.is_alphanumeric() && !"_-./~})]*".contains(c));
         absolute && after.is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != '-')
     })
 }
@@ -58,7 +77,12 @@ mod tests {
         for directory in MACHINE {
             assert_eq!(found(&format!("see /{directory}/x")), 1);
             assert_eq!(found(&format!("DIR=/{directory}")), 1);
-            assert_eq!(found(&format!("target/{directory}/x, a/{directory}, /{directory}er/x")), 0);
+            assert_eq!(
+                found(&format!(
+                    "target/{directory}/x, a/{directory}, /{directory}er/x"
+                )),
+                0
+            );
         }
     }
 

@@ -37,12 +37,28 @@ pub fn check(source: &Source) -> Vec<Finding> {
 fn stores_above_a_frame_pointer(line: &str) -> bool {
     let compact: String = line.chars().filter(|c| !c.is_whitespace()).collect();
     let one_above = FRAME_POINTERS.iter().any(|name| {
-        ["+8", "+WORD", ".add(1)", ".add(8)", ".byte_add(8)", ".offset(1)", ".wrapping_add(8)", ".wrapping_add(1)"]
-            .iter()
-            .any(|step| follows_word(&compact, name, step))
+        [
+            "+8",
+            "+WORD",
+            ".add(1)",
+            ".add(8)",
+            ".byte_add(8)",
+            ".offset(1)",
+            ".wrapping_add(8)",
+            ".wrapping_add(1)",
+        ]
+        .iter()
+        .any(|step| follows_word(&compact, name, step))
     });
     let assigns = compact.starts_with('*') && has_assignment(&compact);
-    let writes = [".write(", ".write_volatile(", ".write_unaligned(", "ptr::write"].iter().any(|call| compact.contains(call));
+    let writes = [
+        ".write(",
+        ".write_volatile(",
+        ".write_unaligned(",
+        "ptr::write",
+    ]
+    .iter()
+    .any(|call| compact.contains(call));
     one_above && (assigns || writes)
 }
 
@@ -51,7 +67,9 @@ fn follows_word(text: &str, name: &str, step: &str) -> bool {
     text.match_indices(name).any(|(at, _)| {
         let before = text[..at].chars().next_back();
         let starts = before.is_none_or(|c| !c.is_alphanumeric() && c != '_');
-        let Some(rest) = text[at + name.len()..].strip_prefix(step) else { return false };
+        let Some(rest) = text[at + name.len()..].strip_prefix(step) else {
+            return false;
+        };
         starts && !rest.starts_with(|c: char| c.is_ascii_digit() || c == '_')
     })
 }
@@ -69,7 +87,11 @@ fn has_assignment(text: &str) -> bool {
 
 /// `mov [rbp + 8], rax` in a string of assembly.
 fn assembly_stores_above_rbp(line: &str) -> bool {
-    let compact: String = line.to_ascii_lowercase().chars().filter(|c| !c.is_whitespace()).collect();
+    let compact: String = line
+        .to_ascii_lowercase()
+        .chars()
+        .filter(|c| !c.is_whitespace())
+        .collect();
     compact.contains("mov") && compact.contains("[rbp+8],")
 }
 
@@ -85,7 +107,10 @@ mod tests {
     #[test]
     fn the_marker_elsewhere_is_found() {
         assert_eq!(found("write_return_address(fp, stub);"), 1);
-        assert_eq!(check(&source(HOME, "unsafe fn write_return_address() {}")).len(), 0);
+        assert_eq!(
+            check(&source(HOME, "unsafe fn write_return_address() {}")).len(),
+            0
+        );
         assert_eq!(found("// see write_return_address"), 0);
     }
 

@@ -15,7 +15,11 @@ pub fn check(source: &Source) -> Vec<Finding> {
             && !documentation_above(&text, index).contains("# Safety")
             && !implements_a_trait(&code, index)
         {
-            findings.push(Finding::new(&source.path, index + 1, format!("unsafe fn {name} has no `# Safety` section")));
+            findings.push(Finding::new(
+                &source.path,
+                index + 1,
+                format!("unsafe fn {name} has no `# Safety` section"),
+            ));
         }
     }
     findings
@@ -33,7 +37,9 @@ fn declared_unsafe_function(line: &str) -> Option<&str> {
         }
     }
     let name = rest.strip_prefix("fn ")?.trim_start();
-    let end = name.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(name.len());
+    let end = name
+        .find(|c: char| !c.is_alphanumeric() && c != '_')
+        .unwrap_or(name.len());
     (end > 0).then(|| &name[..end])
 }
 
@@ -95,24 +101,43 @@ mod tests {
     fn a_function_without_the_section_is_found() {
         assert_eq!(found("unsafe fn a() {}\n"), 1);
         assert_eq!(found("/// Does things.\npub unsafe fn a() {}\n"), 1);
-        assert_eq!(found("/// Does things.\n#[inline]\npub(crate) const unsafe extern \"C\" fn a() {}\n"), 1);
+        assert_eq!(
+            found("/// Does things.\n#[inline]\npub(crate) const unsafe extern \"C\" fn a() {}\n"),
+            1
+        );
         assert_eq!(found("impl A {\n    unsafe fn a() {}\n}\n"), 1);
     }
 
     #[test]
     fn a_function_with_the_section_is_fine() {
         assert_eq!(found("/// # Safety\n/// Mind.\npub unsafe fn a() {}\n"), 0);
-        assert_eq!(found("/// # Safety\n/// Mind.\n#[cfg(any(\n    unix,\n    test,\n))]\nunsafe extern \"C\" fn a() {}\n"), 0);
+        assert_eq!(
+            found(
+                "/// # Safety\n/// Mind.\n#[cfg(any(\n    unix,\n    test,\n))]\nunsafe extern \"C\" fn a() {}\n"
+            ),
+            0
+        );
     }
 
     #[test]
     fn the_section_of_another_function_does_not_count() {
-        assert_eq!(found("/// # Safety\n/// Mind.\nunsafe fn a() {}\nunsafe fn b() {}\n"), 1);
+        assert_eq!(
+            found("/// # Safety\n/// Mind.\nunsafe fn a() {}\nunsafe fn b() {}\n"),
+            1
+        );
     }
 
     #[test]
     fn pointer_types_comments_and_trait_methods_are_not_meant() {
-        assert_eq!(found("type A = unsafe extern \"C\" fn(u64);\n// unsafe fn a\nlet b = \"unsafe fn a\";\n"), 0);
-        assert_eq!(found("unsafe impl<T> Alloc for A\nwhere\n    T: B,\n{\n    unsafe fn alloc() {}\n}\n"), 0);
+        assert_eq!(
+            found(
+                "type A = unsafe extern \"C\" fn(u64);\n// unsafe fn a\nlet b = \"unsafe fn a\";\n"
+            ),
+            0
+        );
+        assert_eq!(
+            found("unsafe impl<T> Alloc for A\nwhere\n    T: B,\n{\n    unsafe fn alloc() {}\n}\n"),
+            0
+        );
     }
 }
