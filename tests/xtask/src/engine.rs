@@ -48,20 +48,13 @@ impl Room {
         let mut dirs = Vec::new();
         for (index, preopen) in program.dirs.iter().enumerate() {
             let given = project::corpus().join(&preopen.host);
-            let host = if preopen.fresh {
-                at.join(index.to_string())
-            } else {
-                given.clone()
-            };
+            let host = if preopen.fresh { at.join(index.to_string()) } else { given.clone() };
             if preopen.fresh {
                 copy_files(&given, &host)?;
             }
             dirs.push((host, preopen.guest.clone()));
         }
-        Ok(Room {
-            fresh: at.to_path_buf(),
-            dirs,
-        })
+        Ok(Room { fresh: at.to_path_buf(), dirs })
     }
 
     /// Removes what the run has written.
@@ -81,10 +74,7 @@ impl Engine {
     ) -> Result<Finished> {
         let mut command = self.command(program, room)?;
         command.args(program.args.at(size));
-        let stdin = program
-            .stdin
-            .as_ref()
-            .map(|file| project::corpus().join(file));
+        let stdin = program.stdin.as_ref().map(|file| project::corpus().join(file));
         process::run_limited(&mut command, stdin.as_deref(), limit)
     }
 
@@ -92,11 +82,7 @@ impl Engine {
     fn command(&self, program: &Program, room: &Room) -> Result<Command> {
         let mut module = program.module();
         let mut command = match self {
-            Engine::Midair {
-                binary,
-                tier,
-                stress,
-            } => {
+            Engine::Midair { binary, tier, stress } => {
                 let mut command = Command::new(binary);
                 command.arg("run").arg(format!("--tier={tier}"));
                 if let Some(stress) = stress {
@@ -119,9 +105,7 @@ impl Engine {
         };
         command.arg("--argv0").arg(&program.argv0);
         for (host, guest) in &room.dirs {
-            command
-                .arg("--dir")
-                .arg(format!("{}::{guest}", host.display()));
+            command.arg("--dir").arg(format!("{}::{guest}", host.display()));
         }
         for (key, value) in &program.env {
             command.arg("--env").arg(format!("{key}={value}"));
@@ -134,27 +118,16 @@ impl Engine {
 /// The module as wasmtime compiled it, made once for each module and version of wasmtime.
 fn precompiled(wasmtime: &Path, program: &Program) -> Result<PathBuf> {
     let stem = program.wasm.file_stem().unwrap_or_default();
-    let output = project::corpus()
-        .join("precompiled")
-        .join(stem)
-        .with_extension("cwasm");
+    let output = project::corpus().join("precompiled").join(stem).with_extension("cwasm");
     let metadata = fs::metadata(wasmtime).with_context(|| wasmtime.display().to_string())?;
     let stamp = Stamp::beside(
         &output,
-        &format!(
-            "{} by a wasmtime of {} bytes",
-            program.sha256,
-            metadata.len()
-        ),
+        &format!("{} by a wasmtime of {} bytes", program.sha256, metadata.len()),
     );
     if !stamp.is_current() {
         fs::create_dir_all(output.parent().expect("has a parent"))?;
         let mut command = Command::new(wasmtime);
-        command
-            .arg("compile")
-            .arg("-o")
-            .arg(&output)
-            .arg(program.module());
+        command.arg("compile").arg("-o").arg(&output).arg(program.module());
         process::run_tool(
             &mut command,
             &format!("compiling {} with wasmtime", program.wasm.display()),

@@ -55,14 +55,9 @@ pub fn run_limited(
         }
         None => Stdio::null(),
     };
-    command
-        .stdin(input)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
     let start = Instant::now();
-    let mut child = command
-        .spawn()
-        .with_context(|| format!("starting {name}"))?;
+    let mut child = command.spawn().with_context(|| format!("starting {name}"))?;
     let stdout = read_all(child.stdout.take());
     let stderr = read_all(child.stderr.take());
     let pid = child.id() as libc::pid_t;
@@ -92,14 +87,8 @@ pub fn run_limited(
     };
     Ok(Finished {
         end,
-        stdout: stdout
-            .join()
-            .expect("the reader does not panic")
-            .context("reading stdout")?,
-        stderr: stderr
-            .join()
-            .expect("the reader does not panic")
-            .context("reading stderr")?,
+        stdout: stdout.join().expect("the reader does not panic").context("reading stdout")?,
+        stderr: stderr.join().expect("the reader does not panic").context("reading stderr")?,
         wall,
         peak_memory,
     })
@@ -139,12 +128,7 @@ fn wait_until_dead(pid: libc::pid_t) -> Result<()> {
         // SAFETY: all zeroes is a valid `siginfo_t`, and the call only writes to it.
         let outcome = unsafe {
             let mut info: libc::siginfo_t = std::mem::zeroed();
-            libc::waitid(
-                libc::P_PID,
-                pid as libc::id_t,
-                &mut info,
-                libc::WEXITED | libc::WNOWAIT,
-            )
+            libc::waitid(libc::P_PID, pid as libc::id_t, &mut info, libc::WEXITED | libc::WNOWAIT)
         };
         match outcome {
             0 => return Ok(()),
@@ -187,10 +171,7 @@ mod tests {
     fn output_and_status_are_passed_on() {
         let run = shell("echo out; echo err >&2; exit 7", Duration::from_secs(20));
         assert_eq!(run.end, End::Exit(7));
-        assert_eq!(
-            (run.stdout.as_slice(), run.stderr.as_slice()),
-            (&b"out\n"[..], &b"err\n"[..])
-        );
+        assert_eq!((run.stdout.as_slice(), run.stderr.as_slice()), (&b"out\n"[..], &b"err\n"[..]));
         assert!(run.peak_memory > 0);
     }
 
@@ -202,19 +183,13 @@ mod tests {
 
     #[test]
     fn a_signal_is_told_from_an_exit() {
-        assert_eq!(
-            shell("kill -9 $$", Duration::from_secs(20)).end,
-            End::Signal(9)
-        );
+        assert_eq!(shell("kill -9 $$", Duration::from_secs(20)).end, End::Signal(9));
     }
 
     #[test]
     fn a_tool_that_fails_shows_what_it_said() {
-        let error = run_tool(
-            Command::new("sh").args(["-c", "echo because >&2; exit 1"]),
-            "trying",
-        )
-        .unwrap_err();
+        let error = run_tool(Command::new("sh").args(["-c", "echo because >&2; exit 1"]), "trying")
+            .unwrap_err();
         assert!(error.to_string().contains("because"));
     }
 }

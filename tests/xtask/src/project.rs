@@ -10,10 +10,7 @@ pub fn root() -> PathBuf {
     // binary is started by hand.
     let manifest = env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-    manifest
-        .ancestors()
-        .nth(2)
-        .map_or(manifest.clone(), Path::to_path_buf)
+    manifest.ancestors().nth(2).map_or(manifest.clone(), Path::to_path_buf)
 }
 
 /// Sources of the corpus that the project wrote itself: kernels, scripts, drawings.

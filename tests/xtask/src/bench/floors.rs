@@ -17,23 +17,17 @@ pub struct Floor {
 
 /// All floors, from what was measured.
 pub fn all(contests: &Contests) -> Vec<Floor> {
-    let hello: Vec<&Contest> = contests
-        .whole
-        .iter()
-        .filter(|contest| contest.program == "clang-hello")
-        .collect();
+    let hello: Vec<&Contest> =
+        contests.whole.iter().filter(|contest| contest.program == "clang-hello").collect();
     let whole: Vec<&Contest> = contests.whole.iter().collect();
     let steady: Vec<&Contest> = contests.steady.iter().collect();
     vec![
         floor("interpreter: time of wasmi's", 1.5, &whole, |c| {
             c.time_ratio("midair interp", "wasmi")
         }),
-        floor(
-            "optimised steady state: time of wasmtime's",
-            1.3,
-            &steady,
-            |c| c.time_ratio("midair optimized", "wasmtime precompiled"),
-        ),
+        floor("optimised steady state: time of wasmtime's", 1.3, &steady, |c| {
+            c.time_ratio("midair optimized", "wasmtime precompiled")
+        }),
         floor(
             "clang compiling a hello-world, cold: time of wasmtime's, uncached",
             0.1,
@@ -53,10 +47,5 @@ fn floor(
     ratio: impl Fn(&Contest) -> Option<f64>,
 ) -> Floor {
     let ratios: Vec<f64> = over.iter().filter_map(|contest| ratio(contest)).collect();
-    Floor {
-        what,
-        at_most,
-        measured: geometric_mean(&ratios),
-        programs: ratios.len(),
-    }
+    Floor { what, at_most, measured: geometric_mean(&ratios), programs: ratios.len() }
 }

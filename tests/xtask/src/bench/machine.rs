@@ -12,15 +12,9 @@ use crate::{process, project};
 pub fn describe(wasmtime: &Path) -> Result<Vec<String>> {
     let field = |file: &str, name: &str| {
         let text = fs::read_to_string(file).unwrap_or_default();
-        let line = text
-            .lines()
-            .find(|line| line.starts_with(name))
-            .map(String::from);
-        line.and_then(|line| {
-            line.split_once(':')
-                .map(|(_, value)| value.trim().to_string())
-        })
-        .unwrap_or_default()
+        let line = text.lines().find(|line| line.starts_with(name)).map(String::from);
+        line.and_then(|line| line.split_once(':').map(|(_, value)| value.trim().to_string()))
+            .unwrap_or_default()
     };
     let cores = std::thread::available_parallelism()?;
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
@@ -29,9 +23,7 @@ pub fn describe(wasmtime: &Path) -> Result<Vec<String>> {
             .map(|out| String::from_utf8_lossy(&out).trim().to_string())
     };
     let commit = says(
-        Command::new("git")
-            .args(["describe", "--always", "--dirty"])
-            .current_dir(project::root()),
+        Command::new("git").args(["describe", "--always", "--dirty"]).current_dir(project::root()),
     );
     let date = says(Command::new("date").args(["-u", "+%Y-%m-%d"]));
     Ok(vec![
@@ -41,11 +33,7 @@ pub fn describe(wasmtime: &Path) -> Result<Vec<String>> {
             field("/proc/meminfo", "MemTotal"),
             kernel.trim()
         ),
-        format!(
-            "midair at commit {}, {}",
-            commit.unwrap_or_default(),
-            date.unwrap_or_default()
-        ),
+        format!("midair at commit {}, {}", commit.unwrap_or_default(), date.unwrap_or_default()),
         says(Command::new(wasmtime).arg("--version"))?,
         "wasmi 2.0.0 with lazy translation, built with link-time optimisation".to_string(),
     ])

@@ -51,9 +51,7 @@ pub struct Entry {
 impl Contest {
     /// The runs of one contender, if all of them were right.
     pub fn entry(&self, contender: &str) -> Option<&Entry> {
-        self.entries
-            .iter()
-            .find(|entry| entry.contender == contender && entry.trouble.is_none())
+        self.entries.iter().find(|entry| entry.contender == contender && entry.trouble.is_none())
     }
 
     /// Median time of one contender as a multiple of another's.
@@ -102,18 +100,9 @@ pub fn contest(
             (None, Some(time)) => format!("{time:.3} s, median of {}", entry.seconds.len()),
             (None, None) => "not run".to_string(),
         };
-        eprintln!(
-            "{:<16} {:<6} {:<22} {figures}",
-            program.name,
-            size.name(),
-            entry.contender
-        );
+        eprintln!("{:<16} {:<6} {:<22} {figures}", program.name, size.name(), entry.contender);
     }
-    Ok(Contest {
-        program: program.name.clone(),
-        size: size.name().to_string(),
-        entries,
-    })
+    Ok(Contest { program: program.name.clone(), size: size.name().to_string(), entries })
 }
 
 fn run_once(

@@ -66,11 +66,7 @@ pub fn run(args: &BenchArgs) -> Result<bool> {
     };
     let in_tier = |tier: &str| Contender {
         name: format!("midair {tier}"),
-        engine: Engine::Midair {
-            binary: midair.clone(),
-            tier: tier.to_string(),
-            stress: None,
-        },
+        engine: Engine::Midair { binary: midair.clone(), tier: tier.to_string(), stress: None },
     };
     let whole = vec![
         in_tier("auto"),
@@ -78,60 +74,33 @@ pub fn run(args: &BenchArgs) -> Result<bool> {
         in_tier("optimized"),
         Contender {
             name: "wasmtime".to_string(),
-            engine: Engine::Wasmtime {
-                binary: wasmtime.clone(),
-            },
+            engine: Engine::Wasmtime { binary: wasmtime.clone() },
         },
-        Contender {
-            name: "wasmi".to_string(),
-            engine: Engine::Wasmi { binary: wasmi },
-        },
+        Contender { name: "wasmi".to_string(), engine: Engine::Wasmi { binary: wasmi } },
     ];
     let steady = vec![
         in_tier("optimized"),
         in_tier("auto"),
         Contender {
             name: "wasmtime precompiled".to_string(),
-            engine: Engine::WasmtimePrecompiled {
-                binary: wasmtime.clone(),
-            },
+            engine: Engine::WasmtimePrecompiled { binary: wasmtime.clone() },
         },
     ];
-    let (whole_size, steady_size) = if args.quick {
-        (Size::Quick, Size::Full)
-    } else {
-        (Size::Full, Size::Steady)
-    };
+    let (whole_size, steady_size) =
+        if args.quick { (Size::Quick, Size::Full) } else { (Size::Full, Size::Steady) };
     let chosen = |program: &&Program| {
         program.needs.is_empty()
             && (args.only.is_empty()
-                || args
-                    .only
-                    .iter()
-                    .any(|start| program.name.starts_with(start)))
+                || args.only.iter().any(|start| program.name.starts_with(start)))
     };
-    let mut contests = Contests {
-        whole: Vec::new(),
-        steady: Vec::new(),
-    };
+    let mut contests = Contests { whole: Vec::new(), steady: Vec::new() };
     for program in manifest.programs.iter().filter(chosen) {
-        contests.whole.push(measure::contest(
-            program, whole_size, &whole, &reference, &limits,
-        )?);
+        contests.whole.push(measure::contest(program, whole_size, &whole, &reference, &limits)?);
     }
-    for program in manifest
-        .programs
-        .iter()
-        .filter(chosen)
-        .filter(|program| program.kind == Kind::Kernel)
+    for program in
+        manifest.programs.iter().filter(chosen).filter(|program| program.kind == Kind::Kernel)
     {
-        contests.steady.push(measure::contest(
-            program,
-            steady_size,
-            &steady,
-            &reference,
-            &limits,
-        )?);
+        contests.steady.push(measure::contest(program, steady_size, &steady, &reference, &limits)?);
     }
 
     let raw = project::corpus().join("bench.json");

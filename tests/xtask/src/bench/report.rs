@@ -26,9 +26,9 @@ pub fn section(contests: &Contests, machine: &[String], command: &str) -> String
     text += "\nEvery figure is the median of whole-process runs, wall time from start to exit and peak resident memory; the engines take turns, and a run whose output differs from the reference's does not count.\n";
     text += "\n### Floors\n\nRatios, as geometric means; less is better.\n\n| | at most | measured | programs | holds |\n|---|---|---|---|---|\n";
     for floor in floors::all(contests) {
-        let holds = floor.measured.map_or("not measured", |ratio| {
-            if ratio <= floor.at_most { "yes" } else { "no" }
-        });
+        let holds = floor
+            .measured
+            .map_or("not measured", |ratio| if ratio <= floor.at_most { "yes" } else { "no" });
         let _ = writeln!(
             text,
             "| {} | {} | {} | {} | {holds} |",
@@ -41,13 +41,7 @@ pub fn section(contests: &Contests, machine: &[String], command: &str) -> String
     text += "\n### Whole runs, cold\n\nNothing is cached or compiled beforehand (wasmtime: `-C cache=n`). Seconds; then ratios of time and of memory.\n\n";
     text += &table(
         &contests.whole,
-        &[
-            "midair auto",
-            "midair interp",
-            "midair optimized",
-            "wasmtime",
-            "wasmi",
-        ],
+        &["midair auto", "midair interp", "midair optimized", "wasmtime", "wasmi"],
         &[("midair auto", "wasmtime"), ("midair interp", "wasmi")],
         Some(("midair auto", "wasmtime")),
     );
@@ -55,10 +49,7 @@ pub fn section(contests: &Contests, machine: &[String], command: &str) -> String
     text += &table(
         &contests.steady,
         &["midair optimized", "midair auto", "wasmtime precompiled"],
-        &[
-            ("midair optimized", "wasmtime precompiled"),
-            ("midair auto", "wasmtime precompiled"),
-        ],
+        &[("midair optimized", "wasmtime precompiled"), ("midair auto", "wasmtime precompiled")],
         None,
     );
     text += &troubles(contests);
@@ -75,49 +66,29 @@ fn table(
     head.extend(columns.iter().map(ToString::to_string));
     head.extend(ratios.iter().map(|(one, base)| format!("{one} / {base}")));
     if let Some((one, base)) = memory {
-        head.extend([
-            format!("{one} MiB"),
-            format!("{base} MiB"),
-            "memory ratio".to_string(),
-        ]);
+        head.extend([format!("{one} MiB"), format!("{base} MiB"), "memory ratio".to_string()]);
     }
     head.push("rounds".to_string());
     let mut text = format!("| {} |\n|{}\n", head.join(" | "), "---|".repeat(head.len()));
     for contest in contests {
         let mut row = vec![contest.program.clone()];
         row.extend(columns.iter().map(|name| seconds(contest.entry(name))));
-        row.extend(
-            ratios
-                .iter()
-                .map(|(one, base)| ratio(contest.time_ratio(one, base))),
-        );
+        row.extend(ratios.iter().map(|(one, base)| ratio(contest.time_ratio(one, base))));
         if let Some((one, base)) = memory {
             row.extend([one, base].map(|name| mebibytes(contest.entry(name))));
             row.push(ratio(contest.memory_ratio(one, base)));
         }
         row.push(
-            contest
-                .entries
-                .iter()
-                .map(|entry| entry.seconds.len())
-                .max()
-                .unwrap_or(0)
-                .to_string(),
+            contest.entries.iter().map(|entry| entry.seconds.len()).max().unwrap_or(0).to_string(),
         );
         let _ = writeln!(text, "| {} |", row.join(" | "));
     }
     let mean = |of: &dyn Fn(&Contest) -> Option<f64>| {
-        ratio(geometric_mean(
-            &contests.iter().filter_map(of).collect::<Vec<_>>(),
-        ))
+        ratio(geometric_mean(&contests.iter().filter_map(of).collect::<Vec<_>>()))
     };
     let mut row = vec!["geometric mean".to_string()];
     row.extend(columns.iter().map(|_| String::new()));
-    row.extend(
-        ratios
-            .iter()
-            .map(|(one, base)| mean(&|contest| contest.time_ratio(one, base))),
-    );
+    row.extend(ratios.iter().map(|(one, base)| mean(&|contest| contest.time_ratio(one, base))));
     if let Some((one, base)) = memory {
         row.extend([
             String::new(),
@@ -143,11 +114,7 @@ fn troubles(contests: &Contests) -> String {
             }
         }
     }
-    if text.is_empty() {
-        text
-    } else {
-        format!("\n### Runs that did not count\n\n{text}")
-    }
+    if text.is_empty() { text } else { format!("\n### Runs that did not count\n\n{text}") }
 }
 
 fn seconds(entry: Option<&Entry>) -> String {
@@ -159,18 +126,12 @@ fn seconds(entry: Option<&Entry>) -> String {
 fn mebibytes(entry: Option<&Entry>) -> String {
     entry
         .and_then(|entry| median(&entry.memory))
-        .map_or("–".to_string(), |bytes| {
-            format!("{:.0}", bytes / 1048576.0)
-        })
+        .map_or("–".to_string(), |bytes| format!("{:.0}", bytes / 1048576.0))
 }
 
 fn ratio(value: Option<f64>) -> String {
     value.map_or("–".to_string(), |ratio| {
-        if ratio < 0.1 {
-            format!("{ratio:.3}")
-        } else {
-            format!("{ratio:.2}")
-        }
+        if ratio < 0.1 { format!("{ratio:.3}") } else { format!("{ratio:.2}") }
     })
 }
 
@@ -195,12 +156,7 @@ fn replace_between(page: &str, section: &str) -> Result<String> {
     if end < after {
         bail!("the markers are in the wrong order");
     }
-    Ok(format!(
-        "{}\n\n{}\n{}",
-        &page[..after],
-        section.trim_end(),
-        &page[end..]
-    ))
+    Ok(format!("{}\n\n{}\n{}", &page[..after], section.trim_end(), &page[end..]))
 }
 
 #[cfg(test)]

@@ -37,20 +37,14 @@ impl Configuration {
 
     /// How much work to give: far less when transitions are forced.
     pub fn size(&self) -> Size {
-        if self.stress.is_some() {
-            Size::Stress
-        } else {
-            Size::Full
-        }
+        if self.stress.is_some() { Size::Stress } else { Size::Full }
     }
 }
 
 impl fmt::Display for Configuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.tier)?;
-        self.stress
-            .iter()
-            .try_for_each(|stress| write!(f, " {stress}"))
+        self.stress.iter().try_for_each(|stress| write!(f, " {stress}"))
     }
 }
 
@@ -60,33 +54,21 @@ mod tests {
 
     fn spelled(tiers: &[&str], stress: Option<&str>) -> Vec<String> {
         let tiers: Vec<String> = tiers.iter().map(ToString::to_string).collect();
-        Configuration::all(&tiers, stress)
-            .iter()
-            .map(ToString::to_string)
-            .collect()
+        Configuration::all(&tiers, stress).iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn by_default_all_tiers_and_one_under_stress() {
         assert_eq!(
             spelled(&[], None),
-            [
-                "interp",
-                "baseline",
-                "optimized",
-                "auto",
-                "auto osr:7,retire:5"
-            ]
+            ["interp", "baseline", "optimized", "auto", "auto osr:7,retire:5"]
         );
     }
 
     #[test]
     fn options_narrow_the_choice() {
         assert_eq!(spelled(&["interp"], None), ["interp"]);
-        assert_eq!(
-            spelled(&["auto", "interp"], Some("osr:1")),
-            ["auto osr:1", "interp osr:1"]
-        );
+        assert_eq!(spelled(&["auto", "interp"], Some("osr:1")), ["auto osr:1", "interp osr:1"]);
         assert_eq!(spelled(&[], Some("osr:1")).len(), 4);
     }
 }

@@ -65,28 +65,18 @@ pub fn run(args: &CheckArgs, manifest: &Manifest) -> Result<bool> {
         .programs
         .iter()
         .filter(|program| {
-            args.only.is_empty()
-                || args
-                    .only
-                    .iter()
-                    .any(|start| program.name.starts_with(start))
+            args.only.is_empty() || args.only.iter().any(|start| program.name.starts_with(start))
         })
         .collect();
     if chosen.is_empty() {
-        bail!(
-            "no program of the corpus has a name that begins with {}",
-            args.only.join(" or ")
-        );
+        bail!("no program of the corpus has a name that begins with {}", args.only.join(" or "));
     }
     let reference = Reference::new(tools::wasmtime()?);
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for program in chosen {
         for configuration in Configuration::all(&args.tier, args.stress.as_deref()) {
-            let size = args.size.unwrap_or(if args.quick {
-                Size::Quick
-            } else {
-                configuration.size()
-            });
+            let size =
+                args.size.unwrap_or(if args.quick { Size::Quick } else { configuration.size() });
             let start = Instant::now();
             let verdict = check(
                 program,
@@ -143,10 +133,7 @@ fn check(
     limit: Duration,
 ) -> Result<Verdict> {
     if !program.needs.is_empty() {
-        return Ok(Verdict::Skipped(format!(
-            "needs {}",
-            program.needs.join(", ")
-        )));
+        return Ok(Verdict::Skipped(format!("needs {}", program.needs.join(", "))));
     }
     let expected = reference.outcome(program, size)?;
     let engine = Engine::Midair {
@@ -171,10 +158,7 @@ fn check(
         Some(difference) => {
             // The directories stay too: they hold the files that the program wrote.
             actual.save(&place)?;
-            Ok(Verdict::Failed(format!(
-                "{difference}; see {}",
-                place.display()
-            )))
+            Ok(Verdict::Failed(format!("{difference}; see {}", place.display())))
         }
     }
 }

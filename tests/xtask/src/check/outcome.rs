@@ -34,22 +34,14 @@ impl Outcome {
                 );
             }
         }
-        Ok(Outcome {
-            end: finished.end,
-            stdout: finished.stdout,
-            stderr: finished.stderr,
-            files,
-        })
+        Ok(Outcome { end: finished.end, stdout: finished.stdout, stderr: finished.stderr, files })
     }
 
     /// What first differs from `expected`, in words; `None` if nothing does.
     pub fn difference(&self, expected: &Outcome, program: &Program) -> Option<String> {
         if self.end != expected.end {
             let stderr = String::from_utf8_lossy(&self.stderr);
-            let said = stderr
-                .lines()
-                .next()
-                .map_or(String::new(), |line| format!(" ({line})"));
+            let said = stderr.lines().next().map_or(String::new(), |line| format!(" ({line})"));
             return Some(format!("{} instead of {}{said}", self.end, expected.end));
         }
         let stdout = (
@@ -95,11 +87,9 @@ impl Outcome {
 fn normalised(text: &[u8], how: Normalise) -> Vec<u8> {
     match how {
         Normalise::Exact => text.to_vec(),
-        Normalise::Timings => text
-            .split(|&byte| byte == b'\n')
-            .map(without_time)
-            .collect::<Vec<_>>()
-            .join(&b'\n'),
+        Normalise::Timings => {
+            text.split(|&byte| byte == b'\n').map(without_time).collect::<Vec<_>>().join(&b'\n')
+        }
     }
 }
 
@@ -107,12 +97,7 @@ fn without_time(line: &[u8]) -> &[u8] {
     let Some(rest) = line.strip_suffix(b"s") else {
         return line;
     };
-    let digits = |text: &[u8]| {
-        text.iter()
-            .rev()
-            .take_while(|byte| byte.is_ascii_digit())
-            .count()
-    };
+    let digits = |text: &[u8]| text.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
     let decimals = digits(rest);
     let Some(rest) = rest[..rest.len() - decimals].strip_suffix(b".") else {
         return line;
@@ -128,28 +113,15 @@ fn first_difference(actual: &[u8], expected: &[u8]) -> Option<String> {
     if actual == expected {
         return None;
     }
-    let at = actual
-        .iter()
-        .zip(expected)
-        .take_while(|(a, b)| a == b)
-        .count();
+    let at = actual.iter().zip(expected).take_while(|(a, b)| a == b).count();
     let show = |bytes: &[u8]| {
-        let start = bytes[..at]
-            .iter()
-            .rposition(|&byte| byte == b'\n')
-            .map_or(0, |newline| newline + 1);
+        let start =
+            bytes[..at].iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
         let piece = &bytes[start.max(at.saturating_sub(40))..bytes.len().min(at + 40)];
-        let line = piece
-            .split(|&byte| byte == b'\n')
-            .next()
-            .unwrap_or_default();
+        let line = piece.split(|&byte| byte == b'\n').next().unwrap_or_default();
         String::from_utf8_lossy(line).into_owned()
     };
-    Some(format!(
-        "differs at byte {at} ({:?} instead of {:?})",
-        show(actual),
-        show(expected)
-    ))
+    Some(format!("differs at byte {at} ({:?} instead of {:?})", show(actual), show(expected)))
 }
 
 #[cfg(test)]

@@ -23,24 +23,18 @@ pub struct Reference {
 impl Reference {
     /// A reference that runs this wasmtime.
     pub fn new(wasmtime: PathBuf) -> Reference {
-        Reference {
-            engine: Engine::WasmtimePrecompiled { binary: wasmtime },
-        }
+        Reference { engine: Engine::WasmtimePrecompiled { binary: wasmtime } }
     }
 
     /// The reference's outcome, from an earlier run if the program and its inputs are the same.
     pub fn outcome(&self, program: &Program, size: Size) -> Result<Outcome> {
         let dir =
-            project::corpus()
-                .join("expected")
-                .join(format!("{}.{}", program.name, size.name()));
+            project::corpus().join("expected").join(format!("{}.{}", program.name, size.name()));
         let stamp = Stamp::beside(&dir, &key(program, size)?);
         if !stamp.is_current() {
             replace_directory(&dir)?;
             let room = Room::prepare(program, &dir.join("dirs"))?;
-            let finished = self
-                .engine
-                .run(program, size, &room, Duration::from_secs(1800))?;
+            let finished = self.engine.run(program, size, &room, Duration::from_secs(1800))?;
             let outcome = Outcome::of(program, &room, finished)?;
             if !matches!(outcome.end, End::Exit(0..=3)) {
                 bail!(
@@ -63,10 +57,7 @@ impl Reference {
 
 fn load(program: &Program, dir: &Path) -> Result<Outcome> {
     let end = fs::read_to_string(dir.join("end"))?;
-    let status = end
-        .strip_prefix("exit ")
-        .context("the reference did not exit")?
-        .parse()?;
+    let status = end.strip_prefix("exit ").context("the reference did not exit")?.parse()?;
     let mut files = BTreeMap::new();
     for guest in &program.outputs {
         let file = dir.join(file_name(guest));

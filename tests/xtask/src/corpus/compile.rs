@@ -38,13 +38,10 @@ impl CProgram {
         println!("compile {}", self.name);
         fs::create_dir_all(output.parent().expect("has a parent"))?;
         let mut cc = Command::new("python3");
-        cc.args(["-m", "ziglang", "cc"])
-            .args(self.flags())
-            .env("PYTHONPATH", zig);
+        cc.args(["-m", "ziglang", "cc"]).args(self.flags()).env("PYTHONPATH", zig);
         // Caches stay inside the corpus directory like everything else.
         let cache = project::corpus().join("build/zig-cache");
-        cc.env("ZIG_GLOBAL_CACHE_DIR", &cache)
-            .env("ZIG_LOCAL_CACHE_DIR", &cache);
+        cc.env("ZIG_GLOBAL_CACHE_DIR", &cache).env("ZIG_LOCAL_CACHE_DIR", &cache);
         for dir in &self.includes {
             cc.arg("-I").arg(dir);
         }
@@ -56,19 +53,8 @@ impl CProgram {
 
     fn flags(&self) -> Vec<String> {
         // Names stay for backtraces; debug information would be most of the file.
-        let shared = [
-            "-target",
-            "wasm32-wasi",
-            CPU,
-            "-O2",
-            "-fno-vectorize",
-            "-Wl,--strip-debug",
-        ];
-        shared
-            .iter()
-            .map(ToString::to_string)
-            .chain(self.options.iter().cloned())
-            .collect()
+        let shared = ["-target", "wasm32-wasi", CPU, "-O2", "-fno-vectorize", "-Wl,--strip-debug"];
+        shared.iter().map(ToString::to_string).chain(self.options.iter().cloned()).collect()
     }
 
     fn key(&self) -> Result<String> {

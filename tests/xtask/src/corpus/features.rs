@@ -26,7 +26,5 @@ pub fn beyond_our_set(module: &Path) -> Result<Vec<String>> {
 }
 
 fn valid(bytes: &[u8], features: WasmFeatures) -> bool {
-    Validator::new_with_features(features)
-        .validate_all(bytes)
-        .is_ok()
+    Validator::new_with_features(features).validate_all(bytes).is_ok()
 }

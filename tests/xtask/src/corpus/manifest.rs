@@ -147,10 +147,7 @@ impl Program {
     /// The host file behind a guest path, given where each guest directory lies for this run.
     pub fn host_path(guest: &str, dirs: &[(PathBuf, String)]) -> Option<PathBuf> {
         dirs.iter().find_map(|(host, at)| {
-            Path::new(guest)
-                .strip_prefix(at)
-                .ok()
-                .map(|rest| host.join(rest))
+            Path::new(guest).strip_prefix(at).ok().map(|rest| host.join(rest))
         })
     }
 }

@@ -38,17 +38,9 @@ pub fn run(args: &CorpusArgs) -> Result<bool> {
         } else {
             program.needs.join(", ")
         };
-        println!(
-            "{:<16} {:<32} {needs}",
-            program.name,
-            program.wasm.display()
-        );
+        println!("{:<16} {:<32} {needs}", program.name, program.wasm.display());
     }
-    println!(
-        "{} programs, see {}",
-        manifest.programs.len(),
-        Manifest::path().display()
-    );
+    println!("{} programs, see {}", manifest.programs.len(), Manifest::path().display());
     Ok(true)
 }
 

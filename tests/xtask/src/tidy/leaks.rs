@@ -24,9 +24,7 @@ pub fn check(source: &Source) -> Vec<Finding> {
     let lock_file = source.path.ends_with("Cargo.lock");
     let mut findings = Vec::new();
     for (index, line) in source.text.lines().enumerate() {
-        if let Some(directory) = MACHINE
-            .iter()
-            .find(|directory| has_absolute_path(line, directory))
+        if let Some(directory) = MACHINE.iter().find(|directory| has_absolute_path(line, directory))
         {
             findings.push(Finding::new(
                 &source.path,
@@ -34,10 +32,7 @@ pub fn check(source: &Source) -> Vec<Finding> {
                 format!("a path of one machine, under its {directory} directory"),
             ));
         }
-        if let Some(host) = hosts
-            .iter()
-            .find(|host| !lock_file && line.contains(host.as_str()))
-        {
+        if let Some(host) = hosts.iter().find(|host| !lock_file && line.contains(host.as_str())) {
             findings.push(Finding::new(
                 &source.path,
                 index + 1,
@@ -77,12 +72,7 @@ mod tests {
         for directory in MACHINE {
             assert_eq!(found(&format!("see /{directory}/x")), 1);
             assert_eq!(found(&format!("DIR=/{directory}")), 1);
-            assert_eq!(
-                found(&format!(
-                    "target/{directory}/x, a/{directory}, /{directory}er/x"
-                )),
-                0
-            );
+            assert_eq!(found(&format!("target/{directory}/x, a/{directory}, /{directory}er/x")), 0);
         }
     }
 

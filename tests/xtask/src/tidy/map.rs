@@ -16,21 +16,15 @@ pub fn check(sources: &[Source]) -> Vec<Finding> {
         let path = path.trim_end_matches('/');
         let below = format!("{path}/");
         path.is_empty()
-            || sources
-                .iter()
-                .any(|source| source.path == path || source.path.starts_with(&below))
+            || sources.iter().any(|source| source.path == path || source.path.starts_with(&below))
     };
-    let folders: BTreeSet<&str> = sources
-        .iter()
-        .filter_map(|source| Some(source.path.split_once('/')?.0))
-        .collect();
+    let folders: BTreeSet<&str> =
+        sources.iter().filter_map(|source| Some(source.path.split_once('/')?.0)).collect();
     let mut findings = Vec::new();
     for (index, line) in map.text.lines().enumerate() {
         let linked = links(line).into_iter().map(|link| resolve("docs", link));
-        let quoted = quotes(line).filter(|name| {
-            name.split_once('/')
-                .is_some_and(|(first, _)| folders.contains(first))
-        });
+        let quoted = quotes(line)
+            .filter(|name| name.split_once('/').is_some_and(|(first, _)| folders.contains(first)));
         let named = quoted
             .filter(|name| !name.contains([' ', '*', '{', '<', '…', ':', '(']))
             .map(String::from);
@@ -50,11 +44,7 @@ pub fn check(sources: &[Source]) -> Vec<Finding> {
         .filter_map(|source| Some(source.path.split_once('/')?.0));
     for folder in with_code.collect::<BTreeSet<_>>() {
         if !folder.starts_with('.') && !map.text.contains(&format!("{folder}/")) {
-            findings.push(Finding::new(
-                MAP,
-                0,
-                format!("does not name the folder {folder}/"),
-            ));
+            findings.push(Finding::new(MAP, 0, format!("does not name the folder {folder}/")));
         }
     }
     findings
@@ -62,13 +52,9 @@ pub fn check(sources: &[Source]) -> Vec<Finding> {
 
 /// Targets of the links in a line that lead to files of the repository.
 fn links(line: &str) -> Vec<&str> {
-    let ends = line
-        .match_indices("](")
-        .filter_map(|(at, _)| line[at + 2..].split_once(')'));
+    let ends = line.match_indices("](").filter_map(|(at, _)| line[at + 2..].split_once(')'));
     let targets = ends.map(|(target, _)| target.split('#').next().unwrap_or_default());
-    targets
-        .filter(|target| !target.is_empty() && !target.contains("://"))
-        .collect()
+    targets.filter(|target| !target.is_empty() && !target.contains("://")).collect()
 }
 
 /// What stands between backticks in a line.
@@ -95,15 +81,9 @@ mod tests {
     use super::*;
 
     fn found(map: &str) -> Vec<String> {
-        let sources = [
-            source("osr/src/redirect.rs", ""),
-            source("docs/notes.md", ""),
-            source(MAP, map),
-        ];
-        check(&sources)
-            .into_iter()
-            .map(|finding| finding.what)
-            .collect()
+        let sources =
+            [source("osr/src/redirect.rs", ""), source("docs/notes.md", ""), source(MAP, map)];
+        check(&sources).into_iter().map(|finding| finding.what).collect()
     }
 
     #[test]
@@ -118,10 +98,7 @@ mod tests {
             found("osr/ `osr/src/gone.rs`"),
             ["names osr/src/gone.rs, which does not exist"]
         );
-        assert_eq!(
-            found("osr/ [x](../osr/gone)"),
-            ["names osr/gone, which does not exist"]
-        );
+        assert_eq!(found("osr/ [x](../osr/gone)"), ["names osr/gone, which does not exist"]);
     }
 
     #[test]

@@ -37,11 +37,7 @@ pub struct Finding {
 
 impl Finding {
     fn new(path: &str, line: usize, what: impl Into<String>) -> Finding {
-        Finding {
-            path: path.to_string(),
-            line,
-            what: what.into(),
-        }
+        Finding { path: path.to_string(), line, what: what.into() }
     }
 }
 
@@ -86,27 +82,15 @@ pub fn run() -> Result<bool> {
 fn sources() -> Result<Vec<Source>> {
     let root = project::root();
     let mut git = Command::new("git");
-    git.args([
-        "ls-files",
-        "-z",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-    ])
-    .current_dir(&root);
-    let listing = String::from_utf8(process::run_tool(
-        &mut git,
-        "listing the files of the repository",
-    )?)?;
+    git.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).current_dir(&root);
+    let listing =
+        String::from_utf8(process::run_tool(&mut git, "listing the files of the repository")?)?;
     let mut sources: Vec<Source> = listing
         .split_terminator('\0')
         .filter_map(|path| {
             // A file that is deleted but still tracked, or not text, has nothing to check.
             let text = fs::read_to_string(root.join(path)).ok()?;
-            Some(Source {
-                path: path.to_string(),
-                text,
-            })
+            Some(Source { path: path.to_string(), text })
         })
         .collect();
     sources.sort_by(|a, b| a.path.cmp(&b.path));
@@ -115,8 +99,5 @@ fn sources() -> Result<Vec<Source>> {
 
 #[cfg(test)]
 fn source(path: &str, text: &str) -> Source {
-    Source {
-        path: path.to_string(),
-        text: text.to_string(),
-    }
+    Source { path: path.to_string(), text: text.to_string() }
 }

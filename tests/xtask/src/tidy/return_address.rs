@@ -13,6 +13,9 @@ const MARKER: &str = "write_return_address";
 /// return address lies one word above.
 const FRAME_POINTERS: [&str; 3] = ["fp", "rbp", "frame_pointer"];
 
+/// Names under which code holds the address of a return address itself.
+const RETURN_SLOTS: [&str; 2] = ["return_slot", "return_address_slot"];
+
 /// Calls of the marker function, and stores one word above a frame pointer, elsewhere.
 pub fn check(source: &Source) -> Vec<Finding> {
     if source.path == HOME || source.path.starts_with("tests/xtask/") {
@@ -33,7 +36,8 @@ pub fn check(source: &Source) -> Vec<Finding> {
     findings
 }
 
-/// `*((fp + 8) as *mut u64) = …`, `fp.add(1).write(…)`, `ptr::write(fp.byte_add(8), …)`.
+/// `*((fp + 8) as *mut u64) = …`, `fp.add(1).write(…)`, `ptr::write(fp.byte_add(8), …)`,
+/// `*frame.return_slot = …`.
 fn stores_above_a_frame_pointer(line: &str) -> bool {
     let compact: String = line.chars().filter(|c| !c.is_whitespace()).collect();
     let one_above = FRAME_POINTERS.iter().any(|name| {
@@ -50,16 +54,12 @@ fn stores_above_a_frame_pointer(line: &str) -> bool {
         .iter()
         .any(|step| follows_word(&compact, name, step))
     });
+    let at_slot = RETURN_SLOTS.iter().any(|name| follows_word(&compact, name, ""));
     let assigns = compact.starts_with('*') && has_assignment(&compact);
-    let writes = [
-        ".write(",
-        ".write_volatile(",
-        ".write_unaligned(",
-        "ptr::write",
-    ]
-    .iter()
-    .any(|call| compact.contains(call));
-    one_above && (assigns || writes)
+    let writes = [".write(", ".write_volatile(", ".write_unaligned(", "ptr::write"]
+        .iter()
+        .any(|call| compact.contains(call));
+    (one_above || at_slot) && (assigns || writes)
 }
 
 /// Whether `step` directly follows `name` where that is a word of its own.
@@ -87,11 +87,8 @@ fn has_assignment(text: &str) -> bool {
 
 /// `mov [rbp + 8], rax` in a string of assembly.
 fn assembly_stores_above_rbp(line: &str) -> bool {
-    let compact: String = line
-        .to_ascii_lowercase()
-        .chars()
-        .filter(|c| !c.is_whitespace())
-        .collect();
+    let compact: String =
+        line.to_ascii_lowercase().chars().filter(|c| !c.is_whitespace()).collect();
     compact.contains("mov") && compact.contains("[rbp+8],")
 }
 
@@ -107,10 +104,7 @@ mod tests {
     #[test]
     fn the_marker_elsewhere_is_found() {
         assert_eq!(found("write_return_address(fp, stub);"), 1);
-        assert_eq!(
-            check(&source(HOME, "unsafe fn write_return_address() {}")).len(),
-            0
-        );
+        assert_eq!(check(&source(HOME, "unsafe fn write_return_address() {}")).len(), 0);
         assert_eq!(found("// see write_return_address"), 0);
     }
 
@@ -122,6 +116,8 @@ mod tests {
             "frame.fp.add(1).write(stub);",
             "ptr::write(rbp.byte_add(8), stub);",
             "\"mov qword ptr [rbp + 8], rax\",",
+            "*frame.return_slot = stub;",
+            "frame.return_slot.write(stub);",
         ] {
             assert_eq!(found(line), 1, "{line}");
         }
@@ -134,6 +130,8 @@ mod tests {
             "let address = fp.add(1).read();",
             "assert!(*(fp + 8) == stub);",
             "*(fp + 80) = 1;",
+            "let return_slot = (self.record + 8) as *mut usize;",
+            "let address = *frame.return_slot;",
             "*(buffp + 8) = 1;",
             "\"mov rax, [rbp + 8]\",",
         ] {

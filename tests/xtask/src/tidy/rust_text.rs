@@ -25,11 +25,7 @@ fn blank(text: &str, strings_too: bool) -> String {
             // The delimiters stay, so that `extern "C"` can still be told from other things.
             let inside = at + open..close.saturating_sub(1).max(at + open);
             for (index, &c) in chars.iter().enumerate().take(close).skip(at) {
-                out.push(if strings_too && inside.contains(&index) {
-                    hide(c)
-                } else {
-                    c
-                });
+                out.push(if strings_too && inside.contains(&index) { hide(c) } else { c });
             }
             at = close;
         } else {
@@ -46,10 +42,9 @@ fn comment_end(chars: &[char], at: usize) -> usize {
         return at;
     }
     match chars.get(at + 1) {
-        Some('/') => chars[at..]
-            .iter()
-            .position(|&c| c == '\n')
-            .map_or(chars.len(), |length| at + length),
+        Some('/') => {
+            chars[at..].iter().position(|&c| c == '\n').map_or(chars.len(), |length| at + length)
+        }
         Some('*') => {
             let (mut depth, mut end) = (0, at);
             while end < chars.len() {
@@ -82,11 +77,7 @@ fn literal(chars: &[char], at: usize) -> Option<(usize, usize)> {
             let mut end = at + open;
             while end < chars.len() {
                 let closes = chars[end] == '"'
-                    && chars[end + 1..]
-                        .iter()
-                        .take(hashes)
-                        .filter(|&&c| c == '#')
-                        .count()
+                    && chars[end + 1..].iter().take(hashes).filter(|&&c| c == '#').count()
                         == hashes;
                 if closes {
                     return Some((open, end + 1 + hashes));
@@ -121,19 +112,13 @@ mod tests {
     fn comments_and_strings_are_blanked_in_place() {
         let text = "let a = \"x // y\"; // z\nlet b = 'c'; /* 1 /* 2 */ 3 */ b\n";
         let code = without_comments_and_strings(text);
-        assert_eq!(
-            code,
-            "let a = \"      \";     \nlet b = ' ';                   b\n"
-        );
+        assert_eq!(code, "let a = \"      \";     \nlet b = ' ';                   b\n");
         assert_eq!(code.len(), text.len());
     }
 
     #[test]
     fn strings_stay_when_only_comments_go() {
-        assert_eq!(
-            without_comments("asm!(\"mov // x\"); // y"),
-            "asm!(\"mov // x\");     "
-        );
+        assert_eq!(without_comments("asm!(\"mov // x\"); // y"), "asm!(\"mov // x\");     ");
     }
 
     #[test]

@@ -37,9 +37,7 @@ fn declared_unsafe_function(line: &str) -> Option<&str> {
         }
     }
     let name = rest.strip_prefix("fn ")?.trim_start();
-    let end = name
-        .find(|c: char| !c.is_alphanumeric() && c != '_')
-        .unwrap_or(name.len());
+    let end = name.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(name.len());
     (end > 0).then(|| &name[..end])
 }
 
@@ -121,10 +119,7 @@ mod tests {
 
     #[test]
     fn the_section_of_another_function_does_not_count() {
-        assert_eq!(
-            found("/// # Safety\n/// Mind.\nunsafe fn a() {}\nunsafe fn b() {}\n"),
-            1
-        );
+        assert_eq!(found("/// # Safety\n/// Mind.\nunsafe fn a() {}\nunsafe fn b() {}\n"), 1);
     }
 
     #[test]

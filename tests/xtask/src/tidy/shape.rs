@@ -13,9 +13,8 @@ const MOST_LINES: usize = 800;
 const CODE: [&str; 7] = [".rs", ".c", ".h", ".py", ".lua", ".sh", ".js"];
 
 /// Names that say nothing about what is inside.
-const EMPTY_NAMES: [&str; 8] = [
-    "utils", "util", "helpers", "helper", "inner", "common", "misc", "stuff",
-];
+const EMPTY_NAMES: [&str; 8] =
+    ["utils", "util", "helpers", "helper", "inner", "common", "misc", "stuff"];
 
 /// The folders at the top, hidden ones aside.
 const TOP: [&str; 6] = ["docs", "examples", "osr", "tests", "tiers", "vm"];
@@ -40,9 +39,7 @@ pub fn check_file(source: &Source) -> Vec<Finding> {
         .into_iter()
         .flat_map(Path::iter)
         .map(|part| part.to_string_lossy().into_owned());
-    let stem = path
-        .file_stem()
-        .map(|stem| stem.to_string_lossy().into_owned());
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     for name in folders.chain(stem) {
         if EMPTY_NAMES.contains(&name.as_str()) {
             findings.push(Finding::new(
@@ -69,10 +66,8 @@ pub fn check_file(source: &Source) -> Vec<Finding> {
 
 /// Folders at the top that the house does not have.
 pub fn check_top_level(sources: &[Source]) -> Vec<Finding> {
-    let folders: BTreeSet<&str> = sources
-        .iter()
-        .filter_map(|source| Some(source.path.split_once('/')?.0))
-        .collect();
+    let folders: BTreeSet<&str> =
+        sources.iter().filter_map(|source| Some(source.path.split_once('/')?.0)).collect();
     folders
         .into_iter()
         .filter(|folder| !folder.starts_with('.') && !TOP.contains(folder))
@@ -93,12 +88,9 @@ fn inline_module(line: &str) -> Option<&str> {
     if !(before.is_empty() || before.starts_with("pub")) {
         return None;
     }
-    let (name, rest) = line[at + "mod ".len()..]
-        .trim()
-        .split_once(|c: char| !c.is_alphanumeric() && c != '_')?;
-    rest.contains('{')
-        .then_some(name)
-        .or(rest.trim().is_empty().then_some(name))
+    let (name, rest) =
+        line[at + "mod ".len()..].trim().split_once(|c: char| !c.is_alphanumeric() && c != '_')?;
+    rest.contains('{').then_some(name).or(rest.trim().is_empty().then_some(name))
 }
 
 #[cfg(test)]
@@ -110,24 +102,15 @@ mod tests {
     fn a_long_file_is_found() {
         let text = "line\n".repeat(MOST_LINES);
         assert_eq!(check_file(&source("vm/src/a.rs", &text)).len(), 0);
-        assert_eq!(
-            check_file(&source("vm/src/a.rs", &(text.clone() + "line\n"))).len(),
-            1
-        );
-        assert_eq!(
-            check_file(&source("Cargo.lock", &(text + "line\n"))).len(),
-            0
-        );
+        assert_eq!(check_file(&source("vm/src/a.rs", &(text.clone() + "line\n"))).len(), 1);
+        assert_eq!(check_file(&source("Cargo.lock", &(text + "line\n"))).len(), 0);
     }
 
     #[test]
     fn an_empty_name_is_found_as_file_folder_and_module() {
         assert_eq!(check_file(&source("vm/src/utils.rs", "")).len(), 1);
         assert_eq!(check_file(&source("vm/src/common/heap.rs", "")).len(), 1);
-        assert_eq!(
-            check_file(&source("vm/src/heap.rs", "pub(crate) mod inner {\n}\n")).len(),
-            1
-        );
+        assert_eq!(check_file(&source("vm/src/heap.rs", "pub(crate) mod inner {\n}\n")).len(), 1);
         assert_eq!(
             check_file(&source(
                 "vm/src/heap.rs",
@@ -140,11 +123,7 @@ mod tests {
 
     #[test]
     fn a_new_folder_at_the_top_is_found() {
-        let sources = [
-            source("vm/src/lib.rs", ""),
-            source(".ci/run", ""),
-            source("README.md", ""),
-        ];
+        let sources = [source("vm/src/lib.rs", ""), source(".ci/run", ""), source("README.md", "")];
         assert_eq!(check_top_level(&sources).len(), 0);
         assert_eq!(check_top_level(&[source("lib/a.rs", "")]).len(), 1);
     }
