@@ -36,6 +36,9 @@ pub struct Finished {
     pub stdout: Vec<u8>,
     pub stderr: Vec<u8>,
     pub wall: Duration,
+    /// Processor time of all its threads, user and system: less disturbed than wall time by
+    /// whatever else the machine does, but blind to waiting.
+    pub processor: Duration,
     /// Peak resident memory in bytes, as the kernel counted it for this child alone. The kernel
     /// starts a child's count at what its parent held, so a process that measures must stay
     /// small itself.
@@ -76,7 +79,7 @@ pub fn run_limited(
     let wall = start.elapsed();
     drop(done);
     let late = watchdog.join().expect("the watchdog does not panic");
-    let (status, peak_memory) = reap(pid)?;
+    let (status, usage) = reap(pid)?;
 
     let end = if late {
         End::TimedOut
@@ -90,7 +93,8 @@ pub fn run_limited(
         stdout: stdout.join().expect("the reader does not panic").context("reading stdout")?,
         stderr: stderr.join().expect("the reader does not panic").context("reading stderr")?,
         wall,
-        peak_memory,
+        processor: seconds(usage.ru_utime) + seconds(usage.ru_stime),
+        peak_memory: usage.ru_maxrss as u64 * 1024,
     })
 }
 
@@ -138,7 +142,7 @@ fn wait_until_dead(pid: libc::pid_t) -> Result<()> {
     }
 }
 
-fn reap(pid: libc::pid_t) -> Result<(i32, u64)> {
+fn reap(pid: libc::pid_t) -> Result<(i32, libc::rusage)> {
     loop {
         let mut status = 0;
         // SAFETY: all zeroes is a valid `rusage`, and the call only writes to it and `status`.
@@ -147,12 +151,16 @@ fn reap(pid: libc::pid_t) -> Result<(i32, u64)> {
             (libc::wait4(pid, &mut status, 0, &mut usage), usage)
         };
         if outcome == pid {
-            return Ok((status, usage.ru_maxrss as u64 * 1024));
+            return Ok((status, usage));
         }
         if !interrupted() {
             return Err(io::Error::last_os_error()).context("reaping a child");
         }
     }
+}
+
+fn seconds(time: libc::timeval) -> Duration {
+    Duration::new(time.tv_sec as u64, time.tv_usec as u32 * 1000)
 }
 
 fn interrupted() -> bool {

@@ -42,6 +42,8 @@ pub struct Entry {
     pub contender: String,
     /// Wall time of each run, in seconds.
     pub seconds: Vec<f64>,
+    /// Processor time of each run, in seconds; for a second look, the report does not use it.
+    pub processor: Vec<f64>,
     /// Peak resident memory of each run, in bytes.
     pub memory: Vec<f64>,
     /// Why there are no further figures: the run was wrong, or did not end.
@@ -79,6 +81,7 @@ pub fn contest(
     let blank = |contender: &Contender| Entry {
         contender: contender.name.clone(),
         seconds: Vec::new(),
+        processor: Vec::new(),
         memory: Vec::new(),
         trouble: None,
     };
@@ -117,6 +120,7 @@ fn run_once(
         let room = Room::prepare(program, &project::corpus().join("bench-run"))?;
         let finished = contender.engine.run(program, size, &room, limit)?;
         entry.seconds.push(finished.wall.as_secs_f64());
+        entry.processor.push(finished.processor.as_secs_f64());
         entry.memory.push(finished.peak_memory as f64);
         let difference = Outcome::of(program, &room, finished)?.difference(expected, program);
         room.clear()?;
@@ -165,6 +169,7 @@ mod tests {
         let entry = |name: &str, seconds: f64, trouble: Option<&str>| Entry {
             contender: name.to_string(),
             seconds: vec![seconds],
+            processor: vec![seconds],
             memory: vec![1.0],
             trouble: trouble.map(String::from),
         };

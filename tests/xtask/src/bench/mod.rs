@@ -32,7 +32,7 @@ pub struct BenchArgs {
     /// Rounds of each contest [default: 5, with --quick 3].
     #[arg(long)]
     rounds: Option<usize>,
-    /// Seconds after which a contest starts no further round [default: 120, with --quick 15].
+    /// Seconds after which a contest starts no further round [default: 60, with --quick 15].
     #[arg(long)]
     budget: Option<u64>,
     /// Seconds that one run may take.
@@ -58,10 +58,11 @@ pub fn run(args: &BenchArgs) -> Result<bool> {
         None => check::build_midair()?,
     };
     let (wasmtime, wasmi) = (tools::wasmtime()?, tools::wasmi()?);
+    let machine = machine::describe(&wasmtime)?;
     let reference = Reference::new(wasmtime.clone());
     let limits = Limits {
         rounds: args.rounds.unwrap_or(if args.quick { 3 } else { 5 }),
-        budget: Duration::from_secs(args.budget.unwrap_or(if args.quick { 15 } else { 120 })),
+        budget: Duration::from_secs(args.budget.unwrap_or(if args.quick { 15 } else { 60 })),
         run: Duration::from_secs(args.limit),
     };
     let in_tier = |tier: &str| Contender {
@@ -106,7 +107,7 @@ pub fn run(args: &BenchArgs) -> Result<bool> {
     let raw = project::corpus().join("bench.json");
     fs::write(&raw, serde_json::to_string_pretty(&contests)?)
         .with_context(|| raw.display().to_string())?;
-    let text = report::section(&contests, &machine::describe(&wasmtime)?, &command_line());
+    let text = report::section(&contests, &machine, &command_line());
     println!("{text}");
     report::write(&project::root().join(&args.output), &text)?;
     Ok(true)
