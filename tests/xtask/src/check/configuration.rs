@@ -36,8 +36,12 @@ impl Configuration {
     }
 
     /// How much work to give: far less when transitions are forced.
-    pub fn size(&self) -> Size {
-        if self.stress.is_some() { Size::Stress } else { Size::Full }
+    pub fn size(&self, quick: bool) -> Size {
+        match (&self.stress, quick) {
+            (Some(_), _) => Size::Stress,
+            (None, true) => Size::Quick,
+            (None, false) => Size::Full,
+        }
     }
 }
 

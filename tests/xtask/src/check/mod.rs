@@ -34,7 +34,7 @@ pub struct CheckArgs {
     /// Only the programs whose name begins so; may be given several times.
     #[arg(long)]
     only: Vec<String>,
-    /// The small inputs, for a quick look.
+    /// Small inputs where full ones are the default, for a quick look.
     #[arg(long)]
     quick: bool,
     /// The inputs to use everywhere [default: full, and stress under --stress].
@@ -75,8 +75,7 @@ pub fn run(args: &CheckArgs, manifest: &Manifest) -> Result<bool> {
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for program in chosen {
         for configuration in Configuration::all(&args.tier, args.stress.as_deref()) {
-            let size =
-                args.size.unwrap_or(if args.quick { Size::Quick } else { configuration.size() });
+            let size = args.size.unwrap_or_else(|| configuration.size(args.quick));
             let start = Instant::now();
             let verdict = check(
                 program,

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use super::packages;
 use super::stamp::{Stamp, hash_file};
 use crate::{process, project};
 
@@ -13,6 +14,14 @@ use crate::{process, project};
 /// compiler's own default set has grown past it.
 const CPU: &str =
     "-mcpu=mvp+bulk_memory+sign_ext+nontrapping_fptoint+mutable_globals+multivalue+reference_types";
+
+/// The compiler's version.
+const ZIGLANG: &str = "0.17.0";
+
+/// Fetches the compiler; what it returns is for [`CProgram::compile`].
+pub fn compiler() -> Result<PathBuf> {
+    packages::from_pip("ziglang", ZIGLANG)
+}
 
 /// One program to compile.
 #[derive(Debug, Default)]
@@ -58,7 +67,7 @@ impl CProgram {
     }
 
     fn key(&self) -> Result<String> {
-        let mut key = self.flags().join(" ");
+        let mut key = format!("{ZIGLANG} {}", self.flags().join(" "));
         for file in self.sources.iter().chain(&self.depends) {
             key += "\n";
             key += &hash_file(file)?;

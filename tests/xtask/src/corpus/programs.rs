@@ -9,10 +9,9 @@ use anyhow::{Context, Result};
 use super::compile::CProgram;
 use super::manifest::{Kind, Manifest, Normalise, Preopen, Program, Sizes};
 use super::stamp::{Stamp, hash_file, replace_directory};
-use super::{features, packages};
+use super::{compile, features, packages};
 use crate::project;
 
-const ZIGLANG: &str = "0.17.0";
 const CLANG: &str = "22.0.0-git20542-10";
 const CPYTHON: &str = "0.4.4";
 const RESVG: &str = "0.31.0";
@@ -26,7 +25,7 @@ const JOB: &str = "/job";
 /// Builds every program and returns the manifest of all of them.
 pub fn build_all() -> Result<Manifest> {
     fs::create_dir_all(project::corpus().join("wasm"))?;
-    let zig = packages::from_pip("ziglang", ZIGLANG)?;
+    let zig = compile::compiler()?;
     let crates = packages::from_cargo(&[SQLITE, LUA])?;
     let mut programs = Vec::new();
     programs.push(speedtest1(&zig, &crates)?);
