@@ -19,6 +19,8 @@ pub enum Engine {
         binary: PathBuf,
         tier: String,
         stress: Option<String>,
+        /// Where to write the run's statistics; not asked for when times are measured.
+        stats: Option<PathBuf>,
     },
     /// Compiles the module on every run, as a first run does.
     Wasmtime {
@@ -82,11 +84,14 @@ impl Engine {
     fn command(&self, program: &Program, room: &Room) -> Result<Command> {
         let mut module = program.module();
         let mut command = match self {
-            Engine::Midair { binary, tier, stress } => {
+            Engine::Midair { binary, tier, stress, stats } => {
                 let mut command = Command::new(binary);
                 command.arg("run").arg(format!("--tier={tier}"));
                 if let Some(stress) = stress {
                     command.arg(format!("--stress={stress}"));
+                }
+                if let Some(file) = stats {
+                    command.arg(format!("--stats=json:{}", file.display()));
                 }
                 command
             }

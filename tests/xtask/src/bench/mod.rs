@@ -67,7 +67,12 @@ pub fn run(args: &BenchArgs) -> Result<bool> {
     };
     let in_tier = |tier: &str| Contender {
         name: format!("midair {tier}"),
-        engine: Engine::Midair { binary: midair.clone(), tier: tier.to_string(), stress: None },
+        engine: Engine::Midair {
+            binary: midair.clone(),
+            tier: tier.to_string(),
+            stress: None,
+            stats: None,
+        },
     };
     let whole = vec![
         in_tier("auto"),
