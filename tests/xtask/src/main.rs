@@ -1,1 +1,49 @@
-fn main() {}
+//! `cargo xtask`: what the project does with itself, besides building and testing.
+//!
+//! Each subcommand is one module. They share [`project`] (where things stand), [`process`]
+//! (running a child with a limit and measuring it) and [`engine`] (how each engine is called).
+
+mod bench;
+mod check;
+mod corpus;
+mod engine;
+mod process;
+mod project;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Tasks of the Midair repository")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Fetch and build the real programs into target/corpus; with --check, run and compare them.
+    Corpus(corpus::CorpusArgs),
+    /// Measure Midair beside wasmtime and wasmi and write docs/benchmarks.md.
+    Bench(bench::BenchArgs),
+    /// Check the rules of the repository that no compiler checks.
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().task {
+        Task::Corpus(args) => corpus::run(&args),
+        Task::Bench(args) => bench::run(&args),
+        Task::Tidy => tidy::run(),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Whether a run really was what its configuration says.
+//!
+//! A binary that ignores `--tier` or `--stress` gives right answers everywhere, so right answers
+//! alone do not show that a tier works. The run's own statistics have to say that it was used.
+
+use serde_json::Value;
+
+use super::configuration::Configuration;
+
+/// What the statistics of a run lack for it to count in `configuration`; `None` if nothing.
+pub fn lacking(stats: &Value, configuration: &Configuration) -> Option<String> {
+    let number = |pointer: &str| stats.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
+    let compiled = |tier: &str| number(&format!("/compilations/{tier}/count"));
+    let tier = configuration.tier.as_str();
+    let stressed = |kind: &str| {
+        let stress = configuration.stress.as_deref().unwrap_or_default();
+        stress.split(',').any(|part| part.starts_with(kind))
+    };
+    if matches!(tier, "baseline" | "optimized") && compiled(tier) == 0 {
+        return Some(format!("nothing was compiled for the {tier} tier"));
+    }
+    if tier == "interp" {
+        // Nothing is compiled here without stress; what stress does here is not prescribed.
+        let compiled = compiled("baseline") + compiled("optimized");
+        let strange = configuration.stress.is_none() && compiled > 0;
+        return strange.then(|| format!("{compiled} functions were compiled for the interpreter"));
+    }
+    if stressed("osr:") && number("/osr_entries/total") + number("/osr_exits/total") == 0 {
+        return Some("no transition between the tiers took place".to_string());
+    }
+    if stressed("retire:") && number("/code_bytes/freed") == 0 {
+        return Some("no code was retired and freed".to_string());
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn lacks(stats: &Value, tier: &str, stress: Option<&str>) -> bool {
+        let configuration =
+            Configuration { tier: tier.to_string(), stress: stress.map(String::from) };
+        lacking(stats, &configuration).is_some()
+    }
+
+    #[test]
+    fn statistics_of_an_interpreter_are_no_evidence_for_a_compiler() {
+        let nothing = json!({});
+        assert!(lacks(&nothing, "baseline", None));
+        assert!(lacks(&nothing, "optimized", None));
+        assert!(lacks(&nothing, "auto", Some("osr:7")));
+        assert!(lacks(&nothing, "auto", Some("retire:5")));
+        assert!(!lacks(&nothing, "interp", None));
+        assert!(!lacks(&nothing, "auto", None));
+    }
+
+    #[test]
+    fn what_was_used_counts() {
+        let stats = json!({
+            "compilations": { "baseline": { "count": 0 }, "optimized": { "count": 3 } },
+            "osr_exits": { "total": 1 },
+            "code_bytes": { "freed": 64 },
+        });
+        assert!(!lacks(&stats, "optimized", Some("osr:7,retire:5")));
+        assert!(lacks(&stats, "baseline", None));
+        assert!(lacks(&stats, "interp", None));
+    }
+}
