@@ -77,6 +77,10 @@ impl Entered {
         // SAFETY: as the caller vouches.
         let this = unsafe { &mut *store.as_ptr() };
         if this.depth == 0 {
+            // Not every function has a poll.
+            if this.interrupt.is_requested() && this.take_interrupt() {
+                return Err(Trap::Interrupt.into());
+            }
             let size = this.engine().config().max_wasm_stack;
             if this.guest_stack.is_none() {
                 this.guest_stack = Some(GuestStack::new(size)?);

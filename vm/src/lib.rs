@@ -38,6 +38,8 @@ mod caller;
 mod code;
 mod config;
 mod engine;
+#[cfg(test)]
+mod every_tier;
 mod external;
 mod func;
 mod global;

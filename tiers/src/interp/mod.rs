@@ -30,6 +30,7 @@ pub use code::LoweredCode;
 use crate::FunctionBody;
 use crate::context::{InstanceContext, StoreContext};
 use crate::trap::TrapCode;
+use code::SuspendedAt;
 use frame::{CALLER_FP, CODE, HEADER, RETURN_IP};
 use machine::{Flow, Handler, Machine};
 use midair_osr::SiteKind;
@@ -109,6 +110,7 @@ pub unsafe fn resume(
 ) -> Exit {
     let locals = code.locals as usize;
     let operands = values.len() - locals;
+    let mut exceptions: &[(u32, SuspendedAt)] = &[];
     let offset = if point == FunctionBody::ENTRY {
         assert_eq!(operands, 0, "a frame at its entry has no operands");
         0
@@ -123,10 +125,11 @@ pub unsafe fn resume(
                 && (kind == SiteKind::Call || operands == site.height as usize),
             "a frame of {operands} operands does not fit the safepoint at {point}",
         );
+        exceptions = sites.exceptions(site);
         site.resume
     };
-    // SAFETY: the caller's contract. Operands that the code keeps as locals or constants are equal to
-    // those of the canonical frame.
+    // SAFETY: the caller's contract. Operands that the code keeps as constants are equal to those of
+    // the canonical frame.
     unsafe {
         Activation::run(ctx, |activation| {
             let machine = Machine::outside(ctx);
@@ -136,6 +139,13 @@ pub unsafe fn resume(
             base.copy_from_nonoverlapping(values.as_ptr(), locals);
             let temps = machine.fp.add(HEADER);
             temps.copy_from_nonoverlapping(values.as_ptr().add(locals), operands);
+            // The code reads some operands where they came from. Such a local has the operand's
+            // value in the bytecode's sense, but may be dead there and missing from the frame.
+            for &(index, at) in exceptions {
+                if let SuspendedAt::Local(local) = at {
+                    base.add(local as usize).write(values[locals + index as usize]);
+                }
+            }
             machine.ip = machine.ip.add(offset as usize);
             exit(machine.run(), activation)
         })
