@@ -1,13 +1,13 @@
 //! Structured control: blocks, loops, branches.
 
-use super::operand_stack::clif_type;
+use super::operand_stack::{Operand, clif_type};
 use super::osr_prefix::skipped_prefix;
 use super::translator::{TranslateError, Translator};
 use crate::compile::EntryPoint;
 use crate::module_env::ModuleEnv;
 use crate::trap::TrapCode;
 use crate::types::ValType;
-use cranelift_codegen::ir::{Block, BlockArg, BlockCall, InstBuilder, JumpTableData, Value};
+use cranelift_codegen::ir::{Block, BlockArg, BlockCall, InstBuilder, JumpTableData};
 use smallvec::SmallVec;
 use wasmparser::{BlockType, Operator};
 
@@ -31,7 +31,7 @@ enum FrameKind {
     /// An `if` without `else` as yet.
     If {
         false_arm: Block,
-        params: SmallVec<[Value; 4]>,
+        params: SmallVec<[Operand; 4]>,
     },
 }
 
@@ -159,10 +159,11 @@ impl<'a> Translator<'a, '_> {
                 let true_arm = self.builder.create_block();
                 let false_arm = self.builder.create_block();
                 self.builder.ins().brif(condition, true_arm, &[], false_arm, &[]);
-                let kind = FrameKind::If {
-                    false_arm,
-                    params: SmallVec::from_slice(&self.peek_many(params.len())),
-                };
+                let height = self.stack.len();
+                let operands = (height - params.len()..height)
+                    .map(|depth| self.stack.get(&mut self.builder, depth))
+                    .collect();
+                let kind = FrameKind::If { false_arm, params: operands };
                 self.push_frame(kind, label, params, results);
                 self.builder.seal_block(false_arm);
                 self.continue_in(true_arm);
@@ -242,7 +243,7 @@ impl<'a> Translator<'a, '_> {
             return;
         };
         let kind = std::mem::replace(&mut frame.kind, FrameKind::Block);
-        let (height, types) = (frame.height, frame.params);
+        let height = frame.height;
         if self.reachable {
             self.jump_to_label(0);
             self.reachable = false;
@@ -251,8 +252,8 @@ impl<'a> Translator<'a, '_> {
             self.builder.switch_to_block(false_arm);
             self.reachable = true;
             self.stack.truncate(height);
-            for (&value, &ty) in params.iter().zip(types) {
-                self.push(value, ty);
+            for operand in params {
+                self.stack.push(&mut self.builder, operand);
             }
         }
     }

@@ -22,12 +22,16 @@
 mod calls;
 mod control;
 mod entry;
+#[cfg(test)]
+mod execution;
 mod frame_state;
 mod memory;
 mod numeric;
 mod operand_stack;
 mod osr_prefix;
 mod runtime;
+#[cfg(test)]
+mod spec_tests;
 mod translator;
 pub mod traps;
 

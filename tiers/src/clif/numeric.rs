@@ -64,10 +64,10 @@ impl Translator<'_, '_> {
             }
             Operator::Select | Operator::TypedSelect { .. } => {
                 let condition = self.pop();
-                let (second, ty) = self.stack.pop(&mut self.builder);
+                let second = self.stack.pop(&mut self.builder);
                 let first = self.pop();
-                let value = self.builder.ins().select(condition, first, second);
-                self.push(value, ty);
+                let value = self.builder.ins().select(condition, first, second.value);
+                self.push(value, second.ty);
             }
 
             Operator::I32Eqz | Operator::I64Eqz => {

@@ -16,6 +16,15 @@ pub(super) fn clif_type(ty: ValType) -> Type {
     }
 }
 
+/// An entry of the stack.
+#[derive(Clone, Copy)]
+pub(super) struct Operand {
+    pub(super) value: Value,
+    pub(super) ty: ValType,
+    /// The local that the value was read from or written to, if it was.
+    pub(super) local: Option<u32>,
+}
+
 /// A stack of typed SSA values.
 ///
 /// The lowest entries can be *shared*: they live in variables, one for each depth and type. In an OSR
@@ -23,7 +32,7 @@ pub(super) fn clif_type(ty: ValType) -> Type {
 /// the OSR buffer, so that uses of them anywhere after the loop's start may need a block parameter.
 /// Variables let the SSA builder find out.
 pub(super) struct OperandStack {
-    entries: Vec<(Value, ValType)>,
+    entries: Vec<Operand>,
     shared: usize,
     variables: HashMap<(usize, ValType), Variable>,
 }
@@ -43,16 +52,16 @@ impl OperandStack {
     }
 
     pub(super) fn type_at(&self, depth: usize) -> ValType {
-        self.entries[depth].1
+        self.entries[depth].ty
     }
 
-    pub(super) fn push(&mut self, builder: &mut FunctionBuilder<'_>, value: Value, ty: ValType) {
+    pub(super) fn push(&mut self, builder: &mut FunctionBuilder<'_>, operand: Operand) {
         let depth = self.entries.len();
         if depth < self.shared {
-            let variable = self.variable(builder, depth, ty);
-            builder.def_var(variable, value);
+            let variable = self.variable(builder, depth, operand.ty);
+            builder.def_var(variable, operand.value);
         }
-        self.entries.push((value, ty));
+        self.entries.push(operand);
     }
 
     /// Gives a shared entry another value in the current block.
@@ -63,28 +72,31 @@ impl OperandStack {
         value: Value,
     ) {
         debug_assert!(depth < self.shared);
-        let variable = self.variable(builder, depth, self.entries[depth].1);
+        let variable = self.variable(builder, depth, self.entries[depth].ty);
         builder.def_var(variable, value);
     }
 
-    pub(super) fn pop(&mut self, builder: &mut FunctionBuilder<'_>) -> (Value, ValType) {
+    pub(super) fn pop(&mut self, builder: &mut FunctionBuilder<'_>) -> Operand {
         let top = self.get(builder, self.entries.len() - 1);
         self.entries.pop();
         top
     }
 
     /// The entry at this depth, 0 being the lowest.
-    pub(super) fn get(
-        &mut self,
-        builder: &mut FunctionBuilder<'_>,
-        depth: usize,
-    ) -> (Value, ValType) {
-        let (value, ty) = self.entries[depth];
-        if depth >= self.shared {
-            return (value, ty);
+    pub(super) fn get(&mut self, builder: &mut FunctionBuilder<'_>, depth: usize) -> Operand {
+        let mut operand = self.entries[depth];
+        if depth < self.shared {
+            let variable = self.variable(builder, depth, operand.ty);
+            operand.value = builder.use_var(variable);
         }
-        let variable = self.variable(builder, depth, ty);
-        (builder.use_var(variable), ty)
+        operand
+    }
+
+    /// Notes that the topmost operand was written to a local.
+    pub(super) fn set_top_local(&mut self, local: u32) {
+        if let Some(top) = self.entries.last_mut() {
+            top.local = Some(local);
+        }
     }
 
     pub(super) fn truncate(&mut self, height: usize) {

@@ -2,7 +2,7 @@
 
 use super::control::ControlFrame;
 use super::frame_state::{FrameStates, SiteInstructions, StateValue, TooManyFrameValues};
-use super::operand_stack::{OperandStack, clif_type};
+use super::operand_stack::{Operand, OperandStack, clif_type};
 use super::runtime::Runtime;
 use crate::body::FunctionBody;
 use crate::compile::EntryPoint;
@@ -217,16 +217,21 @@ impl<'a, 'f> Translator<'a, 'f> {
                 self.pop();
             }
             Operator::LocalGet { local_index } => {
-                let value = self.local(local_index);
-                self.push(value, self.source.locals[local_index as usize]);
+                let operand = Operand {
+                    value: self.local(local_index),
+                    ty: self.source.locals[local_index as usize],
+                    local: Some(local_index),
+                };
+                self.stack.push(&mut self.builder, operand);
             }
             Operator::LocalSet { local_index } => {
                 let value = self.pop();
                 self.set_local(local_index, value);
             }
             Operator::LocalTee { local_index } => {
-                let (value, _) = self.stack.get(&mut self.builder, self.stack.len() - 1);
-                self.set_local(local_index, value);
+                let top = self.stack.get(&mut self.builder, self.stack.len() - 1);
+                self.set_local(local_index, top.value);
+                self.stack.set_top_local(local_index);
             }
             _ => {
                 let done = self.translate_control(operator, point)?
@@ -242,11 +247,12 @@ impl<'a, 'f> Translator<'a, 'f> {
     }
 
     pub(super) fn push(&mut self, value: Value, ty: ValType) {
-        self.stack.push(&mut self.builder, value, ty);
+        let operand = Operand { value, ty, local: None };
+        self.stack.push(&mut self.builder, operand);
     }
 
     pub(super) fn pop(&mut self) -> Value {
-        self.stack.pop(&mut self.builder).0
+        self.stack.pop(&mut self.builder).value
     }
 
     /// Pops the second operand, then the first.
@@ -265,7 +271,9 @@ impl<'a, 'f> Translator<'a, 'f> {
     /// The topmost `count` operands in the order in which they were pushed.
     pub(super) fn peek_many(&mut self, count: usize) -> smallvec::SmallVec<[Value; 8]> {
         let height = self.stack.len();
-        (height - count..height).map(|depth| self.stack.get(&mut self.builder, depth).0).collect()
+        (height - count..height)
+            .map(|depth| self.stack.get(&mut self.builder, depth).value)
+            .collect()
     }
 
     pub(super) fn local(&mut self, local: u32) -> Value {
@@ -285,14 +293,23 @@ impl<'a, 'f> Translator<'a, 'f> {
         let locals = self.source.locals;
         let mut values = Vec::with_capacity(locals.len() + self.stack.len());
         values.extend(locals.iter().map(|ty| (ty.kind(), StateValue::Dead)));
-        if let Some(live) = self.source.liveness.at(point) {
+        let live = self.source.liveness.at(point);
+        if let Some(live) = live {
             for local in live.iter() {
                 values[local as usize].1 = StateValue::Value(self.local(local));
             }
         }
         for depth in 0..self.stack.len() {
-            let (value, ty) = self.stack.get(&mut self.builder, depth);
-            values.push((ty.kind(), StateValue::Value(value)));
+            let operand = self.stack.get(&mut self.builder, depth);
+            let value = StateValue::Value(operand.value);
+            values.push((operand.ty.kind(), value));
+            // The interpreter may read an operand that came from a local in that local's slot. While
+            // the local is dead it can as well have the operand's value.
+            if let Some(local) = operand.local
+                && !live.is_some_and(|live| live.contains(local))
+            {
+                values[local as usize].1 = value;
+            }
         }
         values
     }

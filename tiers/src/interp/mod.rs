@@ -18,7 +18,7 @@ pub(crate) mod op;
 mod ops;
 mod safepoint;
 #[cfg(test)]
-mod spec_suite;
+pub(crate) mod spec_suite;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -21,7 +21,7 @@ fn invoke(
     Some(instance.call(invoke.name, &args?))
 }
 
-fn argument(arg: &WastArg<'_>) -> Option<u64> {
+pub(crate) fn argument(arg: &WastArg<'_>) -> Option<u64> {
     Some(match arg {
         WastArg::Core(WastArgCore::I32(v)) => u64::from(*v as u32),
         WastArg::Core(WastArgCore::I64(v)) => *v as u64,
@@ -33,7 +33,7 @@ fn argument(arg: &WastArg<'_>) -> Option<u64> {
     })
 }
 
-fn matches(value: u64, expected: &WastRet<'_>) -> bool {
+pub(crate) fn matches(value: u64, expected: &WastRet<'_>) -> bool {
     let WastRet::Core(expected) = expected else {
         return false;
     };
@@ -59,7 +59,7 @@ fn matches(value: u64, expected: &WastRet<'_>) -> bool {
 }
 
 /// The specification words a table access out of bounds by who makes it.
-fn same_trap(code: TrapCode, message: &str) -> bool {
+pub(crate) fn same_trap(code: TrapCode, message: &str) -> bool {
     message.starts_with(code.message())
         || (code == TrapCode::TableOutOfBounds && message == "undefined element")
 }
