@@ -9,8 +9,9 @@ use crate::interp::{self, Exit};
 use crate::trap::TrapCode;
 use cranelift_codegen::ir;
 use midair_osr::{
-    CallShape, CalloutFrame, CalloutOutcome, CapturedFrame, CodeHeap, CodeObject, ContextHeader,
-    NativeOutcome, RESUME_TOKEN, SiteKind, StackContext, TransferHook, call_native, resume_entry,
+    CallShape, CalloutFrame, CalloutOutcome, CapturedFrame, Choice, CodeHeap, CodeObject,
+    ContextHeader, NativeOutcome, RESUME_TOKEN, SiteKind, StackContext, TransferHook, call_native,
+    resume_entry,
 };
 use std::collections::HashMap;
 use std::num::NonZeroU8;
@@ -310,7 +311,7 @@ unsafe extern "sysv64" fn on_poll(_: *mut ContextHeader, stack: *mut StackContex
         }
         Stress::LeaveAll(every) if owner.polls % every == 0 => {
             // SAFETY: the thread is in a poll.
-            unsafe { store.stack.redirect_frames(|_| true) };
+            unsafe { store.stack.redirect_frames(|_| Choice::Redirect) };
         }
         _ => {}
     }
