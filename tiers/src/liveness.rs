@@ -459,3 +459,6 @@ impl GraphBuilder {
         self.place(block.filter(|&block| self.graph.blocks[block as usize].has_predecessor));
     }
 }
+
+#[cfg(test)]
+mod tests;
