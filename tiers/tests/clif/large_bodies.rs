@@ -74,7 +74,8 @@ fn deep_nesting() {
 #[test]
 fn a_large_branch_table() {
     let targets = "0 1 2 0 ".repeat(5_000);
-    let code = format!("block block block local.get 0 br_table {targets} 0 end end end i32.const 7");
+    let code =
+        format!("block block block local.get 0 br_table {targets} 0 end end end i32.const 7");
     assert_compiles("a table of 20,000 targets", 1, &code);
 }
 

@@ -2,5 +2,6 @@
 
 mod large_bodies;
 mod module;
+mod snapshots;
 mod spec_suite;
 mod throughput;
