@@ -166,9 +166,9 @@ pub struct InterpFrame<'a> {
 }
 
 impl<'a> InterpFrame<'a> {
-    /// The code that the frame runs.
+    /// The code that the frame runs, as `crate::lower::lower` made it.
     pub fn code(&self) -> *const LoweredCode {
-        self.code
+        self.lowered().usual()
     }
 
     /// The instance whose code runs.

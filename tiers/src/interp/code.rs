@@ -22,12 +22,26 @@ pub struct LoweredCode {
     body: FunctionBody,
     /// Only few functions ever need it, so it is made on demand by lowering the body again.
     sites: OnceLock<Box<Sites>>,
+    /// Code that keeps operands nowhere but in their places: see [`LoweredCode::settled`].
+    settled: OnceLock<Box<LoweredCode>>,
+    /// The code that this is the settled form of, or null.
+    form_of: *const LoweredCode,
 }
 
-// SAFETY: `entry` points into `code`, which is never written again.
+// SAFETY: `entry` points into `code`, which is never written again, and `form_of` to the code that
+// owns this.
 unsafe impl Send for LoweredCode {}
 // SAFETY: as above.
 unsafe impl Sync for LoweredCode {}
+
+/// How a body is lowered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Form {
+    /// As fast as it gets.
+    Usual,
+    /// See [`LoweredCode::settled`].
+    Settled,
+}
 
 /// What lowering produces.
 pub(crate) struct Lowered {
@@ -48,6 +62,8 @@ impl LoweredCode {
             code: lowered.code,
             body,
             sites: OnceLock::new(),
+            settled: OnceLock::new(),
+            form_of: std::ptr::null(),
         }
     }
 
@@ -68,7 +84,8 @@ impl LoweredCode {
 
     /// Bytes of memory that this code occupies, without its bytecode.
     pub fn memory_size(&self) -> usize {
-        size_of::<LoweredCode>() + self.code.len()
+        let settled = self.settled.get().map_or(0, |code| code.memory_size());
+        size_of::<LoweredCode>() + self.code.len() + settled
     }
 
     /// Offset of an instruction.
@@ -79,9 +96,33 @@ impl LoweredCode {
     /// The relation to the bytecode. `env` must be that of the body's module.
     pub(crate) fn sites(&self, env: &ModuleEnv) -> &Sites {
         self.sites.get_or_init(|| {
-            let recorded = crate::lower::record(env, &self.body);
+            let form = if self.form_of.is_null() { Form::Usual } else { Form::Settled };
+            let recorded = crate::lower::record(env, &self.body, form);
             Box::new(recorded.expect("a body that was lowered before can be lowered again"))
         })
+    }
+
+    /// The same body, lowered such that at every call the operands below the arguments are in their
+    /// places.
+    ///
+    /// The usual code may keep an operand in the local that it was read from. A frame that comes from
+    /// elsewhere need not have it there: compiled code does not keep a local that is not read
+    /// again, and a frame that was moved to a changed body may hold any other value in it.
+    ///
+    /// The code must not be moved any more.
+    pub(crate) fn settled(&self, env: &ModuleEnv) -> &LoweredCode {
+        self.settled.get_or_init(|| {
+            let lowered = crate::lower::lower_settled(env, &self.body);
+            let lowered = lowered.expect("a body that was lowered before can be lowered again");
+            let mut code = Box::new(LoweredCode::new(self.body.clone(), lowered));
+            code.form_of = self;
+            code
+        })
+    }
+
+    /// The code that `crate::lower::lower` made, of which this may be another form.
+    pub(crate) fn usual(&self) -> *const LoweredCode {
+        if self.form_of.is_null() { self } else { self.form_of }
     }
 }
 
@@ -135,5 +176,17 @@ impl Sites {
     /// The operands that are not in their places while a frame is suspended at `site`.
     pub(crate) fn exceptions(&self, site: &Site) -> &[(u32, SuspendedAt)] {
         &self.exceptions[site.exceptions.0 as usize..site.exceptions.1 as usize]
+    }
+
+    /// Whether a canonical frame agrees with what the code takes operands for that it does not keep
+    /// in their places.
+    pub(crate) fn agree(&self, site: &Site, values: &[u64], locals: usize) -> bool {
+        self.exceptions(site).iter().all(|&(index, at)| {
+            let expected = match at {
+                SuspendedAt::Local(local) => values[local as usize],
+                SuspendedAt::Const(bits) => bits,
+            };
+            values[locals + index as usize] == expected
+        })
     }
 }

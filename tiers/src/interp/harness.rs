@@ -110,10 +110,8 @@ impl Instance {
                         env.types.push(ty);
                     }
                 }
-                Payload::ImportSection(imports) => {
-                    if imports.count() > 0 {
-                        return Err("the harness has no imports");
-                    }
+                Payload::ImportSection(imports) if imports.count() > 0 => {
+                    return Err("the harness has no imports");
                 }
                 Payload::FunctionSection(functions) => {
                     env.functions = functions.into_iter().map(Result::unwrap).collect();

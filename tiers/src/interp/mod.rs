@@ -30,7 +30,6 @@ pub use code::LoweredCode;
 use crate::FunctionBody;
 use crate::context::{InstanceContext, StoreContext};
 use crate::trap::TrapCode;
-use code::SuspendedAt;
 use frame::{CALLER_FP, CODE, HEADER, RETURN_IP};
 use machine::{Flow, Handler, Machine};
 use midair_osr::SiteKind;
@@ -110,26 +109,34 @@ pub unsafe fn resume(
 ) -> Exit {
     let locals = code.locals as usize;
     let operands = values.len() - locals;
-    let mut exceptions: &[(u32, SuspendedAt)] = &[];
-    let offset = if point == FunctionBody::ENTRY {
+    let (code, offset) = if point == FunctionBody::ENTRY {
         assert_eq!(operands, 0, "a frame at its entry has no operands");
-        0
+        (code, 0)
     } else {
         // SAFETY: the caller's contract: the instance's module is that of the code.
-        let sites = code.sites(unsafe { &*(*ctx).env });
-        let site = sites.site(point).filter(|site| site.kind == kind);
-        let site = site.unwrap_or_else(|| panic!("no safepoint at {point} of {:?}", code.body()));
+        let env = unsafe { &*(*ctx).env };
+        let find = |code: &LoweredCode| {
+            let site = code.sites(env).site(point);
+            *site
+                .filter(|site| site.kind == kind)
+                .unwrap_or_else(|| panic!("no safepoint at {point} of {:?}", code.body()))
+        };
+        let mut site = find(code);
         assert!(
             operands >= site.height as usize
                 && operands + HEADER <= code.slots_above as usize
                 && (kind == SiteKind::Call || operands == site.height as usize),
             "a frame of {operands} operands does not fit the safepoint at {point}",
         );
-        exceptions = sites.exceptions(site);
-        site.resume
+        let mut code = code;
+        if !code.sites(env).agree(&site, values, locals) {
+            code = code.settled(env);
+            site = find(code);
+        }
+        (code, site.resume)
     };
-    // SAFETY: the caller's contract. Operands that the code keeps as constants are equal to those of
-    // the canonical frame.
+    // SAFETY: the caller's contract. Operands that the code keeps as locals or constants agree with
+    // those of the canonical frame.
     unsafe {
         Activation::run(ctx, |activation| {
             let machine = Machine::outside(ctx);
@@ -139,13 +146,6 @@ pub unsafe fn resume(
             base.copy_from_nonoverlapping(values.as_ptr(), locals);
             let temps = machine.fp.add(HEADER);
             temps.copy_from_nonoverlapping(values.as_ptr().add(locals), operands);
-            // The code reads some operands where they came from. Such a local has the operand's
-            // value in the bytecode's sense, but may be dead there and missing from the frame.
-            for &(index, at) in exceptions {
-                if let SuspendedAt::Local(local) = at {
-                    base.add(local as usize).write(values[locals + index as usize]);
-                }
-            }
             machine.ip = machine.ip.add(offset as usize);
             exit(machine.run(), activation)
         })

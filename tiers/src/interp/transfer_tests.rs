@@ -155,6 +155,31 @@ fn nested_loops_with_operands_below() {
 }
 
 #[test]
+fn operands_need_not_equal_the_locals_they_were_read_from() {
+    let mut instance = Instance::new(
+        r#"(func $g (result i32) (i32.const 5))
+           (func (param i32) (result i32)
+             local.get 0
+             call $g
+             call $g
+             i32.add
+             i32.add
+             local.get 0
+             i32.add)"#,
+    );
+    let (context, base) = (instance.context(), instance.base());
+    let code: *const super::LoweredCode = instance.code(1);
+    // Behind the first call, with another operand than the local and with the same.
+    for (local, operand) in [(1000, 100), (1000, 1000)] {
+        let frame = [local, operand, 5];
+        // SAFETY: the code lives as long as the instance; the frame is one of its body.
+        let exit = unsafe { resume(context, &*code, SiteKind::Call, 3, &frame, base) };
+        assert_eq!(exit, Exit::Returned);
+        assert_eq!(instance.results(1), [local + operand + 10]);
+    }
+}
+
+#[test]
 fn indirect_calls_and_branch_tables() {
     check(
         r#"(type $t (func (param i32) (result i32)))

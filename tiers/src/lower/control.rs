@@ -1,9 +1,9 @@
 //! Blocks, branches, calls and returns.
 
+use super::Lowerer;
 use super::arithmetic::Condition;
 use super::code_buffer::Label;
 use super::operands::Operand;
-use super::{Lowerer, MAX_UNSETTLED_AT_CALL};
 use crate::interp::op::Op;
 use midair_osr::SiteKind;
 use std::collections::HashMap;
@@ -334,7 +334,7 @@ impl Lowerer<'_> {
     /// Puts the topmost `count` operands into their temporaries and answers the slot of the first.
     fn place_arguments(&mut self, count: usize) -> i16 {
         let first = self.stack.height() - count;
-        if first.saturating_sub(self.stack.first_unsettled()) > MAX_UNSETTLED_AT_CALL {
+        if first.saturating_sub(self.stack.first_unsettled()) > self.unsettled_at_call {
             self.settle(first);
         }
         self.move_operands(first, count);

@@ -23,7 +23,7 @@ use crate::body::FunctionBody;
 use crate::context::FunctionState;
 use crate::fuel::FuelPlan;
 use crate::interp::LoweredCode;
-use crate::interp::code::{Lowered, Site, Sites, SuspendedAt};
+use crate::interp::code::{Form, Lowered, Site, Sites, SuspendedAt};
 use crate::interp::frame::HEADER;
 use crate::interp::op::Op;
 use crate::module_env::ModuleEnv;
@@ -66,13 +66,23 @@ pub fn lower(
     body: &FunctionBody,
     validate: Option<FuncToValidate<ValidatorResources>>,
 ) -> Result<LoweredCode, LowerError> {
-    let (lowered, _) = run(env, body, validate, false)?;
+    let (lowered, _) = run(env, body, validate, Form::Usual, false)?;
     Ok(LoweredCode::new(body.clone(), lowered))
 }
 
+/// Lowers a body that was lowered before to its other form.
+pub(crate) fn lower_settled(env: &ModuleEnv, body: &FunctionBody) -> Result<Lowered, LowerError> {
+    let (lowered, _) = run(env, body, None, Form::Settled, false)?;
+    Ok(lowered)
+}
+
 /// Lowers a body that was lowered before, to know how the code relates to it.
-pub(crate) fn record(env: &ModuleEnv, body: &FunctionBody) -> Result<Sites, LowerError> {
-    let (_, recording) = run(env, body, None, true)?;
+pub(crate) fn record(
+    env: &ModuleEnv,
+    body: &FunctionBody,
+    form: Form,
+) -> Result<Sites, LowerError> {
+    let (_, recording) = run(env, body, None, form, true)?;
     let mut sites = recording.sites;
     sites.instructions =
         recording.instructions.iter().map(|&(offset, point, _)| (offset, point)).collect();
@@ -89,6 +99,7 @@ fn run(
     env: &ModuleEnv,
     body: &FunctionBody,
     validate: Option<FuncToValidate<ValidatorResources>>,
+    form: Form,
     record: bool,
 ) -> Result<(Lowered, Recording), LowerError> {
     let base = body.module_offset() as u64;
@@ -126,7 +137,7 @@ fn run(
     };
     let mut charges = fuel.charges().iter().peekable();
 
-    let mut lowerer = Lowerer::new(env, body, locals, record);
+    let mut lowerer = Lowerer::new(env, body, locals, form, record);
     let mut operators = OperatorsReader::new(reader);
     while !operators.eof() {
         let (operator, offset) = operators.read_with_offset()?;
@@ -188,13 +199,21 @@ struct Lowerer<'a> {
     results: usize,
     /// In code that cannot be reached: how many blocks were opened since it became so.
     unreachable: Option<u32>,
+    /// How many operands below the arguments of a call may be where they are.
+    unsettled_at_call: usize,
     /// Offset of the function's state in the instance's `functions`.
     state: u32,
     sites: Sites,
 }
 
 impl<'a> Lowerer<'a> {
-    fn new(env: &'a ModuleEnv, body: &FunctionBody, locals: usize, record: bool) -> Lowerer<'a> {
+    fn new(
+        env: &'a ModuleEnv,
+        body: &FunctionBody,
+        locals: usize,
+        form: Form,
+        record: bool,
+    ) -> Lowerer<'a> {
         let ty = env.func_type(body.function);
         let mut lowerer = Lowerer {
             env,
@@ -204,6 +223,10 @@ impl<'a> Lowerer<'a> {
             locals,
             results: ty.results.len(),
             unreachable: None,
+            unsettled_at_call: match form {
+                Form::Usual => MAX_UNSETTLED_AT_CALL,
+                Form::Settled => 0,
+            },
             state: 0,
             sites: Sites::default(),
         };

@@ -2,6 +2,7 @@
 //! code that they are lowered to. `MIDAIR_BLESS=1` writes the comments anew.
 
 use super::run;
+use crate::interp::code::Form;
 use crate::interp::harness::Instance;
 use crate::interp::machine::OPERANDS;
 use std::fmt::Write;
@@ -10,7 +11,7 @@ use std::path::Path;
 /// The code of a function, one instruction a line: point, instruction, operands.
 fn text(instance: &Instance, function: u32) -> String {
     let body = &instance.bodies[function as usize];
-    let (lowered, recording) = run(&instance.env, body, None, true).expect("valid");
+    let (lowered, recording) = run(&instance.env, body, None, Form::Usual, true).expect("valid");
     let locals = lowered.locals as i16;
     let slot = |n: i16| match n {
         n if n < 0 => format!("l{}", n + locals),
