@@ -5,7 +5,7 @@ use crate::caller::Caller;
 use crate::engine::Signature;
 use crate::host::{HostCall, HostCode, HostDefinition};
 use crate::into_func::IntoFunc;
-use crate::invoke::invoke;
+use crate::invoke::{invoke, with_slots};
 use crate::store::{AsContext, AsContextMut, StoreContextMut, StoreId, StoreOpaque};
 use crate::typed_func::{TypedFunc, WasmParams, WasmResults};
 use crate::types::{FuncType, ValType};
@@ -149,18 +149,19 @@ impl Func {
             );
             param.check_store(store.opaque())?;
         }
-        let mut slots: SmallVec<[u64; 16]> = SmallVec::from_elem(0, signature.slots);
-        for (slot, param) in slots.iter_mut().zip(params) {
-            *slot = param.clone().into_slot(store.opaque_mut());
-        }
-        // SAFETY: the function belongs to the store, which is borrowed mutably, and the slots are its
-        // arguments.
-        unsafe { invoke(store.opaque_ptr(), self.func_ref, &signature, &mut slots)? };
-        for ((result, slot), ty) in results.iter_mut().zip(&slots).zip(&ty.results) {
-            // SAFETY: the function has returned values of its result types.
-            *result = unsafe { Val::from_slot(*slot, *ty, store.opaque()) };
-        }
-        Ok(())
+        with_slots(signature.slots, |slots| {
+            for (slot, param) in slots.iter_mut().zip(params) {
+                *slot = param.clone().into_slot(store.opaque_mut());
+            }
+            // SAFETY: the function belongs to the store, which is borrowed mutably, and the slots are
+            // its arguments.
+            unsafe { invoke(store.opaque_ptr(), self.func_ref, &signature, slots)? };
+            for ((result, slot), ty) in results.iter_mut().zip(slots).zip(&ty.results) {
+                // SAFETY: the function has returned values of its result types.
+                *result = unsafe { Val::from_slot(*slot, *ty, store.opaque()) };
+            }
+            Ok(())
+        })
     }
 
     /// The function with its type known to Rust: faster to call. Fails if it has another type.

@@ -8,11 +8,11 @@ use crate::Result;
 use crate::backtrace;
 use crate::engine::{Engine, Signature};
 use crate::instance::InstanceEntity;
+use crate::invoke::with_slots;
 use crate::store::{PendingExit, StoreOpaque};
 use crate::types::FuncType;
 use midair_osr::{CalloutFrame, CalloutOutcome, ContextHeader};
 use midair_tiers::{FuncRef, FunctionState, TrapCode};
-use smallvec::SmallVec;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -115,18 +115,18 @@ unsafe extern "sysv64" fn host_callout(
     // SAFETY: the context of a host function is its `HostFunction`.
     let function = unsafe { &*context.cast::<HostFunction>() };
     let shape = &function.signature.shape;
-    let mut slots: SmallVec<[u64; 16]> = SmallVec::from_elem(0, function.signature.slots);
-    // SAFETY: the caller has called with the function's signature.
-    unsafe { shape.read_arguments(&*frame, &mut slots) };
     // SAFETY: the stack of a host function is that of its store, which is alive.
     let store = unsafe { StoreOpaque::from_runtime(function.header.stack.cast()) };
-
-    match call_host(function, store, &mut slots) {
-        Ok(()) => {
-            // SAFETY: the stack is the store's, and its result buffer has room for any signature.
-            unsafe { shape.write_results(&mut *frame, &mut *function.header.stack, &slots) };
-            CalloutOutcome::Return.into_word()
-        }
+    let outcome = with_slots(function.signature.slots, |slots| {
+        // SAFETY: the caller has called with the function's signature.
+        unsafe { shape.read_arguments(&*frame, slots) };
+        call_host(function, store, slots)?;
+        // SAFETY: the stack is the store's, and its result buffer has room for any signature.
+        unsafe { shape.write_results(&mut *frame, &mut *function.header.stack, slots) };
+        Ok(())
+    });
+    match outcome {
+        Ok(()) => CalloutOutcome::Return.into_word(),
         Err(exit) => {
             // SAFETY: the store is alive, and nothing else uses it: the guest waits for this call.
             unsafe { raise_exit(store, exit) };

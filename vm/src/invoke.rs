@@ -65,6 +65,12 @@ pub(crate) fn raise(store: &mut StoreOpaque, code: TrapCode) {
     backtrace::capture(store, None);
 }
 
+/// Runs `body` with so many zeroed slots: the arguments and results of a call.
+pub(crate) fn with_slots<R>(count: usize, body: impl FnOnce(&mut [u64]) -> R) -> R {
+    const INLINE: usize = 8;
+    if count <= INLINE { body(&mut [0; INLINE][..count]) } else { body(&mut vec![0; count]) }
+}
+
 /// Undoes what entering guest code has done to the store.
 struct Entered(NonNull<StoreOpaque>);
 

@@ -3,11 +3,10 @@
 use crate::Result;
 use crate::engine::Signature;
 use crate::func::Func;
-use crate::invoke::invoke;
+use crate::invoke::{invoke, with_slots};
 use crate::store::{AsContextMut, StoreOpaque};
 use crate::types::ValType;
 use crate::value::{ExternRef, Val};
-use smallvec::SmallVec;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -272,12 +271,13 @@ impl<Params: WasmParams, Results: WasmResults> TypedFunc<Params, Results> {
     pub fn call(&self, mut store: impl AsContextMut, params: Params) -> Result<Results> {
         let mut store = store.as_context_mut();
         let func_ref = self.func.raw(store.opaque());
-        let mut slots: SmallVec<[u64; 16]> = SmallVec::from_elem(0, self.signature.slots);
-        params.into_slots(store.opaque_mut(), &mut slots)?;
-        // SAFETY: the function belongs to the store, which is borrowed mutably, and the slots are its
-        // arguments.
-        unsafe { invoke(store.opaque_ptr(), func_ref, &self.signature, &mut slots)? };
-        // SAFETY: the function has returned values of its result types.
-        Ok(unsafe { Results::from_slots(&slots, store.opaque()) })
+        with_slots(self.signature.slots, |slots| {
+            params.into_slots(store.opaque_mut(), slots)?;
+            // SAFETY: the function belongs to the store, which is borrowed mutably, and the slots are
+            // its arguments.
+            unsafe { invoke(store.opaque_ptr(), func_ref, &self.signature, slots)? };
+            // SAFETY: the function has returned values of its result types.
+            Ok(unsafe { Results::from_slots(slots, store.opaque()) })
+        })
     }
 }
