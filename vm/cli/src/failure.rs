@@ -23,24 +23,21 @@ pub fn describe(error: &Error) -> (Option<String>, i32) {
 
 /// The error's causes on one line, and the backtrace below if there is one.
 fn message(error: &Error) -> String {
-    let backtrace = error.downcast_ref::<WasmBacktrace>().map(ToString::to_string);
-    let mut text = String::from("error: ");
-    let mut separator = "";
-    let mut last = String::new();
-    for cause in error.chain() {
-        let cause = cause.to_string();
-        // A backtrace is one of the causes; and some errors repeat the one that they wrap.
-        if Some(&cause) == backtrace.as_ref() || cause == last {
-            continue;
-        }
-        let _ = write!(text, "{separator}{cause}");
-        separator = ": ";
-        last = cause;
-    }
-    if let Some(backtrace) = backtrace {
-        let _ = write!(text, "\n{}", backtrace.trim_end());
+    let mut text = format!("error: {}", causes(error));
+    if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
+        let _ = write!(text, "\n{backtrace}");
     }
     text
+}
+
+/// The error's causes on one line, without the backtrace.
+pub fn causes(error: &Error) -> String {
+    let backtrace = error.downcast_ref::<WasmBacktrace>().map(ToString::to_string);
+    let mut causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+    causes.retain(|cause| Some(cause) != backtrace.as_ref());
+    // Some errors repeat the one that they wrap.
+    causes.dedup();
+    causes.join(": ")
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ mod spectest;
 mod values;
 
 use crate::command_line::WastOptions;
-use crate::failure::CANNOT_RUN;
+use crate::failure::{CANNOT_RUN, causes};
 use directive::{Outcome, Script};
 use midair::Config;
 use std::process::ExitCode;
@@ -67,8 +67,8 @@ impl std::fmt::Display for Failure {
 }
 
 /// Bytes of stack that a script's guests may use. Scripts count on deep recursion as well as on an
-/// end to it.
-const GUEST_STACK: usize = 1 << 20;
+/// end to it; and under stress each call takes time in proportion to its depth.
+const GUEST_STACK: usize = 256 << 10;
 
 /// Bytes of stack for the host below that: the text parser is recursive.
 const HOST_STACK: usize = 8 << 20;
@@ -150,7 +150,7 @@ fn run_directives(config: &Config, name: &str, text: &str, progress: &Mutex<Prog
     };
     let mut script = match Script::new(config) {
         Ok(script) => script,
-        Err(error) => return fail(wast::token::Span::from_offset(0), format!("{error:#}")),
+        Err(error) => return fail(wast::token::Span::from_offset(0), causes(&error)),
     };
     for directive in directives {
         let span = directive.span();
@@ -160,7 +160,7 @@ fn run_directives(config: &Config, name: &str, text: &str, progress: &Mutex<Prog
         match outcome {
             Ok(Outcome::Passed) => progress.report.passed += 1,
             Ok(Outcome::Skipped) => progress.report.skipped += 1,
-            Err(error) => progress.fail(name, text, span, format!("{error:#}")),
+            Err(error) => progress.fail(name, text, span, causes(&error)),
         }
     }
 }
