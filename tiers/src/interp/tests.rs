@@ -315,3 +315,15 @@ fn elements_of_arrays() {
     assert_eq!(run(wat, &[-24, 7]), Err(TrapCode::MemoryOutOfBounds));
     assert_eq!(run(wat, &[-28, 28]).map(|results| results[..2].to_vec()), Ok(vec![28, 0xffe4]));
 }
+
+#[test]
+fn dispatch_does_not_use_the_native_stack() {
+    let wat = r#"(func $g (param i32) (result i32) (local.get 0))
+        (func (export "f") (param i32) (result i32)
+          (loop $l
+            (br_if $l (local.tee 0 (i32.sub (call $g (local.get 0)) (i32.const 1)))))
+          (local.get 0))"#;
+    let thread = std::thread::Builder::new().stack_size(1 << 18);
+    let outcome = thread.spawn(|| run(wat, &[1_000_000])).unwrap().join();
+    assert_eq!(outcome.unwrap(), Ok(vec![0]));
+}
