@@ -135,4 +135,11 @@ define_ops! {
         table_copy "sssuu", table_init "sssuu", elem_drop "u", ref_func "du", ref_is_null "ds",
         global_get "du", global_set "su", global_get_own "du", global_set_own "su",
     }
+    fused {
+        i32_shl_add "dssu", i32_mul_add "dssu", i32_shr_u_and "dsuu", load8_u_sum "dssu",
+        load8_u_scaled "dssuu", load16_u_sum "dssu", load16_u_scaled "dssuu", load32_sum "dssu",
+        load32_scaled "dssuu", load64_sum "dssu", load64_scaled "dssuu", store8_sum "sssu",
+        store8_scaled "sssuu", store16_sum "sssu", store16_scaled "sssuu", store32_sum "sssu",
+        store32_scaled "sssuu", store64_sum "sssu", store64_scaled "sssuu",
+    }
 }

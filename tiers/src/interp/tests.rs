@@ -296,3 +296,34 @@ fn fuel_is_charged_before_a_segment() {
     assert_eq!(instance.call("f", &[3]), Err(TrapCode::OutOfFuel));
     assert_eq!(instance.store.fuel, 5);
 }
+
+#[test]
+fn elements_of_arrays() {
+    let wat = r#"(memory 1)
+        (func (export "f") (param $base i32) (param $i i32) (result i32 i32 i32 i32)
+          (i32.store offset=4
+            (i32.add (local.get $base) (i32.shl (local.get $i) (i32.const 2))) (local.get $i))
+          (i64.store offset=2 (i32.add (local.get $base) (local.get $i))
+            (i64.extend_i32_u (local.get $base)))
+          (i32.load offset=4 (i32.add (i32.shl (local.get $i) (i32.const 2)) (local.get $base)))
+          (i32.load16_u offset=2 (i32.add (local.get $i) (local.get $base)))
+          (i32.and (i32.shr_u (local.get $base) (i32.const 35)) (i32.const 0xf))
+          (i32.add (local.get $base) (i32.mul (local.get $i) (i32.const -3))))"#;
+    assert_eq!(run(wat, &[100, 7]), Ok(vec![7, 100, 12, 79]));
+    // The sum wraps, the offset does not.
+    assert_eq!(run(wat, &[-20, 7]), Err(TrapCode::MemoryOutOfBounds));
+    assert_eq!(run(wat, &[-24, 7]), Err(TrapCode::MemoryOutOfBounds));
+    assert_eq!(run(wat, &[-28, 28]).map(|results| results[..2].to_vec()), Ok(vec![28, 0xffe4]));
+}
+
+#[test]
+fn dispatch_does_not_use_the_native_stack() {
+    let wat = r#"(func $g (param i32) (result i32) (local.get 0))
+        (func (export "f") (param i32) (result i32)
+          (loop $l
+            (br_if $l (local.tee 0 (i32.sub (call $g (local.get 0)) (i32.const 1)))))
+          (local.get 0))"#;
+    let thread = std::thread::Builder::new().stack_size(1 << 18);
+    let outcome = thread.spawn(|| run(wat, &[1_000_000])).unwrap().join();
+    assert_eq!(outcome.unwrap(), Ok(vec![0]));
+}

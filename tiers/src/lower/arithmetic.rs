@@ -36,8 +36,18 @@ impl Width {
 impl Lowerer<'_> {
     /// An integer operator of two operands.
     pub(super) fn binary(&mut self, forms: Forms) {
-        let (rhs, rhs_temp) = self.pop();
-        let (lhs, lhs_temp) = self.pop();
+        let rhs = self.pop();
+        let lhs = self.pop();
+        self.binary_of(forms, lhs, rhs);
+    }
+
+    /// An integer operator of two operands that have been popped, with their temporaries.
+    pub(super) fn binary_of(
+        &mut self,
+        forms: Forms,
+        (lhs, lhs_temp): (Operand, usize),
+        (rhs, rhs_temp): (Operand, usize),
+    ) {
         let width = forms.width;
         let (op, a, b) = match (lhs, rhs, forms.swapped) {
             (_, Operand::Const(bits), _) if width.immediate(bits).is_some() => {

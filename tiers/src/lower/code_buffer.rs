@@ -236,6 +236,11 @@ impl TakenBack {
         i16::from_le_bytes([self.bytes[at], self.bytes[at + 1]])
     }
 
+    /// The unsigned immediate behind `slots` slot operands.
+    pub(super) fn uint(&self, slots: usize) -> u32 {
+        self.imm(slots) as u32
+    }
+
     /// The immediate behind `slots` slot operands.
     pub(super) fn imm(&self, slots: usize) -> i32 {
         let at = OPERANDS + 2 * slots;

@@ -5,7 +5,7 @@
 //! instructions take a local or a constant where it is. [`code_buffer`] writes the code and can take
 //! its last instruction back, which is how results are put straight into locals and comparisons are
 //! fused with branches. [`control`] has blocks and branches, [`arithmetic`] the choice among an
-//! operator's forms, [`translate`] the operators one by one.
+//! operator's forms, [`fusion`] pairs of operators that are one instruction, [`translate`] the operators one by one.
 //!
 //! Where control flow merges, and at loop headers, every operand is in its temporary. At calls
 //! operands below the arguments may still be locals or constants; [`record`] lowers a body again
@@ -14,6 +14,7 @@
 mod arithmetic;
 mod code_buffer;
 mod control;
+mod fusion;
 mod operands;
 #[cfg(test)]
 mod snapshot;

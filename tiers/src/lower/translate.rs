@@ -9,6 +9,8 @@ use wasmparser::{MemArg, MemArgTarget, Operator};
 
 /// The instructions of a kind of load.
 struct Load {
+    /// From `base + index` and from `base + (index << shift)`.
+    sums: Option<(Op, Op)>,
     slot: Op,
     at: Op,
     other: Op,
@@ -16,6 +18,8 @@ struct Load {
 
 /// The instructions of a kind of store.
 struct Store {
+    /// To `base + index` and to `base + (index << shift)`.
+    sums: (Op, Op),
     slots: Op,
     immediate: Op,
     at: Op,
@@ -145,54 +149,135 @@ impl Lowerer<'_> {
                 self.code.op(Op::elem_drop).uint(elem_index);
             }
 
-            Operator::I32Load { memarg } => self
-                .load(Load { slot: Op::load32, at: Op::load32_at, other: Op::load32_m }, memarg)?,
-            Operator::I64Load { memarg } => self
-                .load(Load { slot: Op::load64, at: Op::load64_at, other: Op::load64_m }, memarg)?,
-            Operator::F32Load { memarg } => self
-                .load(Load { slot: Op::load32, at: Op::load32_at, other: Op::load32_m }, memarg)?,
-            Operator::F64Load { memarg } => self
-                .load(Load { slot: Op::load64, at: Op::load64_at, other: Op::load64_m }, memarg)?,
+            Operator::I32Load { memarg } => self.load(
+                Load {
+                    sums: Some((Op::load32_sum, Op::load32_scaled)),
+                    slot: Op::load32,
+                    at: Op::load32_at,
+                    other: Op::load32_m,
+                },
+                memarg,
+            )?,
+            Operator::I64Load { memarg } => self.load(
+                Load {
+                    sums: Some((Op::load64_sum, Op::load64_scaled)),
+                    slot: Op::load64,
+                    at: Op::load64_at,
+                    other: Op::load64_m,
+                },
+                memarg,
+            )?,
+            Operator::F32Load { memarg } => self.load(
+                Load {
+                    sums: Some((Op::load32_sum, Op::load32_scaled)),
+                    slot: Op::load32,
+                    at: Op::load32_at,
+                    other: Op::load32_m,
+                },
+                memarg,
+            )?,
+            Operator::F64Load { memarg } => self.load(
+                Load {
+                    sums: Some((Op::load64_sum, Op::load64_scaled)),
+                    slot: Op::load64,
+                    at: Op::load64_at,
+                    other: Op::load64_m,
+                },
+                memarg,
+            )?,
             Operator::I32Load8S { memarg } => self.load(
-                Load { slot: Op::i32_load8_s, at: Op::i32_load8_s_at, other: Op::i32_load8_s_m },
+                Load {
+                    sums: None,
+                    slot: Op::i32_load8_s,
+                    at: Op::i32_load8_s_at,
+                    other: Op::i32_load8_s_m,
+                },
                 memarg,
             )?,
             Operator::I32Load8U { memarg } => self.load(
-                Load { slot: Op::load8_u, at: Op::load8_u_at, other: Op::load8_u_m },
+                Load {
+                    sums: Some((Op::load8_u_sum, Op::load8_u_scaled)),
+                    slot: Op::load8_u,
+                    at: Op::load8_u_at,
+                    other: Op::load8_u_m,
+                },
                 memarg,
             )?,
             Operator::I32Load16S { memarg } => self.load(
-                Load { slot: Op::i32_load16_s, at: Op::i32_load16_s_at, other: Op::i32_load16_s_m },
+                Load {
+                    sums: None,
+                    slot: Op::i32_load16_s,
+                    at: Op::i32_load16_s_at,
+                    other: Op::i32_load16_s_m,
+                },
                 memarg,
             )?,
             Operator::I32Load16U { memarg } => self.load(
-                Load { slot: Op::load16_u, at: Op::load16_u_at, other: Op::load16_u_m },
+                Load {
+                    sums: Some((Op::load16_u_sum, Op::load16_u_scaled)),
+                    slot: Op::load16_u,
+                    at: Op::load16_u_at,
+                    other: Op::load16_u_m,
+                },
                 memarg,
             )?,
             Operator::I64Load8S { memarg } => self.load(
-                Load { slot: Op::i64_load8_s, at: Op::i64_load8_s_at, other: Op::i64_load8_s_m },
+                Load {
+                    sums: None,
+                    slot: Op::i64_load8_s,
+                    at: Op::i64_load8_s_at,
+                    other: Op::i64_load8_s_m,
+                },
                 memarg,
             )?,
             Operator::I64Load8U { memarg } => self.load(
-                Load { slot: Op::load8_u, at: Op::load8_u_at, other: Op::load8_u_m },
+                Load {
+                    sums: Some((Op::load8_u_sum, Op::load8_u_scaled)),
+                    slot: Op::load8_u,
+                    at: Op::load8_u_at,
+                    other: Op::load8_u_m,
+                },
                 memarg,
             )?,
             Operator::I64Load16S { memarg } => self.load(
-                Load { slot: Op::i64_load16_s, at: Op::i64_load16_s_at, other: Op::i64_load16_s_m },
+                Load {
+                    sums: None,
+                    slot: Op::i64_load16_s,
+                    at: Op::i64_load16_s_at,
+                    other: Op::i64_load16_s_m,
+                },
                 memarg,
             )?,
             Operator::I64Load16U { memarg } => self.load(
-                Load { slot: Op::load16_u, at: Op::load16_u_at, other: Op::load16_u_m },
+                Load {
+                    sums: Some((Op::load16_u_sum, Op::load16_u_scaled)),
+                    slot: Op::load16_u,
+                    at: Op::load16_u_at,
+                    other: Op::load16_u_m,
+                },
                 memarg,
             )?,
             Operator::I64Load32S { memarg } => self.load(
-                Load { slot: Op::i64_load32_s, at: Op::i64_load32_s_at, other: Op::i64_load32_s_m },
+                Load {
+                    sums: None,
+                    slot: Op::i64_load32_s,
+                    at: Op::i64_load32_s_at,
+                    other: Op::i64_load32_s_m,
+                },
                 memarg,
             )?,
-            Operator::I64Load32U { memarg } => self
-                .load(Load { slot: Op::load32, at: Op::load32_at, other: Op::load32_m }, memarg)?,
+            Operator::I64Load32U { memarg } => self.load(
+                Load {
+                    sums: Some((Op::load32_sum, Op::load32_scaled)),
+                    slot: Op::load32,
+                    at: Op::load32_at,
+                    other: Op::load32_m,
+                },
+                memarg,
+            )?,
             Operator::I32Store { memarg } => self.store(
                 Store {
+                    sums: (Op::store32_sum, Op::store32_scaled),
                     slots: Op::store32,
                     immediate: Op::store32_si,
                     at: Op::store32_at,
@@ -203,6 +288,7 @@ impl Lowerer<'_> {
             )?,
             Operator::I64Store { memarg } => self.store(
                 Store {
+                    sums: (Op::store64_sum, Op::store64_scaled),
                     slots: Op::store64,
                     immediate: Op::store64_si,
                     at: Op::store64_at,
@@ -213,6 +299,7 @@ impl Lowerer<'_> {
             )?,
             Operator::F32Store { memarg } => self.store(
                 Store {
+                    sums: (Op::store32_sum, Op::store32_scaled),
                     slots: Op::store32,
                     immediate: Op::store32_si,
                     at: Op::store32_at,
@@ -223,6 +310,7 @@ impl Lowerer<'_> {
             )?,
             Operator::F64Store { memarg } => self.store(
                 Store {
+                    sums: (Op::store64_sum, Op::store64_scaled),
                     slots: Op::store64,
                     immediate: Op::store64_si,
                     at: Op::store64_at,
@@ -233,6 +321,7 @@ impl Lowerer<'_> {
             )?,
             Operator::I32Store8 { memarg } => self.store(
                 Store {
+                    sums: (Op::store8_sum, Op::store8_scaled),
                     slots: Op::store8,
                     immediate: Op::store8_si,
                     at: Op::store8_at,
@@ -243,6 +332,7 @@ impl Lowerer<'_> {
             )?,
             Operator::I32Store16 { memarg } => self.store(
                 Store {
+                    sums: (Op::store16_sum, Op::store16_scaled),
                     slots: Op::store16,
                     immediate: Op::store16_si,
                     at: Op::store16_at,
@@ -253,6 +343,7 @@ impl Lowerer<'_> {
             )?,
             Operator::I64Store8 { memarg } => self.store(
                 Store {
+                    sums: (Op::store8_sum, Op::store8_scaled),
                     slots: Op::store8,
                     immediate: Op::store8_si,
                     at: Op::store8_at,
@@ -263,6 +354,7 @@ impl Lowerer<'_> {
             )?,
             Operator::I64Store16 { memarg } => self.store(
                 Store {
+                    sums: (Op::store16_sum, Op::store16_scaled),
                     slots: Op::store16,
                     immediate: Op::store16_si,
                     at: Op::store16_at,
@@ -273,6 +365,7 @@ impl Lowerer<'_> {
             )?,
             Operator::I64Store32 { memarg } => self.store(
                 Store {
+                    sums: (Op::store32_sum, Op::store32_scaled),
                     slots: Op::store32,
                     immediate: Op::store32_si,
                     at: Op::store32_at,
@@ -282,7 +375,7 @@ impl Lowerer<'_> {
                 memarg,
             )?,
 
-            Operator::I32Add => self.binary(Forms {
+            Operator::I32Add => self.add(Forms {
                 ss: Op::i32_add_ss,
                 si: Op::i32_add_si,
                 swapped: Some((Op::i32_add_ss, Op::i32_add_si)),
@@ -300,7 +393,7 @@ impl Lowerer<'_> {
                 swapped: Some((Op::i32_mul_ss, Op::i32_mul_si)),
                 width: Width::W32,
             }),
-            Operator::I32And => self.binary(Forms {
+            Operator::I32And => self.and(Forms {
                 ss: Op::i32_and_ss,
                 si: Op::i32_and_si,
                 swapped: Some((Op::i32_and_ss, Op::i32_and_si)),
@@ -765,6 +858,13 @@ impl Lowerer<'_> {
             self.code.op(load.at).slot(dst).uint(at);
             return Ok(());
         }
+        if memory == 0
+            && let Some((sum, scaled)) = load.sums
+            && let Some(at) = self.take_sum(address, temp)
+        {
+            self.load_sum(&at, offset, sum, scaled);
+            return Ok(());
+        }
         let slot = self.slot_of(address, temp);
         let dst = self.push_temp();
         if memory == 0 {
@@ -790,6 +890,15 @@ impl Lowerer<'_> {
         if let Some(at) = constant_address(address, offset) {
             let value = self.slot_of(value, value_temp);
             self.code.op(store.at).slot(value).uint(at);
+            return Ok(());
+        }
+        // The address was computed last if the value needed no computing.
+        if let Operand::Local(local) = value
+            && let Some(at) = self.take_sum(address, temp)
+        {
+            let (sum, scaled) = store.sums;
+            let value = self.local_slot(local);
+            self.store_sum(&at, value, offset, sum, scaled);
             return Ok(());
         }
         let address = self.slot_of(address, temp);

@@ -5,6 +5,7 @@ pub(super) mod compare;
 pub(super) mod control;
 pub(super) mod convert;
 pub(super) mod float;
+pub(super) mod fused;
 pub(super) mod integer;
 pub(super) mod memory;
 pub(super) mod table;
