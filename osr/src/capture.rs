@@ -68,6 +68,14 @@ impl MachineState {
     unsafe fn read(&self, location: Location, slots: usize) -> [u64; 2] {
         match location {
             Location::Dead => [0, 0],
+            Location::GprPlus(n, addend) => {
+                [self.gpr[usize::from(n)].wrapping_add_signed(addend), 0]
+            }
+            Location::SpPlus(offset, addend) => {
+                // SAFETY: the caller's contract.
+                let [base, _] = unsafe { self.read(Location::Sp(offset), 1) };
+                [base.wrapping_add_signed(addend), 0]
+            }
             Location::Const(bits) => [bits, 0],
             Location::Gpr(n) => [self.gpr[usize::from(n)], 0],
             Location::Xmm(n) => self.xmm[usize::from(n)],

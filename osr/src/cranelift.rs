@@ -17,6 +17,8 @@ pub enum SiteValue {
     /// At a call site the `n`th `ExceptionTableItem::Context` of the `try_call`, at a poll site the
     /// `n`th argument of the poll call. Number 0 is the context pointer in both.
     Item(u16),
+    /// That item, an integer, plus a constant (wrapping): a value that need not be kept for the frame.
+    ItemPlus(u16, i64),
 }
 
 /// A safepoint of the code that was compiled, as its translator described it.
@@ -189,6 +191,9 @@ fn map(
             SiteValue::Dead => Location::Dead,
             SiteValue::Const(bits) => Location::Const(bits),
             SiteValue::Item(n) => item(n)?,
+            SiteValue::ItemPlus(n, addend) => item(n)?.plus(addend).ok_or_else(|| {
+                DescribeError(format!("item {n} of point {} is no integer", site.point))
+            })?,
         };
         Ok(FrameValue { kind, location })
     });

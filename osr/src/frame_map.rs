@@ -53,6 +53,21 @@ pub enum Location {
     /// Bytes above the stack pointer at the site, that is the stack pointer's value right after
     /// the call returned.
     Sp(u32),
+    /// What the general register holds, plus a constant (wrapping).
+    GprPlus(u8, i64),
+    /// What lies at that stack offset, plus a constant (wrapping).
+    SpPlus(u32, i64),
+}
+
+impl Location {
+    /// The location of the sum of the integer that lies here and a constant, if there is one.
+    pub fn plus(self, addend: i64) -> Option<Location> {
+        Some(match self {
+            Location::Gpr(n) => Location::GprPlus(n, addend),
+            Location::Sp(offset) => Location::SpPlus(offset, addend),
+            _ => return None,
+        })
+    }
 }
 
 /// A value of the canonical frame.
@@ -104,6 +119,8 @@ const CONST: u8 = 1;
 const GPR: u8 = 2;
 const XMM: u8 = 3;
 const SP: u8 = 4;
+const GPR_PLUS: u8 = 5;
+const SP_PLUS: u8 = 6;
 
 const KINDS: [ValueKind; 6] = [
     ValueKind::I32,
@@ -168,16 +185,22 @@ impl FrameMapTable {
 
     fn put_value(&mut self, kind: ValueKind, location: Location) {
         let kind = KINDS.iter().position(|k| *k == kind).expect("every kind is listed") as u8;
-        let (tag, payload) = match location {
-            Location::Dead => (DEAD, None),
-            Location::Const(bits) => (CONST, Some(bits)),
-            Location::Gpr(n) => (GPR, Some(u64::from(n))),
-            Location::Xmm(n) => (XMM, Some(u64::from(n))),
-            Location::Sp(offset) => (SP, Some(u64::from(offset))),
+        let (tag, payload, addend) = match location {
+            Location::Dead => (DEAD, None, None),
+            Location::Const(bits) => (CONST, Some(bits), None),
+            Location::Gpr(n) => (GPR, Some(u64::from(n)), None),
+            Location::Xmm(n) => (XMM, Some(u64::from(n)), None),
+            Location::Sp(offset) => (SP, Some(u64::from(offset)), None),
+            Location::GprPlus(n, addend) => (GPR_PLUS, Some(u64::from(n)), Some(addend)),
+            Location::SpPlus(offset, addend) => (SP_PLUS, Some(u64::from(offset)), Some(addend)),
         };
         self.encoded.push(kind << 4 | tag);
         if let Some(payload) = payload {
             self.put(payload);
+        }
+        if let Some(addend) = addend {
+            // Small ones of either sign are short: the sign goes into the lowest bit.
+            self.put((addend << 1 ^ addend >> 63) as u64);
         }
     }
 
@@ -228,6 +251,11 @@ impl Decoder<'_> {
         }
     }
 
+    fn addend(&mut self) -> i64 {
+        let bits = self.number();
+        (bits >> 1) as i64 ^ -((bits & 1) as i64)
+    }
+
     fn value(&mut self) -> FrameValue {
         let byte = self.byte();
         let kind = KINDS[usize::from(byte >> 4)];
@@ -236,7 +264,9 @@ impl Decoder<'_> {
             CONST => Location::Const(self.number()),
             GPR => Location::Gpr(self.number() as u8),
             XMM => Location::Xmm(self.number() as u8),
-            _ => Location::Sp(self.number() as u32),
+            SP => Location::Sp(self.number() as u32),
+            GPR_PLUS => Location::GprPlus(self.number() as u8, self.addend()),
+            _ => Location::SpPlus(self.number() as u32, self.addend()),
         };
         FrameValue { kind, location }
     }
@@ -254,6 +284,8 @@ mod tests {
             1 => (0u8..16).prop_map(Location::Gpr),
             1 => (0u8..16).prop_map(Location::Xmm),
             2 => any::<u32>().prop_map(Location::Sp),
+            1 => (0u8..16, any::<i64>()).prop_map(|(n, addend)| Location::GprPlus(n, addend)),
+            1 => (any::<u32>(), any::<i64>()).prop_map(|(at, addend)| Location::SpPlus(at, addend)),
         ]
     }
 

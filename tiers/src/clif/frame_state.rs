@@ -76,72 +76,198 @@ impl FrameStates {
     ) -> Result<(Sites, SiteInstructions), TooManyFrameValues> {
         let mut sites = Sites::with_capacity(self.sites.len());
         let mut instructions = SiteInstructions::with_capacity(self.sites.len());
+        let mut sums = Sums::default();
         let mut items = Items::default();
-        for site in self.sites {
-            items.clear();
-            items.add(context)?;
-            let mut values = Vec::with_capacity(site.values.len());
-            for (kind, value) in site.values {
-                let value = match value {
-                    StateValue::Dead => SiteValue::Dead,
-                    StateValue::Zero => SiteValue::Const(0),
-                    StateValue::Value(value) => {
-                        let value = func.dfg.resolve_aliases(value);
-                        match constant_bits(func, value) {
-                            Some(bits) => SiteValue::Const(bits & kind.mask()),
-                            None if site.kind == SiteKind::Call => {
-                                SiteValue::Item(items.add_once(value)?)
-                            }
-                            None => SiteValue::Item(items.add(value)?),
-                        }
-                    }
-                };
-                values.push((kind, value));
-            }
-            let inst = match site.kind {
+        for PendingSite { kind, point, inst, values } in self.sites {
+            let values = items.describe(func, &mut sums, context, kind, &values)?;
+            let inst = match kind {
                 SiteKind::Call => {
-                    fill_exception_table(func, site.inst, &items.values);
-                    site.inst
+                    fill_exception_table(func, inst, &items.values);
+                    inst
                 }
-                SiteKind::Poll => insert_poll_call(func, site.inst, site.point, &items.values),
+                SiteKind::Poll => insert_poll_call(func, inst, point, &items.values),
             };
-            instructions.push((site.point, inst));
-            sites
-                .insert(site.point, SiteDescription { kind: site.kind, point: site.point, values });
+            instructions.push((point, inst));
+            sites.insert(point, SiteDescription { kind, point, values });
         }
         Ok((sites, instructions))
     }
 }
 
-/// The values that one site's instruction is given.
+/// The values that one site's instruction is given, from which its frame can be computed.
+///
+/// Values that differ by a constant are one item: a pointer, and locals that point into the same
+/// object. What the frame map computes need not be kept in a register or on the stack.
 #[derive(Default)]
 struct Items {
     values: Vec<Value>,
-    numbers: HashMap<Value, u16>,
+    /// By the base of a sum: which of the frame's values is the item for all with this base.
+    representatives: HashMap<Value, Representative>,
+    /// Values of the frame that are computed: index, base, addend.
+    sums: Vec<(usize, Value, i64)>,
+}
+
+#[derive(Clone, Copy)]
+struct Representative {
+    value: Value,
+    addend: i64,
+    number: Option<u16>,
 }
 
 impl Items {
-    fn clear(&mut self) {
+    /// Collects the items of a site and says how its frame is computed from them.
+    fn describe(
+        &mut self,
+        func: &Function,
+        sums: &mut Sums,
+        context: Value,
+        kind: SiteKind,
+        values: &[(ValueKind, StateValue)],
+    ) -> Result<Vec<(ValueKind, SiteValue)>, TooManyFrameValues> {
         self.values.clear();
-        self.numbers.clear();
+        self.representatives.clear();
+        self.values.push(context);
+        // The base itself represents its sums if it is in the frame, else the first of them.
+        for (_, value) in values {
+            let StateValue::Value(value) = *value else { continue };
+            let value = func.dfg.resolve_aliases(value);
+            let (base, addend) = sums.of(func, value);
+            let representative = Representative { value, addend, number: None };
+            let chosen = self.representatives.entry(base).or_insert(representative);
+            if value == base {
+                *chosen = representative;
+            }
+        }
+        let mut described: Vec<(ValueKind, SiteValue)> = Vec::with_capacity(values.len());
+        for &(value_kind, value) in values {
+            let value = match value {
+                StateValue::Dead => SiteValue::Dead,
+                StateValue::Zero => SiteValue::Const(0),
+                StateValue::Value(value) => {
+                    let value = func.dfg.resolve_aliases(value);
+                    match constant_bits(func, value) {
+                        Some(bits) => SiteValue::Const(bits & value_kind.mask()),
+                        None => {
+                            let index = described.len();
+                            self.item(func, sums, kind, value, index)?
+                        }
+                    }
+                }
+            };
+            described.push((value_kind, value));
+        }
+        for (index, base, addend) in self.sums.drain(..) {
+            let representative = &self.representatives[&base];
+            let Some(number) = representative.number else {
+                unreachable!("every representative is a value of the frame")
+            };
+            let difference = addend.wrapping_sub(representative.addend);
+            described[index].1 = SiteValue::ItemPlus(number, difference);
+        }
+        Ok(described)
     }
 
-    /// Adds a value. A poll's arguments are counted off against its frame's values, so that each
-    /// value has an argument of its own.
-    fn add(&mut self, value: Value) -> Result<u16, TooManyFrameValues> {
+    /// The description of a value, which is the `index`th of the frame. (That of a sum follows later.)
+    fn item(
+        &mut self,
+        func: &Function,
+        sums: &mut Sums,
+        kind: SiteKind,
+        value: Value,
+        index: usize,
+    ) -> Result<SiteValue, TooManyFrameValues> {
+        // A poll's arguments are counted off against the values that are plain items: each value is one
+        // of its own, but integers can be "an item plus 0".
+        if kind == SiteKind::Poll && !func.dfg.value_type(value).is_int() {
+            return self.push(value).map(SiteValue::Item);
+        }
+        let (base, addend) = sums.of(func, value);
+        let Some(&representative) = self.representatives.get(&base) else {
+            unreachable!("every value of the frame has been seen")
+        };
+        match representative.number {
+            None if representative.value == value => {
+                let number = self.push(value)?;
+                let numbered = Representative { number: Some(number), ..representative };
+                self.representatives.insert(base, numbered);
+                Ok(SiteValue::Item(number))
+            }
+            Some(number) if representative.value == value && kind == SiteKind::Call => {
+                Ok(SiteValue::Item(number))
+            }
+            _ => {
+                self.sums.push((index, base, addend));
+                Ok(SiteValue::Dead)
+            }
+        }
+    }
+
+    fn push(&mut self, value: Value) -> Result<u16, TooManyFrameValues> {
         let number = u16::try_from(self.values.len()).map_err(|_| TooManyFrameValues)?;
         self.values.push(value);
         Ok(number)
     }
+}
 
-    /// Adds a value that may have been added before.
-    fn add_once(&mut self, value: Value) -> Result<u16, TooManyFrameValues> {
-        if let Some(&number) = self.numbers.get(&value) {
-            return Ok(number);
+/// Values as sums of another value and a constant.
+#[derive(Default)]
+struct Sums {
+    known: HashMap<Value, (Value, i64)>,
+    /// Values on the way to a base, with what each adds.
+    chain: Vec<(Value, i64)>,
+}
+
+impl Sums {
+    /// The value's base, which is no such sum itself, and what is added to it. In 32 bits the sum is
+    /// right modulo 2^32.
+    fn of(&mut self, func: &Function, value: Value) -> (Value, i64) {
+        let mut sum = (value, 0);
+        self.chain.clear();
+        loop {
+            if let Some(&(base, addend)) = self.known.get(&sum.0) {
+                sum = (base, addend);
+                break;
+            }
+            let Some((operand, addend)) = sum_of_constant(func, sum.0) else {
+                sum = (sum.0, 0);
+                break;
+            };
+            self.chain.push((sum.0, addend));
+            sum.0 = operand;
         }
-        let number = self.add(value)?;
-        self.numbers.insert(value, number);
-        Ok(number)
+        for &(value, addend) in self.chain.iter().rev() {
+            sum.1 = i64::wrapping_add(sum.1, addend);
+            self.known.insert(value, sum);
+        }
+        sum
+    }
+}
+
+/// The operand and the constant of an addition or subtraction of a constant.
+fn sum_of_constant(func: &Function, value: Value) -> Option<(Value, i64)> {
+    let ValueDef::Result(inst, 0) = func.dfg.value_def(value) else { return None };
+    let InstructionData::Binary { opcode, args: [first, second] } = func.dfg.insts[inst] else {
+        return None;
+    };
+    let [first, second] = [first, second].map(|operand| func.dfg.resolve_aliases(operand));
+    let constant = |operand| {
+        let bits = constant_bits(func, operand)?;
+        Some(if func.dfg.value_type(operand) == types::I32 {
+            i64::from(bits as i32)
+        } else {
+            bits as i64
+        })
+    };
+    match opcode {
+        Opcode::Iadd => match (constant(first), constant(second)) {
+            (None, Some(addend)) => Some((first, addend)),
+            (Some(addend), None) => Some((second, addend)),
+            _ => None,
+        },
+        Opcode::Isub if constant(first).is_none() => {
+            Some((first, constant(second)?.wrapping_neg()))
+        }
+        _ => None,
     }
 }
 

@@ -127,3 +127,51 @@ fn the_same_with_all_frames_leaving_for_the_interpreter() {
         }
     }
 }
+
+#[test]
+fn values_that_differ_by_a_constant_survive_a_transition() {
+    // Around the call and in the loop: a pointer, pointers into what it points to, their difference to
+    // a dead one, wrapping 32-bit sums, a copy, and floats that are the same value.
+    let wat = r#"(module
+      (func $id (param i32) (result i32) (local.get 0))
+      (func (export "f") (param $p i32) (param $q i64) (param $x f64) (result i64)
+        (local $a i32) (local $b i32) (local $c i64) (local $d i64) (local $y f64) (local $n i32)
+        (local.set $y (local.get $x))
+        (local.set $a (i32.sub (local.get $p) (i32.const 16)))
+        (local.set $b (i32.add (local.get $a) (i32.const -2147483648)))
+        (local.set $c (i64.add (i64.const 40) (local.get $q)))
+        (local.set $d (i64.add (local.get $c) (i64.const 0x7fffffffffffffff)))
+        (local.set $q (local.get $c))
+        (local.set $n (i32.const 5))
+        (loop $next
+          (local.set $n (call $id (i32.sub (local.get $n) (i32.const 1))))
+          (br_if $next (local.get $n)))
+        (i64.add
+          (i64.add
+            (i64.extend_i32_u (local.get $b))
+            (i64.mul (i64.extend_i32_u (local.get $a)) (i64.const 3)))
+          (i64.add
+            (i64.add (i64.mul (local.get $c) (i64.const 5)) (i64.mul (local.get $d) (i64.const 7)))
+            (i64.add (local.get $q)
+              (i64.trunc_f64_s (f64.add (local.get $x) (local.get $y))))))))"#;
+    let arguments = [7, u64::MAX - 3, f64::to_bits(2.5)];
+    let expected = {
+        let a = 7u32.wrapping_sub(16);
+        let c = 36u64;
+        u64::from(a.wrapping_add(1 << 31))
+            .wrapping_add(u64::from(a) * 3)
+            .wrapping_add(c * 5)
+            .wrapping_add(c.wrapping_add(u64::MAX >> 1).wrapping_mul(7))
+            .wrapping_add(c)
+            .wrapping_add(5)
+    };
+    for tier in [CompiledTier::Baseline, CompiledTier::Optimized] {
+        for every in 1..6 {
+            for stress in [Stress::None, Stress::Reenter(every), Stress::LeaveAll(every)] {
+                let mut compiled = CompiledInstance::new(Instance::new(wat), tier, stress);
+                let found = compiled.call("f", &arguments);
+                assert_eq!(found, Ok(vec![expected]), "{tier:?}, {stress:?}");
+            }
+        }
+    }
+}

@@ -48,6 +48,9 @@ fn check(compiled: &MachineCode) {
         };
         let items = site.values.iter().filter_map(|(_, value)| match value {
             SiteValue::Item(number) => Some(usize::from(*number)),
+            SiteValue::ItemPlus(number, _) if site.kind == SiteKind::Call => {
+                Some(usize::from(*number))
+            }
             _ => None,
         });
         let expected = match site.kind {
