@@ -26,7 +26,7 @@ const MAX_DEPTH: u32 = 3;
 const MAX_CALLBACKS: u64 = 20;
 
 /// Type of a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// 32-bit integer.
     I32,
@@ -88,8 +88,8 @@ pub enum Stop {
     Trap(&'static str),
     /// Something was used up that is not the same everywhere: stack or memory.
     Resources,
-    /// The host refused to go on.
-    Host(String),
+    /// The host refused to link or to go on.
+    Host,
 }
 
 /// Results of a call.
@@ -113,6 +113,13 @@ pub struct Observation {
 }
 
 impl Observation {
+    /// By name: exports have no order that means anything.
+    fn sort(&mut self) {
+        self.memories.sort_by(|a, b| a.0.cmp(&b.0));
+        self.globals.sort_by(|a, b| a.0.cmp(&b.0));
+        self.tables.sort_by(|a, b| a.0.cmp(&b.0));
+    }
+
     /// Whether it depends on how much stack or memory there is.
     pub fn is_inconclusive(&self) -> bool {
         self.outcomes.contains(&Err(Stop::Resources))
@@ -136,16 +143,42 @@ pub fn difference(a: &[Observation], b: &[Observation], fuel: bool) -> Option<St
             && a.tables == b.tables
             && (!fuel || a.fuel == b.fuel);
         if !same {
-            return Some(format!("{a:#x?}\nbut\n{b:#x?}"));
+            return Some(format!("`{}`\n{}", a.function, lines_that_differ(a, b)));
         }
     }
     None
 }
 
-/// The host's state in one instance.
-struct Host {
-    /// Exported functions, with their parameters.
-    functions: Vec<(String, Vec<Kind>)>,
+/// The lines in which two observations differ when they are printed, side by side.
+fn lines_that_differ(a: &Observation, b: &Observation) -> String {
+    let items = |observation: &Observation| {
+        let mut items: Vec<String> = Vec::new();
+        items.extend(observation.outcomes.iter().map(|item| format!("{item:x?}")));
+        items.extend(observation.memories.iter().map(|item| format!("memory {item:x?}")));
+        items.extend(observation.globals.iter().map(|item| format!("global {item:x?}")));
+        items.extend(observation.tables.iter().map(|item| format!("table {item:x?}")));
+        items.push(format!("fuel {:?}", observation.fuel));
+        items
+    };
+    let (a, b) = (items(a), items(b));
+    let mut text = String::new();
+    for index in 0..a.len().max(b.len()) {
+        let of = |items: &[String]| items.get(index).cloned().unwrap_or_default();
+        let (a, b) = (of(&a), of(&b));
+        if a != b {
+            text += &format!("  {index}: {a}   |   {b}\n");
+        }
+    }
+    text
+}
+
+/// Name and parameters of an exported function.
+type Signature = (String, Vec<Kind>);
+
+/// The host's state in one instance; `F` is a handle to a function.
+struct Host<F> {
+    /// What can be called back, with its parameters: nothing as long as the start function runs.
+    functions: Vec<(F, Vec<Kind>)>,
     calls: u64,
     callbacks: u64,
     depth: u32,
@@ -153,20 +186,20 @@ struct Host {
 }
 
 /// A callback that the host makes.
-struct Callback {
-    function: String,
+struct Callback<F> {
+    function: F,
     arguments: Vec<Value>,
     /// Whether a trap in it is passed on.
     pass_on: bool,
 }
 
-impl Host {
-    fn new(functions: Vec<(String, Vec<Kind>)>) -> Host {
-        Host { functions, calls: 0, callbacks: 0, depth: 0, outcomes: Vec::new() }
+impl<F: Copy> Host<F> {
+    fn new() -> Host<F> {
+        Host { functions: Vec::new(), calls: 0, callbacks: 0, depth: 0, outcomes: Vec::new() }
     }
 
     /// What to do in the host call that starts now, after which [`Host::answer`] gives its results.
-    fn call(&mut self, arguments: &[Value]) -> Option<Callback> {
+    fn call(&mut self, arguments: &[Value]) -> Option<Callback<F>> {
         self.calls += 1;
         self.outcomes.push(Ok(arguments.to_vec()));
         let due = self.calls.is_multiple_of(2)
@@ -181,11 +214,8 @@ impl Host {
         let mut random = Random::new(self.calls);
         let (function, kinds) = &self.functions[random.below(self.functions.len())];
         let arguments = kinds.iter().map(|&kind| Value::arbitrary(kind, &mut random)).collect();
-        Some(Callback {
-            function: function.clone(),
-            arguments,
-            pass_on: self.callbacks.is_multiple_of(3),
-        })
+        let pass_on = self.callbacks.is_multiple_of(3);
+        Some(Callback { function: *function, arguments, pass_on })
     }
 
     /// A callback has ended.

@@ -1,6 +1,6 @@
 //! Observation of a module that runs on Midair.
 
-use super::{CALLS, FUNCTIONS, Host, Kind, Observation, Outcome, Stop, Value};
+use super::{CALLS, FUNCTIONS, Host, Kind, Observation, Outcome, Signature, Stop, Value};
 use midair::{
     AsContextMut, Config, Engine, Extern, ExternType, Func, Global, Instance, Linker, Memory,
     Module, Store, Table, Trap, Val, ValType,
@@ -13,33 +13,32 @@ const FUEL: u64 = 1_000_000;
 pub fn observe(config: &Config, wasm: &[u8]) -> midair::Result<Vec<Observation>> {
     let engine = Engine::new(config)?;
     let module = Module::from_binary(&engine, wasm)?;
-    let functions: Vec<(String, Vec<Kind>)> = module
+    let mut functions: Vec<Signature> = module
         .exports()
         .filter_map(|export| {
             let parameters = export.ty().func()?.params.iter().map(|&ty| kind(ty)).collect();
             Some((export.name().to_owned(), parameters))
         })
         .collect();
-    functions
-        .iter()
-        .take(FUNCTIONS)
-        .map(|(name, parameters)| {
-            let mut store = Store::new(&engine, Host::new(functions.clone()));
+    functions.sort();
+    (0..functions.len().min(FUNCTIONS))
+        .map(|called| {
+            let mut store = Store::new(&engine, Host::new());
             // Fails where no fuel is consumed.
             let _ = store.set_fuel(FUEL);
-            observe_function(&mut store, &module, name, parameters)
+            observe_function(&mut store, &module, &functions, called)
         })
         .collect()
 }
 
 fn observe_function(
-    store: &mut Store<Host>,
+    store: &mut Store<Host<Func>>,
     module: &Module,
-    name: &str,
-    parameters: &[Kind],
+    functions: &[Signature],
+    called: usize,
 ) -> midair::Result<Observation> {
     let mut observation = Observation {
-        function: name.to_owned(),
+        function: functions[called].0.clone(),
         outcomes: Vec::new(),
         memories: Vec::new(),
         globals: Vec::new(),
@@ -55,21 +54,30 @@ fn observe_function(
         }
     };
     if let Some(instance) = instance {
-        let function = instance.get_func(&mut *store, name).expect("an exported function");
+        let handles: Vec<(Func, Vec<Kind>)> = functions
+            .iter()
+            .map(|(name, parameters)| {
+                let function = instance.get_func(&mut *store, name).expect("an exported function");
+                (function, parameters.clone())
+            })
+            .collect();
+        let (function, parameters) = handles[called].clone();
+        store.data_mut().functions = handles;
         for call in 0..CALLS {
-            let arguments = super::arguments(parameters, call);
+            let arguments = super::arguments(&parameters, call);
             let outcome = call_function(&mut *store, function, &arguments);
             store.data_mut().outcomes.push(outcome);
         }
         observe_state(store, module, instance, &mut observation);
     }
+    observation.sort();
     observation.outcomes = std::mem::take(&mut store.data_mut().outcomes);
     observation.fuel = store.get_fuel().ok();
     Ok(observation)
 }
 
 fn observe_state(
-    store: &mut Store<Host>,
+    store: &mut Store<Host<Func>>,
     module: &Module,
     instance: Instance,
     observation: &mut Observation,
@@ -102,8 +110,8 @@ fn observe_state(
 }
 
 /// Defines all that the module imports.
-fn linker(store: &mut Store<Host>, module: &Module) -> midair::Result<Linker<Host>> {
-    let mut linker: Linker<Host> = Linker::new(module.engine());
+fn linker(store: &mut Store<Host<Func>>, module: &Module) -> midair::Result<Linker<Host<Func>>> {
+    let mut linker: Linker<Host<Func>> = Linker::new(module.engine());
     linker.allow_shadowing(true);
     for import in module.imports() {
         let (from, name) = (import.module(), import.name());
@@ -113,14 +121,8 @@ fn linker(store: &mut Store<Host>, module: &Module) -> midair::Result<Linker<Hos
                 linker.func_new(from, name, ty, move |mut caller, parameters, results| {
                     let arguments: Vec<Value> = parameters.iter().map(value).collect();
                     if let Some(callback) = caller.data_mut().call(&arguments) {
-                        let function =
-                            caller.get_export(&callback.function).and_then(Extern::into_func);
-                        let outcome = match function {
-                            Some(function) => {
-                                call_function(&mut caller, function, &callback.arguments)
-                            }
-                            None => Err(Stop::Host("no such export".to_owned())),
-                        };
+                        let outcome =
+                            call_function(&mut caller, callback.function, &callback.arguments);
                         let failed = outcome.is_err();
                         caller.data_mut().called_back(outcome);
                         anyhow::ensure!(!(failed && callback.pass_on), "passed on");
@@ -160,7 +162,7 @@ fn stop(error: &midair::Error) -> Stop {
     match error.downcast_ref::<Trap>() {
         Some(Trap::StackOverflow | Trap::OutOfFuel) => Stop::Resources,
         Some(trap) => Stop::Trap(trap.message()),
-        None => Stop::Host(error.root_cause().to_string()),
+        None => Stop::Host,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Observation of a module that runs on wasmi, an interpreter that others wrote.
 
-use super::{CALLS, FUNCTIONS, Host, Kind, Observation, Outcome, Stop, Value};
+use super::{CALLS, FUNCTIONS, Host, Kind, Observation, Outcome, Signature, Stop, Value};
+use wasmi::errors::{ErrorKind, InstantiationError};
 use wasmi::{
     AsContextMut, Config, Engine, Error, Extern, ExternType, Func, Global, Instance, Linker,
     Memory, Module, Nullable, Ref, Store, Table, TrapCode, Val, ValType,
@@ -12,7 +13,7 @@ pub fn observe(wasm: &[u8]) -> Result<Vec<Observation>, Error> {
     config.set_max_recursion_depth(100_000).set_max_stack_height(16 << 20).wasm_multi_memory(true);
     let engine = Engine::new(&config);
     let module = Module::new(&engine, wasm)?;
-    let functions: Vec<(String, Vec<Kind>)> = module
+    let mut functions: Vec<Signature> = module
         .exports()
         .filter_map(|export| match export.ty() {
             ExternType::Func(ty) => {
@@ -22,24 +23,23 @@ pub fn observe(wasm: &[u8]) -> Result<Vec<Observation>, Error> {
             _ => None,
         })
         .collect();
-    functions
-        .iter()
-        .take(FUNCTIONS)
-        .map(|(name, parameters)| {
-            let mut store = Store::new(&engine, Host::new(functions.clone()));
-            observe_function(&mut store, &module, name, parameters)
+    functions.sort();
+    (0..functions.len().min(FUNCTIONS))
+        .map(|called| {
+            let mut store = Store::new(&engine, Host::new());
+            observe_function(&mut store, &module, &functions, called)
         })
         .collect()
 }
 
 fn observe_function(
-    store: &mut Store<Host>,
+    store: &mut Store<Host<Func>>,
     module: &Module,
-    name: &str,
-    parameters: &[Kind],
+    functions: &[Signature],
+    called: usize,
 ) -> Result<Observation, Error> {
     let mut observation = Observation {
-        function: name.to_owned(),
+        function: functions[called].0.clone(),
         outcomes: Vec::new(),
         memories: Vec::new(),
         globals: Vec::new(),
@@ -55,20 +55,29 @@ fn observe_function(
         }
     };
     if let Some(instance) = instance {
-        let function = instance.get_func(&*store, name).expect("an exported function");
+        let handles: Vec<(Func, Vec<Kind>)> = functions
+            .iter()
+            .map(|(name, parameters)| {
+                let function = instance.get_func(&*store, name).expect("an exported function");
+                (function, parameters.clone())
+            })
+            .collect();
+        let (function, parameters) = handles[called].clone();
+        store.data_mut().functions = handles;
         for call in 0..CALLS {
-            let arguments = super::arguments(parameters, call);
+            let arguments = super::arguments(&parameters, call);
             let outcome = call_function(&mut *store, function, &arguments);
             store.data_mut().outcomes.push(outcome);
         }
         observe_state(store, module, instance, &mut observation);
     }
+    observation.sort();
     observation.outcomes = std::mem::take(&mut store.data_mut().outcomes);
     Ok(observation)
 }
 
 fn observe_state(
-    store: &mut Store<Host>,
+    store: &mut Store<Host<Func>>,
     module: &Module,
     instance: Instance,
     observation: &mut Observation,
@@ -101,8 +110,8 @@ fn observe_state(
 }
 
 /// Defines all that the module imports.
-fn linker(store: &mut Store<Host>, module: &Module) -> Result<Linker<Host>, Error> {
-    let mut linker: Linker<Host> = Linker::new(module.engine());
+fn linker(store: &mut Store<Host<Func>>, module: &Module) -> Result<Linker<Host<Func>>, Error> {
+    let mut linker: Linker<Host<Func>> = Linker::new(module.engine());
     linker.allow_shadowing(true);
     for import in module.imports() {
         let (from, name) = (import.module(), import.name());
@@ -112,14 +121,8 @@ fn linker(store: &mut Store<Host>, module: &Module) -> Result<Linker<Host>, Erro
                 linker.func_new(from, name, ty, move |mut caller, parameters, results| {
                     let arguments: Vec<Value> = parameters.iter().map(value).collect();
                     if let Some(callback) = caller.data_mut().call(&arguments) {
-                        let function =
-                            caller.get_export(&callback.function).and_then(Extern::into_func);
-                        let outcome = match function {
-                            Some(function) => {
-                                call_function(&mut caller, function, &callback.arguments)
-                            }
-                            None => Err(Stop::Host("no such export".to_owned())),
-                        };
+                        let outcome =
+                            call_function(&mut caller, callback.function, &callback.arguments);
                         let failed = outcome.is_err();
                         caller.data_mut().called_back(outcome);
                         if failed && callback.pass_on {
@@ -159,8 +162,13 @@ fn call_function(mut store: impl AsContextMut, function: Func, arguments: &[Valu
 
 /// The reason in Midair's words.
 fn stop(error: &Error) -> Stop {
+    if let ErrorKind::Instantiation(InstantiationError::ElementSegmentDoesNotFit { .. }) =
+        error.kind()
+    {
+        return Stop::Trap(midair::Trap::TableOutOfBounds.message());
+    }
     let Some(code) = error.as_trap_code() else {
-        return Stop::Host(error.to_string());
+        return Stop::Host;
     };
     Stop::Trap(match code {
         TrapCode::UnreachableCodeReached => midair::Trap::UnreachableCodeReached.message(),
