@@ -95,7 +95,10 @@ fn transitions() -> Result<()> {
         ensure!(entries > 1000, "{entries} entries");
         Ok((time - polling) / entries as f64)
     })?;
-    row("retire, free and republish the running code, and move its frame", format!("{moved:.0} ns"));
+    row(
+        "retire, free and republish the running code, and move its frame",
+        format!("{moved:.0} ns"),
+    );
     Ok(())
 }
 
@@ -171,9 +174,14 @@ fn frames() -> Result<()> {
         let (redirect, ..) = runs[4];
         runs.sort_by(|a, b| a.1.total_cmp(&b.1));
         let (_, moved, plain) = runs[4];
-        row(&format!("redirect one of {depth} frames, with the rest of the pause"), format!("{redirect:.0} ns"));
         row(
-            &format!("return to one of {depth} redirected frames: move it into the interpreter, finish it"),
+            &format!("redirect one of {depth} frames, with the rest of the pause"),
+            format!("{redirect:.0} ns"),
+        );
+        row(
+            &format!(
+                "return to one of {depth} redirected frames: move it into the interpreter, finish it"
+            ),
             format!("{moved:.0} ns (not redirected: {plain:.0} ns)"),
         );
     }
@@ -283,7 +291,10 @@ fn replaced_while_running(count: u64) -> Result<()> {
     let time = nanoseconds(started.elapsed()) / count as f64;
     row(
         &format!("{count} new bodies for a suspended function"),
-        format!("{time:.0} ns each, validation and lowering included; {}", flat(samples[0], samples[9])?),
+        format!(
+            "{time:.0} ns each, validation and lowering included; {}",
+            flat(samples[0], samples[9])?
+        ),
     );
     Ok(())
 }

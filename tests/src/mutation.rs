@@ -33,7 +33,9 @@ const TELLING: [u8; 16] = [
 /// `module` after a few random changes behind its header; `other` is where parts come from.
 pub fn mutate(module: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
     let mut bytes = module.to_vec();
-    for _ in 0..1 + random.below(4) {
+    // Mostly one change that keeps all lengths right, so that many mutants are valid.
+    let changes = if random.below(2) == 0 { 1 } else { 1 + random.below(4) };
+    for _ in 0..changes {
         let at = |bytes: &[u8], random: &mut Random| match bytes.len() {
             0..=8 => bytes.len(),
             len => 8 + random.below(len - 8),
@@ -43,10 +45,10 @@ pub fn mutate(module: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
             bytes.push(random.next() as u8);
             continue;
         }
-        match random.below(7) {
-            0 => bytes[position] ^= 1 << random.below(8),
-            1 => bytes[position] = random.next() as u8,
-            2 => bytes[position] = TELLING[random.below(TELLING.len())],
+        match random.below(12) {
+            0 | 7 | 8 => bytes[position] ^= 1 << random.below(8),
+            1 | 9 => bytes[position] = random.next() as u8,
+            2 | 10 | 11 => bytes[position] = TELLING[random.below(TELLING.len())],
             3 => bytes.insert(position, TELLING[random.below(TELLING.len())]),
             4 => {
                 let end = (position + 1 + random.below(8)).min(bytes.len());
