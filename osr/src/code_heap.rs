@@ -31,7 +31,10 @@ const MAX_THUNKS: usize = 1 << 20;
 const THUNK_AREA: usize = THUNK_BYTES * MAX_THUNKS;
 /// The quarantine is emptied at this many objects or bytes.
 const QUARANTINE_OBJECTS: usize = 64;
-const QUARANTINE_BYTES: usize = 256 << 10;
+const QUARANTINE_BYTES: usize = 2 << 20;
+/// Memory that is kept for new code although it is empty: giving it back and faulting it in again costs
+/// more than publishing does.
+const SLACK_BYTES: u64 = 8 << 20;
 
 /// What look-ups need of a heap. Lives as long as the heap; read without a lock.
 pub(crate) struct HeapMap {
@@ -105,6 +108,8 @@ struct Space {
     thunks: usize,
     /// Which release units may have memory behind them.
     populated: Vec<u64>,
+    /// Bytes of those.
+    populated_bytes: u64,
 }
 
 /// Memory for machine code. See the module's documentation.
@@ -284,7 +289,12 @@ impl CodeHeap {
 
     /// Makes all freed memory reusable and gives empty page runs back to the system.
     pub fn collect(&self) {
-        self.empty_quarantine(&mut self.space());
+        let space = &mut *self.space();
+        self.empty_quarantine(space);
+        let runs: Vec<(usize, usize)> = space.by_offset.iter().map(|(&o, &s)| (o, s)).collect();
+        for (offset, size) in runs {
+            self.release(space, offset, size);
+        }
     }
 
     /// Counters.
@@ -326,6 +336,9 @@ impl CodeHeap {
             space.stats.quarantined_bytes -= size as u64;
             grown.insert(space.insert_free(offset, size));
         }
+        if space.populated_bytes <= space.stats.live_bytes + SLACK_BYTES {
+            return;
+        }
         for offset in grown {
             // A run may have been swallowed by its left neighbour meanwhile; that one is listed too.
             if let Some(&size) = space.by_offset.get(&offset) {
@@ -344,6 +357,7 @@ impl CodeHeap {
                 continue;
             }
             space.populated[word] &= !bit;
+            space.populated_bytes -= RELEASE_UNIT as u64;
             let start = unit * RELEASE_UNIT;
             // SAFETY: the unit lies in a free run: no code, no owner. Both mappings see zeros afterwards.
             unsafe {
@@ -396,7 +410,11 @@ impl Space {
 
     fn mark_populated(&mut self, offset: usize, size: usize) {
         for unit in offset / RELEASE_UNIT..=(offset + size - 1) / RELEASE_UNIT {
-            self.populated[unit / 64] |= 1 << (unit % 64);
+            let (word, bit) = (unit / 64, 1u64 << (unit % 64));
+            if self.populated[word] & bit == 0 {
+                self.populated[word] |= bit;
+                self.populated_bytes += RELEASE_UNIT as u64;
+            }
         }
     }
 }
@@ -511,6 +529,20 @@ mod tests {
         assert!(heap.is_poisoned(&object));
         assert_eq!(bytes(&object), [POISON; 100]);
         assert_eq!(heap.stats().live_bytes, 0);
+    }
+
+    #[test]
+    fn empty_memory_is_given_back() {
+        let heap = CodeHeap::new(64 << 20).unwrap();
+        let publish = || heap.publish(code(100_000, 1), Arc::new(())).unwrap();
+        let objects: Vec<_> = (0..200).map(|_| publish()).collect();
+        for object in &objects {
+            // SAFETY: nothing ever ran it.
+            unsafe { heap.free(object) };
+        }
+        assert!(heap.stats().released_bytes > 8 << 20, "{:?}", heap.stats());
+        heap.collect();
+        assert!(heap.stats().released_bytes > 19 << 20, "{:?}", heap.stats());
     }
 
     #[test]

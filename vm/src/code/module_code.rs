@@ -372,6 +372,16 @@ impl ModuleCode {
         state.entry.store(thunk.cast_mut(), Ordering::SeqCst);
     }
 
+    /// Makes calls of a function go to its entry thunk, if they go to this code.
+    pub(crate) fn unlink_code(&self, version: &FunctionVersion, object: &CodeObject) {
+        let function = version.body.function;
+        let _table = self.table();
+        let linked = self.state(function).entry.load(Ordering::Relaxed);
+        if linked.cast_const() == object.start() {
+            self.unlink(function);
+        }
+    }
+
     /// Makes `new`, whose lowered code is ready, the current version, and unlinks the code of the one
     /// that was current until now, which is returned.
     pub(crate) fn make_current(&self, new: &Arc<FunctionVersion>) -> Arc<FunctionVersion> {

@@ -259,33 +259,26 @@ unsafe fn retire_stack(store: &mut StoreOpaque, stack: *mut StackContext) {
     let started = Instant::now();
     let whole = store.transitions.selective;
     let reach = if whole { Reach::Whole } else { Reach::FirstRedirected };
-    let mut versions: Vec<(Arc<ModuleCode>, Arc<FunctionVersion>)> = Vec::new();
-    let mut seen: HashSet<*const FunctionVersion> = HashSet::new();
+    let mut retired: Vec<Arc<CodeObject>> = Vec::new();
+    let mut seen = HashSet::new();
     // SAFETY: as the caller vouches.
     for frame in unsafe { (*stack).walk() } {
         if frame.redirected {
             // Everything outside was redirected by the retirement that redirected this one.
             if whole { continue } else { break }
         }
-        let owner = CodeOwner::of(frame.object());
-        if seen.insert(Arc::as_ptr(&owner.version))
-            && let Some(module) = owner.module.upgrade()
-        {
-            versions.push((module, owner.version.clone()));
+        if seen.insert(frame.object().id) {
+            retired.push(frame.object_arc());
         }
     }
-    let mut retired = Vec::new();
     let mut stores = Vec::new();
-    for (module, version) in &versions {
-        let objects = version.code().take_objects();
-        let linked = module.state(version.body.function).entry.load(Ordering::Relaxed);
-        if objects.iter().any(|object| object.start() == linked.cast_const()) {
-            module.unlink(version.body.function);
+    for object in &retired {
+        let owner = CodeOwner::of(object);
+        let Some(module) = owner.module.upgrade() else { continue };
+        if owner.version.code().remove(object) {
+            module.unlink_code(&owner.version, object);
+            module.recompile(&owner.version, object);
         }
-        for object in &objects {
-            module.recompile(version, object);
-        }
-        retired.extend(objects);
         stores.extend(module.stores());
     }
     if retired.is_empty() {

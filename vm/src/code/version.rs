@@ -87,6 +87,14 @@ impl VersionCode {
         }
     }
 
+    /// Takes a code object out. Returns whether it was there.
+    pub(crate) fn remove(&mut self, object: &Arc<CodeObject>) -> bool {
+        let is_it = |other: &Arc<CodeObject>| Arc::ptr_eq(other, object);
+        let loops = self.loops.len();
+        self.loops.retain(|(_, other)| !is_it(other));
+        self.function.take_if(|other| is_it(other)).is_some() || self.loops.len() < loops
+    }
+
     /// Takes all code objects out.
     pub(crate) fn take_objects(&mut self) -> Vec<Arc<CodeObject>> {
         let loops = self.loops.drain(..).map(|(_, object)| object);
