@@ -31,6 +31,8 @@ pub(crate) struct Redirected {
 #[derive(Debug, Default)]
 pub struct RedirectTable {
     entries: Vec<Redirected>,
+    /// Frames that were unwound before they were returned to, since somebody last asked.
+    dropped: u64,
 }
 
 impl RedirectTable {
@@ -62,7 +64,13 @@ impl RedirectTable {
     pub(crate) fn forget_below(&mut self, address: usize) {
         while self.entries.last().is_some_and(|e| e.fp < address) {
             self.entries.pop();
+            self.dropped += 1;
         }
+    }
+
+    /// How many redirected frames were unwound, since this was last called, before they were returned to.
+    pub fn take_dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped)
     }
 
     /// Adds entries, which are given innermost first and are none of ours yet.

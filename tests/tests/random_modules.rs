@@ -96,7 +96,6 @@ fn config(tier: Tier, stress: StressSpec, fuel: bool) -> Config {
         .max_wasm_stack(4 << 20)
         // So that something happens in short runs, and the same in each.
         .background_compilation(false)
-        .baseline_threshold(3)
         .optimized_threshold(20);
     config
 }

@@ -50,7 +50,6 @@ pub struct Config {
     pub(crate) max_wasm_stack: usize,
     pub(crate) compiler_threads: usize,
     pub(crate) lazy_validation: bool,
-    pub(crate) baseline_threshold: u32,
     pub(crate) optimized_threshold: u32,
     pub(crate) extended_const: bool,
     pub(crate) multi_memory: bool,
@@ -68,7 +67,6 @@ impl Default for Config {
             max_wasm_stack: 512 << 10,
             compiler_threads: std::thread::available_parallelism().map_or(1, |n| n.get().min(4)),
             lazy_validation: false,
-            baseline_threshold: 1_000,
             optimized_threshold: 20_000,
             extended_const: true,
             multi_memory: true,
@@ -126,12 +124,6 @@ impl Config {
     /// traps when it is called. Default: off.
     pub fn lazy_validation(&mut self, on: bool) -> &mut Config {
         self.lazy_validation = on;
-        self
-    }
-
-    /// Calls plus loop iterations after which a function is compiled by the baseline compiler.
-    pub fn baseline_threshold(&mut self, count: u32) -> &mut Config {
-        self.baseline_threshold = count;
         self
     }
 

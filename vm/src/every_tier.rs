@@ -7,7 +7,7 @@ pub(crate) fn every_tier(test: impl Fn(&mut Config)) {
     for tier in [Tier::Interp, Tier::Baseline, Tier::Optimized, Tier::Auto] {
         test(Config::new().tier(tier));
     }
-    test(Config::new().background_compilation(false).baseline_threshold(2).optimized_threshold(4));
+    test(Config::new().background_compilation(false).optimized_threshold(4));
     for stress in ["osr:1", "retire:1", "osr:2,retire:3"] {
         for tier in [Tier::Baseline, Tier::Optimized, Tier::Auto] {
             let stress = stress.parse().unwrap();

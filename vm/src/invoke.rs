@@ -140,8 +140,14 @@ pub(crate) unsafe fn invoke(
     drop(entered);
     match outcome {
         NativeOutcome::Returned => Ok(()),
-        // SAFETY: guest code has been unwound, so the store is free.
-        NativeOutcome::Unwound => Err(take_exit(unsafe { &mut *store.as_ptr() })),
+        NativeOutcome::Unwound => {
+            // SAFETY: guest code has been unwound, so the store is free.
+            let store = unsafe { &mut *store.as_ptr() };
+            // SAFETY: as above; the runtime context lives as long as the store.
+            let dropped = unsafe { (*store.stack()).redirected.take_dropped() };
+            store.engine().code().counters.frames_dropped.add(dropped);
+            Err(take_exit(store))
+        }
     }
 }
 

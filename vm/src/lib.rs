@@ -91,3 +91,8 @@ pub use types::{
     ExportType, ExternType, FuncType, GlobalType, ImportType, MemoryType, TableType, ValType,
 };
 pub use value::{ExternRef, Val};
+
+/// The README's example is one of the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -158,7 +158,9 @@ pub(crate) unsafe extern "sysv64" fn on_poll(
     if wish.leave_or_enter {
         store.transitions.to_interpreter = true;
         // SAFETY: the thread is in a poll. The frame may have been redirected by a retirement already.
-        unsafe { (*stack).redirect_innermost() };
+        if unsafe { (*stack).redirect_innermost() } {
+            store.engine().code().counters.frames_redirected.add(1);
+        }
     }
     0
 }

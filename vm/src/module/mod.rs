@@ -229,6 +229,39 @@ impl Module {
     ///
     /// Fails, leaving everything as it was, if `function` is not defined by the module, if the body is
     /// not valid, or if this machine forbids redirecting return addresses.
+    ///
+    /// ```
+    /// use midair::{Caller, Engine, Linker, Module, Result, Store};
+    ///
+    /// fn program(answer: i32) -> String {
+    ///     format!(
+    ///         r#"(module
+    ///             (import "host" "edit" (func $edit))
+    ///             (func (export "answer") (result i32) (call $edit) (i32.const {answer})))"#
+    ///     )
+    /// }
+    ///
+    /// # fn main() -> Result<()> {
+    /// let engine = Engine::default();
+    /// let module = Module::new(&engine, program(41))?;
+    /// let body = Module::new(&engine, program(42))?.function_body("answer").unwrap();
+    ///
+    /// let mut linker = Linker::new(&engine);
+    /// let edited = module.clone();
+    /// linker.func_wrap("host", "edit", move |mut caller: Caller<'_, ()>| -> Result<()> {
+    ///     let answer = edited.function_index("answer").unwrap();
+    ///     edited.replace_function(&mut caller, answer, &body)?;
+    ///     Ok(())
+    /// })?;
+    /// let mut store = Store::new(&engine, ());
+    /// let instance = linker.instantiate(&mut store, &module)?;
+    /// let answer = instance.get_typed_func::<(), i32>(&mut store, "answer")?;
+    /// // The first call begins in the old body; in the interpreter it also ends there.
+    /// answer.call(&mut store, ())?;
+    /// assert_eq!(answer.call(&mut store, ())?, 42);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn replace_function(
         &self,
         mut store: impl crate::AsContextMut,
