@@ -176,6 +176,18 @@ impl CodeHeap {
         }
     }
 
+    /// Runs `f` on the code object of this heap that holds `pc`. Takes no lock and makes no system call:
+    /// signal handlers can ask.
+    ///
+    /// # Safety
+    /// The object must not be freed meanwhile: a thread is running at `pc`, or the caller holds it.
+    pub unsafe fn with_object<R>(&self, pc: usize, f: impl FnOnce(&CodeObject) -> R) -> Option<R> {
+        let offset = pc.wrapping_sub(self.map.code_start);
+        let object = self.map.owners.get(offset / GRANULE)?.load(Ordering::Acquire);
+        // SAFETY: owners are code objects that the heap holds; the caller vouches that this one lives.
+        (!object.is_null()).then(|| f(unsafe { &*object }))
+    }
+
     fn space(&self) -> MutexGuard<'_, Space> {
         // The space is consistent between any two statements that can panic.
         self.space.lock().unwrap_or_else(|poisoned| poisoned.into_inner())

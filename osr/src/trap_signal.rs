@@ -22,6 +22,8 @@ pub(crate) fn install() {
                 action.sa_sigaction = handle as *const () as usize;
                 action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
                 libc::sigemptyset(&mut action.sa_mask);
+                // The alternate stack is small: a profiler's signal has to wait.
+                libc::sigaddset(&mut action.sa_mask, libc::SIGPROF);
                 let mut previous: libc::sigaction = std::mem::zeroed();
                 let result = libc::sigaction(signal, &action, &mut previous);
                 assert_eq!(result, 0, "sigaction failed");

@@ -2,6 +2,7 @@
 
 use crate::body::FunctionBody;
 use crate::clif::{self, Source, TranslateError};
+use crate::context::StoreContext;
 use crate::fuel::FuelPlan;
 use crate::liveness::{Liveness, LivenessError};
 use crate::module_env::ModuleEnv;
@@ -237,9 +238,9 @@ impl Compiler {
             )));
         }
         let plan = env.consume_fuel.then(|| FuelPlan::new(body)).transpose()?;
-        let isa = match options.tier {
-            CompiledTier::Baseline => &self.baseline,
-            CompiledTier::Optimized => &self.optimized,
+        let (isa, calls) = match options.tier {
+            CompiledTier::Baseline => (&self.baseline, StoreContext::BASELINE_CALLS),
+            CompiledTier::Optimized => (&self.optimized, StoreContext::OPTIMIZED_CALLS),
         };
         let source = Source {
             env,
@@ -247,6 +248,7 @@ impl Compiler {
             locals: &locals,
             liveness: &liveness,
             entry,
+            count_calls: env.count_calls.then_some(calls),
             charges: plan.as_ref().map_or(&[], FuelPlan::charges),
             isa: &**isa,
         };

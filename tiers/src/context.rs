@@ -17,6 +17,9 @@ pub struct StoreContext {
     /// Fuel left. Charged by `crate::fuel` costs when the module's `consume_fuel` is on; a charge
     /// that would make it negative traps with `OutOfFuel` and leaves it as it was.
     pub fuel: i64,
+    /// Calls of functions, by the tier in which the body began: interpreter, baseline, optimized.
+    /// Counted behind the safepoint at the function's entry, where the module's `count_calls` is on.
+    pub calls: [u64; 3],
     /// The interpreter's value stack: the first free slot.
     pub value_top: *mut u64,
     /// The value stack's end.
@@ -338,4 +341,12 @@ const _: () = {
 impl StoreContext {
     /// Offset of `fuel`.
     pub const FUEL: i32 = std::mem::offset_of!(StoreContext, fuel) as i32;
+    /// Offset of `calls`.
+    pub const CALLS: i32 = std::mem::offset_of!(StoreContext, calls) as i32;
+    /// Index of the interpreter in `calls`.
+    pub const INTERPRETER_CALLS: usize = 0;
+    /// Index of the baseline tier in `calls`.
+    pub const BASELINE_CALLS: usize = 1;
+    /// Index of the optimising tier in `calls`.
+    pub const OPTIMIZED_CALLS: usize = 2;
 }

@@ -71,6 +71,8 @@ pub struct ModuleEnv {
     pub globals: Vec<GlobalType>,
     /// How many of `globals` are imported.
     pub imported_globals: u32,
+    /// Whether functions count their calls: see `StoreContext::calls`.
+    pub count_calls: bool,
     /// Whether code counts fuel: both tiers charge `crate::fuel` costs at the same places.
     pub consume_fuel: bool,
 }

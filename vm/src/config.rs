@@ -57,6 +57,7 @@ pub struct Config {
     pub(crate) background_compilation: bool,
     pub(crate) stress: StressSpec,
     pub(crate) code_space: usize,
+    pub(crate) sample_tiers: bool,
 }
 
 impl Default for Config {
@@ -74,6 +75,7 @@ impl Default for Config {
             background_compilation: true,
             stress: StressSpec::default(),
             code_space: 1 << 30,
+            sample_tiers: false,
         }
     }
 }
@@ -162,6 +164,18 @@ impl Config {
     /// Default: 1 GiB.
     pub fn code_space(&mut self, bytes: usize) -> &mut Config {
         self.code_space = bytes;
+        self
+    }
+
+    /// Whether the engine finds out which tiers its guests spend their time in, and counts their calls: see
+    /// [`TierStats`](crate::stats::TierStats). Default: off.
+    ///
+    /// Time is sampled by the signal `SIGPROF` of the process's profiling timer, about every millisecond
+    /// of processor time. There is only one such timer, so that only one engine of a process can sample at
+    /// a time: making another one fails. When the engine goes, timer and signal handler are
+    /// as they were before. Counting makes calls a little slower.
+    pub fn sample_tiers(&mut self, on: bool) -> &mut Config {
+        self.sample_tiers = on;
         self
     }
 

@@ -9,6 +9,7 @@ use crate::backtrace;
 use crate::engine::{Engine, Signature};
 use crate::instance::InstanceEntity;
 use crate::invoke::with_slots;
+use crate::sampling::Place;
 use crate::store::{PendingExit, StoreOpaque};
 use crate::types::FuncType;
 use midair_osr::{CalloutFrame, CalloutOutcome, ContextHeader};
@@ -141,6 +142,12 @@ fn call_host(
     store: NonNull<StoreOpaque>,
     slots: &mut [u64],
 ) -> Result<(), PendingExit> {
+    // SAFETY: the store is alive, and nothing else uses it: the guest waits for this call.
+    let this = unsafe { store.as_ref() };
+    let _place = this.sampling.then(|| {
+        this.engine().code().counters.host_calls.add(1);
+        Place::host()
+    });
     let call = HostCall { store, instance: function.instance, slots };
     // The closure's captures may be left in any state; so they would be after a panic in a caller of
     // their own, which is where the panic goes on.

@@ -3,6 +3,7 @@
 use crate::backtrace;
 use crate::code::transition;
 use crate::engine::Signature;
+use crate::sampling::Place;
 use crate::store::{GuestStack, PendingExit, StoreOpaque};
 use crate::trap::Trap;
 use crate::{Error, Result};
@@ -22,6 +23,7 @@ pub(crate) fn new_runtime_context() -> StoreContext {
     StoreContext {
         stack,
         fuel: 0,
+        calls: [0; 3],
         value_top: std::ptr::null_mut(),
         value_limit: std::ptr::null_mut(),
         activation: std::ptr::null_mut(),
@@ -72,7 +74,11 @@ pub(crate) fn with_slots<R>(count: usize, body: impl FnOnce(&mut [u64]) -> R) ->
 }
 
 /// Undoes what entering guest code has done to the store.
-struct Entered(NonNull<StoreOpaque>);
+struct Entered {
+    store: NonNull<StoreOpaque>,
+    /// Where tiers are sampled: that this thread runs the guest.
+    place: Option<Place>,
+}
 
 impl Entered {
     /// Prepares the store for guest code on the present native stack.
@@ -99,22 +105,30 @@ impl Entered {
             runtime.stack.results = guest_stack.results();
             runtime.stack.resume = guest_stack.resume();
             this.interrupt.begin_running();
+            // Has the fence that `begin_running` asks for.
             this.set_stack_limit(stack_pointer().saturating_sub(size));
         } else if stack_pointer() < this.stack_limit {
             return Err(Trap::StackOverflow.into());
         }
         this.depth += 1;
-        Ok(Entered(store))
+        // SAFETY: the engine lives as long as the store, which lives as long as the guard.
+        let place = this.sampling.then(|| unsafe { Place::guest(this.engine().code()) });
+        Ok(Entered { store, place })
     }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
         // SAFETY: the store outlives the guard.
-        let this = unsafe { &mut *self.0.as_ptr() };
+        let this = unsafe { &mut *self.store.as_ptr() };
         this.depth -= 1;
         if this.depth == 0 {
             this.interrupt.end_running();
+            if self.place.is_some() {
+                // SAFETY: the runtime context lives as long as the store, and no guest runs on it.
+                let calls = unsafe { &mut (*this.runtime()).calls };
+                this.engine().code().counters.take_calls(calls);
+            }
         }
     }
 }

@@ -54,6 +54,7 @@ mod linker;
 mod memory;
 mod module;
 mod reservation;
+mod sampling;
 pub mod stats;
 mod store;
 pub mod stress;

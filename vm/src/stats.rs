@@ -4,17 +4,20 @@ use std::time::Duration;
 
 /// A snapshot of an engine's counters, from the engine's creation on.
 ///
-/// All are cheap to keep, so they are always kept; those that would slow the guest down are
-/// sampled, and their documentation says so.
+/// They are cheap to keep, so they are always kept, but for calls and times of tiers, which are all zero
+/// unless [`Config::sample_tiers`](crate::Config::sample_tiers) is on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Functions run by the interpreter.
+    /// Functions run by the interpreter; its time includes all of the runtime: compilations that the guest
+    /// waits for, transitions, growing memories and the like.
     pub interpreter: TierStats,
     /// Functions run by code of the baseline tier.
     pub baseline: TierStats,
     /// Functions run by code of the optimising tier.
     pub optimized: TierStats,
+    /// Host functions that guests have called.
+    pub host: TierStats,
     /// Functions lowered for the interpreter.
     pub lowering: CompilationStats,
     /// Functions compiled by the baseline tier.
@@ -35,20 +38,19 @@ pub struct Stats {
     pub pauses: PauseStats,
 }
 
-/// Calls and time of one tier.
+/// Calls and time of one tier. Kept only where
+/// [`Config::sample_tiers`](crate::Config::sample_tiers) is on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TierStats {
-    /// Calls of functions that ran in this tier. Sampled: the interpreter counts calls in steps of
-    /// its tier-up counter, machine code in its safepoints that were taken.
+    /// Calls of functions whose bodies began in this tier. Every one is counted. A store adds its guests'
+    /// calls when its outermost call of a guest ends.
     pub calls: u64,
-    /// Time spent in this tier. Sampled by a timer of [`TierStats::sample_interval`], callees in
-    /// other tiers and host functions not included.
+    /// Processor time spent in this tier, callees in other tiers not included. Sampled: each sample
+    /// stands for the processor time that its thread has used since the sample before.
     pub time: Duration,
-    /// Number of samples that [`TierStats::time`] stands for.
+    /// Number of samples that [`TierStats::time`] is made of.
     pub samples: u64,
-    /// Time between two samples; zero if time was not sampled.
-    pub sample_interval: Duration,
 }
 
 /// Compilations by one compiler.
@@ -77,6 +79,17 @@ pub struct OsrEntries {
     pub return_to_retired: u64,
     /// A stress schedule asked for it.
     pub stress: u64,
+}
+
+impl Stats {
+    /// Processor time between two samples of [`TierStats::time`], on average: how fine it is. Zero if there
+    /// are no samples.
+    pub fn sample_interval(&self) -> Duration {
+        let tiers = [&self.interpreter, &self.baseline, &self.optimized, &self.host];
+        let time: Duration = tiers.iter().map(|tier| tier.time).sum();
+        let samples: u64 = tiers.iter().map(|tier| tier.samples).sum();
+        Duration::from_nanos((time.as_nanos() as u64).checked_div(samples).unwrap_or(0))
+    }
 }
 
 impl OsrEntries {

@@ -25,6 +25,10 @@ impl Translator<'_, '_> {
                 if self.needs_stack_check() {
                     self.check_stack()?;
                 }
+                // Behind the poll: a frame that leaves there has not been called in this tier.
+                if let Some(tier) = self.source.count_calls {
+                    self.runtime.count_call(&mut self.builder, tier);
+                }
             }
             EntryPoint::Loop(_) => {
                 // The machine function's entry leads to the block that loads the frame; that block

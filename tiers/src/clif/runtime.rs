@@ -31,6 +31,8 @@ pub(super) enum Region {
     Control,
     /// Fuel left.
     Fuel,
+    /// Counted calls.
+    Calls,
     /// The buffers that results and OSR state are passed in, and the pointers to them.
     Buffers,
 }
@@ -50,6 +52,7 @@ impl Region {
             Region::Control => (6, "control"),
             Region::Fuel => (7, "fuel"),
             Region::Buffers => (8, "buffers"),
+            Region::Calls => (9, "calls"),
             Region::Global(index) => (16 + index.min(MAX_GLOBAL_REGIONS), "global"),
         };
         AliasRegionData { user_id, description: description.into() }
@@ -109,6 +112,16 @@ impl Runtime {
         let store = self.store_context(builder);
         let flags = flags(builder.func, Region::Fuel);
         builder.ins().store(flags, fuel, store, StoreContext::FUEL);
+    }
+
+    /// Adds one to an element of `StoreContext::calls`.
+    pub(super) fn count_call(self, builder: &mut FunctionBuilder<'_>, tier: usize) {
+        let offset = StoreContext::CALLS + element_offset(tier as u32, 8);
+        let calls = self.store_field(builder, Region::Calls, offset);
+        let one = builder.ins().iconst(types::I64, 1);
+        let calls = builder.ins().iadd(calls, one);
+        let context = self.store_context(builder);
+        store(builder, Region::Calls, calls, context, offset);
     }
 
     /// The buffer that an OSR entry's frame is passed in.

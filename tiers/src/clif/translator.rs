@@ -65,6 +65,8 @@ pub(crate) struct Source<'a> {
     pub(crate) locals: &'a [ValType],
     pub(crate) liveness: &'a Liveness,
     pub(crate) entry: EntryPoint,
+    /// The element of `StoreContext::calls` that calls are counted in, if they are.
+    pub(crate) count_calls: Option<usize>,
     /// Fuel charges in the order of their points; empty if fuel is not counted.
     pub(crate) charges: &'a [(u32, u32)],
     pub(crate) isa: &'a dyn TargetIsa,

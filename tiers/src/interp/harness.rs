@@ -179,6 +179,7 @@ impl Instance {
         let mut store = Box::new(StoreContext {
             stack: StackContext::new(no_poll, no_trap),
             fuel: 0,
+            calls: [0; 3],
             value_top: values.as_mut_ptr(),
             value_limit: values.as_mut_ptr_range().end,
             activation: ptr::null_mut(),

@@ -139,6 +139,10 @@ fn run(
     let mut charges = fuel.charges().iter().peekable();
 
     let mut lowerer = Lowerer::new(env, body, locals, form, record);
+    if env.count_calls {
+        lowerer.code.at_point(FunctionBody::ENTRY);
+        lowerer.code.op(Op::count_call);
+    }
     let mut operators = OperatorsReader::new(reader);
     while !operators.eof() {
         let (operator, offset) = operators.read_with_offset()?;

@@ -75,6 +75,7 @@ fn engine(options: &RunOptions) -> Result<Engine> {
     config
         .consume_fuel(options.fuel.is_some())
         .max_wasm_stack(usize::try_from(options.max_stack)?)
+        .sample_tiers(options.stats.is_some())
         // A large program's start must not wait for functions that it may never call.
         .lazy_validation(true);
     Engine::new(&config)

@@ -31,13 +31,19 @@ fn write_text(out: &mut String, stats: &Stats) -> std::fmt::Result {
         ("interpreter", &stats.interpreter),
         ("baseline", &stats.baseline),
         ("optimized", &stats.optimized),
+        ("host", &stats.host),
     ];
     let whole: f64 = tiers.iter().map(|(_, tier)| tier.time.as_secs_f64()).sum();
     for (name, tier) in tiers {
         let share = if whole > 0.0 { 100.0 * tier.time.as_secs_f64() / whole } else { 0.0 };
         writeln!(out, "  {name:<12} {:>12} {:>12} {share:>9.1}%", tier.calls, time(tier.time))?;
     }
-    writeln!(out, "  (calls and times are sampled)")?;
+    let samples: u64 = tiers.iter().map(|(_, tier)| tier.samples).sum();
+    writeln!(
+        out,
+        "  (calls are counted; times are processor time, sampled {samples} times, every {})",
+        time(stats.sample_interval())
+    )?;
 
     writeln!(
         out,
@@ -130,7 +136,9 @@ fn json(stats: &Stats) -> Value {
             "interpreter": tier_json(&stats.interpreter),
             "baseline": tier_json(&stats.baseline),
             "optimized": tier_json(&stats.optimized),
+            "host": tier_json(&stats.host),
         },
+        "sample_interval": stats.sample_interval().as_secs_f64(),
         "compilations": {
             "lowering": compilation_json(&stats.lowering),
             "baseline": compilation_json(&stats.baseline_compilation),
@@ -173,8 +181,6 @@ fn tier_json(tier: &TierStats) -> Value {
         "calls": tier.calls,
         "time": tier.time.as_secs_f64(),
         "samples": tier.samples,
-        "sample_interval": tier.sample_interval.as_secs_f64(),
-        "sampled": true,
     })
 }
 
@@ -196,7 +202,9 @@ mod tests {
         let mut stats = Stats::default();
         stats.interpreter.calls = 12;
         stats.interpreter.time = Duration::from_millis(30);
+        stats.interpreter.samples = 6;
         stats.optimized.time = Duration::from_millis(90);
+        stats.optimized.samples = 18;
         stats.osr_entries.hot_loop = 2;
         stats.osr_entries.stress = 3;
         stats.frames.redirected = 7;
@@ -211,7 +219,7 @@ mod tests {
         assert!(text.contains("osr entries   5 (2 hot loops"), "{text}");
         assert!(text.contains("7 redirected"), "{text}");
         assert!(text.contains("3072.0 KiB peak"), "{text}");
-        assert!(text.contains("sampled"), "{text}");
+        assert!(text.contains("sampled 24 times, every 5.00 ms"), "{text}");
     }
 
     #[test]
@@ -219,6 +227,8 @@ mod tests {
         let json = json(&example());
         assert_eq!(json["tiers"]["interpreter"]["calls"], 12);
         assert_eq!(json["tiers"]["optimized"]["time"], 0.09);
+        assert_eq!(json["tiers"]["host"]["samples"], 0);
+        assert_eq!(json["sample_interval"], 0.005);
         assert_eq!(json["osr_entries"]["total"], 5);
         assert_eq!(json["code_bytes"]["peak"], 3 << 20);
     }

@@ -349,6 +349,14 @@ fn statistics_are_written_where_they_are_asked_for() {
     {
         assert!(json[key].is_object(), "{key}");
     }
+    assert!(json["sample_interval"].is_number());
+    for tier in ["interpreter", "baseline", "optimized", "host"] {
+        for key in ["calls", "time", "samples"] {
+            assert!(json["tiers"][tier][key].is_number(), "{tier}.{key}");
+        }
+    }
+    // `fac` of 5, 4, 3, 2, 1, 0.
+    assert_eq!(json["tiers"]["interpreter"]["calls"], 6);
 
     let target = directory("stats").join("stats.json");
     let option = format!("--stats=json:{}", target.display());

@@ -1,8 +1,10 @@
 //! Counters of an engine, from which [`Stats`] are made.
 
 use crate::config::Tier;
-use crate::stats::{CompilationStats, Stats};
+use crate::sampling::{Samples, TierSamples};
+use crate::stats::{CompilationStats, Stats, TierStats};
 use midair_osr::CodeHeapStats;
+use midair_tiers::StoreContext;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -60,9 +62,10 @@ impl CompilerCounters {
 /// All counters of an engine.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    pub(crate) interpreter_calls: Counter,
-    pub(crate) baseline_calls: Counter,
-    pub(crate) optimized_calls: Counter,
+    /// In the order of `StoreContext::calls`.
+    pub(crate) calls: [Counter; 3],
+    pub(crate) host_calls: Counter,
+    pub(crate) samples: TierSamples,
     pub(crate) lowering: CompilerCounters,
     pub(crate) baseline: CompilerCounters,
     pub(crate) optimized: CompilerCounters,
@@ -101,12 +104,22 @@ impl Counters {
         self.longest_pause_nanoseconds.raise_to(nanoseconds);
     }
 
+    /// Adds the calls that a store has counted, and sets its counts to zero.
+    pub(crate) fn take_calls(&self, calls: &mut [u64; 3]) {
+        for (counter, calls) in self.calls.iter().zip(calls) {
+            counter.add(std::mem::take(calls));
+        }
+    }
+
     /// A snapshot. Counters are read one by one, so sums need not agree while guests run.
     pub(crate) fn stats(&self, heap: CodeHeapStats) -> Stats {
         let mut stats = Stats::default();
-        stats.interpreter.calls = self.interpreter_calls.get();
-        stats.baseline.calls = self.baseline_calls.get();
-        stats.optimized.calls = self.optimized_calls.get();
+        let calls = |tier: usize| &self.calls[tier];
+        let samples = &self.samples;
+        stats.interpreter = tier(calls(StoreContext::INTERPRETER_CALLS), &samples.interpreter);
+        stats.baseline = tier(calls(StoreContext::BASELINE_CALLS), &samples.baseline);
+        stats.optimized = tier(calls(StoreContext::OPTIMIZED_CALLS), &samples.optimized);
+        stats.host = tier(&self.host_calls, &samples.host);
         stats.lowering = self.lowering.stats();
         stats.baseline_compilation = self.baseline.stats();
         stats.optimized_compilation = self.optimized.stats();
@@ -129,5 +142,13 @@ impl Counters {
         stats.pauses.total = self.pause_nanoseconds.duration();
         stats.pauses.longest = self.longest_pause_nanoseconds.duration();
         stats
+    }
+}
+
+fn tier(calls: &Counter, samples: &Samples) -> TierStats {
+    TierStats {
+        calls: calls.get(),
+        time: Duration::from_nanos(samples.nanoseconds.load(Ordering::Relaxed)),
+        samples: samples.count.load(Ordering::Relaxed),
     }
 }

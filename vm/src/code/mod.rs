@@ -34,4 +34,4 @@ pub(crate) use module_code::ModuleCode;
 pub use replace::Replacement;
 pub(crate) use retire::Ticket;
 pub(crate) use system::CodeSystem;
-pub(crate) use version::FunctionVersion;
+pub(crate) use version::{CodeOwner, FunctionVersion};

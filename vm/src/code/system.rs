@@ -6,6 +6,7 @@ use super::events::EventHub;
 use super::module_code::ModuleCode;
 use super::version::FunctionVersion;
 use crate::config::{Config, Tier};
+use crate::sampling::Timer;
 use midair_osr::CodeHeap;
 use midair_tiers::compile::{Compiler, EntryPoint};
 use std::cmp::Ordering;
@@ -18,6 +19,8 @@ pub(crate) struct CodeSystem {
     pub(crate) compiler: Compiler,
     pub(crate) counters: Counters,
     pub(crate) events: EventHub,
+    /// Running where the configuration says that tiers are sampled.
+    sampling: Option<Timer>,
     queue: Arc<Queue>,
 }
 
@@ -98,12 +101,18 @@ impl CodeSystem {
             compiler: Compiler::new()?,
             counters: Counters::default(),
             events: EventHub::default(),
+            sampling: config.sample_tiers.then(Timer::start).transpose()?,
             queue: Arc::new(Queue {
                 state: Mutex::default(),
                 wake: Condvar::new(),
                 max_threads: config.compiler_threads.max(1),
             }),
         })
+    }
+
+    /// Whether tiers are sampled.
+    pub(crate) fn is_sampling(&self) -> bool {
+        self.sampling.is_some()
     }
 
     /// Queues a wish. Returns at once.

@@ -295,6 +295,7 @@ impl Builder {
         features: WasmFeatures,
     ) -> Result<ModuleState> {
         self.env.consume_fuel = engine.config().consume_fuel;
+        self.env.count_calls = engine.config().sample_tiers;
         let env = Arc::new(self.env);
         let signatures = env.types.iter().map(|ty| engine.intern(ty)).collect();
         let mut by_name: Box<[u32]> = (0..self.exports.len() as u32).collect();

@@ -72,6 +72,8 @@ pub struct StoreOpaque {
     pub(crate) memory_bytes: u64,
     /// Elements of all tables.
     pub(crate) table_elements: u64,
+    /// Whether the engine samples tiers.
+    pub(crate) sampling: bool,
     extern_refs: Vec<ExternRef>,
     extern_ref_slots: HashMap<usize, u64>,
     pub(crate) host_functions: Arena<HostFunction>,
@@ -100,6 +102,7 @@ impl StoreOpaque {
             guest_stack: None,
             memory_bytes: 0,
             table_elements: 0,
+            sampling: engine.code().is_sampling(),
             extern_refs: Vec::new(),
             extern_ref_slots: HashMap::new(),
             host_functions: Arena::default(),

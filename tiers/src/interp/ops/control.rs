@@ -1,6 +1,6 @@
-//! Copies, branches, returns, loop headers and fuel.
+//! Copies, branches, returns, loop headers, fuel and counted calls.
 
-use crate::context::FunctionState;
+use crate::context::{FunctionState, StoreContext};
 use crate::interp::frame::{CALLER_FP, RETURN_IP};
 use crate::interp::machine::handlers;
 use crate::interp::safepoint;
@@ -92,6 +92,10 @@ handlers! {
         }
         (*m.st).fuel = left;
         m.next(16)
+    }
+    fn count_call(m) {
+        (*m.st).calls[StoreContext::INTERPRETER_CALLS] += 1;
+        m.next(8)
     }
 }
 
