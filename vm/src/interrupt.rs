@@ -2,7 +2,7 @@
 
 use crate::code::Ticket;
 use midair_osr::StackContext;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What interrupt handles, threads that retire code, and their store share.
@@ -10,7 +10,7 @@ pub(crate) struct InterruptState {
     requested: AtomicBool,
     /// Whether the store's guest is running, or suspended in a host function.
     running: AtomicBool,
-    /// Whether `tickets` may hold something.
+    /// Whether `tickets` holds something. Written under its lock.
     ticketed: AtomicBool,
     /// Retired code that the store has to look for on its stack.
     tickets: Mutex<Vec<Arc<Ticket>>>,
@@ -77,17 +77,34 @@ impl InterruptState {
         self.running.load(Ordering::SeqCst)
     }
 
-    /// The store's first guest call begins. From here on it loads entries: see [`crate::code::Ticket`].
+    /// The store's first guest call begins. A sequentially consistent fence has to follow, before an entry is
+    /// loaded: then a thread that unlinks code sees that the guest runs, or the guest sees that the code is
+    /// unlinked. [`StoreOpaque::rearm`](crate::store::StoreOpaque::rearm), which has to follow too, has it.
     pub(crate) fn begin_running(&self) {
-        self.running.store(true, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
+        self.running.store(true, Ordering::Relaxed);
     }
 
     /// The store's last guest frame is gone.
+    ///
+    /// Takes no lock unless there are tickets, for this is on the way out of every call from the host. This
+    /// thread writes `running` and then reads `ticketed`; one that hands a ticket over writes `ticketed`
+    /// and then reads `running`. All four are sequentially consistent, so at least one of the two sees what
+    /// the other wrote. If this thread sees the ticket, it acknowledges it here; if only the other one sees
+    /// that the guest is gone, it takes its ticket back. If both do, the lock decides who finds the ticket
+    /// in the list, and it is acknowledged once. And if the other one reads `running` only after the next
+    /// call has set it again, its ticket stays in the list and is served during that call or at its end.
     pub(crate) fn end_running(&self) {
-        let mut tickets = self.tickets();
         self.running.store(false, Ordering::SeqCst);
-        self.ticketed.store(false, Ordering::Release);
+        if self.ticketed.load(Ordering::SeqCst) {
+            self.acknowledge_tickets();
+        }
+    }
+
+    /// Acknowledges all tickets: there are no frames.
+    #[cold]
+    fn acknowledge_tickets(&self) {
+        let mut tickets = self.tickets();
+        self.ticketed.store(false, Ordering::SeqCst);
         let served = std::mem::take(&mut *tickets);
         drop(tickets);
         for ticket in served {
@@ -95,14 +112,21 @@ impl InterruptState {
         }
     }
 
-    /// Hands a ticket over to the store, if it is running; otherwise it has no frames.
+    /// Hands a ticket over to the store, if it is running; otherwise it has no frames, and the caller
+    /// acknowledges the ticket. See [`InterruptState::end_running`].
     pub(crate) fn hand_over(&self, ticket: &Arc<Ticket>) -> bool {
         let mut tickets = self.tickets();
         if !self.is_running() {
             return false;
         }
         tickets.push(ticket.clone());
-        self.ticketed.store(true, Ordering::Release);
+        self.ticketed.store(true, Ordering::SeqCst);
+        if !self.is_running() {
+            // The lock has been held since the push, so the last one is ours.
+            tickets.pop();
+            self.ticketed.store(!tickets.is_empty(), Ordering::SeqCst);
+            return false;
+        }
         drop(tickets);
         self.arm();
         true
