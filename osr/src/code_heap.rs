@@ -36,7 +36,8 @@ const QUARANTINE_BYTES: usize = 2 << 20;
 /// more than publishing does.
 const SLACK_BYTES: u64 = 8 << 20;
 
-/// What look-ups need of a heap. Lives as long as the heap; read without a lock.
+/// What look-ups need of a heap. Read without a lock, also by threads that run code of other heaps and
+/// have found this one just before it was dropped: so it is never freed.
 pub(crate) struct HeapMap {
     pub(crate) code_start: usize,
     pub(crate) code_len: usize,
@@ -114,7 +115,7 @@ struct Space {
 
 /// Memory for machine code. See the module's documentation.
 pub struct CodeHeap {
-    map: Box<HeapMap>,
+    map: &'static HeapMap,
     slot: usize,
     /// Address of the writable alias of `code_start`.
     writable: usize,
@@ -166,8 +167,8 @@ impl CodeHeap {
             // Zeroed memory is an array of null pointers.
             let owners =
                 std::slice::from_raw_parts(owners as *const AtomicPtr<CodeObject>, len / GRANULE);
-            let mut map = Box::new(HeapMap { code_start: run, code_len: len, owners });
-            let slot = registry::register(&mut *map).ok_or(CodeHeapError::TooMany("heaps"))?;
+            let map = &*Box::leak(Box::new(HeapMap { code_start: run, code_len: len, owners }));
+            let slot = registry::register(map).ok_or(CodeHeapError::TooMany("heaps"))?;
             register_for_barriers();
             let mut space =
                 Space { populated: vec![0; len / RELEASE_UNIT / 64 + 1], ..Space::default() };

@@ -13,7 +13,8 @@ static HEAPS: [AtomicPtr<HeapMap>; MAX_HEAPS] =
 static USED: AtomicUsize = AtomicUsize::new(0);
 
 /// Registers a heap; `None` if there are too many.
-pub(crate) fn register(map: *mut HeapMap) -> Option<usize> {
+pub(crate) fn register(map: &'static HeapMap) -> Option<usize> {
+    let map = std::ptr::from_ref(map).cast_mut();
     for (i, slot) in HEAPS.iter().enumerate() {
         let free = std::ptr::null_mut();
         if slot.compare_exchange(free, map, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
@@ -39,8 +40,8 @@ pub(crate) fn lookup(pc: usize) -> Option<*const CodeObject> {
         if map.is_null() {
             continue;
         }
-        // SAFETY: a heap unregisters itself before it goes, and nobody looks for code of a heap that is
-        // being dropped.
+        // SAFETY: maps are never freed. Nobody looks for code of a heap that is being dropped, so what the
+        // map points to is there if `pc` is in its range.
         let map = unsafe { &*map };
         if pc.wrapping_sub(map.code_start) < map.code_len {
             let object = map.owners[(pc - map.code_start) / GRANULE].load(Ordering::Acquire);

@@ -44,6 +44,14 @@ pub(crate) fn stack_pointer() -> usize {
     pointer
 }
 
+/// A number that tells the threads that are alive apart.
+fn this_thread() -> usize {
+    thread_local! {
+        static HERE: u8 = const { 0 };
+    }
+    HERE.with(|here| std::ptr::from_ref(here) as usize)
+}
+
 /// A trap site of machine code was hit.
 ///
 /// # Safety
@@ -105,8 +113,14 @@ impl Entered {
             runtime.stack.results = guest_stack.results();
             runtime.stack.resume = guest_stack.resume();
             this.interrupt.begin_running();
+            this.thread = this_thread();
             // Has the fence that `begin_running` asks for.
             this.set_stack_limit(stack_pointer().saturating_sub(size));
+        } else if this.thread != this_thread() {
+            // The stack limit and the order of frames hold for one native stack.
+            return Err(crate::Error::msg(
+                "the store's guest is suspended in a host function on another thread",
+            ));
         } else if stack_pointer() < this.stack_limit {
             return Err(Trap::StackOverflow.into());
         }

@@ -102,6 +102,12 @@ impl LoweredCode {
         })
     }
 
+    /// Whether a frame can be suspended at `point`, and go on from there: something leads to it.
+    /// `env` must be that of the body's module.
+    pub fn has_safepoint(&self, env: &ModuleEnv, point: u32) -> bool {
+        point == FunctionBody::ENTRY || self.sites(env).site(point).is_some()
+    }
+
     /// The same body, lowered such that at every call the operands below the arguments are in their
     /// places.
     ///

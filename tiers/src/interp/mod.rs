@@ -64,16 +64,21 @@ pub unsafe fn call(ctx: *mut InstanceContext, function: u32, base: *mut u64) -> 
             let machine = Machine::outside(ctx);
             let imported = (*(*ctx).env).imported_functions;
             let state = (*ctx).functions.add((function - imported) as usize);
-            if (*state).lowered.load(Ordering::Acquire).is_null() {
+            let code = loop {
+                let code = (*state).lowered.load(Ordering::Acquire) as *const LoweredCode;
+                if !code.is_null() {
+                    break code;
+                }
+                let native = (*state).native.load(Ordering::Acquire);
+                if !native.is_null() {
+                    return Exit::Enter(native);
+                }
+                // Another thread may take away again what this has made, so both are looked at anew.
                 let status = ((*(*ctx).builtins).prepare)(ctx, function);
                 if status != 0 {
                     return machine.raise_without_frame(status);
                 }
-            }
-            let code = (*state).lowered.load(Ordering::Acquire) as *const LoweredCode;
-            if code.is_null() {
-                return Exit::Enter((*state).native.load(Ordering::Acquire));
-            }
+            };
             let Some(machine) = machine.push_base(&*code, base) else {
                 return machine.raise_without_frame(TrapCode::StackOverflow as u32);
             };

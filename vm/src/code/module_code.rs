@@ -42,6 +42,8 @@ pub(crate) struct ModuleCode {
     features: WasmFeatures,
     states: Box<[FunctionState]>,
     table: Mutex<HashMap<u32, FunctionEntry>>,
+    /// Held during a replacement: a version is replaced once.
+    replacing: Mutex<()>,
     /// The stores that have instances of the module.
     stores: Mutex<Vec<Weak<InterruptState>>>,
     /// The module, for backtraces.
@@ -82,6 +84,7 @@ impl ModuleCode {
             features,
             states,
             table: Mutex::default(),
+            replacing: Mutex::default(),
             stores: Mutex::default(),
             module: OnceLock::new(),
         }))
@@ -125,6 +128,11 @@ impl ModuleCode {
     fn table(&self) -> MutexGuard<'_, HashMap<u32, FunctionEntry>> {
         // Nothing that can panic happens between two changes that belong together.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Until the guard is dropped no function of the module is replaced by anybody else.
+    pub(crate) fn begin_replacement(&self) -> MutexGuard<'_, ()> {
+        self.replacing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn entry<'a>(
@@ -338,7 +346,9 @@ impl ModuleCode {
         }
     }
 
-    /// Publishes compiled code and links it, if it is a current function's.
+    /// Publishes compiled code and links it, if it is a current function's. Fails for code that nothing
+    /// would lead to: that of a version which was replaced meanwhile, but for loops that still run. If
+    /// another thread has been faster, its code is the answer.
     pub(crate) fn install(
         self: &Arc<Self>,
         version: &Arc<FunctionVersion>,
@@ -350,10 +360,20 @@ impl ModuleCode {
             CodeOwner { module: Arc::downgrade(self), version: version.clone(), entry, tier };
         let object = self.system.heap.publish(description, Arc::new(owner))?;
         let function = version.body.function;
-        let functions = self.table();
-        let current =
-            functions.get(&function).is_some_and(|entry| Arc::ptr_eq(&entry.current, version));
-        version.code().insert(entry, object.clone());
+        let mut functions = self.table();
+        let known = self.entry(&mut functions, function);
+        let current = Arc::ptr_eq(&known.current, version);
+        let wanted = current
+            || entry != EntryPoint::Function && known.older.iter().any(|v| Arc::ptr_eq(v, version));
+        let mut code = version.code();
+        let present = code.object(entry).cloned();
+        if present.is_some() || !wanted {
+            // SAFETY: nobody knows the address of the code that was published just now.
+            unsafe { self.system.heap.free(&object) };
+            return present.ok_or_else(|| anyhow::anyhow!("the function was replaced"));
+        }
+        code.insert(entry, object.clone());
+        drop(code);
         if current && entry == EntryPoint::Function {
             let code = object.start().cast_mut();
             let state = self.state(function);
@@ -372,31 +392,41 @@ impl ModuleCode {
         state.entry.store(thunk.cast_mut(), Ordering::SeqCst);
     }
 
-    /// Makes calls of a function go to its entry thunk, if they go to this code.
-    pub(crate) fn unlink_code(&self, version: &FunctionVersion, object: &CodeObject) {
+    /// Takes a code object from its version, and unlinks it. Returns whether it was still there; if not,
+    /// somebody else has unlinked it.
+    pub(crate) fn take_object(&self, version: &FunctionVersion, object: &Arc<CodeObject>) -> bool {
         let function = version.body.function;
+        // Code is linked under this lock.
         let _table = self.table();
+        let taken = version.code().remove(object);
         let linked = self.state(function).entry.load(Ordering::Relaxed);
         if linked.cast_const() == object.start() {
             self.unlink(function);
         }
+        taken
+    }
+
+    /// Takes the machine code of all replaced versions of a function: nothing is linked.
+    pub(crate) fn take_replaced_code(&self, function: u32) -> Vec<Arc<CodeObject>> {
+        let functions = self.table();
+        let older = functions.get(&function).into_iter().flat_map(|entry| &entry.older);
+        older.flat_map(|version| version.code().take_objects()).collect()
     }
 
     /// Makes `new`, whose lowered code is ready, the current version, and unlinks the code of the one
-    /// that was current until now, which is returned.
-    pub(crate) fn make_current(&self, new: &Arc<FunctionVersion>) -> Arc<FunctionVersion> {
+    /// that was current until now.
+    pub(crate) fn make_current(&self, new: &Arc<FunctionVersion>) {
         let function = new.body.function;
         let lowered = new.lowered().expect("the new version has been lowered");
         let mut functions = self.table();
         let entry = self.entry(&mut functions, function);
         let old = std::mem::replace(&mut entry.current, new.clone());
-        entry.older.push(old.clone());
+        entry.older.push(old);
         self.unlink(function);
         let state = self.state(function);
         state.lowered.store(Arc::as_ptr(lowered).cast_mut().cast(), Ordering::SeqCst);
         let countdown = i32::try_from(self.config.optimized_threshold).unwrap_or(NEVER);
         state.countdown.store(countdown, Ordering::Relaxed);
-        old
     }
 
     /// Forgets replaced versions that `in_use` denies; their code is returned, for freeing.

@@ -54,6 +54,7 @@ impl ModuleCode {
             self.compiled_tier().is_none() || !shadow_stack_active(),
             midair_osr::ShadowStackActive
         );
+        let _replacing = self.begin_replacement();
         // Everything that can fail comes first: a refused body leaves the old program untouched.
         let old = self.current(function);
         let len = body.len();
@@ -64,8 +65,10 @@ impl ModuleCode {
         let old_points = Safepoints::new(&self.env, &old.body, self.validation(function))
             .context("the old body is not valid")?;
         let new = Arc::new(FunctionVersion::new(body));
-        self.lowered(&new)?;
-        let (mapping, refusals) = map_frames(&old_points, &new_points, &old, &new)?;
+        let lowered = self.lowered(&new)?;
+        // The validator takes the end of every block for reachable; the tiers do not.
+        let reachable = |point| lowered.has_safepoint(&self.env, point);
+        let (mapping, refusals) = map_frames(&old_points, &new_points, &old, &new, reachable)?;
         let points_mapped = mapping.as_ref().map_or(0, FrameMapping::len);
 
         let was_hot = !self.state(function).native.load(Ordering::Relaxed).is_null();
@@ -74,7 +77,8 @@ impl ModuleCode {
             old.set_successor(Migration::new(new.clone(), mapping));
         }
         self.make_current(&new);
-        let objects = old.code().take_objects();
+        // Loops that finish in an older body may have been compiled since that was replaced.
+        let objects = self.take_replaced_code(function);
         let mine = store.interrupt.clone();
         let stack = store.stack();
         store.transitions.redirected_selectively();
@@ -127,12 +131,14 @@ impl ModuleCode {
     }
 }
 
-/// Where frames of `old` go on in `new`, and why others do not.
+/// Where frames of `old` go on in `new`, and why others do not. `reachable` tells of the points of `new`
+/// whether anything leads there.
 fn map_frames(
     old_points: &Safepoints,
     new_points: &Safepoints,
     old: &FunctionVersion,
     new: &FunctionVersion,
+    reachable: impl Fn(u32) -> bool,
 ) -> Result<(Option<FrameMapping>, Vec<Refusal>)> {
     let mut mapping = match FrameMapping::align(old_points, new_points) {
         Ok(mapping) => mapping,
@@ -151,6 +157,11 @@ fn map_frames(
             refusals.push(Refusal::NoCounterpart { point });
             continue;
         };
+        if !reachable(target) {
+            mapping.refuse(point);
+            refusals.push(Refusal::NoCounterpart { point });
+            continue;
+        }
         let lost = live_after.at(target).and_then(|wanted| {
             wanted.iter().find(|&local| {
                 local < mapping.kept_locals()

@@ -277,8 +277,7 @@ unsafe fn retire_stack(store: &mut StoreOpaque, stack: *mut StackContext) {
     for object in &retired {
         let owner = CodeOwner::of(object);
         let Some(module) = owner.module.upgrade() else { continue };
-        if owner.version.code().remove(object) {
-            module.unlink_code(&owner.version, object);
+        if module.take_object(&owner.version, object) {
             module.recompile(&owner.version, object);
         }
         stores.extend(module.stores());

@@ -63,6 +63,8 @@ pub struct StoreOpaque {
     pub(crate) backtrace: Option<WasmBacktrace>,
     /// Number of calls from the host into guest code that are on the stack.
     pub(crate) depth: u32,
+    /// The thread that made the outermost call: all that are nested in it must run on its stack.
+    pub(crate) thread: usize,
     /// Lowest native stack pointer for guest code during the outermost call; the field that machine
     /// code compares with is raised while an interruption is pending.
     pub(crate) stack_limit: usize,
@@ -93,6 +95,7 @@ impl StoreOpaque {
             id: StoreId::next(),
             engine: engine.clone(),
             interrupt: Arc::new(interrupt),
+            thread: 0,
             stack_limit: 0,
             limits: StoreLimits::default(),
             pending: None,
