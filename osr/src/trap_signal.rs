@@ -33,6 +33,11 @@ pub(crate) fn install() {
     });
 }
 
+/// The handler of the signals that traps raise.
+///
+/// # Safety
+/// Only the kernel may call it, as the `SA_SIGINFO` handler that [`install`] registers: `ucontext` is
+/// then the `ucontext_t` of the interrupted thread, which nothing else uses until the handler returns.
 unsafe extern "C" fn handle(
     signal: libc::c_int,
     info: *mut libc::siginfo_t,

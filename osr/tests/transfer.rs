@@ -156,6 +156,9 @@ fn shape() -> CallShape {
     CallShape::new(SHAPE_CLASSES.into_iter(), SHAPE_CLASSES.into_iter())
 }
 
+/// # Safety
+/// `context` must be the header of the `TestContext` that `run` set up, and `frame` that of the callout
+/// stub, both used by nothing else until this returns.
 unsafe extern "sysv64" fn on_callout(
     context: *mut ContextHeader,
     token: u32,
@@ -180,6 +183,9 @@ unsafe extern "sysv64" fn on_callout(
     CalloutOutcome::Return.into_word()
 }
 
+/// # Safety
+/// `context` must be the header of the `TestContext` that `run` set up, and `stack` its stack, whose
+/// thread is in a poll.
 unsafe extern "sysv64" fn on_poll(context: *mut ContextHeader, stack: *mut StackContext) -> usize {
     // SAFETY: the poll comes from this test's code.
     let context = unsafe { &mut *context.cast::<TestContext>() };
@@ -193,7 +199,7 @@ unsafe extern "sysv64" fn on_poll(context: *mut ContextHeader, stack: *mut Stack
     0
 }
 
-unsafe extern "sysv64" fn on_trap(_: *mut StackContext, code: u32, _: usize, _: usize) {
+extern "sysv64" fn on_trap(_: *mut StackContext, code: u32, _: usize, _: usize) {
     assert_eq!(code, 7);
 }
 

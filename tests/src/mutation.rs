@@ -11,7 +11,7 @@ impl Random {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn word(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -21,7 +21,7 @@ impl Random {
 
     /// A number below `bound`, which is not 0.
     pub fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
+        (self.word() % bound as u64) as usize
     }
 }
 
@@ -42,12 +42,12 @@ pub fn mutate(module: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
         };
         let position = at(&bytes, random);
         if position == bytes.len() {
-            bytes.push(random.next() as u8);
+            bytes.push(random.word() as u8);
             continue;
         }
         match random.below(12) {
             0 | 7 | 8 => bytes[position] ^= 1 << random.below(8),
-            1 | 9 => bytes[position] = random.next() as u8,
+            1 | 9 => bytes[position] = random.word() as u8,
             2 | 10 | 11 => bytes[position] = TELLING[random.below(TELLING.len())],
             3 => bytes.insert(position, TELLING[random.below(TELLING.len())]),
             4 => {

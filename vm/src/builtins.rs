@@ -86,6 +86,12 @@ fn part<V>(segment: &[V], at: u64, len: u64) -> Option<&[V]> {
 const MEMORY_OUT_OF_BOUNDS: Status = TrapCode::MemoryOutOfBounds as Status;
 const TABLE_OUT_OF_BOUNDS: Status = TrapCode::TableOutOfBounds as Status;
 
+/// `memory.grow`.
+///
+/// # Safety
+/// `cx` must be the context of an instance whose store runs on this thread, and the guest code that
+/// calls must wait for the answer, so that nothing else uses the instance or the store. `memory` must
+/// be one of its memories.
 unsafe extern "sysv64" fn memory_grow(cx: *mut InstanceContext, memory: u32, delta: u64) -> u64 {
     // SAFETY: guest code passes its context, and an index that was validated.
     unsafe {
@@ -94,6 +100,10 @@ unsafe extern "sysv64" fn memory_grow(cx: *mut InstanceContext, memory: u32, del
     }
 }
 
+/// `memory.fill`.
+///
+/// # Safety
+/// As for [`memory_grow`].
 unsafe extern "sysv64" fn memory_fill(
     cx: *mut InstanceContext,
     memory: u32,
@@ -109,6 +119,10 @@ unsafe extern "sysv64" fn memory_fill(
     0
 }
 
+/// `memory.copy`.
+///
+/// # Safety
+/// As for [`memory_grow`], for both memories.
 unsafe extern "sysv64" fn memory_copy(
     cx: *mut InstanceContext,
     dst_memory: u32,
@@ -129,6 +143,10 @@ unsafe extern "sysv64" fn memory_copy(
     0
 }
 
+/// `memory.init`.
+///
+/// # Safety
+/// As for [`memory_grow`]; `segment` must be one of the module's data segments.
 unsafe extern "sysv64" fn memory_init(
     cx: *mut InstanceContext,
     memory: u32,
@@ -148,11 +166,22 @@ unsafe extern "sysv64" fn memory_init(
     0
 }
 
+/// `data.drop`.
+///
+/// # Safety
+/// `cx` must be the context of an instance whose store runs on this thread, and the guest code that
+/// calls must wait for the answer, so that nothing else uses the instance or the store.
 unsafe extern "sysv64" fn data_drop(cx: *mut InstanceContext, segment: u32) {
     // SAFETY: guest code passes its context.
     unsafe { instance(cx).dropped_data[segment as usize] = true };
 }
 
+/// `table.grow`.
+///
+/// # Safety
+/// `cx` must be the context of an instance whose store runs on this thread, and the guest code that
+/// calls must wait for the answer, so that nothing else uses the instance or the store. `table` must be
+/// one of its tables, and `value` a null or a reference of the table's type that the store keeps alive.
 unsafe extern "sysv64" fn table_grow(
     cx: *mut InstanceContext,
     table: u32,
@@ -166,6 +195,10 @@ unsafe extern "sysv64" fn table_grow(
     }
 }
 
+/// `table.fill`.
+///
+/// # Safety
+/// As for [`table_grow`].
 unsafe extern "sysv64" fn table_fill(
     cx: *mut InstanceContext,
     table: u32,
@@ -182,6 +215,11 @@ unsafe extern "sysv64" fn table_fill(
     0
 }
 
+/// `table.copy`.
+///
+/// # Safety
+/// As for [`table_grow`], for both tables; elements of the source's type must be fit for the
+/// destination.
 unsafe extern "sysv64" fn table_copy(
     cx: *mut InstanceContext,
     dst_table: u32,
@@ -202,6 +240,10 @@ unsafe extern "sysv64" fn table_copy(
     0
 }
 
+/// `table.init`.
+///
+/// # Safety
+/// As for [`table_grow`]; the segment's elements must be of the table's type.
 unsafe extern "sysv64" fn table_init(
     cx: *mut InstanceContext,
     table: u32,
@@ -222,11 +264,22 @@ unsafe extern "sysv64" fn table_init(
     0
 }
 
+/// `elem.drop`.
+///
+/// # Safety
+/// `cx` must be the context of an instance whose store runs on this thread, and the guest code that
+/// calls must wait for the answer, so that nothing else uses the instance or the store.
 unsafe extern "sysv64" fn elem_drop(cx: *mut InstanceContext, segment: u32) {
     // SAFETY: guest code passes its context.
     unsafe { instance(cx).elements[segment as usize] = Box::default() };
 }
 
+/// `ref.func`.
+///
+/// # Safety
+/// `cx` must be the context of an instance whose store runs on this thread, and the guest code that
+/// calls must wait for the answer, so that nothing else uses the instance or the store. `function` must
+/// be one of its functions.
 unsafe extern "sysv64" fn ref_func(cx: *mut InstanceContext, function: u32) -> *const FuncRef {
     // SAFETY: guest code passes its context, and an index that was validated.
     let func_ref: NonNull<FuncRef> = unsafe { instance(cx).func_ref(function) };
@@ -234,6 +287,10 @@ unsafe extern "sysv64" fn ref_func(cx: *mut InstanceContext, function: u32) -> *
 }
 
 /// The interpreter raises a trap.
+///
+/// # Safety
+/// `cx` must be the context of an instance whose store runs on this thread, and the guest code that
+/// calls must wait for the answer, so that nothing else uses the instance or the store.
 unsafe extern "sysv64" fn raise(cx: *mut InstanceContext, _code: u32) {
     // SAFETY: the interpreter passes the context of the instance whose code runs, and waits.
     unsafe { backtrace::capture(store(cx), None) };

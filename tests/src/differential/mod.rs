@@ -65,9 +65,9 @@ impl Value {
     /// A value for a parameter: small numbers, limits, and anything.
     fn arbitrary(kind: Kind, random: &mut Random) -> Value {
         let bits = match random.below(4) {
-            0 => random.next(),
-            1 => random.next() % 16,
-            2 => (random.next() % 16).wrapping_neg(),
+            0 => random.word(),
+            1 => random.word() % 16,
+            2 => (random.word() % 16).wrapping_neg(),
             _ => 1_u64.rotate_right(1 + random.below(3) as u32 * 31),
         };
         let float = (bits as i64 as f64) / 4.0;

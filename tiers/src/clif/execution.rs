@@ -280,11 +280,20 @@ impl TransferHook for Transfer {
     }
 }
 
+/// The instance whose code runs on a stack.
+///
+/// # Safety
+/// `stack` must be the first field of the store of a live `CompiledInstance`, as every stack of these
+/// tests is, and nothing else may use the instance while the reference lives.
 unsafe fn owner<'a>(stack: *mut StackContext) -> &'a mut CompiledInstance {
     // SAFETY: every stack of these tests is the first field of a store that a `CompiledInstance` owns.
     unsafe { &mut *(*stack.cast::<StoreContext>()).owner.cast::<CompiledInstance>() }
 }
 
+/// The poll handler: counts polls and redirects frames as the stress asks.
+///
+/// # Safety
+/// `stack` must be that of a `CompiledInstance` whose machine code is in a poll on this thread.
 unsafe extern "sysv64" fn on_poll(_: *mut ContextHeader, stack: *mut StackContext) -> usize {
     // SAFETY: the poll comes from a test's code.
     let owner = unsafe { owner(stack) };
@@ -318,6 +327,8 @@ unsafe extern "sysv64" fn on_poll(_: *mut ContextHeader, stack: *mut StackContex
     0
 }
 
+/// # Safety
+/// `stack` must be that of a `CompiledInstance` whose machine code has trapped on this thread.
 unsafe extern "sysv64" fn on_trap(stack: *mut StackContext, code: u32, _: usize, _: usize) {
     // SAFETY: the trap comes from a test's code.
     let owner = unsafe { owner(stack) };
@@ -325,6 +336,9 @@ unsafe extern "sysv64" fn on_trap(stack: *mut StackContext, code: u32, _: usize,
     owner.instance.store.trap = code.and_then(trap_code_of).expect("a trap code") as u32;
 }
 
+/// # Safety
+/// `context` must be that of a `CompiledInstance` whose machine code makes the callout on this thread,
+/// and `frame` the callout stub's.
 unsafe extern "sysv64" fn on_callout(
     context: *mut ContextHeader,
     token: u32,
@@ -337,6 +351,9 @@ unsafe extern "sysv64" fn on_callout(
     owner.resume(captured, frame).into_word()
 }
 
+/// # Safety
+/// `context` must be that of a `CompiledInstance` whose code waits for the answer, and `index` one of
+/// its memories.
 unsafe extern "sysv64" fn memory_grow(
     context: *mut InstanceContext,
     index: u32,
@@ -358,6 +375,8 @@ unsafe extern "sysv64" fn memory_grow(
     }
 }
 
+/// # Safety
+/// `base..base + len` must be part of a memory's reservation.
 unsafe fn make_accessible(base: *mut u8, len: usize) {
     // SAFETY: the caller passes a part of a reservation.
     let result = unsafe { libc::mprotect(base.cast(), len, libc::PROT_READ | libc::PROT_WRITE) };

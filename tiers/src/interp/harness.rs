@@ -414,18 +414,23 @@ impl Instance {
     }
 }
 
+/// The instance that a runtime call comes from.
+///
+/// # Safety
+/// `context` must be that of an `Instance`, which sets its owner before its code runs, and nothing else
+/// may use the instance while the reference lives.
 unsafe fn instance<'a>(context: *mut InstanceContext) -> &'a mut Instance {
     // SAFETY: made by `Instance::with`.
     unsafe { &mut *(*context).owner.cast::<Instance>() }
 }
 
-unsafe extern "sysv64" fn no_poll(_: *mut ContextHeader, _: *mut StackContext) -> usize {
+extern "sysv64" fn no_poll(_: *mut ContextHeader, _: *mut StackContext) -> usize {
     unreachable!()
 }
-unsafe extern "sysv64" fn no_trap(_: *mut StackContext, _: u32, _: usize, _: usize) {
+extern "sysv64" fn no_trap(_: *mut StackContext, _: u32, _: usize, _: usize) {
     unreachable!()
 }
-unsafe extern "sysv64" fn no_callout(_: *mut ContextHeader, _: u32, _: *mut CalloutFrame) -> usize {
+extern "sysv64" fn no_callout(_: *mut ContextHeader, _: u32, _: *mut CalloutFrame) -> usize {
     unreachable!()
 }
 

@@ -321,6 +321,9 @@ impl Machine {
     }
 }
 
+/// # Safety
+/// As for [`Machine::raise`]: the arguments must be the registers of a running activation, as
+/// [`Machine::trap`] passes them on.
 #[cold]
 #[inline(never)]
 unsafe extern "sysv64" fn raise_trap<const CODE: u32>(

@@ -157,6 +157,10 @@ pub unsafe fn resume(
     }
 }
 
+/// What a run of handlers that ended with `flow` means for its caller.
+///
+/// # Safety
+/// `activation` must be the activation that ran, and still be alive.
 unsafe fn exit(flow: Flow, activation: *const Activation) -> Exit {
     match flow {
         Flow::RETURNED => Exit::Returned,
@@ -168,6 +172,9 @@ unsafe fn exit(flow: Flow, activation: *const Activation) -> Exit {
 
 impl Machine {
     /// The registers of an activation that has no frame yet.
+    ///
+    /// # Safety
+    /// `cx` must be a complete instance context of a live store.
     unsafe fn outside(cx: *mut InstanceContext) -> Machine {
         // SAFETY: callers pass a complete instance context.
         unsafe {
@@ -184,6 +191,10 @@ impl Machine {
     }
 
     /// Pushes the base frame, all but its locals; `None` if it does not fit.
+    ///
+    /// # Safety
+    /// As for [`call`] with `base`; the registers must be those of [`Machine::outside`] in a running
+    /// activation, and `code` must stay alive while the frame does.
     unsafe fn push_base(mut self, code: &LoweredCode, base: *mut u64) -> Option<Machine> {
         let end = (base as usize).wrapping_add(code.frame_bytes as usize);
         // SAFETY: the registers are those of a running activation; the frame is written only if it
@@ -201,6 +212,10 @@ impl Machine {
         Some(self)
     }
 
+    /// Raises a trap before the activation has a frame.
+    ///
+    /// # Safety
+    /// As for [`Machine::raise`]; the frame pointer must be null.
     unsafe fn raise_without_frame(self, code: u32) -> Exit {
         // SAFETY: the registers are those of a running activation; a null frame pointer saves "no
         // frame".

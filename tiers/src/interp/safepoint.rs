@@ -10,6 +10,9 @@ use crate::context::{SafepointAction, StoreContext};
 use std::sync::atomic::Ordering;
 
 /// Whether someone asks for the attention of this store.
+///
+/// # Safety
+/// `st` must be the context of a live store.
 #[inline(always)]
 pub(crate) unsafe fn pending(st: *const StoreContext) -> bool {
     // SAFETY: callers pass the store context of a running activation.
@@ -56,6 +59,10 @@ handlers! {
 }
 
 /// Asks the embedder what to do at `point` of the top frame.
+///
+/// # Safety
+/// The registers must be those of a running activation and saved in it, and its top frame must be at
+/// the safepoint `point`.
 unsafe fn ask(m: Machine, point: u32) -> SafepointAction {
     // SAFETY: the registers are those of a running activation.
     unsafe {
@@ -80,6 +87,11 @@ unsafe fn ask(m: Machine, point: u32) -> SafepointAction {
 
 /// Gives the top frame up for machine code that takes its place. The state that an OSR entry loads
 /// has been put into `StackContext::resume`; the ordinary entry finds the arguments in the frame.
+///
+/// # Safety
+/// The registers must be those of a running activation at a safepoint. `native` must be an entry of the
+/// top frame's function: the ordinary one if the frame is at its entry, or else an OSR entry for its
+/// safepoint whose state `StackContext::resume` holds.
 #[inline(always)]
 unsafe fn go_on_in(mut m: Machine, native: *const u8) -> Flow {
     // SAFETY: the frame's arguments lie in its caller's operand stack.

@@ -15,6 +15,7 @@ mod arithmetic;
 mod code_buffer;
 mod control;
 mod fusion;
+mod memory_access;
 mod operands;
 #[cfg(test)]
 mod snapshot;

@@ -1,31 +1,12 @@
 //! The operators, one by one.
 
 use super::arithmetic::{Forms, Width};
+use super::memory_access::{Load, Store};
 use super::operands::Operand;
 use super::{Lowerer, Unsupported};
 use crate::context::InstanceContext;
 use crate::interp::op::Op;
-use wasmparser::{MemArg, MemArgTarget, Operator};
-
-/// The instructions of a kind of load.
-struct Load {
-    /// From `base + index` and from `base + (index << shift)`.
-    sums: Option<(Op, Op)>,
-    slot: Op,
-    at: Op,
-    other: Op,
-}
-
-/// The instructions of a kind of store.
-struct Store {
-    /// To `base + index` and to `base + (index << shift)`.
-    sums: (Op, Op),
-    slots: Op,
-    immediate: Op,
-    at: Op,
-    other: Op,
-    width: Width,
-}
+use wasmparser::Operator;
 
 impl Lowerer<'_> {
     /// Lowers one operator.
@@ -149,231 +130,49 @@ impl Lowerer<'_> {
                 self.code.op(Op::elem_drop).uint(elem_index);
             }
 
-            Operator::I32Load { memarg } => self.load(
-                Load {
-                    sums: Some((Op::load32_sum, Op::load32_scaled)),
-                    slot: Op::load32,
-                    at: Op::load32_at,
-                    other: Op::load32_m,
-                },
-                memarg,
-            )?,
-            Operator::I64Load { memarg } => self.load(
-                Load {
-                    sums: Some((Op::load64_sum, Op::load64_scaled)),
-                    slot: Op::load64,
-                    at: Op::load64_at,
-                    other: Op::load64_m,
-                },
-                memarg,
-            )?,
-            Operator::F32Load { memarg } => self.load(
-                Load {
-                    sums: Some((Op::load32_sum, Op::load32_scaled)),
-                    slot: Op::load32,
-                    at: Op::load32_at,
-                    other: Op::load32_m,
-                },
-                memarg,
-            )?,
-            Operator::F64Load { memarg } => self.load(
-                Load {
-                    sums: Some((Op::load64_sum, Op::load64_scaled)),
-                    slot: Op::load64,
-                    at: Op::load64_at,
-                    other: Op::load64_m,
-                },
-                memarg,
-            )?,
-            Operator::I32Load8S { memarg } => self.load(
-                Load {
-                    sums: None,
-                    slot: Op::i32_load8_s,
-                    at: Op::i32_load8_s_at,
-                    other: Op::i32_load8_s_m,
-                },
-                memarg,
-            )?,
-            Operator::I32Load8U { memarg } => self.load(
-                Load {
-                    sums: Some((Op::load8_u_sum, Op::load8_u_scaled)),
-                    slot: Op::load8_u,
-                    at: Op::load8_u_at,
-                    other: Op::load8_u_m,
-                },
-                memarg,
-            )?,
-            Operator::I32Load16S { memarg } => self.load(
-                Load {
-                    sums: None,
-                    slot: Op::i32_load16_s,
-                    at: Op::i32_load16_s_at,
-                    other: Op::i32_load16_s_m,
-                },
-                memarg,
-            )?,
-            Operator::I32Load16U { memarg } => self.load(
-                Load {
-                    sums: Some((Op::load16_u_sum, Op::load16_u_scaled)),
-                    slot: Op::load16_u,
-                    at: Op::load16_u_at,
-                    other: Op::load16_u_m,
-                },
-                memarg,
-            )?,
-            Operator::I64Load8S { memarg } => self.load(
-                Load {
-                    sums: None,
-                    slot: Op::i64_load8_s,
-                    at: Op::i64_load8_s_at,
-                    other: Op::i64_load8_s_m,
-                },
-                memarg,
-            )?,
-            Operator::I64Load8U { memarg } => self.load(
-                Load {
-                    sums: Some((Op::load8_u_sum, Op::load8_u_scaled)),
-                    slot: Op::load8_u,
-                    at: Op::load8_u_at,
-                    other: Op::load8_u_m,
-                },
-                memarg,
-            )?,
-            Operator::I64Load16S { memarg } => self.load(
-                Load {
-                    sums: None,
-                    slot: Op::i64_load16_s,
-                    at: Op::i64_load16_s_at,
-                    other: Op::i64_load16_s_m,
-                },
-                memarg,
-            )?,
-            Operator::I64Load16U { memarg } => self.load(
-                Load {
-                    sums: Some((Op::load16_u_sum, Op::load16_u_scaled)),
-                    slot: Op::load16_u,
-                    at: Op::load16_u_at,
-                    other: Op::load16_u_m,
-                },
-                memarg,
-            )?,
-            Operator::I64Load32S { memarg } => self.load(
-                Load {
-                    sums: None,
-                    slot: Op::i64_load32_s,
-                    at: Op::i64_load32_s_at,
-                    other: Op::i64_load32_s_m,
-                },
-                memarg,
-            )?,
-            Operator::I64Load32U { memarg } => self.load(
-                Load {
-                    sums: Some((Op::load32_sum, Op::load32_scaled)),
-                    slot: Op::load32,
-                    at: Op::load32_at,
-                    other: Op::load32_m,
-                },
-                memarg,
-            )?,
-            Operator::I32Store { memarg } => self.store(
-                Store {
-                    sums: (Op::store32_sum, Op::store32_scaled),
-                    slots: Op::store32,
-                    immediate: Op::store32_si,
-                    at: Op::store32_at,
-                    other: Op::store32_m,
-                    width: Width::W32,
-                },
-                memarg,
-            )?,
-            Operator::I64Store { memarg } => self.store(
-                Store {
-                    sums: (Op::store64_sum, Op::store64_scaled),
-                    slots: Op::store64,
-                    immediate: Op::store64_si,
-                    at: Op::store64_at,
-                    other: Op::store64_m,
-                    width: Width::W64,
-                },
-                memarg,
-            )?,
-            Operator::F32Store { memarg } => self.store(
-                Store {
-                    sums: (Op::store32_sum, Op::store32_scaled),
-                    slots: Op::store32,
-                    immediate: Op::store32_si,
-                    at: Op::store32_at,
-                    other: Op::store32_m,
-                    width: Width::W32,
-                },
-                memarg,
-            )?,
-            Operator::F64Store { memarg } => self.store(
-                Store {
-                    sums: (Op::store64_sum, Op::store64_scaled),
-                    slots: Op::store64,
-                    immediate: Op::store64_si,
-                    at: Op::store64_at,
-                    other: Op::store64_m,
-                    width: Width::W64,
-                },
-                memarg,
-            )?,
-            Operator::I32Store8 { memarg } => self.store(
-                Store {
-                    sums: (Op::store8_sum, Op::store8_scaled),
-                    slots: Op::store8,
-                    immediate: Op::store8_si,
-                    at: Op::store8_at,
-                    other: Op::store8_m,
-                    width: Width::W32,
-                },
-                memarg,
-            )?,
-            Operator::I32Store16 { memarg } => self.store(
-                Store {
-                    sums: (Op::store16_sum, Op::store16_scaled),
-                    slots: Op::store16,
-                    immediate: Op::store16_si,
-                    at: Op::store16_at,
-                    other: Op::store16_m,
-                    width: Width::W32,
-                },
-                memarg,
-            )?,
-            Operator::I64Store8 { memarg } => self.store(
-                Store {
-                    sums: (Op::store8_sum, Op::store8_scaled),
-                    slots: Op::store8,
-                    immediate: Op::store8_si,
-                    at: Op::store8_at,
-                    other: Op::store8_m,
-                    width: Width::W32,
-                },
-                memarg,
-            )?,
-            Operator::I64Store16 { memarg } => self.store(
-                Store {
-                    sums: (Op::store16_sum, Op::store16_scaled),
-                    slots: Op::store16,
-                    immediate: Op::store16_si,
-                    at: Op::store16_at,
-                    other: Op::store16_m,
-                    width: Width::W32,
-                },
-                memarg,
-            )?,
-            Operator::I64Store32 { memarg } => self.store(
-                Store {
-                    sums: (Op::store32_sum, Op::store32_scaled),
-                    slots: Op::store32,
-                    immediate: Op::store32_si,
-                    at: Op::store32_at,
-                    other: Op::store32_m,
-                    width: Width::W32,
-                },
-                memarg,
-            )?,
+            Operator::I32Load { memarg }
+            | Operator::F32Load { memarg }
+            | Operator::I64Load32U { memarg } => {
+                self.load(Load::BITS_32, memarg)?;
+            }
+            Operator::I64Load { memarg } | Operator::F64Load { memarg } => {
+                self.load(Load::BITS_64, memarg)?;
+            }
+            Operator::I32Load8S { memarg } => {
+                self.load(Load::I32_8_S, memarg)?;
+            }
+            Operator::I32Load8U { memarg } | Operator::I64Load8U { memarg } => {
+                self.load(Load::BITS_8_U, memarg)?;
+            }
+            Operator::I32Load16S { memarg } => {
+                self.load(Load::I32_16_S, memarg)?;
+            }
+            Operator::I32Load16U { memarg } | Operator::I64Load16U { memarg } => {
+                self.load(Load::BITS_16_U, memarg)?;
+            }
+            Operator::I64Load8S { memarg } => {
+                self.load(Load::I64_8_S, memarg)?;
+            }
+            Operator::I64Load16S { memarg } => {
+                self.load(Load::I64_16_S, memarg)?;
+            }
+            Operator::I64Load32S { memarg } => {
+                self.load(Load::I64_32_S, memarg)?;
+            }
+            Operator::I32Store { memarg }
+            | Operator::F32Store { memarg }
+            | Operator::I64Store32 { memarg } => {
+                self.store(Store::BITS_32, memarg)?;
+            }
+            Operator::I64Store { memarg } | Operator::F64Store { memarg } => {
+                self.store(Store::BITS_64, memarg)?;
+            }
+            Operator::I32Store8 { memarg } | Operator::I64Store8 { memarg } => {
+                self.store(Store::BITS_8, memarg)?;
+            }
+            Operator::I32Store16 { memarg } | Operator::I64Store16 { memarg } => {
+                self.store(Store::BITS_16, memarg)?;
+            }
 
             Operator::I32Add => self.add(Forms {
                 ss: Op::i32_add_ss,
@@ -846,87 +645,5 @@ impl Lowerer<'_> {
         if let Some(second) = second {
             self.code.uint(second);
         }
-    }
-
-    fn load(&mut self, load: Load, memarg: MemArg) -> Result<(), Unsupported> {
-        let (memory, offset) = memory_operand(memarg)?;
-        let (address, temp) = self.pop();
-        if memory == 0
-            && let Some(at) = constant_address(address, offset)
-        {
-            let dst = self.push_temp();
-            self.code.op(load.at).slot(dst).uint(at);
-            return Ok(());
-        }
-        if memory == 0
-            && let Some((sum, scaled)) = load.sums
-            && let Some(at) = self.take_sum(address, temp)
-        {
-            self.load_sum(&at, offset, sum, scaled);
-            return Ok(());
-        }
-        let slot = self.slot_of(address, temp);
-        let dst = self.push_temp();
-        if memory == 0 {
-            self.code.op(load.slot).slot(dst).slot(slot).uint(offset);
-        } else {
-            let code = self.code.op(load.other).slot(dst).slot(slot);
-            code.uint(offset).uint(memory);
-        }
-        Ok(())
-    }
-
-    fn store(&mut self, store: Store, memarg: MemArg) -> Result<(), Unsupported> {
-        let (memory, offset) = memory_operand(memarg)?;
-        let (value, value_temp) = self.pop();
-        let (address, temp) = self.pop();
-        if memory != 0 {
-            let address = self.slot_of(address, temp);
-            let value = self.slot_of(value, value_temp);
-            let code = self.code.op(store.other).slot(address).slot(value);
-            code.uint(offset).uint(memory);
-            return Ok(());
-        }
-        if let Some(at) = constant_address(address, offset) {
-            let value = self.slot_of(value, value_temp);
-            self.code.op(store.at).slot(value).uint(at);
-            return Ok(());
-        }
-        // The address was computed last if the value needed no computing.
-        if let Operand::Local(local) = value
-            && let Some(at) = self.take_sum(address, temp)
-        {
-            let (sum, scaled) = store.sums;
-            let value = self.local_slot(local);
-            self.store_sum(&at, value, offset, sum, scaled);
-            return Ok(());
-        }
-        let address = self.slot_of(address, temp);
-        if let Operand::Const(bits) = value
-            && let Some(imm) = store.width.immediate(bits)
-        {
-            let code = self.code.op(store.immediate).slot(address);
-            code.imm(imm).uint(offset);
-            return Ok(());
-        }
-        let value = self.slot_of(value, value_temp);
-        self.code.op(store.slots).slot(address).slot(value).uint(offset);
-        Ok(())
-    }
-}
-
-/// The memory and the offset of an access.
-fn memory_operand(memarg: MemArg) -> Result<(u32, u32), Unsupported> {
-    match (memarg.target, u32::try_from(memarg.offset)) {
-        (MemArgTarget::Memory(memory), Ok(offset)) => Ok((memory, offset)),
-        _ => Err(Unsupported),
-    }
-}
-
-/// The effective address, if it is known and has 32 bits.
-fn constant_address(operand: Operand, offset: u32) -> Option<u32> {
-    match operand {
-        Operand::Const(bits) => (bits as u32).checked_add(offset),
-        _ => None,
     }
 }

@@ -8,6 +8,11 @@ use midair_tiers::context::{SafepointAction, Status};
 use midair_tiers::{InstanceContext, TrapCode};
 
 /// A function is called that has no code yet.
+///
+/// # Safety
+/// `cx` must be the context of an instance whose store runs on this thread, and the code that calls
+/// must wait for the answer, so that nothing else uses the store. `function` must be one that the
+/// instance's module defines.
 pub(crate) unsafe extern "sysv64" fn prepare(cx: *mut InstanceContext, function: u32) -> Status {
     // SAFETY: the interpreter passes the context of the instance whose code runs, and waits.
     let (code, store) = unsafe { (transition::module_of(cx), store(cx)) };
@@ -23,6 +28,10 @@ pub(crate) unsafe extern "sysv64" fn prepare(cx: *mut InstanceContext, function:
 }
 
 /// A function's countdown has run out.
+///
+/// # Safety
+/// As for [`prepare`]; the function must be at the safepoint `point` in the innermost frame, which the
+/// interpreter has saved.
 pub(crate) unsafe extern "sysv64" fn hot(
     cx: *mut InstanceContext,
     function: u32,
@@ -33,6 +42,9 @@ pub(crate) unsafe extern "sysv64" fn hot(
 }
 
 /// The poll flag is set.
+///
+/// # Safety
+/// As for [`hot`].
 pub(crate) unsafe extern "sysv64" fn safepoint(
     cx: *mut InstanceContext,
     function: u32,

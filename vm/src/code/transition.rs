@@ -133,6 +133,10 @@ unsafe fn serve_tickets(store: &mut StoreOpaque, stack: *mut StackContext) {
 }
 
 /// The poll handler of guest code: `StackContext::on_poll`.
+///
+/// # Safety
+/// `stack` must be the stack of a store that runs on this thread, and the machine code on top of it
+/// must wait in the poll stub, so that nothing else uses the store.
 pub(crate) unsafe extern "sysv64" fn on_poll(
     _context: *mut ContextHeader,
     stack: *mut StackContext,

@@ -6,7 +6,7 @@ use midair_osr::StackContext;
 use midair_tiers::interp::{Activation, LoweredCode};
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 impl StoreOpaque {
     /// The stack that the store's guest runs on.
@@ -24,8 +24,10 @@ impl StoreOpaque {
         // SAFETY: the stack lives as long as the store. Both fields are atomic, for other threads write
         // to them, and the reference to each is made from its place alone.
         unsafe {
-            (*(&raw const (*stack).poll_flag)).store(u64::from(stress), Ordering::Relaxed);
-            (*(&raw const (*stack).stack_limit)).store(limit, Ordering::Relaxed);
+            let poll_flag: &AtomicU64 = &(*stack).poll_flag;
+            poll_flag.store(u64::from(stress), Ordering::Relaxed);
+            let stack_limit: &AtomicUsize = &(*stack).stack_limit;
+            stack_limit.store(limit, Ordering::Relaxed);
         }
         // Whoever asks after this sets them; whoever asked before is seen here.
         std::sync::atomic::fence(Ordering::SeqCst);

@@ -109,6 +109,9 @@ handlers! {
 }
 
 /// Whether a frame of `code` with its arguments at `args` fits into the value stack.
+///
+/// # Safety
+/// The registers must be those of a running activation, and `code` must be alive.
 #[inline(always)]
 unsafe fn fits(m: Machine, code: *const LoweredCode, args: *mut u64) -> bool {
     // SAFETY: callers pass live code. Addresses are compared as numbers: a frame that does not fit
@@ -120,6 +123,11 @@ unsafe fn fits(m: Machine, code: *const LoweredCode, args: *mut u64) -> bool {
 }
 
 /// Pushes a frame that fits; the machine is then at the entry of `code`.
+///
+/// # Safety
+/// The registers must be those of a running activation at a call instruction of `size` bytes, and
+/// `code` must be live code of a function that the call names. `args` must hold its arguments at the
+/// top of the operand stack, and the frame must fit: see [`fits`].
 #[inline(always)]
 unsafe fn push_frame(m: &mut Machine, code: *const LoweredCode, args: *mut u64, size: usize) {
     // SAFETY: callers have checked that the frame fits.
@@ -135,6 +143,10 @@ unsafe fn push_frame(m: &mut Machine, code: *const LoweredCode, args: *mut u64, 
 }
 
 /// The function that a `call` names.
+///
+/// # Safety
+/// The instruction must be a `call` of a function that the module defines, whose operand lowering has
+/// made an offset into `functions`.
 #[inline(always)]
 unsafe fn callee(m: Machine) -> *const FunctionState {
     // SAFETY: the operand is the offset of an element of the instance's `functions`.
@@ -142,6 +154,10 @@ unsafe fn callee(m: Machine) -> *const FunctionState {
 }
 
 /// The reference that a `call_indirect` found; it has passed all checks.
+///
+/// # Safety
+/// The instruction must be a `call_indirect` that has checked its index against the table's length, and
+/// the element against null and the type.
 #[inline(always)]
 unsafe fn referenced(m: Machine) -> *const FuncRef {
     // SAFETY: the same handler has just checked the index against the table's length.
@@ -152,6 +168,10 @@ unsafe fn referenced(m: Machine) -> *const FuncRef {
 }
 
 /// The function that a reference with this instance's context names.
+///
+/// # Safety
+/// The instruction must be a `call_indirect`, and `reference` one with this instance's context, so that
+/// it names a function that the module defines.
 #[inline(always)]
 unsafe fn own_function(m: Machine, reference: *const FuncRef) -> *const FunctionState {
     // SAFETY: such references name functions that the module defines.
@@ -162,6 +182,10 @@ unsafe fn own_function(m: Machine, reference: *const FuncRef) -> *const Function
 }
 
 /// Calls a function of this instance in one of the unusual ways.
+///
+/// # Safety
+/// As for [`push_frame`], but for what it says about code and fit; `state` must be an element of the
+/// instance's `functions`.
 #[inline(always)]
 unsafe fn call_unusual(
     mut m: Machine,
@@ -197,6 +221,9 @@ unsafe fn call_unusual(
 }
 
 /// Calls machine code, or an entry thunk, with the arguments at `args`; the results come back there.
+///
+/// # Safety
+/// As for [`leave`]; `m` must be at a call instruction of `size` bytes.
 #[inline(always)]
 unsafe fn call_machine_code(
     mut m: Machine,

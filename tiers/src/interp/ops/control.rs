@@ -101,6 +101,9 @@ handlers! {
 
 /// Counts one call or iteration; whether the countdown is over. Threads share the counter, and one
 /// that loses a race only counts a little less.
+///
+/// # Safety
+/// `state` must be an element of the `functions` of a live instance.
 #[inline(always)]
 pub(in crate::interp) unsafe fn count_down(state: *const FunctionState) -> bool {
     // SAFETY: callers pass an element of the instance's `functions`.

@@ -149,12 +149,20 @@ handlers! {
 }
 
 /// The definition of a memory by its index.
+///
+/// # Safety
+/// The registers must be those of a running activation, and `index` a memory of its module, which
+/// validation sees to.
 #[inline(always)]
 unsafe fn other_memory(m: Machine, index: u32) -> *const MemoryDef {
     // SAFETY: validated code names only memories of its module.
     unsafe { *(*m.cx).memories.add(index as usize) }
 }
 
+/// The runtime calls of the instance.
+///
+/// # Safety
+/// The registers must be those of a running activation, whose instance outlives the reference.
 #[inline(always)]
 unsafe fn builtins<'a>(m: Machine) -> &'a Builtins {
     // SAFETY: an instance's table of runtime calls lives as long as the instance.
@@ -162,6 +170,10 @@ unsafe fn builtins<'a>(m: Machine) -> &'a Builtins {
 }
 
 /// Three leading 32-bit operands.
+///
+/// # Safety
+/// The instruction must have three slot operands at its beginning, and the slots must hold what the
+/// operators take.
 #[inline(always)]
 unsafe fn three(m: Machine) -> (u64, u64, u64) {
     // SAFETY: for instructions with three leading slot operands only.

@@ -90,12 +90,20 @@ handlers! {
 }
 
 /// The definition of a table by its index.
+///
+/// # Safety
+/// The registers must be those of a running activation, and `index` a table of its module, which
+/// validation sees to.
 #[inline(always)]
 unsafe fn table(m: Machine, index: u32) -> *const TableDef {
     // SAFETY: validated code names only tables of its module.
     unsafe { *(*m.cx).tables.add(index as usize) }
 }
 
+/// The runtime calls of the instance.
+///
+/// # Safety
+/// The registers must be those of a running activation, whose instance outlives the reference.
 #[inline(always)]
 unsafe fn builtins<'a>(m: Machine) -> &'a Builtins {
     // SAFETY: an instance's table of runtime calls lives as long as the instance.

@@ -1,0 +1,411 @@
+//! Bodies of functions: statements, loops, branches and calls.
+
+use super::choices::Choices;
+use super::{BUDGET_GLOBAL, MAX_DEPTH, MAX_OPERATORS, Signature, TABLE, TYPES, type_index};
+use wasm_encoder::{BlockType, Function, Instruction, ValType};
+
+/// The body of a function in the making.
+pub(super) struct Body<'c, 'b> {
+    pub(super) choices: &'c mut Choices<'b>,
+    types: &'c mut Vec<Signature>,
+    callees: &'c [Signature],
+    imports: usize,
+    signature: &'c Signature,
+    /// Types of all locals, parameters first. Loop counters are not in it.
+    locals: Vec<ValType>,
+    /// Locals that count iterations.
+    counters: Vec<u32>,
+    /// Types of all declared locals.
+    declared: Vec<ValType>,
+    /// For every enclosing block and loop, innermost last: what a branch to it takes, or `None` if
+    /// nothing branches there (loops, whose iterations are bounded otherwise).
+    labels: Vec<Option<Vec<ValType>>>,
+    depth: u32,
+    code: Vec<Instruction<'static>>,
+}
+
+impl<'c, 'b> Body<'c, 'b> {
+    pub(super) fn new(
+        choices: &'c mut Choices<'b>,
+        types: &'c mut Vec<Signature>,
+        callees: &'c [Signature],
+        imports: usize,
+        signature: &'c Signature,
+    ) -> Body<'c, 'b> {
+        let mut declared = TYPES.to_vec();
+        let more = choices.below(8);
+        declared.extend((0..more).map(|_| choices.of(&TYPES)));
+        let locals = signature.params.iter().chain(&declared).copied().collect();
+        Body {
+            choices,
+            types,
+            callees,
+            imports,
+            signature,
+            locals,
+            counters: Vec::new(),
+            declared,
+            labels: Vec::new(),
+            depth: 0,
+            code: Vec::new(),
+        }
+    }
+
+    pub(super) fn finish(mut self) -> Function {
+        let results = self.signature.results.clone();
+        self.emit(Instruction::GlobalGet(BUDGET_GLOBAL));
+        self.emit(Instruction::I32Eqz);
+        self.emit(Instruction::If(BlockType::Empty));
+        for &ty in &results {
+            self.zero(ty);
+        }
+        self.emit(Instruction::Return);
+        self.emit(Instruction::End);
+        self.spend();
+        self.labels.push(Some(results.clone()));
+        for _ in 0..1 + self.choices.below(8) {
+            self.statement();
+        }
+        for ty in results {
+            self.expression(ty);
+        }
+        self.emit(Instruction::End);
+        let mut function = Function::new(self.declared.iter().map(|&ty| (1, ty)));
+        for instruction in &self.code {
+            function.instruction(instruction);
+        }
+        function
+    }
+
+    pub(super) fn emit(&mut self, instruction: Instruction<'static>) {
+        self.code.push(instruction);
+    }
+
+    /// Takes one from the budget.
+    fn spend(&mut self) {
+        self.emit(Instruction::GlobalGet(BUDGET_GLOBAL));
+        self.emit(Instruction::I32Const(1));
+        self.emit(Instruction::I32Sub);
+        self.emit(Instruction::GlobalSet(BUDGET_GLOBAL));
+    }
+
+    fn zero(&mut self, ty: ValType) {
+        self.emit(match ty {
+            ValType::I64 => Instruction::I64Const(0),
+            ValType::F32 => Instruction::F32Const(0.0.into()),
+            ValType::F64 => Instruction::F64Const(0.0.into()),
+            _ => Instruction::I32Const(0),
+        });
+    }
+
+    fn constant(&mut self, ty: ValType) {
+        let number = self.choices.number();
+        self.emit(match ty {
+            ValType::I64 => Instruction::I64Const(number),
+            ValType::F32 => Instruction::F32Const((number as f32 / 8.0).into()),
+            ValType::F64 => Instruction::F64Const((number as f64 / 8.0).into()),
+            _ => Instruction::I32Const(number as i32),
+        });
+    }
+
+    /// A local of this type: there always is one.
+    pub(super) fn local(&mut self, ty: ValType) -> u32 {
+        let locals: Vec<u32> = (0..self.locals.len() as u32)
+            .filter(|&index| self.locals[index as usize] == ty)
+            .collect();
+        self.choices.of(&locals)
+    }
+
+    fn global(ty: ValType) -> u32 {
+        1 + TYPES.iter().position(|&t| t == ty).expect("a known type") as u32
+    }
+
+    /// A counter that no enclosing loop uses.
+    fn new_counter(&mut self) -> u32 {
+        let counter = (self.signature.params.len() + self.declared.len()) as u32;
+        self.declared.push(ValType::I32);
+        self.locals.push(ValType::FUNCREF); // Never chosen.
+        self.counters.push(counter);
+        counter
+    }
+
+    fn is_full(&self) -> bool {
+        self.depth >= MAX_DEPTH || self.code.len() > MAX_OPERATORS
+    }
+
+    /// Pushes one value.
+    pub(super) fn expression(&mut self, ty: ValType) {
+        if self.is_full() {
+            let local = self.local(ty);
+            return self.emit(Instruction::LocalGet(local));
+        }
+        self.depth += 1;
+        match self.choices.below(20) {
+            0 => self.constant(ty),
+            1 | 2 => {
+                let local = self.local(ty);
+                self.emit(Instruction::LocalGet(local));
+            }
+            3 => {
+                self.expression(ty);
+                let local = self.local(ty);
+                self.emit(Instruction::LocalTee(local));
+            }
+            4 => self.emit(Instruction::GlobalGet(Self::global(ty))),
+            5..=8 => self.binary(ty),
+            9 => self.unary(ty),
+            10 => self.conversion(ty),
+            11 => self.load(ty),
+            12 => {
+                self.expression(ty);
+                self.expression(ty);
+                self.expression(ValType::I32);
+                self.emit(Instruction::Select);
+            }
+            13 => {
+                self.expression(ValType::I32);
+                self.emit(Instruction::If(BlockType::Result(ty)));
+                self.labels.push(Some(vec![ty]));
+                self.expression(ty);
+                self.emit(Instruction::Else);
+                self.expression(ty);
+                self.end();
+            }
+            14 => {
+                self.emit(Instruction::Block(BlockType::Result(ty)));
+                self.labels.push(Some(vec![ty]));
+                self.statement();
+                self.expression(ty);
+                self.maybe_branch(&[ty]);
+                self.end();
+            }
+            15 | 16 => self.loop_with_values(&[ty]),
+            17 => {
+                // A loop that carries several values, all but one of which are then dropped.
+                let mut types: Vec<ValType> = vec![ty];
+                for _ in 0..self.choices.below(4) {
+                    types.push(self.choices.of(&TYPES));
+                }
+                self.loop_with_values(&types);
+                for &ty in types[1..].iter().rev() {
+                    let local = self.local(ty);
+                    self.emit(Instruction::LocalSet(local));
+                }
+            }
+            _ => self.call_for(ty),
+        }
+        self.depth -= 1;
+    }
+
+    fn end(&mut self) {
+        self.emit(Instruction::End);
+        self.labels.pop();
+    }
+
+    /// A loop with these types as parameters and results, entered with values of theirs.
+    fn loop_with_values(&mut self, types: &[ValType]) {
+        for &ty in types {
+            self.expression(ty);
+        }
+        let signature = Signature { params: types.to_vec(), results: types.to_vec() };
+        let ty = BlockType::FunctionType(type_index(self.types, &signature));
+        let counter = self.start_counter();
+        self.emit(Instruction::Loop(ty));
+        self.labels.push(None);
+        // The topmost value changes in each iteration; the others wait below.
+        let last = types[types.len() - 1];
+        let local = self.local(last);
+        self.emit(Instruction::LocalSet(local));
+        self.statement();
+        self.expression(last);
+        self.iterate(counter);
+        self.end();
+    }
+
+    fn start_counter(&mut self) -> u32 {
+        let counter = self.new_counter();
+        let iterations = 1 + self.choices.below(12) as i32;
+        self.emit(Instruction::I32Const(iterations));
+        self.emit(Instruction::LocalSet(counter));
+        counter
+    }
+
+    /// Goes back to the innermost loop while its counter and the budget last.
+    fn iterate(&mut self, counter: u32) {
+        self.emit(Instruction::LocalGet(counter));
+        self.emit(Instruction::I32Const(1));
+        self.emit(Instruction::I32Sub);
+        self.emit(Instruction::LocalTee(counter));
+        self.emit(Instruction::I32Const(0));
+        self.emit(Instruction::I32GtS);
+        self.emit(Instruction::GlobalGet(BUDGET_GLOBAL));
+        self.emit(Instruction::I32Const(0));
+        self.emit(Instruction::I32GtS);
+        self.emit(Instruction::I32And);
+        self.spend_if_positive();
+        self.emit(Instruction::BrIf(0));
+    }
+
+    /// Takes one from the budget unless it is used up.
+    fn spend_if_positive(&mut self) {
+        self.emit(Instruction::GlobalGet(BUDGET_GLOBAL));
+        self.emit(Instruction::GlobalGet(BUDGET_GLOBAL));
+        self.emit(Instruction::I32Const(0));
+        self.emit(Instruction::I32GtS);
+        self.emit(Instruction::I32Sub);
+        self.emit(Instruction::GlobalSet(BUDGET_GLOBAL));
+    }
+
+    /// Perhaps branches to an enclosing block that takes the types on top of the stack.
+    fn maybe_branch(&mut self, types: &[ValType]) {
+        let targets: Vec<u32> = (0..self.labels.len() as u32)
+            .filter(|&depth| {
+                let label = &self.labels[self.labels.len() - 1 - depth as usize];
+                label.as_deref() == Some(types)
+            })
+            .collect();
+        if targets.is_empty() || self.choices.one_in(3) {
+            return;
+        }
+        self.expression(ValType::I32);
+        if self.choices.one_in(3) {
+            let list: Vec<u32> =
+                (0..self.choices.below(4)).map(|_| self.choices.of(&targets)).collect();
+            let default = self.choices.of(&targets);
+            self.emit(Instruction::If(BlockType::Empty));
+            // In a dead end, so that what follows need not be unreachable.
+            self.labels.push(None);
+            for &ty in types {
+                let local = self.local(ty);
+                self.emit(Instruction::LocalGet(local));
+            }
+            self.expression(ValType::I32);
+            self.emit(Instruction::BrTable(
+                list.iter().map(|depth| depth + 1).collect(),
+                default + 1,
+            ));
+            self.end();
+        } else {
+            let target = self.choices.of(&targets);
+            self.emit(Instruction::BrIf(target));
+        }
+    }
+
+    fn statement(&mut self) {
+        if self.is_full() {
+            return;
+        }
+        self.depth += 1;
+        let ty = self.choices.of(&TYPES);
+        match self.choices.below(14) {
+            0..=2 => {
+                self.expression(ty);
+                let local = self.local(ty);
+                self.emit(Instruction::LocalSet(local));
+            }
+            3 => {
+                self.expression(ty);
+                self.emit(Instruction::GlobalSet(Self::global(ty)));
+            }
+            4 | 5 => self.store(ty),
+            6 => {
+                self.expression(ValType::I32);
+                self.emit(Instruction::If(BlockType::Empty));
+                self.labels.push(Some(Vec::new()));
+                self.statement();
+                if self.choices.one_in(2) {
+                    self.emit(Instruction::Else);
+                    self.statement();
+                }
+                self.end();
+            }
+            7 => {
+                self.emit(Instruction::Block(BlockType::Empty));
+                self.labels.push(Some(Vec::new()));
+                self.statement();
+                self.maybe_branch(&[]);
+                self.statement();
+                self.end();
+            }
+            8..=10 => {
+                let counter = self.start_counter();
+                self.emit(Instruction::Block(BlockType::Empty));
+                self.labels.push(Some(Vec::new()));
+                self.emit(Instruction::Loop(BlockType::Empty));
+                self.labels.push(None);
+                self.statement();
+                self.maybe_branch(&[]);
+                self.statement();
+                self.iterate(counter);
+                self.end();
+                self.end();
+            }
+            11 => self.bulk(),
+            12 => {
+                self.expression(ValType::I32);
+                self.emit(Instruction::I32Const(1));
+                self.emit(Instruction::I32And);
+                self.emit(Instruction::MemoryGrow(0));
+                self.emit(Instruction::GlobalSet(Self::global(ValType::I32)));
+            }
+            _ => {
+                let callee = self.choices.below(self.callees.len() as u32) as usize;
+                let results = self.callees[callee].results.clone();
+                self.call(callee);
+                for ty in results.into_iter().rev() {
+                    let local = self.local(ty);
+                    self.emit(Instruction::LocalSet(local));
+                }
+            }
+        }
+        self.depth -= 1;
+    }
+
+    /// Calls something that has a result of this type, if there is such a function.
+    fn call_for(&mut self, ty: ValType) {
+        let callees: Vec<usize> = (0..self.callees.len())
+            .filter(|&index| self.callees[index].results.contains(&ty))
+            .collect();
+        if callees.is_empty() {
+            return self.binary(ty);
+        }
+        let callee = self.choices.of(&callees);
+        let results = self.callees[callee].results.clone();
+        self.call(callee);
+        // Keep the last result of the type; what lies above goes into locals, what lies below it is
+        // dropped after it has waited there.
+        let kept = results.iter().rposition(|&t| t == ty).expect("such a result");
+        for &ty in results[kept + 1..].iter().rev() {
+            let local = self.local(ty);
+            self.emit(Instruction::LocalSet(local));
+        }
+        if kept > 0 {
+            let local = self.local(ty);
+            self.emit(Instruction::LocalSet(local));
+            for _ in 0..kept {
+                self.emit(Instruction::Drop);
+            }
+            self.emit(Instruction::LocalGet(local));
+        }
+    }
+
+    fn call(&mut self, callee: usize) {
+        let signature = self.callees[callee].clone();
+        for &ty in &signature.params {
+            self.expression(ty);
+        }
+        if callee < self.imports || self.choices.one_in(2) {
+            return self.emit(Instruction::Call(callee as u32));
+        }
+        let ty = type_index(self.types, &signature);
+        if self.choices.one_in(20) {
+            // Often another type, or null.
+            self.expression(ValType::I32);
+            self.emit(Instruction::I32Const(TABLE as i32 - 1));
+            self.emit(Instruction::I32And);
+        } else {
+            self.emit(Instruction::I32Const(callee as i32));
+        }
+        self.emit(Instruction::CallIndirect { type_index: ty, table_index: 0 });
+    }
+}

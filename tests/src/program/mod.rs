@@ -1,0 +1,209 @@
+//! Random programs that mostly do not trap: nested loops, calls of all kinds, recursion, values that
+//! wait on the operand stack while loops and calls run above them.
+//!
+//! `wasm-smith` knows more instructions, but what it makes traps after a few of them. These programs
+//! go on for as long as a budget lasts, which every call and loop iteration takes from.
+
+mod body;
+mod choices;
+mod operators;
+
+use arbitrary::Unstructured;
+use body::Body;
+use choices::Choices;
+use wasm_encoder::{
+    CodeSection, ConstExpr, DataSection, ElementSection, Elements, EntityType, ExportKind,
+    ExportSection, Function, FunctionSection, GlobalSection, GlobalType, ImportSection,
+    Instruction, MemorySection, MemoryType, Module, RefType, TableSection, TableType, TypeSection,
+    ValType,
+};
+
+/// Calls and loop iterations of each call from outside.
+const BUDGET: i32 = 300;
+
+/// Global that holds the rest of the budget.
+const BUDGET_GLOBAL: u32 = 0;
+
+/// The value types that programs compute with.
+const TYPES: [ValType; 4] = [ValType::I32, ValType::I64, ValType::F64, ValType::F32];
+
+/// Elements of the table; a power of two. Behind the functions it is null.
+const TABLE: u32 = 16;
+
+/// How deep expressions and statements are nested.
+const MAX_DEPTH: u32 = 5;
+
+/// Operators of one function.
+const MAX_OPERATORS: usize = 1_500;
+
+#[derive(Clone, PartialEq, Eq)]
+struct Signature {
+    params: Vec<ValType>,
+    results: Vec<ValType>,
+}
+
+/// A program made from random bytes. Fewer bytes make a smaller one.
+pub fn program(bytes: &[u8]) -> Vec<u8> {
+    let mut choices = Choices(Unstructured::new(bytes));
+    let mut types = Vec::new();
+    let imports: Vec<Signature> = (0..choices.below(3)).map(|_| choices.signature(6)).collect();
+    let functions: Vec<Signature> = (0..1 + choices.below(6))
+        .map(|_| {
+            // A few functions pass arguments and results in memory.
+            let most = if choices.one_in(4) { 14 } else { 5 };
+            choices.signature(most)
+        })
+        .collect();
+    let callees: Vec<Signature> = imports.iter().chain(&functions).cloned().collect();
+
+    let mut code = CodeSection::new();
+    for signature in &functions {
+        let body = Body::new(&mut choices, &mut types, &callees, imports.len(), signature);
+        code.function(&body.finish());
+    }
+    for (index, signature) in functions.iter().enumerate() {
+        code.function(&wrapper(signature, (imports.len() + index) as u32));
+    }
+    assemble(&types_of(&mut types, &callees), types, &imports, &functions, code)
+}
+
+/// Type indices of functions.
+fn types_of(types: &mut Vec<Signature>, functions: &[Signature]) -> Vec<u32> {
+    functions.iter().map(|signature| type_index(types, signature)).collect()
+}
+
+fn type_index(types: &mut Vec<Signature>, signature: &Signature) -> u32 {
+    let index = types.iter().position(|ty| ty == signature).unwrap_or_else(|| {
+        types.push(signature.clone());
+        types.len() - 1
+    });
+    index as u32
+}
+
+/// An exported function that sets the budget and calls `callee`.
+fn wrapper(signature: &Signature, callee: u32) -> Function {
+    let mut function = Function::new([]);
+    function.instruction(&Instruction::I32Const(BUDGET));
+    function.instruction(&Instruction::GlobalSet(BUDGET_GLOBAL));
+    for local in 0..signature.params.len() {
+        function.instruction(&Instruction::LocalGet(local as u32));
+    }
+    function.instruction(&Instruction::Call(callee));
+    function.instruction(&Instruction::End);
+    function
+}
+
+fn assemble(
+    type_indices: &[u32],
+    types: Vec<Signature>,
+    imports: &[Signature],
+    functions: &[Signature],
+    code: CodeSection,
+) -> Vec<u8> {
+    let mut type_section = TypeSection::new();
+    for ty in types {
+        type_section.ty().function(ty.params, ty.results);
+    }
+    let mut import_section = ImportSection::new();
+    for (index, &ty) in type_indices[..imports.len()].iter().enumerate() {
+        import_section.import("host", &format!("f{index}"), EntityType::Function(ty));
+    }
+    let defined = &type_indices[imports.len()..];
+    let mut function_section = FunctionSection::new();
+    for &ty in defined.iter().chain(defined) {
+        function_section.function(ty);
+    }
+
+    let mut tables = TableSection::new();
+    tables.table(TableType {
+        element_type: RefType::FUNCREF,
+        table64: false,
+        minimum: u64::from(TABLE),
+        maximum: None,
+        shared: false,
+    });
+    let mut memories = MemorySection::new();
+    memories.memory(MemoryType {
+        minimum: 1,
+        maximum: Some(3),
+        memory64: false,
+        shared: false,
+        page_size_log2: None,
+    });
+    let mut globals = GlobalSection::new();
+    for ty in [ValType::I32].iter().chain(&TYPES) {
+        let init = match ty {
+            ValType::I64 => ConstExpr::i64_const(7),
+            ValType::F32 => ConstExpr::f32_const(0.5.into()),
+            ValType::F64 => ConstExpr::f64_const(2.5.into()),
+            _ => ConstExpr::i32_const(3),
+        };
+        globals.global(GlobalType { val_type: *ty, mutable: true, shared: false }, &init);
+    }
+
+    let mut exports = ExportSection::new();
+    let first_wrapper = imports.len() + functions.len();
+    for index in 0..functions.len() {
+        let wrapper = (first_wrapper + index) as u32;
+        exports.export(&format!("run{index}"), ExportKind::Func, wrapper);
+    }
+    exports.export("memory", ExportKind::Memory, 0);
+    for index in 0..=TYPES.len() as u32 {
+        exports.export(&format!("global{index}"), ExportKind::Global, index);
+    }
+    let all: Vec<u32> = (0..type_indices.len() as u32).collect();
+    let mut elements = ElementSection::new();
+    elements.active(None, &ConstExpr::i32_const(0), Elements::Functions(all.into()));
+    let mut data = DataSection::new();
+    data.active(0, &ConstExpr::i32_const(64), (0..=255).collect::<Vec<u8>>());
+
+    let mut module = Module::new();
+    module
+        .section(&type_section)
+        .section(&import_section)
+        .section(&function_section)
+        .section(&tables)
+        .section(&memories)
+        .section(&globals)
+        .section(&exports)
+        .section(&elements)
+        .section(&code)
+        .section(&data);
+    module.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mutation::Random;
+
+    #[test]
+    fn programs_are_valid() {
+        for seed in 0..300 {
+            let mut random = Random::new(seed);
+            let bytes: Vec<u8> = (0..random.below(3_000)).map(|_| random.word() as u8).collect();
+            let wasm = program(&bytes);
+            if let Err(error) = wasmparser::validate(&wasm) {
+                panic!("seed {seed}: {error}\n{}", wasmprinter::print_bytes(&wasm).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn programs_mostly_run_to_the_end() {
+        let (mut ended, mut trapped) = (0, 0);
+        for seed in 0..40 {
+            let mut random = Random::new(seed);
+            let bytes: Vec<u8> = (0..3_000).map(|_| random.word() as u8).collect();
+            for observation in crate::differential::observe_wasmi(&program(&bytes)).unwrap() {
+                for outcome in observation.outcomes {
+                    match outcome {
+                        Ok(_) => ended += 1,
+                        Err(_) => trapped += 1,
+                    }
+                }
+            }
+        }
+        assert!(ended > 5 * trapped, "{ended} ended, {trapped} trapped");
+    }
+}

@@ -1,0 +1,215 @@
+//! Operators without control: arithmetic, comparisons, conversions, and access to memory.
+
+use super::TYPES;
+use super::body::Body;
+use wasm_encoder::{Instruction, MemArg, MemArgTarget, ValType};
+
+impl Body<'_, '_> {
+    pub(super) fn binary(&mut self, ty: ValType) {
+        use Instruction::*;
+        // Comparisons give i32, whatever they compare.
+        if ty == ValType::I32 && self.choices.one_in(4) {
+            let of = self.choices.of(&TYPES);
+            self.expression(of);
+            self.expression(of);
+            let operator = match of {
+                ValType::I32 => self.choices.of(&[I32Eq, I32LtS, I32LtU, I32GeS, I32GtU, I32Ne]),
+                ValType::I64 => self.choices.of(&[I64Eq, I64LtS, I64LtU, I64GeS, I64GtU, I64Ne]),
+                ValType::F32 => self.choices.of(&[F32Eq, F32Lt, F32Ge, F32Ne, F32Gt, F32Le]),
+                _ => self.choices.of(&[F64Eq, F64Lt, F64Ge, F64Ne, F64Gt, F64Le]),
+            };
+            return self.emit(operator);
+        }
+        self.expression(ty);
+        self.expression(ty);
+        match ty {
+            ValType::I32 => {
+                let operator = self.choices.of(&[
+                    I32Add, I32Sub, I32Mul, I32And, I32Or, I32Xor, I32Shl, I32ShrS, I32ShrU,
+                    I32Rotl, I32Rotr, I32DivU, I32RemS, I32DivS, I32RemU,
+                ]);
+                if matches!(operator, I32DivU | I32RemS | I32DivS | I32RemU)
+                    && !self.choices.one_in(30)
+                {
+                    self.emit(I32Const(0x7f));
+                    self.emit(I32And);
+                    self.emit(I32Const(1));
+                    self.emit(I32Or);
+                }
+                self.emit(operator);
+            }
+            ValType::I64 => {
+                let operator = self.choices.of(&[
+                    I64Add, I64Sub, I64Mul, I64And, I64Or, I64Xor, I64Shl, I64ShrS, I64ShrU,
+                    I64Rotl, I64Rotr, I64DivU, I64RemS, I64DivS, I64RemU,
+                ]);
+                if matches!(operator, I64DivU | I64RemS | I64DivS | I64RemU)
+                    && !self.choices.one_in(30)
+                {
+                    self.emit(I64Const(0x7f));
+                    self.emit(I64And);
+                    self.emit(I64Const(1));
+                    self.emit(I64Or);
+                }
+                self.emit(operator);
+            }
+            ValType::F32 => {
+                let operator =
+                    self.choices.of(&[F32Add, F32Sub, F32Mul, F32Div, F32Min, F32Max, F32Copysign]);
+                self.emit(operator);
+                self.canonicalize(ty);
+            }
+            _ => {
+                let operator =
+                    self.choices.of(&[F64Add, F64Sub, F64Mul, F64Div, F64Min, F64Max, F64Copysign]);
+                self.emit(operator);
+                self.canonicalize(ty);
+            }
+        }
+    }
+
+    pub(super) fn unary(&mut self, ty: ValType) {
+        use Instruction::*;
+        if ty == ValType::I32 && self.choices.one_in(5) {
+            return self.emit(MemorySize(0));
+        }
+        self.expression(ty);
+        let operator = match ty {
+            ValType::I32 => {
+                self.choices.of(&[I32Clz, I32Ctz, I32Popcnt, I32Eqz, I32Extend8S, I32Extend16S])
+            }
+            ValType::I64 => self.choices.of(&[
+                I64Clz,
+                I64Ctz,
+                I64Popcnt,
+                I64Extend8S,
+                I64Extend16S,
+                I64Extend32S,
+            ]),
+            ValType::F32 => {
+                self.choices.of(&[F32Abs, F32Neg, F32Sqrt, F32Ceil, F32Floor, F32Trunc, F32Nearest])
+            }
+            _ => {
+                self.choices.of(&[F64Abs, F64Neg, F64Sqrt, F64Ceil, F64Floor, F64Trunc, F64Nearest])
+            }
+        };
+        self.emit(operator);
+        self.canonicalize(ty);
+    }
+
+    pub(super) fn conversion(&mut self, ty: ValType) {
+        use Instruction::*;
+        let (from, operator) = match ty {
+            ValType::I32 => self.choices.of(&[
+                (ValType::I64, I32WrapI64),
+                (ValType::I64, I64Eqz),
+                (ValType::F32, I32TruncSatF32S),
+                (ValType::F64, I32TruncSatF64U),
+                (ValType::F32, I32ReinterpretF32),
+            ]),
+            ValType::I64 => self.choices.of(&[
+                (ValType::I32, I64ExtendI32S),
+                (ValType::I32, I64ExtendI32U),
+                (ValType::F64, I64TruncSatF64S),
+                (ValType::F32, I64TruncSatF32U),
+                (ValType::F64, I64ReinterpretF64),
+            ]),
+            ValType::F32 => self.choices.of(&[
+                (ValType::I32, F32ConvertI32S),
+                (ValType::I64, F32ConvertI64U),
+                (ValType::F64, F32DemoteF64),
+                (ValType::I32, F32ReinterpretI32),
+            ]),
+            _ => self.choices.of(&[
+                (ValType::I32, F64ConvertI32U),
+                (ValType::I64, F64ConvertI64S),
+                (ValType::F32, F64PromoteF32),
+                (ValType::I64, F64ReinterpretI64),
+            ]),
+        };
+        self.expression(from);
+        self.emit(operator);
+        self.canonicalize(ty);
+    }
+
+    /// Makes any NaN on top of the stack the canonical one: which one an operator gives is not
+    /// specified.
+    pub(super) fn canonicalize(&mut self, ty: ValType) {
+        use Instruction::*;
+        let (ne, nan) = match ty {
+            ValType::F32 => (F32Ne, F32Const(f32::from_bits(0x7fc0_0000).into())),
+            ValType::F64 => (F64Ne, F64Const(f64::from_bits(0x7ff8_0000_0000_0000).into())),
+            _ => return,
+        };
+        let local = self.local(ty);
+        self.emit(LocalSet(local));
+        self.emit(nan);
+        for instruction in [LocalGet(local), LocalGet(local), LocalGet(local), ne, Select] {
+            self.emit(instruction);
+        }
+    }
+
+    /// Pushes an address that is mostly within memory.
+    fn address(&mut self) {
+        self.expression(ValType::I32);
+        if !self.choices.one_in(40) {
+            self.emit(Instruction::I32Const(0x3ff));
+            self.emit(Instruction::I32And);
+        }
+    }
+
+    fn mem_arg(&mut self) -> MemArg {
+        MemArg {
+            offset: u64::from(self.choices.below(300)),
+            align: 0,
+            target: MemArgTarget::Memory(0),
+            ordering: None,
+        }
+    }
+
+    pub(super) fn load(&mut self, ty: ValType) {
+        use Instruction::*;
+        self.address();
+        let at = self.mem_arg();
+        let operator = match ty {
+            ValType::I32 => self.choices.of(&[I32Load(at), I32Load8S(at), I32Load16U(at)]),
+            ValType::I64 => self.choices.of(&[I64Load(at), I64Load8U(at), I64Load32S(at)]),
+            ValType::F32 => F32Load(at),
+            _ => F64Load(at),
+        };
+        self.emit(operator);
+        self.canonicalize(ty);
+    }
+
+    pub(super) fn store(&mut self, ty: ValType) {
+        use Instruction::*;
+        self.address();
+        self.expression(ty);
+        let at = self.mem_arg();
+        let operator = match ty {
+            ValType::I32 => self.choices.of(&[I32Store(at), I32Store8(at), I32Store16(at)]),
+            ValType::I64 => self.choices.of(&[I64Store(at), I64Store32(at), I64Store8(at)]),
+            ValType::F32 => F32Store(at),
+            _ => F64Store(at),
+        };
+        self.emit(operator);
+    }
+
+    pub(super) fn bulk(&mut self) {
+        self.address();
+        let copy = self.choices.one_in(2);
+        if copy {
+            self.address();
+        } else {
+            self.expression(ValType::I32);
+        }
+        self.expression(ValType::I32);
+        self.emit(Instruction::I32Const(0xff));
+        self.emit(Instruction::I32And);
+        self.emit(if copy {
+            Instruction::MemoryCopy { src_mem: 0, dst_mem: 0 }
+        } else {
+            Instruction::MemoryFill(0)
+        });
+    }
+}
