@@ -14,7 +14,7 @@ use super::retire::{self, Reach, Ticket};
 use super::version::{CodeOwner, FunctionVersion};
 use crate::config::Config;
 use crate::invoke::{raise, stack_pointer};
-use crate::store::StoreOpaque;
+use crate::store::{RESUME_SLOTS, StoreOpaque};
 use midair_osr::{
     CapturedFrame, CodeObject, ContextHeader, SiteKind, StackContext, TransferHook, resume_entry,
 };
@@ -345,13 +345,15 @@ impl TransferHook for Transfer {
         {
             (version, point, values) = (next, at, laid_out);
         }
-        if kind == SiteKind::Poll && !to_interpreter && point != FunctionBody::ENTRY {
+        // A function that is compiled without having been lowered can have any number of operands.
+        let fits = values.len() <= RESUME_SLOTS;
+        if kind == SiteKind::Poll && !to_interpreter && point != FunctionBody::ENTRY && fits {
             if module.config.stress.retire.is_some() {
                 module.compile_now(&version, EntryPoint::Loop(point));
             }
             let code = version.code().object(EntryPoint::Loop(point)).map(|object| object.start());
             if let Some(code) = code {
-                // SAFETY: the resume buffer has room for any frame.
+                // SAFETY: the resume buffer has room, as has just been checked.
                 unsafe {
                     std::ptr::copy_nonoverlapping(values.as_ptr(), (*stack).resume, values.len());
                 }

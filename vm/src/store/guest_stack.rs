@@ -6,7 +6,7 @@ use crate::reservation::Reservation;
 const RESULT_SLOTS: usize = 2000;
 
 /// Least number of slots for the state of a frame that changes its tier.
-const RESUME_SLOTS: usize = 128 << 10;
+pub(crate) const RESUME_SLOTS: usize = 128 << 10;
 
 /// The interpreter's value stack, and the buffers of the stack context. Pages are backed by memory when
 /// they are first used.

@@ -5,7 +5,7 @@ mod guest_stack;
 mod opaque;
 mod running;
 
-pub(crate) use guest_stack::GuestStack;
+pub(crate) use guest_stack::{GuestStack, RESUME_SLOTS};
 pub(crate) use opaque::{PendingExit, StoreId, StoreOpaque};
 
 use crate::Result;
