@@ -1,12 +1,21 @@
 //! Damaged modules are refused or run within their limits; the virtual machine never panics.
+//!
+//! `MIDAIR_RANDOM_SEED` gives other mutants, `MIDAIR_MUTANTS` more or fewer of them.
 
 use midair::{Config, Engine, Linker, Module, Store, StoreLimits, Tier, Val};
 use midair_tests::mutation::{Random, mutate};
 use midair_tests::spec_suite;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// How many mutated modules there are.
-const MUTANTS: usize = 100_000;
+/// How many mutated modules there are by default.
+const MUTANTS: u64 = 100_000;
+
+/// The seed of the mutants by default.
+const SEED: u64 = 0x6d69_6461_6972;
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
 
 fn engines(tier: Tier) -> [Engine; 2] {
     [false, true].map(|lazy| {
@@ -85,8 +94,9 @@ fn truncated_modules() {
 
 fn mutants() -> impl Iterator<Item = Vec<u8>> {
     let modules = spec_suite::modules();
-    let mut random = Random::new(0x6d69_6461_6972);
-    (0..MUTANTS).map(move |_| {
+    let mut random = Random::new(number("MIDAIR_RANDOM_SEED").unwrap_or(SEED));
+    let count = number("MIDAIR_MUTANTS").unwrap_or(MUTANTS);
+    (0..count).map(move |_| {
         let module = &modules[random.below(modules.len())];
         let other = &modules[random.below(modules.len())];
         mutate(module, other, &mut random)

@@ -9,6 +9,7 @@ mod corpus;
 mod engine;
 mod process;
 mod project;
+mod stress;
 mod tidy;
 
 use std::process::ExitCode;
@@ -28,6 +29,8 @@ enum Task {
     Corpus(corpus::CorpusArgs),
     /// Measure Midair beside wasmtime and wasmi and write docs/benchmarks.md.
     Bench(bench::BenchArgs),
+    /// Run what takes too long for every change: random and damaged modules, for some minutes.
+    Stress(stress::StressArgs),
     /// Check the rules of the repository that no compiler checks.
     Tidy,
 }
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Corpus(args) => corpus::run(&args),
         Task::Bench(args) => bench::run(&args),
+        Task::Stress(args) => stress::run(&args),
         Task::Tidy => tidy::run(),
     };
     match outcome {

@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: Midair beside wasmtime and wasmi, as whole processes.
+//! `cargo xtask bench`: Midair beside wasmtime and wasmi, as whole processes. `cargo xtask bench osr`
+//! is another spelling of `cargo bench -p midair-tests --bench osr`.
 //!
 //! [`measure`] runs the contests, [`floors`] says what has to hold, [`report`] writes it down,
 //! [`machine`] says where it was measured.
@@ -15,7 +16,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::check::{self, reference::Reference};
 use crate::corpus::manifest::{Kind, Manifest, Program, Size};
@@ -26,6 +27,9 @@ use measure::{Contender, Contest, Limits};
 
 #[derive(Args, Debug)]
 pub struct BenchArgs {
+    /// Measure this instead of whole programs.
+    #[arg(value_enum)]
+    what: Option<What>,
     /// Small inputs and few rounds, to see that it works; the figures mean little.
     #[arg(long)]
     quick: bool,
@@ -49,9 +53,19 @@ pub struct BenchArgs {
     output: PathBuf,
 }
 
+/// What is measured within one process.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum What {
+    /// The costs of transitions and replacements; prints the table.
+    Osr,
+}
+
 /// Measures, prints the report and writes it; true, whatever the figures are: a floor that does
 /// not hold is a finding, not a failure of the measurement.
 pub fn run(args: &BenchArgs) -> Result<bool> {
+    if let Some(What::Osr) = args.what {
+        return transitions(args.quick);
+    }
     let manifest = corpus_in_a_child()?;
     let midair = match &args.midair {
         Some(binary) => binary.clone(),
@@ -116,6 +130,17 @@ pub fn run(args: &BenchArgs) -> Result<bool> {
     println!("{text}");
     report::write(&project::root().join(&args.output), &text)?;
     Ok(true)
+}
+
+/// Runs the benchmark of transitions; true if it came to its end.
+fn transitions(quick: bool) -> Result<bool> {
+    let mut cargo = Command::new(project::cargo());
+    cargo.args(["bench", "--package", "midair-tests", "--bench", "osr"]);
+    if quick {
+        cargo.args(["--", "--quick"]);
+    }
+    let status = cargo.current_dir(project::root()).status().context("starting cargo")?;
+    Ok(status.success())
 }
 
 /// Everything that was measured.

@@ -3,6 +3,10 @@
 //! A binary that ignores `--tier` or `--stress` gives right answers everywhere, so right answers
 //! alone do not show that a tier works. The run's own statistics have to say that it was used.
 
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::configuration::Configuration;
@@ -32,6 +36,12 @@ pub fn lacking(stats: &Value, configuration: &Configuration) -> Option<String> {
         return Some("no code was retired and freed".to_string());
     }
     None
+}
+
+/// The statistics that a run has left in `file`.
+pub fn statistics(file: &Path) -> Result<Value> {
+    let text = fs::read_to_string(file).context("the run left no statistics")?;
+    serde_json::from_str(&text).context("reading the run's statistics")
 }
 
 #[cfg(test)]

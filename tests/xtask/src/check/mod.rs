@@ -4,8 +4,8 @@
 //! reference engine did, [`outcome`] is what a run did and how two of them differ, [`evidence`]
 //! whether the run really was in that configuration.
 
-mod configuration;
-mod evidence;
+pub mod configuration;
+pub mod evidence;
 pub mod outcome;
 pub mod reference;
 
@@ -14,9 +14,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
-use serde_json::Value;
 
 use crate::corpus::manifest::{Manifest, Program, Size};
 use crate::corpus::tools;
@@ -156,7 +155,7 @@ fn check(
     let actual = Outcome::of(program, &room, engine.run(program, size, &room, limit)?)?;
     let difference = match actual.difference(&expected, program) {
         Some(difference) => Some(difference),
-        None => evidence::lacking(&statistics(&stats)?, configuration),
+        None => evidence::lacking(&evidence::statistics(&stats)?, configuration),
     };
     match difference {
         None => {
@@ -170,9 +169,4 @@ fn check(
             Ok(Verdict::Failed(format!("{difference}; see {}", place.display())))
         }
     }
-}
-
-fn statistics(file: &Path) -> Result<Value> {
-    let text = fs::read_to_string(file).context("the output is right, but no statistics came")?;
-    serde_json::from_str(&text).context("reading the run's statistics")
 }
