@@ -15,6 +15,8 @@ use cranelift_codegen::ir::{
 use cranelift_codegen::isa::{CallConv, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
+use framehop::Unwinder;
+use framehop::x86_64::{CacheX86_64, UnwindRegsX86_64, UnwinderX86_64};
 use midair_osr::cranelift::{SiteDescription, SiteValue, Sites, describe};
 use midair_osr::{
     CallShape, CalloutFrame, CalloutOutcome, CapturedFrame, Choice, CodeDescription, CodeHeap,
@@ -283,6 +285,32 @@ fn frames_that_are_not_selected_stay() {
     });
     assert_eq!(result, expected(50, 4, 1000));
     assert_eq!(moved, 51);
+}
+
+#[test]
+fn a_second_walker_sees_the_same_frames() {
+    let (_, result, _) = run(sum(7), 200, |context| {
+        // SAFETY: set up by `run`.
+        let stack = unsafe { &*context.header.stack };
+        // SAFETY: the thread is in a callout.
+        let ours: Vec<u64> = unsafe { stack.walk() }.map(|frame| frame.pc as u64).collect();
+        let mut read = |address: u64| {
+            // SAFETY: framehop follows frame records of this thread's stack.
+            Ok(unsafe { (address as *const u64).read() })
+        };
+        let record = stack.exit_fp as u64;
+        let (fp, pc) = (read(record).unwrap(), read(record + 8).unwrap());
+        let unwinder: UnwinderX86_64<Vec<u8>> = UnwinderX86_64::new();
+        let mut cache: CacheX86_64 = CacheX86_64::new();
+        let registers = UnwindRegsX86_64::new(pc, record + 16, fp);
+        let mut frames = unwinder.iter_frames(pc, registers, &mut cache, &mut read);
+        for (depth, pc) in ours.iter().enumerate() {
+            let frame = frames.next().unwrap().expect("framehop ends too early");
+            assert_eq!(frame.address(), *pc, "frame {depth}");
+        }
+        assert_eq!(ours.len(), 201);
+    });
+    assert_eq!(result, expected(200, 7, 1000));
 }
 
 /// `loop { n -= 1; s += n * k...; poll }`: a loop that carries many values, integer and float.
