@@ -19,7 +19,7 @@ use wasm_encoder::{
 };
 
 /// Calls and loop iterations of each call from outside.
-const BUDGET: i32 = 300;
+const BUDGET: i32 = 60;
 
 /// Global that holds the rest of the budget.
 const BUDGET_GLOBAL: u32 = 0;
@@ -34,7 +34,7 @@ const TABLE: u32 = 16;
 const MAX_DEPTH: u32 = 5;
 
 /// Operators of one function.
-const MAX_OPERATORS: usize = 1_500;
+const MAX_OPERATORS: usize = 600;
 
 #[derive(Clone, PartialEq, Eq)]
 struct Signature {

@@ -147,6 +147,8 @@ impl Body<'_, '_> {
         for instruction in [LocalGet(local), LocalGet(local), LocalGet(local), ne, Select] {
             self.emit(instruction);
         }
+        // The local must not keep the other NaN.
+        self.emit(LocalTee(local));
     }
 
     /// Pushes an address that is mostly within memory.
