@@ -139,10 +139,12 @@ fn run_part(
     process::run_limited(&mut command, None, limit)
 }
 
-/// The line in which a test says how much it has done. A part without one ran nothing.
+/// The line in which a test says how much it has done. A part without one, or with a
+/// count of 0, ran nothing.
 fn summary(run: &Finished) -> Option<String> {
     let output = String::from_utf8_lossy(&run.stdout);
     // The name of the test stands before what it prints first.
     let line = output.lines().find(|line| line.contains(" modules"))?;
-    line.rsplit(" ... ").next().map(String::from)
+    let done = line.rsplit(" ... ").next()?;
+    (!done.starts_with("0 ")).then(|| done.to_string())
 }

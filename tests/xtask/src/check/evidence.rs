@@ -38,6 +38,17 @@ pub fn lacking(stats: &Value, configuration: &Configuration) -> Option<String> {
     None
 }
 
+/// What the statistics of a long run of hot loops lack besides, in a tier that may choose: there is no
+/// reason not to compile then.
+pub fn lacking_when_hot(stats: &Value, configuration: &Configuration) -> Option<String> {
+    let compiled = |tier: &str| {
+        stats.pointer(&format!("/compilations/{tier}/count")).and_then(Value::as_u64).unwrap_or(0)
+    };
+    let interpreted = compiled("baseline") + compiled("optimized") == 0;
+    (configuration.tier == "auto" && interpreted)
+        .then(|| "a long run of hot loops compiled nothing".to_string())
+}
+
 /// The statistics that a run has left in `file`.
 pub fn statistics(file: &Path) -> Result<Value> {
     let text = fs::read_to_string(file).context("the run left no statistics")?;
@@ -77,5 +88,15 @@ mod tests {
         assert!(!lacks(&stats, "optimized", Some("osr:7,retire:5")));
         assert!(lacks(&stats, "baseline", None));
         assert!(lacks(&stats, "interp", None));
+    }
+
+    #[test]
+    fn a_hot_run_that_compiles_nothing_was_only_interpreted() {
+        let auto = Configuration { tier: "auto".to_string(), stress: None };
+        let interp = Configuration { tier: "interp".to_string(), stress: None };
+        let stats = json!({ "compilations": { "optimized": { "count": 1 } } });
+        assert!(lacking_when_hot(&json!({}), &auto).is_some());
+        assert!(lacking_when_hot(&stats, &auto).is_none());
+        assert!(lacking_when_hot(&json!({}), &interp).is_none());
     }
 }
