@@ -12,9 +12,9 @@ use super::migration::Migration;
 use super::module_code::ModuleCode;
 use super::retire::{self, Reach, Ticket};
 use super::version::{CodeOwner, FunctionVersion};
-use crate::config::Config;
 use crate::invoke::{raise, stack_pointer};
 use crate::store::{RESUME_SLOTS, StoreOpaque};
+use crate::stress::StressSpec;
 use midair_osr::{
     CapturedFrame, CodeObject, ContextHeader, SiteKind, StackContext, TransferHook, resume_entry,
 };
@@ -73,8 +73,8 @@ struct Wish {
 }
 
 impl TransitionState {
-    fn step(&mut self, config: &Config) -> Wish {
-        if !config.stress.is_active() {
+    fn step(&mut self, stress: StressSpec) -> Wish {
+        if !stress.is_active() {
             return Wish::default();
         }
         if std::mem::take(&mut self.skip_next) {
@@ -82,9 +82,9 @@ impl TransitionState {
         }
         self.safepoints += 1;
         // The seed shifts the schedule.
-        let n = self.safepoints.wrapping_add(config.stress.seed);
+        let n = self.safepoints.wrapping_add(stress.seed);
         let due = |every: Option<u64>| every.is_some_and(|every| n.is_multiple_of(every));
-        Wish { leave_or_enter: due(config.stress.osr), retire: due(config.stress.retire) }
+        Wish { leave_or_enter: due(stress.osr), retire: due(stress.retire) }
     }
 
     /// Frames of this stack are about to be redirected selectively.
@@ -153,8 +153,8 @@ pub(crate) unsafe extern "sysv64" fn on_poll(
     }
     // SAFETY: the thread is in a poll.
     unsafe { serve_tickets(store, stack) };
-    let config = store.engine().config().clone();
-    let wish = store.transitions.step(&config);
+    let stress = store.engine().config().stress;
+    let wish = store.transitions.step(stress);
     if wish.retire {
         // SAFETY: the thread is in a poll.
         unsafe { retire_stack(store, stack) };
@@ -185,8 +185,8 @@ pub(crate) unsafe fn safepoint(
     }
     // SAFETY: the interpreter was reached through a callout, or there are no managed frames.
     unsafe { serve_tickets(store, stack) };
-    let config = store.engine().config().clone();
-    let wish = store.transitions.step(&config);
+    let stress = store.engine().config().stress;
+    let wish = store.transitions.step(stress);
     if wish.retire {
         // SAFETY: as above.
         unsafe { retire_stack(store, stack) };
