@@ -33,11 +33,13 @@ pub enum TrapCode {
     InvalidFunction = 13,
     /// A host function returned an error; the error itself lies with the store.
     HostError = 14,
+    /// The function got a new body, and its suspended frames were to trap.
+    FunctionReplaced = 15,
 }
 
 impl TrapCode {
     /// All codes, in order of their numbers.
-    pub const ALL: [TrapCode; 14] = [
+    pub const ALL: [TrapCode; 15] = [
         TrapCode::Unreachable,
         TrapCode::MemoryOutOfBounds,
         TrapCode::TableOutOfBounds,
@@ -52,6 +54,7 @@ impl TrapCode {
         TrapCode::NullReference,
         TrapCode::InvalidFunction,
         TrapCode::HostError,
+        TrapCode::FunctionReplaced,
     ];
 
     /// The code with this number.
@@ -77,6 +80,7 @@ impl TrapCode {
             TrapCode::NullReference => "null reference",
             TrapCode::InvalidFunction => "invalid function body",
             TrapCode::HostError => "host function failed",
+            TrapCode::FunctionReplaced => "function was replaced while it was suspended",
         }
     }
 }

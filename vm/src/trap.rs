@@ -49,6 +49,9 @@ pub enum Trap {
     /// A function whose body is invalid was called
     /// ([`Config::lazy_validation`](crate::Config::lazy_validation) only).
     InvalidFunction,
+    /// The function got a new body while it was suspended or in a loop, by an update that said
+    /// [`Policy::Trap`](crate::Policy::Trap).
+    FunctionReplaced,
 }
 
 impl Trap {
@@ -72,6 +75,7 @@ impl Trap {
             Trap::Interrupt => TrapCode::Interrupt,
             Trap::NullReference => TrapCode::NullReference,
             Trap::InvalidFunction => TrapCode::InvalidFunction,
+            Trap::FunctionReplaced => TrapCode::FunctionReplaced,
         }
     }
 
@@ -91,6 +95,7 @@ impl Trap {
             TrapCode::Interrupt => Trap::Interrupt,
             TrapCode::NullReference => Trap::NullReference,
             TrapCode::InvalidFunction => Trap::InvalidFunction,
+            TrapCode::FunctionReplaced => Trap::FunctionReplaced,
             _ => return None,
         })
     }

@@ -61,7 +61,10 @@ unsafe fn resume(cx: *mut InstanceContext, frame: &mut CalloutFrame) -> CalloutO
     // SAFETY: as in `interpret`. A transfer has just put the frame into the store.
     unsafe {
         let resumption = store(cx).transitions.resumption.take().expect("a transfer comes first");
-        let Resumption { module, version, kind, point, values, to_interpreter } = resumption;
+        let Resumption { module, version, kind, point, values, to_interpreter, trap } = resumption;
+        if let Some(code) = trap {
+            return raise(cx, code);
+        }
         let shape = module.env.shape(version.body.function);
         if point == FunctionBody::ENTRY && !to_interpreter {
             // The function has not begun: its code can be called as if for the first time.

@@ -9,7 +9,7 @@
 //!   callout       machine code calls a function that has none
 //!   transition    safepoints, tier-up, and where frames go that leave their machine code
 //!   retire        from unlinked code to freed bytes, across stores
-//!   replace       a new body for a function: safepoints, migration, retirement
+//!   replace       a new body for a function
 //!   counters, events   what is counted, and what is told
 //! ```
 
@@ -17,19 +17,16 @@ pub(crate) mod callout;
 mod counters;
 mod events;
 mod frames;
-mod migration;
 mod module_code;
 mod replace;
 mod retire;
 pub(crate) mod runtime_calls;
-mod safepoints;
 mod system;
 pub(crate) mod transition;
 mod version;
 
 pub use events::{Event, Events};
 pub(crate) use frames::{frame_info, trapped_frame};
-pub use migration::Refusal;
 pub(crate) use module_code::ModuleCode;
 pub use replace::Replacement;
 pub(crate) use retire::Ticket;

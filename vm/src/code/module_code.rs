@@ -10,6 +10,7 @@ use super::version::{CodeOwner, FunctionVersion};
 use crate::config::{Config, Tier};
 use crate::engine::Engine;
 use crate::interrupt::InterruptState;
+use crate::live::{Compositions, Migration};
 use crate::module::{Bodies, ModuleState};
 use crate::{Error, Result};
 use midair_osr::{CodeDescription, CodeObject};
@@ -414,13 +415,19 @@ impl ModuleCode {
     }
 
     /// Makes `new`, whose lowered code is ready, the current version, and unlinks the code of the one
-    /// that was current until now.
-    pub(crate) fn make_current(&self, new: &Arc<FunctionVersion>) {
+    /// that was current until now, whose frames go on as `migration` says. So do frames of older versions
+    /// that would have gone on in that one.
+    pub(crate) fn make_current(&self, new: &Arc<FunctionVersion>, migration: Migration) {
         let function = new.body.function;
         let lowered = new.lowered().expect("the new version has been lowered");
         let mut functions = self.table();
         let entry = self.entry(&mut functions, function);
         let old = std::mem::replace(&mut entry.current, new.clone());
+        let mut compositions = Compositions::default();
+        for version in &entry.older {
+            version.set_migration(version.migration().then(&old, &migration, &mut compositions));
+        }
+        old.set_migration(migration);
         entry.older.push(old);
         self.unlink(function);
         let state = self.state(function);

@@ -1,12 +1,11 @@
 //! Live replacement: a new body for a function, also while it is suspended on a stack.
 
 use super::events::Event;
-use super::migration::{FrameMapping, Migration, Refusal};
 use super::module_code::ModuleCode;
 use super::retire::{self, Reach};
-use super::safepoints::Safepoints;
 use super::version::FunctionVersion;
 use crate::Result;
+use crate::live::{FrameMapping, Refusal, Safepoints};
 use crate::store::StoreOpaque;
 use anyhow::Context as _;
 use midair_osr::shadow_stack_active;
@@ -73,10 +72,9 @@ impl ModuleCode {
 
         let was_hot = !self.state(function).native.load(Ordering::Relaxed).is_null();
         let started = Instant::now();
-        if let Some(mapping) = mapping {
-            old.set_successor(Migration::new(new.clone(), mapping));
-        }
-        self.make_current(&new);
+        let migration =
+            mapping.map_or_else(Default::default, |mapping| mapping.into_migration(&new));
+        self.make_current(&new, migration);
         // Loops that finish in an older body may have been compiled since that was replaced.
         let objects = self.take_replaced_code(function);
         let mine = store.interrupt.clone();

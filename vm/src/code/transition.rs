@@ -8,11 +8,11 @@
 //!   resume_entry ----------------------> callout -> `resume` -> the interpreter
 //! ```
 
-use super::migration::Migration;
 use super::module_code::ModuleCode;
 use super::retire::{self, Reach, Ticket};
 use super::version::{CodeOwner, FunctionVersion};
 use crate::invoke::{raise, stack_pointer};
+use crate::live::Continuation;
 use crate::store::{RESUME_SLOTS, StoreOpaque};
 use crate::stress::StressSpec;
 use midair_osr::{
@@ -44,6 +44,8 @@ pub(crate) struct Resumption {
     pub(crate) values: Vec<u64>,
     /// Whether a stress schedule wants the frame in the interpreter, whatever code there is.
     pub(crate) to_interpreter: bool,
+    /// The frame does not go on, but traps.
+    pub(crate) trap: Option<TrapCode>,
 }
 
 /// The part of a store that transitions need.
@@ -337,17 +339,19 @@ impl TransferHook for Transfer {
                 });
             }
         }
-        while let Some((next, at, laid_out)) =
-            version.successor().and_then(|migration: &Migration| {
-                let at = migration.map().point(point)?;
-                Some((migration.to.clone(), at, migration.map().values(&values)))
-            })
-        {
-            (version, point, values) = (next, at, laid_out);
+        let mut trap = None;
+        match version.continuation(point) {
+            Continuation::Stay => {}
+            Continuation::Move { version: next, point: at, layout } => {
+                values = layout.apply(&values);
+                (version, point) = (next, at);
+            }
+            Continuation::Trap => trap = Some(TrapCode::FunctionReplaced),
         }
         // A function that is compiled without having been lowered can have any number of operands.
         let fits = values.len() <= RESUME_SLOTS;
-        if kind == SiteKind::Poll && !to_interpreter && point != FunctionBody::ENTRY && fits {
+        let at_loop = kind == SiteKind::Poll && point != FunctionBody::ENTRY;
+        if at_loop && !to_interpreter && fits && trap.is_none() {
             if module.config.stress.retire.is_some() {
                 module.compile_now(&version, EntryPoint::Loop(point));
             }
@@ -370,7 +374,7 @@ impl TransferHook for Transfer {
             counters.osr_exits_return.add(1);
         }
         store.transitions.resumption =
-            Some(Resumption { module, version, kind, point, values, to_interpreter });
+            Some(Resumption { module, version, kind, point, values, to_interpreter, trap });
         resume_entry()
     }
 }

@@ -1,8 +1,8 @@
 //! Versions of functions, and the code objects that belong to them.
 
-use super::migration::Migration;
 use super::module_code::ModuleCode;
 use crate::config::Tier;
+use crate::live::{Continuation, Migration};
 use midair_osr::{CodeDescription, CodeObject};
 use midair_tiers::FunctionBody;
 use midair_tiers::compile::EntryPoint;
@@ -15,8 +15,9 @@ pub(crate) struct FunctionVersion {
     /// Lowered code. Kept as long as the version: frames of the interpreter point into it.
     lowered: OnceLock<Arc<LoweredCode>>,
     code: Mutex<VersionCode>,
-    /// The version that replaces this one, and where its suspended frames go on in it.
-    successor: OnceLock<Migration>,
+    /// Where frames go on that are suspended in this version. It changes when this version is replaced,
+    /// and when one is that its frames would go to.
+    migration: Mutex<Migration>,
 }
 
 /// Machine code of a version.
@@ -40,7 +41,7 @@ impl FunctionVersion {
             body,
             lowered: OnceLock::new(),
             code: Mutex::default(),
-            successor: OnceLock::new(),
+            migration: Mutex::default(),
         }
     }
 
@@ -58,14 +59,26 @@ impl FunctionVersion {
         self.code.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn successor(&self) -> Option<&Migration> {
-        self.successor.get()
+    fn migration_slot(&self) -> MutexGuard<'_, Migration> {
+        // It is written by a single assignment.
+        self.migration.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets what replaces this version. A version is replaced once.
-    pub(crate) fn set_successor(&self, migration: Migration) {
-        let first = self.successor.set(migration).is_ok();
-        debug_assert!(first, "a version is replaced once");
+    /// What a frame of this version does that is suspended at this point.
+    pub(crate) fn continuation(&self, point: u32) -> Continuation {
+        self.migration_slot().at(point)
+    }
+
+    /// Where the frames of this version go on.
+    pub(crate) fn migration(&self) -> Migration {
+        self.migration_slot().clone()
+    }
+
+    /// Sets where the frames of this version go on.
+    pub(crate) fn set_migration(&self, migration: Migration) {
+        let old = std::mem::replace(&mut *self.migration_slot(), migration);
+        // It may hold the last reference to another version: not to be dropped under the lock.
+        drop(old);
     }
 }
 

@@ -1,77 +1,19 @@
-//! Migration: where frames of a replaced body go on in the new one.
+//! The default map: which points of two bodies correspond.
 //!
-//! The default map aligns the safepoints of the two bodies in order (a longest common subsequence of
-//! safepoints that match: same kind and callee, same nesting, same operand types). Locals match by index
-//! and must have the same type; new ones start at zero. What has no counterpart is refused, and its frames
-//! finish in the old body.
+//! It aligns the safepoints of the two bodies in order (a longest common subsequence of safepoints that
+//! match: same kind and callee, same nesting, same operand types). Locals match by index and must have the
+//! same type; new ones start at zero. What has no counterpart is refused, and its frames finish in the old
+//! body.
 
+use super::continuation::{Migration, Target};
+use super::layout::{Layout, Slot};
+use super::refusal::Refusal;
 use super::safepoints::Safepoints;
-use super::version::FunctionVersion;
+use crate::code::FunctionVersion;
 use midair_osr::ValueKind;
 use midair_tiers::ValType;
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
-
-/// From a version's frames to its successor's.
-pub(crate) struct Migration {
-    pub(crate) to: Arc<FunctionVersion>,
-    map: FrameMapping,
-}
-
-/// Why a frame cannot go on in the new body.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// A local has another type in the new body, so that nothing of the old frames is sure to mean the
-    /// same.
-    LocalType {
-        /// Index of the local.
-        local: u32,
-        /// Its type in the old body.
-        old: ValType,
-        /// Its type in the new body.
-        new: ValType,
-    },
-    /// The new body has no safepoint that matches the one where the frame is suspended.
-    NoCounterpart {
-        /// Offset of the safepoint in the old body.
-        point: u32,
-    },
-    /// The new body reads a local that the machine code of the old one has not kept.
-    LocalNotKept {
-        /// Offset of the safepoint in the old body.
-        point: u32,
-        /// Index of the local.
-        local: u32,
-    },
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Refusal::LocalType { local, old, new } => {
-                write!(f, "local {local} is of type {old} in the old body and {new} in the new one")
-            }
-            Refusal::NoCounterpart { point } => {
-                write!(f, "the safepoint at offset {point:#x} has no counterpart in the new body")
-            }
-            Refusal::LocalNotKept { point, local } => write!(
-                f,
-                "the new body reads local {local}, which is dead in the old one at offset {point:#x}"
-            ),
-        }
-    }
-}
-
-impl Migration {
-    pub(crate) fn new(to: Arc<FunctionVersion>, map: FrameMapping) -> Migration {
-        Migration { to, map }
-    }
-
-    pub(crate) fn map(&self) -> &FrameMapping {
-        &self.map
-    }
-}
 
 /// The points of the old body that have a counterpart, and how a frame is laid out anew.
 #[derive(Clone, Debug)]
@@ -87,7 +29,8 @@ pub(crate) struct FrameMapping {
     fresh_slots: usize,
 }
 
-fn slots(types: &[ValType]) -> usize {
+/// Slots of values of these types.
+pub(crate) fn slots(types: &[ValType]) -> usize {
     types.iter().map(|ty| ValueKind::slots(ty.kind())).sum()
 }
 
@@ -136,14 +79,14 @@ impl FrameMapping {
         self.points.len()
     }
 
-    /// The canonical slots of a frame, laid out for the new body.
-    pub(crate) fn values(&self, old: &[u64]) -> Vec<u64> {
-        let (locals, operands) = old.split_at(self.old_slots);
-        let mut values = Vec::with_capacity(old.len() + self.fresh_slots);
-        values.extend_from_slice(&locals[..self.kept_slots]);
-        values.resize(self.kept_slots + self.fresh_slots, 0);
-        values.extend_from_slice(operands);
-        values
+    /// Where the frames of the old body go on in `to`.
+    pub(crate) fn into_migration(self, to: &Arc<FunctionVersion>) -> Migration {
+        let kept = (0..self.kept_slots as u32).map(Slot::Old);
+        let fresh = std::iter::repeat_n(Slot::Const(0), self.fresh_slots);
+        let layout = Arc::new(Layout::new(self.old_slots, kept.chain(fresh)));
+        let target = |point| Target { version: to.clone(), point, layout: layout.clone() };
+        let points = self.points.into_iter().map(|(old, new)| (old, target(new)));
+        Migration::Points(Arc::new(points.collect()))
     }
 }
 
@@ -207,16 +150,6 @@ mod tests {
         assert_eq!(pairs("abcd", "acd"), [(0, 0), (2, 1), (3, 2)]);
         assert_eq!(pairs("acd", "abcd"), [(0, 0), (1, 2), (2, 3)]);
         assert_eq!(pairs("", "abcd"), []);
-    }
-
-    #[test]
-    fn new_locals_start_at_zero_behind_the_old_ones() {
-        let old = Safepoints { locals: vec![ValType::I32], points: vec![] };
-        let new = Safepoints { locals: vec![ValType::I32, ValType::F64], points: vec![] };
-        let map = FrameMapping::align(&old, &new).unwrap();
-        assert_eq!(map.values(&[7, 8]), [7, 0, 8]);
-        let back = FrameMapping::align(&new, &old).unwrap();
-        assert_eq!(back.values(&[7, 1, 8]), [7, 8]);
     }
 
     #[test]

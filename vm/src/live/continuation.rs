@@ -1,0 +1,96 @@
+//! What a version's frames do once it is no longer current.
+//!
+//! Every version that may still have frames maps directly to where they go on: when a version is replaced,
+//! the maps of all older ones are composed with its own. So nothing leads through versions in between, and
+//! these can be forgotten.
+
+use super::layout::{Compositions, Layout};
+use crate::code::FunctionVersion;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What a frame does that is suspended at a point of some version.
+#[derive(Clone)]
+pub(crate) enum Continuation {
+    /// It goes on in its own version.
+    Stay,
+    /// It goes on in another one: the newest that it can reach.
+    Move {
+        /// The version.
+        version: Arc<FunctionVersion>,
+        /// The point in that version's body. It is of the same kind as the one where the frame is
+        /// suspended: a call with the same results, a loop, or the entry.
+        point: u32,
+        /// From the frame's canonical slots to those that it has there.
+        layout: Arc<Layout>,
+    },
+    /// It traps.
+    Trap,
+}
+
+/// Where the frames of a version go on.
+#[derive(Clone, Default)]
+pub(crate) enum Migration {
+    /// In their own version.
+    #[default]
+    Stay,
+    /// Those at these points go on elsewhere, all others in their own version.
+    Points(Arc<HashMap<u32, Target>>),
+    /// Nowhere.
+    Trap,
+}
+
+/// Where frames at one point go on.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) version: Arc<FunctionVersion>,
+    pub(crate) point: u32,
+    pub(crate) layout: Arc<Layout>,
+}
+
+impl Migration {
+    /// What a frame at this point does.
+    pub(crate) fn at(&self, point: u32) -> Continuation {
+        match self {
+            Migration::Stay => Continuation::Stay,
+            Migration::Trap => Continuation::Trap,
+            Migration::Points(points) => match points.get(&point) {
+                None => Continuation::Stay,
+                Some(Target { version, point, layout }) => Continuation::Move {
+                    version: version.clone(),
+                    point: *point,
+                    layout: layout.clone(),
+                },
+            },
+        }
+    }
+
+    /// Where frames go on that `self` led to `replaced`, or to other versions, once `replaced` itself is
+    /// replaced and its frames go on as `next` says.
+    pub(crate) fn then(
+        &self,
+        replaced: &Arc<FunctionVersion>,
+        next: &Migration,
+        compositions: &mut Compositions,
+    ) -> Migration {
+        // No old body of the function runs on.
+        if matches!(next, Migration::Trap) {
+            return Migration::Trap;
+        }
+        let Migration::Points(points) = self else { return self.clone() };
+        let Migration::Points(further) = next else { return self.clone() };
+        let step = |target: &Target| {
+            let next = further.get(&target.point);
+            match next.filter(|_| Arc::ptr_eq(&target.version, replaced)) {
+                None => target.clone(),
+                Some(next) => Target {
+                    version: next.version.clone(),
+                    point: next.point,
+                    layout: compositions.of(&target.layout, &next.layout),
+                },
+            }
+        };
+        let mut step = step;
+        Migration::Points(Arc::new(points.iter().map(|(at, to)| (*at, step(to))).collect()))
+    }
+}

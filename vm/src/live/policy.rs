@@ -1,0 +1,29 @@
+//! What frames of a changed body do.
+
+use std::fmt;
+
+/// What becomes of frames that are suspended in the old body of a function when it gets a new one.
+/// Calls from then on run the new body in any case.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
+#[non_exhaustive]
+pub enum Policy {
+    /// They go on in the new body, at the point that matches the one where they are suspended. Where there
+    /// is none, they finish in the old body.
+    #[default]
+    Migrate,
+    /// They finish in the old body: in the interpreter, or in machine code that is made for it anew.
+    Finish,
+    /// They trap when they are returned to, or at their next safepoint. Frames that an earlier update
+    /// left in still older bodies trap too: after this, no old body of the function runs on.
+    Trap,
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Policy::Migrate => "migrate",
+            Policy::Finish => "finish",
+            Policy::Trap => "trap",
+        })
+    }
+}
