@@ -154,6 +154,12 @@ fn all_frames_of_a_recursion_move_at_every_replacement() {
         assert_eq!(f.call(&mut store, 40).unwrap(), 40);
     }
     assert_eq!(engine.code_stats().retired, 0);
+    // In each call 40 frames wait for themselves, and the innermost one for the host.
+    let kinds = engine.stats().frames.kinds;
+    assert_eq!((kinds.at_call, kinds.at_poll), (4100, 0));
+    assert_eq!((kinds.recursive, kinds.below_host), (4000, 100));
+    assert_eq!(kinds.into_other_version, 4100);
+    assert_eq!((kinds.from.optimized, kinds.to.interpreter), (4100, 4100));
 }
 
 #[test]

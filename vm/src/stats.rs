@@ -128,6 +128,42 @@ pub struct FrameStats {
     pub moved: u64,
     /// Redirected frames that were unwound by a trap before they were returned to.
     pub dropped: u64,
+    /// Frames that were moved, by kind.
+    pub kinds: FrameKinds,
+}
+
+/// Frames that were moved because their code was retired, their function replaced, or a stress schedule
+/// wanted it, by kind. They are counted when they go on; each is counted under several of these.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FrameKinds {
+    /// Innermost frames, which were running and left at a poll.
+    pub at_poll: u64,
+    /// Frames that were suspended in a call.
+    pub at_call: u64,
+    /// Of those, the ones that were suspended in a direct call of their own function.
+    pub recursive: u64,
+    /// Of those, the ones that were suspended in a call of an imported function, so that host frames lay
+    /// above them.
+    pub below_host: u64,
+    /// Frames that went on in another version of their function.
+    pub into_other_version: u64,
+    /// The tiers that the frames came from.
+    pub from: FramesByTier,
+    /// The tiers that they went on in.
+    pub to: FramesByTier,
+}
+
+/// Numbers of frames by tier.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FramesByTier {
+    /// The interpreter.
+    pub interpreter: u64,
+    /// Machine code of the baseline compiler.
+    pub baseline: u64,
+    /// Machine code of the optimising compiler.
+    pub optimized: u64,
 }
 
 /// Bytes of machine code.

@@ -90,6 +90,13 @@ fn write_text(out: &mut String, stats: &Stats) -> std::fmt::Result {
         "frames        {} redirected, {} moved, {} dropped",
         frames.redirected, frames.moved, frames.dropped
     )?;
+    let kinds = &frames.kinds;
+    writeln!(
+        out,
+        "  moved       {} at polls, {} in calls ({} of themselves, {} of the host), \
+         {} into another version",
+        kinds.at_poll, kinds.at_call, kinds.recursive, kinds.below_host, kinds.into_other_version
+    )?;
     let code = &stats.code;
     writeln!(
         out,

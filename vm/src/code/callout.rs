@@ -1,7 +1,9 @@
 //! Machine code calls a function that has no machine code: the interpreter runs it.
 
 use super::transition::Resumption;
+use super::version::CodeOwner;
 use crate::builtins::store;
+use crate::config::Tier;
 use crate::{backtrace, invoke};
 use midair_osr::{
     CallShape, CalloutFrame, CalloutOutcome, ContextHeader, RESUME_TOKEN, StackContext,
@@ -66,15 +68,18 @@ unsafe fn resume(cx: *mut InstanceContext, frame: &mut CalloutFrame) -> CalloutO
             return raise(cx, code);
         }
         let shape = module.env.shape(version.body.function);
+        let moved = &module.system.counters.moved;
         if point == FunctionBody::ENTRY && !to_interpreter {
             // The function has not begun: its code can be called as if for the first time.
-            let code = version.code().object(EntryPoint::Function).map(|object| object.start());
+            let code = version.code().object(EntryPoint::Function).cloned();
             if let Some(code) = code {
                 shape.write_arguments(frame, &values[..shape.param_count()]);
                 store(cx).transitions.entering();
-                return CalloutOutcome::TailCall(code);
+                moved.arrived(CodeOwner::of(&code).tier);
+                return CalloutOutcome::TailCall(code.start());
             }
         }
+        moved.arrived(Tier::Interp);
         let lowered = match module.lowered(&version) {
             Ok(lowered) => lowered,
             Err(_) => return raise(cx, TrapCode::InvalidFunction),

@@ -2,7 +2,7 @@
 
 use crate::config::Tier;
 use crate::sampling::{Samples, TierSamples};
-use crate::stats::{CompilationStats, Stats, TierStats};
+use crate::stats::{CompilationStats, FrameKinds, FramesByTier, Stats, TierStats};
 use midair_osr::CodeHeapStats;
 use midair_tiers::StoreContext;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -59,6 +59,96 @@ impl CompilerCounters {
     }
 }
 
+/// Frames by tier.
+#[derive(Debug, Default)]
+pub(crate) struct TierCounters {
+    interpreter: Counter,
+    baseline: Counter,
+    optimized: Counter,
+}
+
+impl TierCounters {
+    /// Counts a frame; in the interpreter unless it runs code of one of the compilers.
+    fn count(&self, tier: Tier) {
+        let counter = match tier {
+            Tier::Baseline => &self.baseline,
+            Tier::Optimized => &self.optimized,
+            Tier::Interp | Tier::Auto => &self.interpreter,
+        };
+        counter.add(1);
+    }
+
+    fn stats(&self) -> FramesByTier {
+        FramesByTier {
+            interpreter: self.interpreter.get(),
+            baseline: self.baseline.get(),
+            optimized: self.optimized.get(),
+        }
+    }
+}
+
+/// Frames that replacement moves, by kind.
+#[derive(Debug, Default)]
+pub(crate) struct MovedFrames {
+    at_poll: Counter,
+    at_call: Counter,
+    recursive: Counter,
+    below_host: Counter,
+    into_other_version: Counter,
+    from: TierCounters,
+    to: TierCounters,
+}
+
+/// Where a frame was suspended that is moved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum SuspendedIn {
+    /// It was running, and stopped at a poll.
+    Poll,
+    /// A call of another function, or through a table.
+    Call,
+    /// A direct call of its own function.
+    OwnCall,
+    /// A call of an imported function.
+    HostCall,
+}
+
+impl MovedFrames {
+    /// A frame has left code of `tier`.
+    pub(crate) fn left(&self, tier: Tier, at: SuspendedIn, into_other_version: bool) {
+        self.from.count(tier);
+        match at {
+            SuspendedIn::Poll => self.at_poll.add(1),
+            SuspendedIn::Call | SuspendedIn::OwnCall | SuspendedIn::HostCall => self.at_call.add(1),
+        }
+        if at == SuspendedIn::OwnCall {
+            self.recursive.add(1);
+        }
+        if at == SuspendedIn::HostCall {
+            self.below_host.add(1);
+        }
+        if into_other_version {
+            self.into_other_version.add(1);
+        }
+    }
+
+    /// It goes on in `tier`.
+    pub(crate) fn arrived(&self, tier: Tier) {
+        self.to.count(tier);
+    }
+
+    fn stats(&self) -> FrameKinds {
+        FrameKinds {
+            at_poll: self.at_poll.get(),
+            at_call: self.at_call.get(),
+            recursive: self.recursive.get(),
+            below_host: self.below_host.get(),
+            into_other_version: self.into_other_version.get(),
+            from: self.from.stats(),
+            to: self.to.stats(),
+        }
+    }
+}
+
 /// All counters of an engine.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -79,6 +169,7 @@ pub(crate) struct Counters {
     pub(crate) frames_redirected: Counter,
     pub(crate) frames_moved: Counter,
     pub(crate) frames_dropped: Counter,
+    pub(crate) moved: MovedFrames,
     pub(crate) retired_bytes: Counter,
     pub(crate) retired_bytes_freed: Counter,
     pub(crate) pauses: Counter,
@@ -133,6 +224,7 @@ impl Counters {
         stats.frames.redirected = self.frames_redirected.get();
         stats.frames.moved = self.frames_moved.get();
         stats.frames.dropped = self.frames_dropped.get();
+        stats.frames.kinds = self.moved.stats();
         let retired = self.retired_bytes.get().saturating_sub(self.retired_bytes_freed.get());
         stats.code.live = heap.live_bytes.saturating_sub(retired);
         stats.code.retired = retired;

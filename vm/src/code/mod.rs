@@ -14,7 +14,7 @@
 //! ```
 
 pub(crate) mod callout;
-mod counters;
+pub(crate) mod counters;
 mod events;
 mod frames;
 mod module_code;

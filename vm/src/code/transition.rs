@@ -8,6 +8,7 @@
 //!   resume_entry ----------------------> callout -> `resume` -> the interpreter
 //! ```
 
+use super::counters::SuspendedIn;
 use super::module_code::ModuleCode;
 use super::retire::{self, Reach, Ticket};
 use super::version::{CodeOwner, FunctionVersion};
@@ -328,10 +329,12 @@ impl TransferHook for Transfer {
         counters.frames_moved.add(1);
         let mut version = owner.version.clone();
         let (kind, mut point, mut values) = (frame.kind, frame.point, frame.values);
+        let mut at = SuspendedIn::Poll;
         if kind == SiteKind::Call {
             let (gpr, xmm) = (frame.returned.gpr, frame.returned.xmm);
-            let callee = callee_type(&module, &version.body, point);
-            let (ty, shape) = (&module.env.types[callee], &module.env.shapes[callee]);
+            let callee = callee(&module, &version.body, point);
+            at = callee.suspension(&module, &version.body);
+            let (ty, shape) = (&module.env.types[callee.ty], &module.env.shapes[callee.ty]);
             // SAFETY: a call of this type has just returned to the landing.
             unsafe {
                 shape.read_results(gpr, xmm, &*stack, |i, value| {
@@ -348,6 +351,10 @@ impl TransferHook for Transfer {
             }
             Continuation::Trap => trap = Some(TrapCode::FunctionReplaced),
         }
+        let other = !Arc::ptr_eq(&version, &owner.version);
+        if trap.is_none() {
+            counters.moved.left(owner.tier, at, other);
+        }
         // A function that is compiled without having been lowered can have any number of operands.
         let fits = values.len() <= RESUME_SLOTS;
         let at_loop = kind == SiteKind::Poll && point != FunctionBody::ENTRY;
@@ -355,7 +362,7 @@ impl TransferHook for Transfer {
             if module.config.stress.retire.is_some() {
                 module.compile_now(&version, EntryPoint::Loop(point));
             }
-            let code = version.code().object(EntryPoint::Loop(point)).map(|object| object.start());
+            let code = version.code().object(EntryPoint::Loop(point)).cloned();
             if let Some(code) = code {
                 // SAFETY: the resume buffer has room, as has just been checked.
                 unsafe {
@@ -363,7 +370,8 @@ impl TransferHook for Transfer {
                 }
                 store.transitions.entering();
                 counters.osr_entries_return.add(1);
-                return code;
+                counters.moved.arrived(CodeOwner::of(&code).tier);
+                return code.start();
             }
         }
         if to_interpreter {
@@ -379,16 +387,38 @@ impl TransferHook for Transfer {
     }
 }
 
-/// Type index of the function that is called at this point.
-fn callee_type(module: &ModuleCode, body: &FunctionBody, point: u32) -> usize {
+/// What is called at a point.
+struct Callee {
+    /// Type index.
+    ty: usize,
+    /// The function, unless it is called through a table.
+    function: Option<u32>,
+}
+
+impl Callee {
+    /// How the frame is suspended that has called this.
+    fn suspension(&self, module: &ModuleCode, body: &FunctionBody) -> SuspendedIn {
+        match self.function {
+            Some(function) if function < module.env.imported_functions => SuspendedIn::HostCall,
+            Some(function) if function == body.function => SuspendedIn::OwnCall,
+            _ => SuspendedIn::Call,
+        }
+    }
+}
+
+/// What is called at this point of a body.
+fn callee(module: &ModuleCode, body: &FunctionBody, point: u32) -> Callee {
     let bytes = &body.bytes()[point as usize..];
     let mut reader =
         wasmparser::OperatorsReader::new(wasmparser::BinaryReader::new(bytes, point.into()));
     match reader.read() {
-        Ok(Operator::Call { function_index }) => {
-            module.env.functions[function_index as usize] as usize
+        Ok(Operator::Call { function_index }) => Callee {
+            ty: module.env.functions[function_index as usize] as usize,
+            function: Some(function_index),
+        },
+        Ok(Operator::CallIndirect { type_index, .. }) => {
+            Callee { ty: type_index as usize, function: None }
         }
-        Ok(Operator::CallIndirect { type_index, .. }) => type_index as usize,
         other => unreachable!("a frame is suspended at a call, not at {other:?}"),
     }
 }
