@@ -79,6 +79,11 @@ impl CodeObject {
         self.len
     }
 
+    /// Bytes that it takes in its heap.
+    pub fn heap_bytes(&self) -> usize {
+        crate::code_heap::heap_bytes(self.len)
+    }
+
     /// Whether the bytes are still there.
     pub fn state(&self) -> CodeState {
         match self.state.load(Ordering::Acquire) {

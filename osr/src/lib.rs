@@ -36,7 +36,7 @@ pub use call::{
     resume_entry,
 };
 pub use capture::{CapturedFrame, ReturnRegisters, TransferHook};
-pub use code_heap::{CodeHeap, CodeHeapError, CodeHeapStats, POISON};
+pub use code_heap::{CodeHeap, CodeHeapError, CodeHeapSnapshot, CodeHeapStats, POISON};
 pub use code_object::{CodeDescription, CodeObject, CodeState};
 pub use context::{ContextHeader, StackContext};
 pub use frame_map::{FrameMap, FrameMapTable, FrameValue, Location, SiteKind, ValueKind};
