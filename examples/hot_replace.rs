@@ -61,15 +61,15 @@ fn main() -> Result<()> {
         println!("{live}");
         println!("{}", engine_line("after", &caller));
         println!(
-            "replaced: {} frames redirected, {} bytes of machine code freed, {} waiting; \
+            "replaced: {} frames redirected, {} bytes of machine code freed; \
              pause {:?}, all in all {took:?}",
-            report.frames_redirected, report.freed_bytes, report.waiting_bytes, report.pause,
+            report.frames_redirected, report.freed_bytes, report.pause,
         );
         for refusal in &report.refusals {
             println!("  refused: {refusal}");
         }
         ensure!(report.frames_redirected == DEPTH as usize + 1, "every frame is redirected");
-        ensure!(report.freed_bytes > 0 && report.waiting_bytes == 0, "the old code is gone");
+        ensure!(report.freed_bytes > 0, "the old code is gone");
         Ok(())
     })?;
 

@@ -477,18 +477,8 @@ fn barrier() {
     // SAFETY: a system call without pointers.
     let result = unsafe { libc::syscall(libc::SYS_membarrier, PRIVATE_EXPEDITED_SYNC_CORE, 0, 0) };
     if result != 0 {
-        // Old kernels: changing a mapping's protection interrupts every processor that runs this process.
-        // SAFETY: a fresh private page.
-        unsafe {
-            let (read, private) = (libc::PROT_READ, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-            let page =
-                libc::mmap(std::ptr::null_mut(), 4096, read | libc::PROT_WRITE, private, -1, 0);
-            if page != libc::MAP_FAILED {
-                *page.cast::<u8>() = 1;
-                libc::mprotect(page, 4096, read);
-                libc::munmap(page, 4096);
-            }
-        }
+        // Old kernels.
+        crate::sync::interrupt_processors();
     }
 }
 

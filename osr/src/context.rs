@@ -2,9 +2,11 @@
 
 use crate::call::CalloutHandler;
 use crate::capture::TransferHook;
+use crate::handshake::{Mutator, Stack};
 use crate::redirect::RedirectTable;
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 thread_local! {
     /// The stack whose managed code this thread runs. A landing has no other way to find it: when a
@@ -90,6 +92,8 @@ pub struct StackContext {
     pub redirected: RedirectTable,
     /// Decides where a captured frame goes on.
     pub transfer: Option<Box<dyn TransferHook>>,
+    /// The stack as other threads see it.
+    mutator: Arc<Mutator<StackContext>>,
 }
 
 impl StackContext {
@@ -110,7 +114,24 @@ impl StackContext {
             on_trap,
             redirected: RedirectTable::default(),
             transfer: None,
+            mutator: Arc::new(Mutator::new()),
         }
+    }
+
+    /// The stack as other threads see it.
+    pub fn mutator(&self) -> &Arc<Mutator<StackContext>> {
+        &self.mutator
+    }
+
+    /// Lets other threads make requests to the stack, until it is dropped.
+    ///
+    /// # Safety
+    /// The stack must stay at this address until it is dropped. From now on the fields that are atomic are
+    /// written by other threads; no reference to the whole structure may be alive while managed code can
+    /// run or a request can come, only ones to fields.
+    pub unsafe fn attach(this: *mut StackContext) {
+        // SAFETY: the stack is alive and, as the caller vouches, stays where it is until `drop` detaches it.
+        unsafe { (*this).mutator.attach(this) };
     }
 
     /// Offset of `stack_limit`.
@@ -129,6 +150,22 @@ impl StackContext {
     pub const ON_POLL: i32 = 48;
     /// Offset of `on_trap`.
     pub const ON_TRAP: i32 = 56;
+}
+
+impl Drop for StackContext {
+    fn drop(&mut self) {
+        self.mutator.detach();
+    }
+}
+
+impl Stack for StackContext {
+    unsafe fn arm(this: *const StackContext) {
+        // SAFETY: the stack is alive; both fields are atomic, and nothing but they is borrowed.
+        unsafe {
+            (*this).poll_flag.store(1, Ordering::Release);
+            (*this).stack_limit.store(usize::MAX, Ordering::Release);
+        }
+    }
 }
 
 const _: () = {

@@ -16,7 +16,7 @@
 //! # The life of a code object
 //!
 //! publish → (run) → retire: unlinked by its owner, [`StackContext::redirect_frames`] for every
-//! stack that may hold its frames → freed: poisoned, quarantined, reused.
+//! stack that may hold its frames, by way of a [`Handshake`] → freed: poisoned, quarantined, reused.
 
 pub mod call;
 pub mod capture;
@@ -25,9 +25,11 @@ pub mod code_object;
 pub mod context;
 pub mod cranelift;
 pub mod frame_map;
+pub mod handshake;
 pub mod redirect;
 pub mod registry;
 mod stubs;
+mod sync;
 pub mod trap_signal;
 pub mod walk;
 
@@ -40,6 +42,10 @@ pub use code_heap::{CodeHeap, CodeHeapError, CodeHeapSnapshot, CodeHeapStats, PO
 pub use code_object::{CodeDescription, CodeObject, CodeState};
 pub use context::{ContextHeader, StackContext};
 pub use frame_map::{FrameMap, FrameMapTable, FrameValue, Location, SiteKind, ValueKind};
+pub use handshake::{Handshake, Operation};
 pub use redirect::{Choice, ShadowStackActive, shadow_stack_active};
 pub use registry::CodeRegistry;
 pub use walk::{StackWalk, WalkedFrame};
+
+/// A stack of managed frames as requesters see it.
+pub type Mutator = handshake::Mutator<StackContext>;

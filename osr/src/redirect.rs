@@ -33,6 +33,8 @@ pub struct RedirectTable {
     entries: Vec<Redirected>,
     /// Frames that were unwound before they were returned to, since somebody last asked.
     dropped: u64,
+    /// See [`RedirectTable::is_selective`].
+    selective: bool,
 }
 
 impl RedirectTable {
@@ -44,6 +46,18 @@ impl RedirectTable {
     /// Whether no frame waits.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Says whether frames are about to be redirected selectively, or all of them up to the first one that
+    /// is redirected.
+    pub fn set_selective(&mut self, selective: bool) {
+        self.selective = selective || self.is_selective();
+    }
+
+    /// Whether some frames outside a redirected one may not be redirected. If not, frames have only ever
+    /// been redirected from the innermost outwards to the end of the stack, or the first redirected one.
+    pub fn is_selective(&self) -> bool {
+        self.selective && !self.entries.is_empty()
     }
 
     /// The original address and code object of a redirected frame.

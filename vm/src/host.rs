@@ -12,6 +12,7 @@ use crate::invoke::with_slots;
 use crate::sampling::Place;
 use crate::store::{PendingExit, StoreOpaque};
 use crate::types::FuncType;
+use midair_osr::handshake::State;
 use midair_osr::{CalloutFrame, CalloutOutcome, ContextHeader};
 use midair_tiers::{FuncRef, FunctionState, TrapCode};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -121,7 +122,15 @@ unsafe extern "sysv64" fn host_callout(
     let outcome = with_slots(function.signature.slots, |slots| {
         // SAFETY: the caller has called with the function's signature.
         unsafe { shape.read_arguments(&*frame, slots) };
-        call_host(function, store, slots)?;
+        // SAFETY: the store is alive; its handle on the stack stays where it is.
+        let mutator = unsafe { &store.as_ref().mutator };
+        // SAFETY: this thread runs the guest, which waits for this callout.
+        unsafe { mutator.leave(State::Host) };
+        let outcome = call_host(function, store, slots);
+        // SAFETY: as above. Nothing has touched the stack since but requesters, and calls into the guest
+        // that have ended.
+        unsafe { mutator.enter() };
+        outcome?;
         // SAFETY: the stack is the store's, and its result buffer has room for any signature.
         unsafe { shape.write_results(&mut *frame, &mut *function.header.stack, slots) };
         Ok(())

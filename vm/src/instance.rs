@@ -399,7 +399,7 @@ fn build(
         (&raw mut (*raw).owner).write(entity.as_ptr().cast());
         (&raw mut (*raw).code).write(Arc::as_ptr(&module.code).cast_mut().cast());
     }
-    module.code.add_store(&store.interrupt);
+    module.code.add_store(&store.mutator);
     for (index, function) in functions.into_iter().enumerate() {
         let func_ref = match function {
             ImportValue::Host(definition) => store.new_host_function(definition, Some(entity))?,

@@ -8,6 +8,7 @@ use crate::store::{GuestStack, PendingExit, StoreOpaque};
 use crate::trap::Trap;
 use crate::{Error, Result};
 use midair_osr::call::call_native;
+use midair_osr::handshake::State;
 use midair_osr::{NativeOutcome, StackContext};
 use midair_tiers::clif;
 use midair_tiers::interp::{self, Exit};
@@ -112,9 +113,7 @@ impl Entered {
             runtime.value_limit = guest_stack.values_end();
             runtime.stack.results = guest_stack.results();
             runtime.stack.resume = guest_stack.resume();
-            this.interrupt.begin_running();
             this.thread = this_thread();
-            // Has the fence that `begin_running` asks for.
             this.set_stack_limit(stack_pointer().saturating_sub(size));
         } else if this.thread != this_thread() {
             // The stack limit and the order of frames hold for one native stack.
@@ -125,6 +124,8 @@ impl Entered {
             return Err(Trap::StackOverflow.into());
         }
         this.depth += 1;
+        // SAFETY: the stack has no frames, or they are suspended in a host function on this thread.
+        unsafe { this.mutator.enter() };
         // SAFETY: the engine lives as long as the store, which lives as long as the guard.
         let place = this.sampling.then(|| unsafe { Place::guest(this.engine().code()) });
         Ok(Entered { store, place })
@@ -136,13 +137,13 @@ impl Drop for Entered {
         // SAFETY: the store outlives the guard.
         let this = unsafe { &mut *self.store.as_ptr() };
         this.depth -= 1;
-        if this.depth == 0 {
-            this.interrupt.end_running();
-            if self.place.is_some() {
-                // SAFETY: the runtime context lives as long as the store, and no guest runs on it.
-                let calls = unsafe { &mut (*this.runtime()).calls };
-                this.engine().code().counters.take_calls(calls);
-            }
+        let to = if this.depth == 0 { State::Outside } else { State::Host };
+        // SAFETY: the frames of this call are gone, and those outside it are suspended.
+        unsafe { this.mutator.leave(to) };
+        if this.depth == 0 && self.place.is_some() {
+            // SAFETY: the runtime context lives as long as the store, and no guest runs on it.
+            let calls = unsafe { &mut (*this.runtime()).calls };
+            this.engine().code().counters.take_calls(calls);
         }
     }
 }

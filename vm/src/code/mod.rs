@@ -29,6 +29,5 @@ pub use events::{Event, Events};
 pub(crate) use frames::{frame_info, trapped_frame};
 pub(crate) use module_code::ModuleCode;
 pub use replace::Replacement;
-pub(crate) use retire::Ticket;
 pub(crate) use system::CodeSystem;
 pub(crate) use version::{CodeOwner, FunctionVersion};

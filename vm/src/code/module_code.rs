@@ -9,11 +9,10 @@ use super::system::CodeSystem;
 use super::version::{CodeOwner, FunctionVersion};
 use crate::config::{Config, Tier};
 use crate::engine::Engine;
-use crate::interrupt::InterruptState;
 use crate::live::{Compositions, Migration};
 use crate::module::{Bodies, ModuleState};
 use crate::{Error, Result};
-use midair_osr::{CodeDescription, CodeObject};
+use midair_osr::{CodeDescription, CodeObject, Mutator};
 use midair_tiers::body::ByteSource;
 use midair_tiers::compile::{CompileOptions, CompiledTier, EntryPoint};
 use midair_tiers::interp::LoweredCode;
@@ -46,7 +45,7 @@ pub(crate) struct ModuleCode {
     /// Held during a replacement: a version is replaced once.
     replacing: Mutex<()>,
     /// The stores that have instances of the module.
-    stores: Mutex<Vec<Weak<InterruptState>>>,
+    stores: Mutex<Vec<Weak<Mutator>>>,
     /// The module, for backtraces.
     module: OnceLock<Weak<ModuleState>>,
 }
@@ -112,7 +111,7 @@ impl ModuleCode {
     }
 
     /// A store has an instance of this module from now on.
-    pub(crate) fn add_store(&self, store: &Arc<InterruptState>) {
+    pub(crate) fn add_store(&self, store: &Arc<Mutator>) {
         let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
         stores.retain(|s| s.strong_count() > 0);
         if !stores.iter().any(|s| std::ptr::eq(s.as_ptr(), Arc::as_ptr(store))) {
@@ -121,7 +120,7 @@ impl ModuleCode {
     }
 
     /// The stores that have instances of this module.
-    pub(crate) fn stores(&self) -> Vec<Arc<InterruptState>> {
+    pub(crate) fn stores(&self) -> Vec<Arc<Mutator>> {
         let stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
         stores.iter().filter_map(Weak::upgrade).collect()
     }

@@ -2,19 +2,20 @@
 
 use super::events::Event;
 use super::module_code::ModuleCode;
-use super::retire::{self, Reach};
+use super::retire::{self, Retiring};
 use super::version::FunctionVersion;
 use crate::Result;
 use crate::live::{FrameMapping, Refusal, Safepoints};
 use crate::store::StoreOpaque;
 use anyhow::Context as _;
-use midair_osr::shadow_stack_active;
+use midair_osr::handshake::State;
+use midair_osr::{Mutator, shadow_stack_active};
 use midair_tiers::FunctionBody;
 use midair_tiers::compile::EntryPoint;
 use midair_tiers::liveness::Liveness;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What a replacement did: see [`crate::Module::replace_function`].
 #[derive(Clone, Debug)]
@@ -22,18 +23,18 @@ use std::time::{Duration, Instant};
 pub struct Replacement {
     /// Number of the new version.
     pub version: u32,
-    /// Suspended frames of the old machine code whose return addresses were redirected.
+    /// Suspended frames of the old machine code, on all stacks, whose return addresses were redirected.
     pub frames_redirected: usize,
     /// Safepoints of the old body whose frames go on in the new one.
     pub points_mapped: usize,
     /// Why frames at other safepoints finish in the old body.
     pub refusals: Vec<Refusal>,
-    /// Bytes of old machine code that were poisoned before the call returned.
+    /// Bytes of old machine code that were poisoned before the call returned: all of it.
     pub freed_bytes: usize,
-    /// Bytes of old machine code that wait for guests on other threads.
-    pub waiting_bytes: usize,
-    /// How long this thread's guest stood still: from unlinking the old code to its end.
+    /// The longest time that a guest stood still for it, or was kept from coming back from the host.
     pub pause: Duration,
+    /// From the moment when the old code was unlinked until its memory was freed.
+    pub time_to_freed: Duration,
 }
 
 impl ModuleCode {
@@ -71,27 +72,14 @@ impl ModuleCode {
         let points_mapped = mapping.as_ref().map_or(0, FrameMapping::len);
 
         let was_hot = !self.state(function).native.load(Ordering::Relaxed).is_null();
-        let started = Instant::now();
         let migration =
             mapping.map_or_else(Default::default, |mapping| mapping.into_migration(&new));
         self.make_current(&new, migration);
         // Loops that finish in an older body may have been compiled since that was replaced.
         let objects = self.take_replaced_code(function);
-        let mine = store.interrupt.clone();
-        let stack = store.stack();
-        store.transitions.redirected_selectively();
-        // SAFETY: the old code was unlinked by `make_current`; the embedder calls from outside the guest or
-        // from a host function, so this thread is in a callout or has no frames.
-        let retired = unsafe {
-            retire::retire(
-                &self.system,
-                objects,
-                Some((&mine, &mut *stack, Reach::Whole)),
-                &self.stores(),
-            )
-        };
-        let pause = started.elapsed();
-        self.system.counters.paused(pause);
+        // SAFETY: the old code was unlinked by `make_current`.
+        let retiring = unsafe { retire::retire(&self.system, objects, self.stores()) };
+        let retired = retiring.map(Retiring::wait).unwrap_or_default();
         if was_hot {
             self.request(&new, EntryPoint::Function, 1);
         }
@@ -107,15 +95,16 @@ impl ModuleCode {
             points_mapped,
             refusals,
             freed_bytes: retired.freed_bytes,
-            waiting_bytes: retired.waiting_bytes,
-            pause,
+            pause: retired.longest_pause,
+            time_to_freed: retired.time_to_freed,
         })
     }
 
     /// Forgets old versions that no frame is in, if no other thread can have one.
     fn forget_unused(&self, store: &StoreOpaque, function: u32) {
-        let mine = &store.interrupt;
-        if self.stores().iter().any(|other| !Arc::ptr_eq(other, mine) && other.is_running()) {
+        let mine = &store.mutator;
+        let runs = |other: &Mutator| other.state() != State::Outside;
+        if self.stores().iter().any(|other| !Arc::ptr_eq(other, mine) && runs(other)) {
             return;
         }
         let in_use = store.lowered_code_in_use();

@@ -1,47 +1,47 @@
 //! Retiring code: from unlinked code to freed bytes, across all stores that may run it.
 //!
-//! The thread that retires redirects the frames of its own store at once. A store whose guest runs on
-//! another thread gets a ticket and does it for itself at its next safepoint; one that runs no guest has
-//! no frames. Whoever serves the last ticket frees the bytes.
+//! A retirement is an operation of the handshake: on every stack that may hold frames of the code, these
+//! are redirected. When that has been done everywhere, the bytes are freed by the thread that waits for it.
 
 use super::events::Event;
 use super::system::CodeSystem;
 use super::version::CodeOwner;
-use crate::interrupt::InterruptState;
-use midair_osr::{Choice, CodeObject, StackContext};
+use midair_osr::{Choice, CodeObject, Handshake, Mutator, Operation, StackContext};
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-/// How far a stack is searched for frames of retired code.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Reach {
-    /// To its end.
-    Whole,
-    /// To the first frame that has been redirected: for a stack whose frames are only ever redirected
-    /// all together, so that all outside that one have been redirected too.
-    FirstRedirected,
-}
-
-/// Unlinked code that waits for the stores that may have frames in it.
-pub(crate) struct Ticket {
+/// Unlinked code on its way out, as what is done to each stack.
+struct Retirement {
     system: Arc<CodeSystem>,
     objects: Vec<Arc<CodeObject>>,
     ids: HashSet<u64>,
-    waiting: AtomicUsize,
+    /// A stack that is known to hold no frames of the code outside the first redirected one.
+    innermost_only: Option<StackAddress>,
+    redirected: AtomicUsize,
+    longest_pause: AtomicU64,
 }
 
-impl Ticket {
-    /// Redirects the frames of one stack, and frees the code if that was the last.
-    ///
-    /// # Safety
-    /// The stack must be in Rust code reached through a callout or poll, or have no managed frames; and be
-    /// this thread's. The ticket must have been counted for this stack.
-    pub(crate) unsafe fn serve(&self, stack: &mut StackContext, reach: Reach) -> usize {
-        // SAFETY: as the caller vouches; every site in guest code has a frame map.
+#[derive(PartialEq)]
+struct StackAddress(*const StackContext);
+
+// SAFETY: it is only compared.
+unsafe impl Send for StackAddress {}
+// SAFETY: as above.
+unsafe impl Sync for StackAddress {}
+
+impl Operation<StackContext> for Retirement {
+    unsafe fn perform(&self, stack: *mut StackContext) {
+        let innermost_only = self.innermost_only == Some(StackAddress(stack));
+        // SAFETY: the stack stands still and is not used by anything else; what is polled is not part of
+        // what is borrowed. Every site in guest code has a frame map.
         let redirected = unsafe {
-            stack.redirect_frames(|frame| {
-                if frame.redirected && reach == Reach::FirstRedirected {
+            let table = &mut (*stack).redirected;
+            table.set_selective(!innermost_only);
+            let stop = innermost_only && !table.is_selective();
+            (*stack).redirect_frames(|frame| {
+                if frame.redirected && stop {
                     Choice::Stop
                 } else if self.ids.contains(&frame.object().id) {
                     Choice::Redirect
@@ -50,16 +50,16 @@ impl Ticket {
                 }
             })
         };
+        self.redirected.fetch_add(redirected, Ordering::Relaxed);
         self.system.counters.frames_redirected.add(redirected as u64);
-        self.acknowledge();
-        redirected
     }
 
-    /// A stack without frames in the code acknowledges.
-    pub(crate) fn acknowledge(&self) {
-        if self.waiting.fetch_sub(1, Ordering::AcqRel) != 1 {
-            return;
-        }
+    fn paused(&self, time: Duration) {
+        self.longest_pause.fetch_max(time.as_nanos() as u64, Ordering::Relaxed);
+        self.system.counters.paused(time);
+    }
+
+    fn complete(&self) {
         for object in &self.objects {
             // SAFETY: the code was unlinked, and every stack that could hold frames has redirected them.
             unsafe { self.system.heap.free(object) };
@@ -75,35 +75,70 @@ fn heap_bytes(object: &CodeObject) -> u64 {
     object.len().next_multiple_of(64) as u64
 }
 
-/// What a retirement did at once.
+/// What a retirement did.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Retired {
-    /// Frames of the caller's stack that were redirected.
+    /// Frames that were redirected.
     pub(crate) redirected: usize,
-    /// Bytes of machine code that were freed before this returned.
+    /// Bytes of machine code that were freed.
     pub(crate) freed_bytes: usize,
-    /// Bytes that wait for other threads.
-    pub(crate) waiting_bytes: usize,
+    /// The longest time that a guest stood still for it, or was kept from coming back from the host.
+    pub(crate) longest_pause: Duration,
+    /// From the beginning until the bytes were freed.
+    pub(crate) time_to_freed: Duration,
 }
 
-/// Retires code objects.
+/// A retirement that has begun. Dropping it waits, as [`Retiring::wait`] does.
+#[must_use]
+pub(crate) struct Retiring {
+    retirement: Arc<Retirement>,
+    handshake: Handshake<StackContext>,
+    begun: Instant,
+}
+
+/// Begins to retire code objects. Stacks of stores that do not run guest code have been served when this
+/// returns; to free the code the others have to be waited for.
 ///
 /// # Safety
 /// Nothing may lead into the code any more but return addresses: it has been unlinked (with sequentially
-/// consistent stores), and no entry address is held by a thread across a safepoint. `here` is the store of
-/// this thread, in Rust code reached through a callout or poll or without managed frames; `stores` are all
-/// stores that have instances of the code's module.
+/// consistent stores), and no entry address is held by a thread across a safepoint. `stores` are all stores
+/// that have instances of the code's module, each at least once.
 pub(crate) unsafe fn retire(
     system: &Arc<CodeSystem>,
     objects: Vec<Arc<CodeObject>>,
-    here: Option<(&Arc<InterruptState>, &mut StackContext, Reach)>,
-    stores: &[Arc<InterruptState>],
-) -> Retired {
+    stores: Vec<Arc<Mutator>>,
+) -> Option<Retiring> {
+    // SAFETY: as the caller vouches.
+    unsafe { begin(system, objects, stores, None) }
+}
+
+/// Begins to retire all code that has frames on one stack inside the first one that is redirected.
+///
+/// # Safety
+/// As for [`retire`]; no other code may be among the objects.
+pub(crate) unsafe fn retire_innermost(
+    system: &Arc<CodeSystem>,
+    objects: Vec<Arc<CodeObject>>,
+    stores: Vec<Arc<Mutator>>,
+    stack: *const StackContext,
+) -> Option<Retiring> {
+    // SAFETY: as the caller vouches.
+    unsafe { begin(system, objects, stores, Some(StackAddress(stack))) }
+}
+
+/// # Safety
+/// As for [`retire`].
+unsafe fn begin(
+    system: &Arc<CodeSystem>,
+    objects: Vec<Arc<CodeObject>>,
+    mut stores: Vec<Arc<Mutator>>,
+    innermost_only: Option<StackAddress>,
+) -> Option<Retiring> {
+    let begun = Instant::now();
     let objects: Vec<_> = objects.into_iter().filter(|object| object.retire()).collect();
     if objects.is_empty() {
-        return Retired::default();
+        return None;
     }
-    let bytes: usize = objects.iter().map(|object| object.len()).sum();
     for object in &objects {
         system.counters.retired_bytes.add(heap_bytes(object));
         let version = &CodeOwner::of(object).version;
@@ -114,32 +149,38 @@ pub(crate) unsafe fn retire(
             bytes: object.len(),
         });
     }
-    let ids = objects.iter().map(|object| object.id).collect();
-    // One count for this call itself, so that the last one is not served too early.
-    let ticket =
-        Arc::new(Ticket { system: system.clone(), objects, ids, waiting: AtomicUsize::new(1) });
-    // A store that starts to run a guest says so before it loads an entry: either we see that it runs, or
-    // it sees that the code is unlinked.
-    fence(Ordering::SeqCst);
-    for store in stores {
-        if here.as_ref().is_some_and(|(mine, ..)| Arc::ptr_eq(mine, store)) {
-            continue;
+    stores.sort_unstable_by_key(Arc::as_ptr);
+    stores.dedup_by(|a, b| Arc::ptr_eq(a, b));
+    let retirement = Arc::new(Retirement {
+        system: system.clone(),
+        ids: objects.iter().map(|object| object.id).collect(),
+        objects,
+        innermost_only,
+        redirected: AtomicUsize::new(0),
+        longest_pause: AtomicU64::new(0),
+    });
+    let handshake = Handshake::begin(&stores, retirement.clone());
+    Some(Retiring { retirement, handshake, begun })
+}
+
+impl Retiring {
+    /// Waits until the code has been freed.
+    ///
+    /// Must not be called from guest code (at a poll or in a runtime call), only outside it or in a host
+    /// function: two guests would wait for each other.
+    pub(crate) fn wait(self) -> Retired {
+        let Retiring { retirement, handshake, begun } = self;
+        handshake.wait();
+        Retired {
+            redirected: retirement.redirected.load(Ordering::Relaxed),
+            freed_bytes: retirement.objects.iter().map(|object| object.len()).sum(),
+            longest_pause: Duration::from_nanos(retirement.longest_pause.load(Ordering::Relaxed)),
+            time_to_freed: begun.elapsed(),
         }
-        ticket.waiting.fetch_add(1, Ordering::AcqRel);
-        if !store.hand_over(&ticket) {
-            ticket.acknowledge();
-        }
     }
-    let mut retired = Retired::default();
-    match here {
-        // SAFETY: as the caller vouches.
-        Some((_, stack, reach)) => retired.redirected = unsafe { ticket.serve(stack, reach) },
-        None => ticket.acknowledge(),
+
+    /// Does not wait: whoever is served last frees the code.
+    pub(crate) fn detach(self) {
+        self.handshake.detach();
     }
-    if ticket.waiting.load(Ordering::Acquire) == 0 {
-        retired.freed_bytes = bytes;
-    } else {
-        retired.waiting_bytes = bytes;
-    }
-    retired
 }

@@ -10,7 +10,7 @@
 
 use super::counters::SuspendedIn;
 use super::module_code::ModuleCode;
-use super::retire::{self, Reach, Ticket};
+use super::retire;
 use super::version::{CodeOwner, FunctionVersion};
 use crate::invoke::{raise, stack_pointer};
 use crate::live::Continuation;
@@ -25,7 +25,6 @@ use midair_tiers::{FunctionBody, InstanceContext, TrapCode};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 use wasmparser::Operator;
 
 /// How often a hot loop or function that waits for its code asks again, in calls plus iterations.
@@ -59,13 +58,8 @@ pub(crate) struct TransitionState {
     skip_next: bool,
     /// The next captured frame shall go on in the interpreter.
     to_interpreter: bool,
-    /// Frames have been redirected selectively, so that one that is redirected no longer means that all
-    /// outside it are.
-    selective: bool,
     /// The frame that `resume_entry` is about to resume.
     pub(crate) resumption: Option<Resumption>,
-    /// Tickets of other threads, taken at a safepoint.
-    tickets: Vec<Arc<Ticket>>,
 }
 
 /// What a stress schedule wants at a safepoint.
@@ -90,11 +84,6 @@ impl TransitionState {
         Wish { leave_or_enter: due(stress.osr), retire: due(stress.retire) }
     }
 
-    /// Frames of this stack are about to be redirected selectively.
-    pub(crate) fn redirected_selectively(&mut self) {
-        self.selective = true;
-    }
-
     /// Code is entered at a safepoint that has been served already.
     pub(crate) fn entering(&mut self) {
         self.skip_next = true;
@@ -114,25 +103,17 @@ pub(crate) unsafe fn module_of(instance: *mut InstanceContext) -> Arc<ModuleCode
     }
 }
 
-/// Serves everything that other threads asked this store for, but interruptions.
+/// What every safepoint that is taken does first: serves other threads, and lets the polls pass again.
+/// Returns whether the guest is interrupted.
 ///
 /// # Safety
-/// As for [`StackContext::redirect_frames`].
-unsafe fn serve_tickets(store: &mut StoreOpaque, stack: *mut StackContext) {
-    let mut tickets = std::mem::take(&mut store.transitions.tickets);
-    store.interrupt.take_tickets(&mut tickets);
-    if tickets.is_empty() {
-        return;
+/// The thread is at a safepoint of the store.
+unsafe fn serve(store: &mut StoreOpaque) -> bool {
+    if store.mutator.is_requested() {
+        // SAFETY: as the caller vouches, and every frame outside a safepoint can be redirected.
+        unsafe { store.mutator.serve() };
     }
-    for ticket in tickets.drain(..) {
-        let started = Instant::now();
-        store.transitions.selective = true;
-        // SAFETY: as the caller vouches.
-        unsafe { ticket.serve(&mut *stack, Reach::Whole) };
-        store.engine().code().counters.paused(started.elapsed());
-    }
-    store.transitions.tickets = tickets;
-    store.rearm();
+    store.take_interrupt()
 }
 
 /// The poll handler of guest code: `StackContext::on_poll`.
@@ -146,7 +127,8 @@ pub(crate) unsafe extern "sysv64" fn on_poll(
 ) -> usize {
     // SAFETY: guest stacks are those of stores; the store is this thread's while its guest runs.
     let store = unsafe { StoreOpaque::from_runtime(stack.cast()).as_mut() };
-    if store.take_interrupt() {
+    // SAFETY: the thread is in a poll.
+    if unsafe { serve(store) } {
         raise(store, TrapCode::Interrupt);
         return 1;
     }
@@ -154,8 +136,6 @@ pub(crate) unsafe extern "sysv64" fn on_poll(
         raise(store, TrapCode::StackOverflow);
         return 1;
     }
-    // SAFETY: the thread is in a poll.
-    unsafe { serve_tickets(store, stack) };
     let stress = store.engine().config().stress;
     let wish = store.transitions.step(stress);
     if wish.retire {
@@ -183,11 +163,10 @@ pub(crate) unsafe fn safepoint(
 ) -> SafepointAction {
     // SAFETY: as the caller vouches.
     let (store, stack) = unsafe { store_of(instance) };
-    if store.take_interrupt() {
+    // SAFETY: the interpreter was reached through a callout, or there are no managed frames.
+    if unsafe { serve(store) } {
         return SafepointAction::Trap(TrapCode::Interrupt);
     }
-    // SAFETY: the interpreter was reached through a callout, or there are no managed frames.
-    unsafe { serve_tickets(store, stack) };
     let stress = store.engine().config().stress;
     let wish = store.transitions.step(stress);
     if wish.retire {
@@ -265,9 +244,8 @@ unsafe fn store_of<'a>(instance: *mut InstanceContext) -> (&'a mut StoreOpaque, 
 /// # Safety
 /// As for [`StackContext::redirect_frames`].
 unsafe fn retire_stack(store: &mut StoreOpaque, stack: *mut StackContext) {
-    let started = Instant::now();
-    let whole = store.transitions.selective;
-    let reach = if whole { Reach::Whole } else { Reach::FirstRedirected };
+    // SAFETY: as the caller vouches.
+    let whole = unsafe { (*stack).redirected.is_selective() };
     let mut retired: Vec<Arc<CodeObject>> = Vec::new();
     let mut seen = HashSet::new();
     // SAFETY: as the caller vouches.
@@ -293,10 +271,15 @@ unsafe fn retire_stack(store: &mut StoreOpaque, stack: *mut StackContext) {
         return;
     }
     let system = store.engine().code().clone();
-    let mine = store.interrupt.clone();
-    // SAFETY: the code was unlinked above; this thread is at a safepoint.
-    unsafe { retire::retire(&system, retired, Some((&mine, &mut *stack, reach)), &stores) };
-    system.counters.paused(started.elapsed());
+    // SAFETY: the code was unlinked above, and is that of the frames inside the first redirected one.
+    let retiring = unsafe { retire::retire_innermost(&system, retired, stores, stack) };
+    // SAFETY: this thread is at a safepoint.
+    unsafe { store.mutator.serve() };
+    // What the request has raised.
+    store.rearm();
+    if let Some(retiring) = retiring {
+        retiring.detach();
+    }
 }
 
 impl ModuleCode {

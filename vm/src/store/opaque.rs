@@ -13,6 +13,7 @@ use crate::memory::MemoryEntity;
 use crate::table::TableEntity;
 use crate::value::ExternRef;
 use crate::{Error, Result};
+use midair_osr::{Mutator, StackContext};
 use midair_tiers::{GlobalCell, StoreContext};
 use std::any::Any;
 use std::collections::HashMap;
@@ -56,6 +57,8 @@ pub struct StoreOpaque {
     id: StoreId,
     engine: Engine,
     pub(crate) interrupt: Arc<InterruptState>,
+    /// The store's stack, as threads see it that retire code.
+    pub(crate) mutator: Arc<Mutator>,
     pub(crate) limits: StoreLimits,
     /// What the outermost call has to hand to the embedder after the guest has been unwound.
     pub(crate) pending: Option<PendingExit>,
@@ -87,14 +90,18 @@ pub struct StoreOpaque {
 
 impl StoreOpaque {
     pub(super) fn new(engine: &Engine) -> StoreOpaque {
-        let runtime = NonNull::from(Box::leak(Box::new(crate::invoke::new_runtime_context())));
-        // SAFETY: the context stays where it is until the store detaches it when it is dropped.
-        let interrupt = unsafe { InterruptState::new(&raw const (*runtime.as_ptr()).stack) };
+        let runtime = Box::new(crate::invoke::new_runtime_context());
+        let mutator = runtime.stack.mutator().clone();
+        let runtime = NonNull::from(Box::leak(runtime));
+        // SAFETY: the context stays where it is until it is dropped with the store; it is only used through
+        // pointers to its parts.
+        unsafe { StackContext::attach(&raw mut (*runtime.as_ptr()).stack) };
         StoreOpaque {
             runtime,
             id: StoreId::next(),
             engine: engine.clone(),
-            interrupt: Arc::new(interrupt),
+            interrupt: Arc::new(InterruptState::new(mutator.clone())),
+            mutator,
             thread: 0,
             stack_limit: 0,
             limits: StoreLimits::default(),
@@ -208,10 +215,9 @@ impl StoreOpaque {
 
 impl Drop for StoreOpaque {
     fn drop(&mut self) {
-        // From here on no handle writes to the stack context.
-        self.interrupt.detach();
         // SAFETY: the context came from a box; instances and host functions, which point to it, are
-        // freed together with it and do not touch it when they are dropped.
+        // freed together with it and do not touch it when they are dropped. Other threads are told before
+        // it goes, by `StackContext::drop`.
         drop(unsafe { Box::from_raw(self.runtime.as_ptr()) });
     }
 }

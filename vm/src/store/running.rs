@@ -3,6 +3,7 @@
 use super::StoreOpaque;
 use crate::code::{FunctionVersion, ModuleCode};
 use midair_osr::StackContext;
+use midair_osr::handshake::mutator_fence;
 use midair_tiers::interp::{Activation, LoweredCode};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -30,8 +31,10 @@ impl StoreOpaque {
             stack_limit.store(limit, Ordering::Relaxed);
         }
         // Whoever asks after this sets them; whoever asked before is seen here.
-        std::sync::atomic::fence(Ordering::SeqCst);
-        self.interrupt.arm_if_requested();
+        mutator_fence();
+        if self.interrupt.is_requested() || self.mutator.is_requested() {
+            self.mutator.arm();
+        }
     }
 
     fn activations(&self) -> impl Iterator<Item = &Activation> {

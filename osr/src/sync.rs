@@ -1,0 +1,71 @@
+//! What the handshake is synchronised by: atomics, locks, and the two halves of an asymmetric fence.
+//!
+//! Nothing else of `std` synchronises in `handshake.rs`, so that the same text is model-checked with
+//! the types of `loom` in place of these (`tests/model`).
+//!
+//! The *light* half of the fence stands on the hot ways of mutators and costs nothing: it only keeps the
+//! compiler from exchanging a store and a load. The *heavy* half makes every running thread of the process
+//! execute a full barrier (`membarrier`). Between two threads of which one executes the light half and the
+//! other one the heavy half, both act as sequentially consistent fences.
+
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
+
+use std::sync::Once;
+use std::sync::atomic::{compiler_fence, fence};
+
+/// The system has no `membarrier`: both halves of the fence are real ones. Decided before there is a
+/// mutator, and never changed afterwards.
+static SYMMETRIC: AtomicBool = AtomicBool::new(false);
+
+/// `membarrier` commands of <linux/membarrier.h>.
+const PRIVATE_EXPEDITED: libc::c_int = 1 << 3;
+const REGISTER_PRIVATE_EXPEDITED: libc::c_int = 1 << 4;
+
+/// Decides how fences are made. Has to be called before any of them is needed.
+pub(crate) fn prepare_fences() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        if !membarrier(REGISTER_PRIVATE_EXPEDITED) || !membarrier(PRIVATE_EXPEDITED) {
+            SYMMETRIC.store(true, Ordering::SeqCst);
+        }
+    });
+}
+
+fn membarrier(command: libc::c_int) -> bool {
+    // SAFETY: a system call without pointers.
+    unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
+}
+
+/// The half that mutators execute.
+#[inline(always)]
+pub(crate) fn light_fence() {
+    if SYMMETRIC.load(Ordering::Relaxed) {
+        fence(Ordering::SeqCst);
+    } else {
+        compiler_fence(Ordering::SeqCst);
+    }
+}
+
+/// The half that requesters execute.
+pub(crate) fn heavy_fence() {
+    fence(Ordering::SeqCst);
+    if !SYMMETRIC.load(Ordering::Relaxed) && !membarrier(PRIVATE_EXPEDITED) {
+        // It worked at start-up, and was forbidden to the process since.
+        interrupt_processors();
+    }
+}
+
+/// Interrupts every processor that runs this process, by changing a mapping's protection.
+pub(crate) fn interrupt_processors() {
+    // SAFETY: a fresh private page.
+    unsafe {
+        let (read, private) = (libc::PROT_READ, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        let page = libc::mmap(std::ptr::null_mut(), 4096, read | libc::PROT_WRITE, private, -1, 0);
+        if page != libc::MAP_FAILED {
+            *page.cast::<u8>() = 1;
+            libc::mprotect(page, 4096, read);
+            libc::munmap(page, 4096);
+        }
+    }
+}
