@@ -4,6 +4,7 @@
 //! Both tiers run on one runtime interface, [`context`], which the `midair` crate implements.
 
 pub mod abi;
+mod append_vec;
 pub mod body;
 pub mod clif;
 pub mod compile;
@@ -16,6 +17,7 @@ pub mod module_env;
 pub mod trap;
 pub mod types;
 
+pub use append_vec::AppendVec;
 pub use body::FunctionBody;
 pub use compile::{CompileError, CompileOptions, CompiledTier, Compiler, EntryPoint};
 pub use context::{

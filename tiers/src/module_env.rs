@@ -1,5 +1,6 @@
 //! What the tiers have to know of a module to lower or compile one of its functions.
 
+use crate::append_vec::AppendVec;
 use crate::types::{FuncType, ValType};
 
 /// A table's type.
@@ -53,14 +54,17 @@ impl GlobalType {
 }
 
 /// The index spaces of one module, imports first in each.
+///
+/// While the module runs they only grow: an index keeps its meaning for ever, and elements do not move.
+/// So code that was made when they were shorter, and whoever reads them on other threads, need not know.
 #[derive(Clone, Debug, Default)]
 pub struct ModuleEnv {
     /// Types, by type index.
-    pub types: Vec<FuncType>,
+    pub types: AppendVec<FuncType>,
     /// Call shape of each of `types` (`crate::abi::call_shape`).
-    pub shapes: Vec<midair_osr::CallShape>,
+    pub shapes: AppendVec<midair_osr::CallShape>,
     /// Type index of every function.
-    pub functions: Vec<u32>,
+    pub functions: AppendVec<u32>,
     /// How many of `functions` are imported.
     pub imported_functions: u32,
     /// Tables.
@@ -68,7 +72,7 @@ pub struct ModuleEnv {
     /// Memories.
     pub memories: Vec<MemoryType>,
     /// Globals.
-    pub globals: Vec<GlobalType>,
+    pub globals: AppendVec<GlobalType>,
     /// How many of `globals` are imported.
     pub imported_globals: u32,
     /// Whether functions count their calls: see `StoreContext::calls`.
