@@ -82,6 +82,14 @@ pub struct ModuleEnv {
 }
 
 impl ModuleEnv {
+    /// Makes room for so many more types, functions and globals.
+    pub fn reserve(&mut self, additional: usize) {
+        self.types.reserve(additional);
+        self.shapes.reserve(additional);
+        self.functions.reserve(additional);
+        self.globals.reserve(additional);
+    }
+
     /// Shape of calls of a function's type.
     pub fn shape(&self, function: u32) -> &midair_osr::CallShape {
         &self.shapes[self.functions[function as usize] as usize]

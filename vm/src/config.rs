@@ -32,6 +32,9 @@ impl std::str::FromStr for Tier {
     }
 }
 
+/// What a module can have at all.
+const MOST_SPARE: usize = 1 << 20;
+
 /// Configuration of an [`Engine`](crate::Engine).
 ///
 /// ```
@@ -57,6 +60,7 @@ pub struct Config {
     pub(crate) background_compilation: bool,
     pub(crate) stress: StressSpec,
     pub(crate) code_space: usize,
+    pub(crate) spare_functions: usize,
     pub(crate) sample_tiers: bool,
 }
 
@@ -75,6 +79,7 @@ impl Default for Config {
             background_compilation: true,
             stress: StressSpec::default(),
             code_space: 1 << 30,
+            spare_functions: 32,
             sample_tiers: false,
         }
     }
@@ -164,6 +169,17 @@ impl Config {
     /// Default: 1 GiB.
     pub fn code_space(&mut self, bytes: usize) -> &mut Config {
         self.code_space = bytes;
+        self
+    }
+
+    /// How many functions can be added to each module while it runs; and as many types, globals and exports.
+    /// An update that adds more is refused. Default: 32.
+    ///
+    /// What running code has of a module stays where it is, so room for more is set aside when the module is
+    /// loaded and when it is instantiated: about 200 bytes of address space for each function. The system
+    /// gives memory for large room only when it is used.
+    pub fn spare_functions(&mut self, count: usize) -> &mut Config {
+        self.spare_functions = count.min(MOST_SPARE);
         self
     }
 

@@ -112,7 +112,7 @@ impl InstanceEntity {
         // SAFETY: instances live as long as their store.
         let this = unsafe { this.as_ref() };
         let export = this.module.export(name)?;
-        Some(this.item(store, export.item))
+        Some(this.item(store, export.item()))
     }
 
     /// References of an element segment.
@@ -197,7 +197,7 @@ impl Instance {
         let store = store.as_context_mut();
         let store = store.opaque();
         let entity = self.entity(store);
-        Some(entity.item(store, entity.module.export(name)?.item))
+        Some(entity.item(store, entity.module.export(name)?.item()))
     }
 
     /// The exported function of this name.
@@ -242,11 +242,10 @@ impl Instance {
     ) -> impl ExactSizeIterator<Item = Export<'a>> + 'a {
         let store: &'a StoreOpaque = store.into().into_opaque();
         let entity = self.entity(store);
-        entity
-            .module
-            .exports
-            .iter()
-            .map(move |export| Export { name: &export.name, item: entity.item(store, export.item) })
+        entity.module.exports.list().iter().map(move |export| Export {
+            name: &export.name,
+            item: entity.item(store, export.item()),
+        })
     }
 
     /// The module that it was made of.

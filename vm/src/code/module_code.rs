@@ -17,7 +17,7 @@ use midair_tiers::body::ByteSource;
 use midair_tiers::compile::{CompileOptions, CompiledTier, EntryPoint};
 use midair_tiers::interp::LoweredCode;
 use midair_tiers::lower::lower;
-use midair_tiers::{FunctionBody, FunctionState, ModuleEnv};
+use midair_tiers::{AppendVec, FunctionBody, FunctionState, ModuleEnv};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
@@ -40,7 +40,8 @@ pub(crate) struct ModuleCode {
     source: Arc<dyn ByteSource>,
     bodies: Bodies,
     features: WasmFeatures,
-    states: Box<[FunctionState]>,
+    /// Those of functions that are added come behind the others, which do not move.
+    states: AppendVec<FunctionState>,
     table: Mutex<HashMap<u32, FunctionEntry>>,
     /// Held during a replacement: a version is replaced once.
     replacing: Mutex<()>,
@@ -69,12 +70,12 @@ impl ModuleCode {
         if let Some(last) = (bodies.ranges.len() as u32).checked_sub(1) {
             system.heap.entry_thunk(first + last)?;
         }
-        let states = (0..bodies.ranges.len() as u32)
-            .map(|i| {
-                let thunk = system.heap.entry_thunk(first + i)?;
-                Ok(FunctionState::new(thunk.cast_mut(), countdown))
-            })
-            .collect::<Result<_>>()?;
+        let mut states = Vec::with_capacity(bodies.ranges.len() + config.spare_functions);
+        for i in 0..bodies.ranges.len() as u32 {
+            let thunk = system.heap.entry_thunk(first + i)?;
+            states.push(FunctionState::new(thunk.cast_mut(), countdown));
+        }
+        let states = AppendVec::from(states);
         Ok(Arc::new(ModuleCode {
             system,
             config,

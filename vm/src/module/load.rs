@@ -1,14 +1,14 @@
 //! Loading: from bytes to a module, without touching the functions' bodies more than validation asks for.
 
 use super::const_expr::ConstExpr;
-use super::{Export, Import, Item, ModuleState, proposals};
+use super::{Export, Exports, Import, Item, ModuleState, proposals};
 use crate::Result;
 use crate::code::ModuleCode;
 use crate::engine::Engine;
 use crate::types::{FuncType, GlobalType, MemoryType, TableType, ValType};
 use anyhow::Context as _;
-use midair_tiers::ModuleEnv;
 use midair_tiers::body::ByteSource;
+use midair_tiers::{AppendVec, ModuleEnv};
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 use wasmparser::{
@@ -223,7 +223,7 @@ impl Builder {
                         ExternalKind::Global => Item::Global(export.index),
                         _ => unreachable!("other exports do not validate"),
                     };
-                    self.exports.push(Export { name: export.name.into(), item });
+                    self.exports.push(Export::new(export.name, item));
                 }
             }
             Payload::StartSection { func, .. } => self.start = Some(func),
@@ -296,10 +296,11 @@ impl Builder {
     ) -> Result<ModuleState> {
         self.env.consume_fuel = engine.config().consume_fuel;
         self.env.count_calls = engine.config().sample_tiers;
+        let spare = engine.config().spare_functions;
+        self.env.reserve(spare);
         let env = Arc::new(self.env);
-        let signatures = env.types.iter().map(|ty| engine.intern(ty)).collect();
-        let mut by_name: Box<[u32]> = (0..self.exports.len() as u32).collect();
-        by_name.sort_unstable_by_key(|i| &self.exports[*i as usize].name);
+        let mut signatures: AppendVec<u32> = env.types.iter().map(|ty| engine.intern(ty)).collect();
+        signatures.reserve(spare);
         let code = ModuleCode::new(engine, source.clone(), env.clone(), self.bodies, features)
             .context("cannot prepare the module's functions")?;
         Ok(ModuleState {
@@ -308,8 +309,7 @@ impl Builder {
             env,
             signatures,
             imports: self.imports,
-            exports: self.exports,
-            exports_by_name: by_name,
+            exports: Exports::new(self.exports, spare),
             imported_tables: self.imported_tables,
             imported_memories: self.imported_memories,
             globals: self.globals,

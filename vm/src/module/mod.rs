@@ -1,12 +1,14 @@
 //! Modules: programs that have been loaded.
 
 mod const_expr;
+mod exports;
 mod load;
 mod names;
 mod proposals;
 mod source;
 
 pub(crate) use const_expr::{ConstExpr, ConstScope, for_each_element};
+pub(crate) use exports::{Export, Exports};
 pub(crate) use load::{Bodies, DataSegment, ElementItems, ElementMode, ElementSegment};
 
 use crate::Result;
@@ -14,8 +16,8 @@ use crate::code::ModuleCode;
 use crate::engine::Engine;
 use crate::types::{ExportType, ExternType, ImportType};
 use anyhow::Context as _;
-use midair_tiers::ModuleEnv;
 use midair_tiers::body::ByteSource;
+use midair_tiers::{AppendVec, ModuleEnv};
 use names::Names;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -23,12 +25,6 @@ use std::sync::{Arc, OnceLock};
 /// An import, as the module states it.
 pub(crate) struct Import {
     pub(crate) module: Box<str>,
-    pub(crate) name: Box<str>,
-    pub(crate) item: Item,
-}
-
-/// An export, as the module states it.
-pub(crate) struct Export {
     pub(crate) name: Box<str>,
     pub(crate) item: Item,
 }
@@ -48,11 +44,9 @@ pub(crate) struct ModuleState {
     pub(crate) source: Arc<dyn ByteSource>,
     pub(crate) env: Arc<ModuleEnv>,
     /// Engine-wide identities of `env.types`.
-    pub(crate) signatures: Box<[u32]>,
+    pub(crate) signatures: AppendVec<u32>,
     pub(crate) imports: Vec<Import>,
-    pub(crate) exports: Vec<Export>,
-    /// Indices into `exports`, sorted by name.
-    exports_by_name: Box<[u32]>,
+    pub(crate) exports: Exports,
     /// Number of imported tables and memories; those of functions and globals are in `env`.
     pub(crate) imported_tables: usize,
     pub(crate) imported_memories: usize,
@@ -85,11 +79,7 @@ impl ModuleState {
 
     /// The export of this name.
     pub(crate) fn export(&self, name: &str) -> Option<&Export> {
-        let at = self
-            .exports_by_name
-            .binary_search_by(|i| (*self.exports[*i as usize].name).cmp(name))
-            .ok()?;
-        Some(&self.exports[self.exports_by_name[at] as usize])
+        self.exports.get(name)
     }
 
     /// Names from the name section, which is parsed when they are first asked for.
@@ -187,13 +177,14 @@ impl Module {
         let state = &self.state;
         state
             .exports
+            .list()
             .iter()
-            .map(|export| ExportType::new(&export.name, state.item_type(export.item)))
+            .map(|export| ExportType::new(&export.name, state.item_type(export.item())))
     }
 
     /// Type of the export of this name.
     pub fn get_export(&self, name: &str) -> Option<ExternType> {
-        self.state.export(name).map(|export| self.state.item_type(export.item))
+        self.state.export(name).map(|export| self.state.item_type(export.item()))
     }
 
     /// Its name, if it has a name section that says so.
@@ -203,7 +194,7 @@ impl Module {
 
     /// The index of the function that is exported under this name.
     pub fn function_index(&self, export: &str) -> Option<u32> {
-        match self.state.export(export)?.item {
+        match self.state.export(export)?.item() {
             Item::Func(index) => Some(index),
             _ => None,
         }
