@@ -18,7 +18,7 @@ use crate::typed_func::{TypedFunc, WasmParams, WasmResults};
 use crate::types::{ExternType, MemoryType, TableType};
 use anyhow::Context as _;
 use midair_osr::ContextHeader;
-use midair_tiers::FuncRef;
+use midair_tiers::{FuncRef, GlobalCell};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::AtomicPtr;
@@ -94,7 +94,7 @@ impl InstanceEntity {
             Item::Memory(index) => Extern::Memory(Memory::from_raw(store, self.memory(index))),
             Item::Global(index) => {
                 let ty = self.module.env.globals[index as usize];
-                let cell = self.context.globals[index as usize];
+                let cell = self.context.global(index);
                 Extern::Global(Global::from_raw(store, cell, ty))
             }
         }
@@ -131,7 +131,7 @@ impl ConstScope for Scope<'_> {
     fn global(&mut self, index: u32) -> u64 {
         // SAFETY: the cells live as long as the store; validation lets expressions refer only to
         // globals that have been initialised.
-        unsafe { self.0.context.globals[index as usize].as_ref().0[0] }
+        unsafe { self.0.context.global(index).as_ref().0[0] }
     }
 
     fn ref_func(&mut self, index: u32) -> u64 {
@@ -374,11 +374,11 @@ fn build(
         tables.push(store.new_table(*ty, 0)?);
     }
     let context = ContextAllocation::new(
-        env.functions.len(),
+        env.functions.capacity(),
         memories,
         tables,
         globals,
-        env.globals.len() - env.imported_globals as usize,
+        env.globals.capacity(),
     );
     let raw = context.as_ptr();
     let stack = store.runtime().cast();
@@ -429,8 +429,7 @@ fn initialize(instance: &mut InstanceEntity) -> Result<()> {
     let imported = module.env.imported_globals as usize;
     for (i, expr) in module.globals.iter().enumerate() {
         let value = expr.evaluate(source, &mut Scope(instance));
-        // SAFETY: the cell belongs to the instance.
-        unsafe { (*instance.context.globals[imported + i].as_ptr()).0 = [value, 0] };
+        instance.context.add_global((imported + i) as u32, GlobalCell([value, 0]));
     }
     // All passive segments exist before any active one is copied, for a trap ends the latter only.
     instance.elements = module

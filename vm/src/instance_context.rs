@@ -45,42 +45,47 @@ impl<T> Drop for Zeroed<T> {
 pub(crate) struct ContextAllocation {
     context: Zeroed<InstanceContext>,
     func_refs: Zeroed<FuncRef>,
+    globals: Zeroed<*mut GlobalCell>,
+    imported_globals: usize,
+    /// How many globals it has room for.
+    most_globals: usize,
     pub(crate) memories: Box<[NonNull<MemoryEntity>]>,
     pub(crate) tables: Box<[NonNull<TableEntity>]>,
-    pub(crate) globals: Box<[NonNull<GlobalCell>]>,
 }
 
 impl ContextAllocation {
-    /// A context of zeroes but for the arrays. `imported_globals` come first in the index space, then
-    /// `defined_globals` cells behind the context.
+    /// A context of zeroes but for the arrays, with room for so many functions and globals. Of the globals
+    /// it has only the imported ones, until [`ContextAllocation::add_global`] is called.
     pub(crate) fn new(
-        functions: usize,
+        most_functions: usize,
         memories: Vec<NonNull<MemoryEntity>>,
         tables: Vec<NonNull<TableEntity>>,
         imported_globals: Vec<NonNull<GlobalCell>>,
-        defined_globals: usize,
+        most_globals: usize,
     ) -> ContextAllocation {
-        let cells = Layout::array::<GlobalCell>(defined_globals).expect("limited by validation");
+        let cells = Layout::array::<GlobalCell>(most_globals - imported_globals.len())
+            .expect("limited by validation");
         let (layout, offset) =
             Layout::new::<InstanceContext>().extend(cells).expect("limited by validation");
         assert_eq!(offset, InstanceContext::SIZE);
         let context = Zeroed::<InstanceContext>::new(layout);
-        let func_refs = Zeroed::new(Layout::array::<FuncRef>(functions).expect("limited"));
+        let func_refs = Zeroed::new(Layout::array::<FuncRef>(most_functions).expect("limited"));
 
-        let mut globals = imported_globals;
-        globals.reserve_exact(defined_globals);
-        // SAFETY: the cells lie behind the context, in the same allocation.
-        let first = unsafe { context.base.as_ptr().cast::<u8>().add(offset).cast::<GlobalCell>() };
-        for i in 0..defined_globals {
-            // SAFETY: as above; not null.
-            globals.push(unsafe { NonNull::new_unchecked(first.add(i)) });
+        let globals = Zeroed::<*mut GlobalCell>::new(
+            Layout::array::<*mut GlobalCell>(most_globals).expect("limited"),
+        );
+        for (i, cell) in imported_globals.iter().enumerate() {
+            // SAFETY: there is room for all globals.
+            unsafe { globals.base.add(i).write(cell.as_ptr()) };
         }
         let this = ContextAllocation {
             context,
             func_refs,
             memories: memories.into(),
             tables: tables.into(),
-            globals: globals.into(),
+            globals,
+            imported_globals: imported_globals.len(),
+            most_globals,
         };
         let no_memory = (&raw const NO_MEMORY.0).cast_mut();
         let memory0 = this.memories.first().map_or(no_memory, |memory| memory.as_ptr().cast());
@@ -91,7 +96,7 @@ impl ContextAllocation {
             (&raw mut (*context).memory0).write(memory0);
             (&raw mut (*context).memories).write(this.memories.as_ptr().cast());
             (&raw mut (*context).tables).write(this.tables.as_ptr().cast());
-            (&raw mut (*context).globals).write(this.globals.as_ptr().cast());
+            (&raw mut (*context).globals).write(this.globals.base.as_ptr());
             (&raw mut (*context).func_refs).write(this.func_refs.base.as_ptr());
         }
         this
@@ -100,6 +105,34 @@ impl ContextAllocation {
     /// The context.
     pub(crate) fn as_ptr(&self) -> *mut InstanceContext {
         self.context.base.as_ptr()
+    }
+
+    /// The cell of a global that has been added or imported.
+    ///
+    /// # Panics
+    /// If it is not there.
+    pub(crate) fn global(&self, index: u32) -> NonNull<GlobalCell> {
+        assert!((index as usize) < self.most_globals);
+        // SAFETY: there is room for so many globals; those that are not there are null.
+        let cell = unsafe { self.globals.base.add(index as usize).read() };
+        NonNull::new(cell).expect("a global that is there")
+    }
+
+    /// Makes a defined global exist, with this value.
+    ///
+    /// # Panics
+    /// If there is no room, or if the index is an imported global's.
+    pub(crate) fn add_global(&self, index: u32, value: GlobalCell) {
+        let index = index as usize;
+        assert!((self.imported_globals..self.most_globals).contains(&index));
+        // SAFETY: the cells of defined globals lie behind the context, in the same allocation. No code refers
+        // to this one yet.
+        unsafe {
+            let first = self.as_ptr().add(1).cast::<GlobalCell>();
+            let cell = first.add(index - self.imported_globals);
+            cell.write(value);
+            self.globals.base.add(index).write(cell);
+        }
     }
 
     /// The reference of a function, not necessarily initialised.

@@ -22,8 +22,32 @@ pub(crate) struct TableEntity {
 
 impl TableEntity {
     /// The type, with the present size as its minimum.
-    pub(crate) fn ty(&self) -> TableType {
+    fn ty(&self) -> TableType {
         TableType::new(self.ty.element, self.def.len as u32, self.ty.maximum)
+    }
+
+    /// The size after growing by `delta`, unless the type forbids it.
+    pub(crate) fn possible_size(&self, delta: u64) -> Option<usize> {
+        let size = (self.def.len as u64).checked_add(delta)?;
+        let most = self.ty.maximum.unwrap_or(MAX_ELEMENTS).min(MAX_ELEMENTS);
+        (size <= u64::from(most)).then_some(size as usize)
+    }
+
+    /// Makes room for so many elements, if the host has the memory. Room that is there stays.
+    pub(crate) fn has_room_for(&mut self, size: usize) -> bool {
+        let additional = size.saturating_sub(self.elements.len());
+        let has_room = self.elements.try_reserve(additional).is_ok();
+        self.def.base = self.elements.as_mut_ptr();
+        has_room
+    }
+
+    /// Grows to so many elements, if it is not as large yet. There must be room.
+    pub(crate) fn extend_to(&mut self, size: usize, value: u64) {
+        debug_assert!(size <= self.elements.capacity());
+        if size > self.elements.len() {
+            self.elements.resize(size, value);
+        }
+        self.def = TableDef { base: self.elements.as_mut_ptr(), len: self.elements.len() };
     }
 }
 
@@ -35,16 +59,14 @@ impl StoreOpaque {
             "a table of {} elements is not possible",
             ty.minimum
         );
-        let total = self.table_elements + u64::from(ty.minimum);
+        let mut elements = Vec::new();
+        elements.try_reserve_exact(ty.minimum as usize).context("cannot allocate a table")?;
         anyhow::ensure!(
-            total <= self.limits.table_elements,
+            self.contents.lock().count_elements(u64::from(ty.minimum)),
             "a table of {} elements exceeds the store's limit",
             ty.minimum
         );
-        let mut elements = Vec::new();
-        elements.try_reserve_exact(ty.minimum as usize).context("cannot allocate a table")?;
         elements.resize(ty.minimum as usize, value);
-        self.table_elements = total;
         Ok(self.tables.alloc(TableEntity {
             def: TableDef { base: elements.as_mut_ptr(), len: elements.len() },
             ty,
@@ -60,22 +82,8 @@ impl StoreOpaque {
         value: u64,
         delta: u64,
     ) -> Option<u32> {
-        // SAFETY: the table belongs to this store, which is borrowed mutably.
-        let table = unsafe { &mut *table.as_ptr() };
-        let old = table.def.len as u64;
-        let new = old.checked_add(delta)?;
-        if new > u64::from(table.ty.maximum.unwrap_or(MAX_ELEMENTS).min(MAX_ELEMENTS)) {
-            return None;
-        }
-        let total = self.table_elements + delta;
-        if total > self.limits.table_elements {
-            return None;
-        }
-        table.elements.try_reserve(delta as usize).ok()?;
-        table.elements.resize(new as usize, value);
-        table.def = TableDef { base: table.elements.as_mut_ptr(), len: table.elements.len() };
-        self.table_elements = total;
-        Some(old as u32)
+        // SAFETY: the table belongs to this store, which is borrowed mutably; the lock keeps others out.
+        unsafe { self.contents.lock().grow_table(table, value, delta) }
     }
 }
 
@@ -137,14 +145,26 @@ impl Table {
         self.entity
     }
 
-    #[track_caller]
-    fn entity<'a>(&self, store: &'a StoreOpaque) -> &'a TableEntity {
-        // SAFETY: the table belongs to this store, which is borrowed for `'a`.
-        unsafe { self.raw(store).as_ref() }
+    pub(crate) fn ty_in(&self, store: &StoreOpaque) -> TableType {
+        self.with(store, |table| table.ty())
     }
 
-    pub(crate) fn ty_in(&self, store: &StoreOpaque) -> TableType {
-        self.entity(store).ty()
+    /// Works on the table while nobody else does.
+    ///
+    /// # Panics
+    /// If the table belongs to another store.
+    #[track_caller]
+    fn with<R>(&self, store: &StoreOpaque, work: impl FnOnce(&TableEntity) -> R) -> R {
+        let entity = self.raw(store);
+        let _contents = store.contents.lock();
+        // SAFETY: the table belongs to this store, which is borrowed; the lock keeps others from changing it.
+        work(unsafe { entity.as_ref() })
+    }
+
+    /// Type of the elements.
+    #[track_caller]
+    fn element(&self, store: &StoreOpaque) -> ValType {
+        self.ty_in(store).element
     }
 
     /// Its type; the minimum is the present size.
@@ -154,35 +174,37 @@ impl Table {
 
     /// Number of elements.
     pub fn size(&self, store: impl AsContext) -> u64 {
-        self.entity(store.as_context().opaque()).def.len as u64
+        self.with(store.as_context().opaque(), |table| table.def.len as u64)
     }
 
     /// The element at `index`; `None` beyond the end.
     pub fn get(&self, mut store: impl AsContextMut, index: u64) -> Option<Val> {
         let store = store.as_context_mut();
         let store = store.opaque();
-        let table = self.entity(store);
-        let index = usize::try_from(index).ok().filter(|i| *i < table.def.len)?;
-        // SAFETY: the index is below the length.
-        let slot = unsafe { *table.def.base.add(index) };
+        let (slot, element) = self.with(store, |table| {
+            let index = usize::try_from(index).ok().filter(|i| *i < table.def.len)?;
+            // SAFETY: the index is below the length.
+            Some((unsafe { *table.def.base.add(index) }, table.ty.element))
+        })?;
         // SAFETY: elements are of the table's element type and belong to the table's store.
-        Some(unsafe { Val::from_slot(slot, table.ty.element, store) })
+        Some(unsafe { Val::from_slot(slot, element, store) })
     }
 
     /// Sets the element at `index`.
     pub fn set(&self, mut store: impl AsContextMut, index: u64, value: Val) -> Result<()> {
         let mut store = store.as_context_mut();
         let store = store.opaque_mut();
-        let element = self.entity(store).ty.element;
-        let slot = element_slot(store, element, value)?;
-        let def = &self.entity(store).def;
-        let index = usize::try_from(index)
-            .ok()
-            .filter(|index| *index < def.len)
-            .context("table element index out of bounds")?;
-        // SAFETY: the index is below the length, and the store is borrowed mutably.
-        unsafe { *def.base.add(index) = slot };
-        Ok(())
+        let slot = element_slot(store, self.element(store), value)?;
+        self.with(store, |table| {
+            let index = usize::try_from(index)
+                .ok()
+                .filter(|index| *index < table.def.len)
+                .context("table element index out of bounds")?;
+            // SAFETY: the index is below the length, the store is borrowed mutably, and others are kept
+            // out.
+            unsafe { *table.def.base.add(index) = slot };
+            Ok(())
+        })
     }
 
     /// Grows it by `delta` elements, all `init`, and returns the size before, or fails and changes
@@ -190,8 +212,7 @@ impl Table {
     pub fn grow(&self, mut store: impl AsContextMut, delta: u64, init: Val) -> Result<u64> {
         let mut store = store.as_context_mut();
         let store = store.opaque_mut();
-        let element = self.entity(store).ty.element;
-        let slot = element_slot(store, element, init)?;
+        let slot = element_slot(store, self.element(store), init)?;
         let entity = self.raw(store);
         store
             .grow_table(entity, slot, delta)

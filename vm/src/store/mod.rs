@@ -1,10 +1,12 @@
 //! Stores: what instances live in.
 
 mod arena;
+mod contents;
 mod guest_stack;
 mod opaque;
 mod running;
 
+pub(crate) use contents::{Contents, LockedContents};
 pub(crate) use guest_stack::{GuestStack, RESUME_SLOTS};
 pub(crate) use opaque::{PendingExit, StoreId, StoreOpaque};
 
@@ -102,7 +104,10 @@ impl<T: 'static> Store<T> {
 
     /// Sets limits for memories and tables. They hold for what grows or is made from now on.
     pub fn limiter(&mut self, limits: StoreLimits) {
-        self.as_context_mut().opaque_mut().limits = limits;
+        let mut store = self.as_context_mut();
+        let store = store.opaque_mut();
+        store.limits = limits;
+        store.contents.lock().set_limits(limits);
     }
 
     fn opaque(&self) -> &StoreOpaque {

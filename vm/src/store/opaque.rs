@@ -1,6 +1,7 @@
 //! The part of a store that does not depend on the embedder's data.
 
 use super::arena::Arena;
+use super::contents::Contents;
 use super::guest_stack::GuestStack;
 use crate::backtrace::WasmBacktrace;
 use crate::code::transition::TransitionState;
@@ -75,8 +76,8 @@ pub struct StoreOpaque {
     pub(crate) guest_stack: Option<GuestStack>,
     /// Bytes of all memories.
     pub(crate) memory_bytes: u64,
-    /// Elements of all tables.
-    pub(crate) table_elements: u64,
+    /// What other threads change.
+    pub(crate) contents: Arc<Contents>,
     /// Whether the engine samples tiers.
     pub(crate) sampling: bool,
     extern_refs: Vec<ExternRef>,
@@ -111,7 +112,7 @@ impl StoreOpaque {
             transitions: TransitionState::default(),
             guest_stack: None,
             memory_bytes: 0,
-            table_elements: 0,
+            contents: Arc::default(),
             sampling: engine.code().is_sampling(),
             extern_refs: Vec::new(),
             extern_ref_slots: HashMap::new(),
