@@ -245,7 +245,13 @@ pub struct CalloutFrame {
     pub(crate) result_gpr: [u64; 2],
     pub(crate) result_xmm: [[u64; 2]; 2],
     pub(crate) stack_args: *mut u64,
-    _pad: u64,
+    /// The caller's callee-saved registers, in the order of [`crate::registers::CALLEE_SAVED`].
+    pub(crate) saved: [u64; 5],
+}
+
+impl CalloutFrame {
+    /// Offset of `saved`.
+    pub(crate) const SAVED: usize = 232;
 }
 
 /// What the entry trampoline needs: see `stubs`.
@@ -269,7 +275,8 @@ const _: () = {
     assert!(offset_of!(CalloutFrame, result_gpr) == 176);
     assert!(offset_of!(CalloutFrame, result_xmm) == 192);
     assert!(offset_of!(CalloutFrame, stack_args) == 224);
-    assert!(size_of::<CalloutFrame>() == 240);
+    assert!(offset_of!(CalloutFrame, saved) == CalloutFrame::SAVED);
+    assert!(size_of::<CalloutFrame>() == 272);
 };
 
 /// Calls managed code.

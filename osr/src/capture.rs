@@ -3,7 +3,8 @@
 
 use crate::code_object::CodeObject;
 use crate::context::{ContextHeader, StackContext, current};
-use crate::frame_map::{Location, SiteKind};
+use crate::frame_map::SiteKind;
+use crate::registers::{RBP, RSP, Registers};
 use std::sync::Arc;
 
 /// Registers that carry a call's results.
@@ -44,53 +45,18 @@ pub trait TransferHook {
     fn transfer(&mut self, stack: *mut StackContext, frame: CapturedFrame) -> *const u8;
 }
 
-/// All registers at a landing: see `stubs`. General registers by hardware number.
+/// All registers at a landing, and where the stub goes from there: see `stubs`.
 #[repr(C, align(16))]
 #[derive(Debug)]
 pub(crate) struct MachineState {
-    gpr: [u64; 16],
-    xmm: [[u64; 2]; 16],
+    registers: Registers,
     pub(crate) target: usize,
     _pad: u64,
 }
 
 const RAX: usize = 0;
 const RDX: usize = 2;
-const RSP: usize = 4;
-const RBP: usize = 5;
 const RDI: usize = 7;
-
-impl MachineState {
-    /// The value's slots. `sp` is the frame's stack pointer at the site.
-    ///
-    /// # Safety
-    /// `location` must come from the frame map of the site that this state was saved at.
-    unsafe fn read(&self, location: Location, slots: usize) -> [u64; 2] {
-        match location {
-            Location::Dead => [0, 0],
-            Location::GprPlus(n, addend) => {
-                [self.gpr[usize::from(n)].wrapping_add_signed(addend), 0]
-            }
-            Location::SpPlus(offset, addend) => {
-                // SAFETY: the caller's contract.
-                let [base, _] = unsafe { self.read(Location::Sp(offset), 1) };
-                [base.wrapping_add_signed(addend), 0]
-            }
-            Location::Const(bits) => [bits, 0],
-            Location::Gpr(n) => [self.gpr[usize::from(n)], 0],
-            Location::Xmm(n) => self.xmm[usize::from(n)],
-            Location::Sp(offset) => {
-                let at = (self.gpr[RSP] as usize + offset as usize) as *const u64;
-                // SAFETY: the frame map says that the value lies there; the frame is still intact.
-                // Slots of vectors need not be aligned.
-                unsafe {
-                    let low = at.read_unaligned();
-                    [low, if slots > 1 { at.add(1).read_unaligned() } else { 0 }]
-                }
-            }
-        }
-    }
-}
 
 /// Called by the landing stub. On return `state` describes the entry of the target.
 ///
@@ -102,28 +68,23 @@ pub(crate) unsafe extern "sysv64" fn land(state: *mut MachineState) {
     // SAFETY: the stub's frame is exclusively ours.
     let state = unsafe { &mut *state };
     let stack = current();
-    let fp = state.gpr[RBP] as usize;
+    let registers = &mut state.registers;
+    let fp = registers.gpr[RBP] as usize;
     // SAFETY: a return was redirected on this thread, so its current stack is the one.
     let entry = unsafe { (*stack).redirected.take(fp) };
     let object = entry.object;
     let map = object.frame_map(entry.return_address).expect("a redirected site has a frame map");
     let mut values = Vec::with_capacity(map.values.len());
-    // SAFETY: all locations come from the map of this site.
-    unsafe {
-        for value in &map.values {
-            let slots = value.kind.slots();
-            let [low, high] = state.read(value.location, slots);
-            values.push(low & value.kind.mask());
-            if slots > 1 {
-                values.push(high);
-            }
-        }
+    for value in &map.values {
+        // SAFETY: the value is one of this site, whose registers these are.
+        let slots = unsafe { registers.value(value) };
+        values.extend_from_slice(&slots[..value.kind.slots()]);
     }
     // SAFETY: as above.
-    let context = unsafe { state.read(map.context, 1)[0] } as *mut ContextHeader;
+    let context = unsafe { registers.context(&map) } as *mut ContextHeader;
     let returned = ReturnRegisters {
-        gpr: [state.gpr[RAX], state.gpr[RDX]],
-        xmm: [state.xmm[0][0], state.xmm[1][0]],
+        gpr: [registers.gpr[RAX], registers.gpr[RDX]],
+        xmm: [registers.xmm[0][0], registers.xmm[1][0]],
     };
 
     // Drop the frame: give back the registers that its prologue saved. `fp` and what lies above it
@@ -132,14 +93,13 @@ pub(crate) unsafe extern "sysv64" fn land(state: *mut MachineState) {
     //   fp+8  return address into the caller   <- rsp at the target's entry
     //   fp    caller's rbp
     //   ...   clobber area
-    for &(register, below) in object.saved_registers() {
-        // SAFETY: the prologue saved the register there; the frame is intact.
-        state.gpr[usize::from(register)] = unsafe { *((fp - below as usize) as *const u64) };
+    // SAFETY: the frame is intact, and its first two words are the frame record.
+    unsafe {
+        registers.restore_saved(fp, object.saved_registers());
+        registers.gpr[RBP] = *(fp as *const u64);
     }
-    // SAFETY: the frame's first two words are the frame record.
-    state.gpr[RBP] = unsafe { *(fp as *const u64) };
-    state.gpr[RSP] = (fp + 8) as u64;
-    state.gpr[RDI] = context as u64;
+    registers.gpr[RSP] = (fp + 8) as u64;
+    registers.gpr[RDI] = context as u64;
 
     let frame =
         CapturedFrame { object, context, point: map.point, kind: map.kind, values, returned };

@@ -60,6 +60,11 @@ pub enum Location {
 }
 
 impl Location {
+    /// Whether there is a value.
+    pub fn is_kept(self) -> bool {
+        self != Location::Dead
+    }
+
     /// The location of the sum of the integer that lies here and a constant, if there is one.
     pub fn plus(self, addend: i64) -> Option<Location> {
         Some(match self {
