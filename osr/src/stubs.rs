@@ -9,8 +9,8 @@
 
 use crate::call::{CalloutFrame, NativeCall};
 use crate::capture::MachineState;
-use crate::registers::Registers;
 use crate::context::{ContextHeader, StackContext};
+use crate::registers::Registers;
 use std::arch::global_asm;
 use std::mem::{offset_of, size_of};
 

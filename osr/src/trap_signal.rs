@@ -2,7 +2,8 @@
 //!
 //! The handler only looks the site up (without a lock) and redirects the thread to the trap stub, which
 //! calls `StackContext::on_trap` as ordinary code and unwinds to the innermost entry. Every other signal
-//! goes to the handler that was there before.
+//! goes to the handler that was there before: so does one that was sent, by `kill` for one, while the thread
+//! happened to be at a trap site.
 
 use crate::{context, registry, stubs};
 use std::sync::OnceLock;
@@ -47,8 +48,12 @@ unsafe extern "C" fn handle(
     let registers = unsafe { &mut (*ucontext.cast::<libc::ucontext_t>()).uc_mcontext.gregs };
     let pc = registers[libc::REG_RIP as usize] as usize;
     let stack = context::current();
+    // SAFETY: the kernel hands over a siginfo_t.
+    let raised_here = unsafe { is_fault(info) };
     // SAFETY: code that is running is alive.
-    let site = registry::lookup(pc).and_then(|object| unsafe { (*object).trap_code(pc) });
+    let site = registry::lookup(pc)
+        .filter(|_| raised_here)
+        .and_then(|object| unsafe { (*object).trap_code(pc) });
     if let Some(code) = site
         && !stack.is_null()
     {
@@ -65,14 +70,25 @@ unsafe extern "C" fn handle(
     forward(signal, info, ucontext);
 }
 
+/// Whether the instruction that was executing raised the signal. (If not, somebody sent it.)
+///
+/// # Safety
+/// `info` must be what the kernel has handed to a signal handler.
+unsafe fn is_fault(info: *const libc::siginfo_t) -> bool {
+    // SAFETY: the caller's contract. The kernel's own codes are positive; those of `kill`, `tgkill` and
+    // `sigqueue` are not.
+    unsafe { (*info).si_code > 0 }
+}
+
 /// Hands a signal that is not ours to the previous handler.
 fn forward(signal: libc::c_int, info: *mut libc::siginfo_t, ucontext: *mut libc::c_void) {
     let previous =
         PREVIOUS.get().and_then(|all| SIGNALS.iter().position(|s| *s == signal).map(|i| &all[i]));
-    // SAFETY: the previous handler is called as the kernel would have called it; the default action is
-    // restored so that the instruction faults again.
+    // SAFETY: the previous handler is called as the kernel would have called it. Without one, the default
+    // action is restored so that the instruction faults again; a signal that was sent is sent again.
     unsafe {
         match previous {
+            Some(action) if action.sa_sigaction == libc::SIG_IGN && !is_fault(info) => {}
             Some(action) if action.sa_sigaction > libc::SIG_IGN => {
                 if action.sa_flags & libc::SA_SIGINFO != 0 {
                     let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) =
@@ -87,6 +103,9 @@ fn forward(signal: libc::c_int, info: *mut libc::siginfo_t, ucontext: *mut libc:
                 let mut default: libc::sigaction = std::mem::zeroed();
                 default.sa_sigaction = libc::SIG_DFL;
                 libc::sigaction(signal, &default, std::ptr::null_mut());
+                if !is_fault(info) {
+                    libc::raise(signal);
+                }
             }
         }
     }

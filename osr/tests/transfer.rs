@@ -21,9 +21,12 @@ use midair_osr::cranelift::{SiteDescription, SiteValue, Sites, describe};
 use midair_osr::{
     CallShape, CalloutFrame, CalloutOutcome, CapturedFrame, Choice, CodeDescription, CodeHeap,
     CodeObject, CodeState, ContextHeader, NativeOutcome, RESUME_TOKEN, SiteKind, StackContext,
-    TransferHook, ValueClass, ValueKind, call_native, resume_entry,
+    SuspendedFrame, TransferHook, ValueClass, ValueKind, call_native, resume_entry,
 };
 use std::sync::Arc;
+
+#[path = "transfer/read_frames.rs"]
+mod read_frames;
 
 /// The context of the test's language.
 #[repr(C)]
@@ -40,6 +43,8 @@ struct TestContext {
     captured: Vec<CapturedFrame>,
     moved: usize,
     polls: usize,
+    /// A frame as it was read in place before it was captured.
+    read: Option<SuspendedFrame>,
 }
 
 fn isa() -> OwnedTargetIsa {
@@ -147,6 +152,7 @@ impl TransferHook for GoOnInRust {
         let _ = stack;
         // SAFETY: the context of the test's frames is a TestContext.
         let context = unsafe { &mut *frame.context.cast::<TestContext>() };
+        read_frames::check_noted(context, &frame);
         context.captured.push(frame);
         resume_entry()
     }
@@ -193,6 +199,7 @@ unsafe extern "sysv64" fn on_poll(context: *mut ContextHeader, stack: *mut Stack
     let context = unsafe { &mut *context.cast::<TestContext>() };
     context.polls += 1;
     if context.polls == 5 {
+        read_frames::note_innermost(context);
         // SAFETY: the thread is in a poll.
         assert!(unsafe { (*stack).redirect_innermost() });
         // SAFETY: the only frame that ran the object has been redirected.
@@ -238,6 +245,7 @@ fn run(
         captured: Vec::new(),
         moved: 0,
         polls: 0,
+        read: None,
     };
     let mut slots = [argument];
     let header = std::ptr::from_mut(&mut context).cast();
