@@ -81,7 +81,10 @@ pub use interrupt::InterruptHandle;
 pub use into_func::{IntoFunc, WasmRet};
 pub use limits::StoreLimits;
 pub use linker::{Linker, UnlinkedImport, UnlinkedImports};
-pub use live::{FrameMap, Policy, Refusal, Source};
+pub use live::{
+    Applied, AppliedFunction, FrameMap, Plan, PlannedFrames, PlannedFunction, PlannedOutcome,
+    Policy, Refusal, Source, Update,
+};
 pub use memory::{Memory, MemoryAccessError};
 pub use module::Module;
 pub use stats::Stats;

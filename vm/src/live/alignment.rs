@@ -1,132 +1,120 @@
-//! The default map: which points of two bodies correspond.
+//! Which safepoints of two bodies correspond.
 //!
-//! It aligns the safepoints of the two bodies in order (a longest common subsequence of safepoints that
-//! match: same kind and callee, same nesting, same operand types). Locals match by index and must have the
-//! same type; new ones start at zero. What has no counterpart is refused, and its frames finish in the old
-//! body.
+//! The safepoints of both are aligned in order, such that as many as possible of those correspond that
+//! match (same kind and callee, same nesting, same operand types), and of several ways to do so, such that
+//! the operators around them are the same. Where another safepoint would do just as well, none is taken:
+//! nothing is guessed.
 
-use super::continuation::{Migration, Target};
-use super::layout::{Layout, Slot};
-use super::refusal::Refusal;
-use super::safepoints::Safepoints;
-use crate::code::FunctionVersion;
-use midair_osr::ValueKind;
-use midair_tiers::ValType;
-use std::collections::HashMap;
-use std::sync::Arc;
+use super::safepoints::Safepoint;
 
-/// The points of the old body that have a counterpart, and how a frame is laid out anew.
-#[derive(Clone, Debug)]
-pub(crate) struct FrameMapping {
-    points: HashMap<u32, u32>,
-    /// Locals of the new body that read one of the old: all up to this many.
-    kept_locals: u32,
-    /// Slots of those locals.
-    kept_slots: usize,
-    /// Slots of all old locals.
-    old_slots: usize,
-    /// Slots of the new body's further locals.
-    fresh_slots: usize,
+/// Most pairs of safepoints that are looked at one by one. Of two bodies that differ in more, only what
+/// they have in common at their beginnings and ends is aligned.
+const MOST_PAIRS: usize = 4 << 20;
+/// What a match weighs, compared with an operator next to it that is the same.
+const MATCH: u32 = 16;
+
+/// What became of the safepoints of the old body.
+pub(crate) struct Alignment {
+    /// For each the index of its counterpart in the new body.
+    pub(crate) counterparts: Vec<Result<usize, Unaligned>>,
 }
 
-/// Slots of values of these types.
-pub(crate) fn slots(types: &[ValType]) -> usize {
-    types.iter().map(|ty| ValueKind::slots(ty.kind())).sum()
+/// Why a safepoint has no counterpart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Unaligned {
+    /// None matches.
+    None,
+    /// Several match equally well.
+    Ambiguous,
 }
 
-impl FrameMapping {
-    /// Aligns two bodies. Fails if a local's type differs.
-    pub(crate) fn align(old: &Safepoints, new: &Safepoints) -> Result<FrameMapping, Refusal> {
-        for (i, (a, b)) in old.locals.iter().zip(&new.locals).enumerate() {
-            if a != b {
-                return Err(Refusal::LocalType { local: i as u32, old: *a, new: *b });
-            }
-        }
-        let kept = old.locals.len().min(new.locals.len());
-        let (kept_types, fresh_types) = new.locals.split_at(kept);
-        let pairs = align_sequences(old.points.len(), new.points.len(), |i, j| {
-            old.points[i].matches(&new.points[j])
-        });
-        Ok(FrameMapping {
-            points: pairs
-                .into_iter()
-                .map(|(i, j)| (old.points[i].point, new.points[j].point))
-                .collect(),
-            kept_locals: kept as u32,
-            kept_slots: slots(kept_types),
-            old_slots: slots(&old.locals),
-            fresh_slots: slots(fresh_types),
-        })
-    }
-
-    /// The counterpart of a point.
-    pub(crate) fn point(&self, old: u32) -> Option<u32> {
-        self.points.get(&old).copied()
-    }
-
-    /// Takes a point out.
-    pub(crate) fn refuse(&mut self, old: u32) {
-        self.points.remove(&old);
-    }
-
-    /// How many locals, from the first on, keep their values.
-    pub(crate) fn kept_locals(&self) -> u32 {
-        self.kept_locals
-    }
-
-    /// Number of points that have a counterpart.
-    pub(crate) fn len(&self) -> usize {
-        self.points.len()
-    }
-
-    /// Where the frames of the old body go on in `to`.
-    pub(crate) fn into_migration(self, to: &Arc<FunctionVersion>) -> Migration {
-        let kept = (0..self.kept_slots as u32).map(Slot::Old);
-        let fresh = std::iter::repeat_n(Slot::Const(0), self.fresh_slots);
-        let layout = Arc::new(Layout::new(self.old_slots, kept.chain(fresh)));
-        let target = |point| Target { version: to.clone(), point, layout: layout.clone() };
-        let points = self.points.into_iter().map(|(old, new)| (old, target(new)));
-        Migration::Points(Arc::new(points.collect()))
+impl Alignment {
+    pub(crate) fn new(old: &[Safepoint], new: &[Safepoint]) -> Alignment {
+        let (rows, columns) = (old.len(), new.len());
+        align(
+            (rows, columns),
+            &|i, j| old[i].matches(&new[j]),
+            &|i, j| old[i].similarity(&new[j]),
+            2 * 3,
+        )
     }
 }
 
-/// Longest common subsequence of two sequences, as pairs of indices in ascending order. Common ends are
-/// cut off first; what is left of two versions of one function is short.
-fn align_sequences(
-    old: usize,
-    new: usize,
-    matches: impl Fn(usize, usize) -> bool,
-) -> Vec<(usize, usize)> {
+/// Aligns two sequences. `alike` says how much two elements that match are alike: `same` if nothing tells
+/// them apart.
+fn align(
+    (old, new): (usize, usize),
+    matches: &dyn Fn(usize, usize) -> bool,
+    alike: &dyn Fn(usize, usize) -> u32,
+    same: u32,
+) -> Alignment {
+    let equal = |i, j| matches(i, j) && alike(i, j) == same;
+    // Common ends are cut off; what is left of two versions of one function is short.
     let shorter = old.min(new);
-    let prefix = (0..shorter).take_while(|&i| matches(i, i)).count();
-    let suffix = (0..shorter - prefix).take_while(|&i| matches(old - 1 - i, new - 1 - i)).count();
+    let mut prefix = (0..shorter).take_while(|&i| equal(i, i)).count();
+    let mut suffix =
+        (0..shorter - prefix).take_while(|&i| equal(old - 1 - i, new - 1 - i)).count();
+    if (old - prefix - suffix).saturating_mul(new - prefix - suffix) > MOST_PAIRS {
+        prefix = (0..shorter).take_while(|&i| matches(i, i)).count();
+        suffix =
+            (0..shorter - prefix).take_while(|&i| matches(old - 1 - i, new - 1 - i)).count();
+    }
     let (rows, columns) = (old - prefix - suffix, new - prefix - suffix);
-    // longest[i][j]: length for the rests from row i and column j on.
+    let mut pairs: Vec<(usize, usize)> = (0..prefix).map(|i| (i, i)).collect();
+    if rows.saturating_mul(columns) <= MOST_PAIRS {
+        let middle = heaviest(rows, columns, |i, j| {
+            let (i, j) = (prefix + i, prefix + j);
+            matches(i, j).then(|| MATCH + alike(i, j))
+        });
+        pairs.extend(middle.into_iter().map(|(i, j)| (prefix + i, prefix + j)));
+    }
+    pairs.extend((0..suffix).rev().map(|i| (old - 1 - i, new - 1 - i)));
+
+    let mut counterparts = vec![Err(Unaligned::None); old];
+    for (k, &(i, j)) in pairs.iter().enumerate() {
+        // Elements without counterpart between the pairs on either side compete for this one.
+        let before = k.checked_sub(1).map_or((0, 0), |k| (pairs[k].0 + 1, pairs[k].1 + 1));
+        let behind = pairs.get(k + 1).copied().unwrap_or((old, new));
+        let likeness = alike(i, j);
+        let rival = |i, j| matches(i, j) && alike(i, j) >= likeness;
+        let ambiguous = (before.0..behind.0).any(|other| other != i && rival(other, j))
+            || (before.1..behind.1).any(|other| other != j && rival(i, other));
+        counterparts[i] = if ambiguous { Err(Unaligned::Ambiguous) } else { Ok(j) };
+    }
+    Alignment { counterparts }
+}
+
+/// The common subsequence of two sequences that weighs most, as pairs of indices in ascending order.
+/// `weight` is `None` for elements that do not match.
+fn heaviest(
+    rows: usize,
+    columns: usize,
+    weight: impl Fn(usize, usize) -> Option<u32>,
+) -> Vec<(usize, usize)> {
+    // best[i][j]: weight for the rests from row i and column j on.
     let width = columns + 1;
-    let mut longest = vec![0u32; (rows + 1) * width];
+    let mut best = vec![0u32; (rows + 1) * width];
     for i in (0..rows).rev() {
         for j in (0..columns).rev() {
-            longest[i * width + j] = if matches(prefix + i, prefix + j) {
-                longest[(i + 1) * width + j + 1] + 1
-            } else {
-                longest[(i + 1) * width + j].max(longest[i * width + j + 1])
-            };
+            let apart = best[(i + 1) * width + j].max(best[i * width + j + 1]);
+            let paired = weight(i, j).map_or(0, |weight| weight + best[(i + 1) * width + j + 1]);
+            best[i * width + j] = apart.max(paired);
         }
     }
-    let mut pairs: Vec<(usize, usize)> = (0..prefix).map(|i| (i, i)).collect();
+    let mut pairs = Vec::new();
     let (mut i, mut j) = (0, 0);
     while i < rows && j < columns {
-        if matches(prefix + i, prefix + j) {
-            pairs.push((prefix + i, prefix + j));
+        let here = best[i * width + j];
+        if weight(i, j).is_some_and(|weight| weight + best[(i + 1) * width + j + 1] == here) {
+            pairs.push((i, j));
             i += 1;
             j += 1;
-        } else if longest[(i + 1) * width + j] >= longest[i * width + j + 1] {
+        } else if best[(i + 1) * width + j] == here {
             i += 1;
         } else {
             j += 1;
         }
     }
-    pairs.extend((0..suffix).rev().map(|i| (old - 1 - i, new - 1 - i)));
     pairs
 }
 
@@ -134,32 +122,57 @@ fn align_sequences(
 mod tests {
     use super::*;
 
-    fn pairs(old: &str, new: &str) -> Vec<(usize, usize)> {
-        let (old, new) = (old.as_bytes(), new.as_bytes());
-        align_sequences(old.len(), new.len(), |i, j| old[i] == new[j])
+    /// Letters match; digits behind them say in what surroundings they stand.
+    fn counterparts(old: &str, new: &str) -> Vec<Option<usize>> {
+        let elements = |text: &str| -> Vec<(char, u32)> {
+            let digit = |text: &str| text.chars().next().and_then(|c| c.to_digit(10));
+            text.char_indices()
+                .filter(|(_, c)| c.is_alphabetic())
+                .map(|(at, c)| (c, digit(&text[at + 1..]).unwrap_or(0)))
+                .collect()
+        };
+        let (old, new) = (elements(old), elements(new));
+        let alignment = align(
+            (old.len(), new.len()),
+            &|i, j| old[i].0 == new[j].0,
+            &|i, j| u32::from(old[i].1 == new[j].1),
+            1,
+        );
+        alignment.counterparts.into_iter().map(Result::ok).collect()
     }
 
     #[test]
     fn equal_sequences_align_throughout() {
-        assert_eq!(pairs("abc", "abc"), [(0, 0), (1, 1), (2, 2)]);
+        assert_eq!(counterparts("abc", "abc"), [Some(0), Some(1), Some(2)]);
+        assert_eq!(counterparts("aaa", "aaa"), [Some(0), Some(1), Some(2)]);
     }
 
     #[test]
     fn insertions_and_deletions_in_the_middle_are_skipped() {
-        assert_eq!(pairs("abcd", "axcd"), [(0, 0), (2, 2), (3, 3)]);
-        assert_eq!(pairs("abcd", "acd"), [(0, 0), (2, 1), (3, 2)]);
-        assert_eq!(pairs("acd", "abcd"), [(0, 0), (1, 2), (2, 3)]);
-        assert_eq!(pairs("", "abcd"), []);
+        assert_eq!(counterparts("abcd", "axcd"), [Some(0), None, Some(2), Some(3)]);
+        assert_eq!(counterparts("abcd", "acd"), [Some(0), None, Some(1), Some(2)]);
+        assert_eq!(counterparts("acd", "abcd"), [Some(0), Some(2), Some(3)]);
+        assert_eq!(counterparts("", "abcd"), []);
     }
 
     #[test]
-    fn a_local_of_another_type_is_refused() {
-        let old = Safepoints { locals: vec![ValType::I32], points: vec![] };
-        let new = Safepoints { locals: vec![ValType::F32], points: vec![] };
-        let refusal = FrameMapping::align(&old, &new).unwrap_err();
-        assert_eq!(
-            refusal.to_string(),
-            "local 0 is of type i32 in the old body and f32 in the new one"
-        );
+    fn what_stands_in_the_same_surroundings_is_preferred() {
+        assert_eq!(counterparts("a1a2b", "a2b"), [None, Some(0), Some(1)]);
+        assert_eq!(counterparts("a1a2b", "a1b"), [Some(0), None, Some(1)]);
+        assert_eq!(counterparts("a2b", "a1a2b"), [Some(1), Some(2)]);
+    }
+
+    #[test]
+    fn of_equals_none_is_taken() {
+        assert_eq!(counterparts("aab", "ab"), [None, None, Some(1)]);
+        assert_eq!(counterparts("ab", "aab"), [None, Some(2)]);
+        assert_eq!(counterparts("bab", "bcaacb"), [Some(0), None, Some(5)]);
+    }
+
+    #[test]
+    fn of_two_long_sequences_only_common_ends_are_aligned() {
+        let long = |letter: &str| format!("x{}y", letter.repeat(2500));
+        let aligned = counterparts(&long("a"), &long("b"));
+        assert_eq!(aligned.iter().flatten().collect::<Vec<_>>(), [&0, &2501]);
     }
 }

@@ -79,7 +79,7 @@ impl Migration {
         }
         let Migration::Points(points) = self else { return self.clone() };
         let Migration::Points(further) = next else { return self.clone() };
-        let step = |target: &Target| {
+        let mut step = |target: &Target| {
             let next = further.get(&target.point);
             match next.filter(|_| Arc::ptr_eq(&target.version, replaced)) {
                 None => target.clone(),
@@ -90,7 +90,6 @@ impl Migration {
                 },
             }
         };
-        let mut step = step;
         Migration::Points(Arc::new(points.iter().map(|(at, to)| (*at, step(to))).collect()))
     }
 }

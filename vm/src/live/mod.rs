@@ -1,33 +1,48 @@
 //! Live replacement: what changes when a running program does, and what becomes of suspended frames.
 //!
 //! ```text
+//!   update        what an embedder asks for: `Module::update`
 //!   changes       all that one update changes, in the index spaces of the running module
+//!   transaction   an update happens: prepared, published, old code retired
+//!   prepare       what can fail, without touching the running program
+//!   applied, plan what an update did, and what it would do
+//!
 //!   policy        what frames of a changed body do
-//!   frame_map     maps that embedders give, from points and values of one body to another's
-//!   safepoints    the points of a body as the validator sees them
-//!   alignment     the default map: which points of two bodies correspond
-//!   refusal       why a frame cannot go on in the new body
-//!   layout        how the slots of a frame are laid out anew
 //!   continuation  what a version's frames do once it is no longer current
+//!   layout        how the slots of a frame are laid out anew
+//!
+//!   mapping       where frames of one body go on in another one
+//!   safepoints    the points of a body as the validator sees them
+//!   alignment     which points of two bodies correspond
+//!   frame_map     maps that embedders give
+//!   refusal       why a frame cannot go on in the new body
 //! ```
 
-// The transaction that uses all of this is being put together.
+// The parts of `Changes` that add to a module are wired next.
 #![allow(dead_code, unused_imports)]
 
 mod alignment;
+mod applied;
 mod changes;
 mod continuation;
 mod frame_map;
 mod layout;
+mod mapping;
+mod plan;
 mod policy;
+mod prepare;
 mod refusal;
 mod safepoints;
+mod transaction;
+mod update;
 
-pub(crate) use alignment::FrameMapping;
+pub use applied::{Applied, AppliedFunction};
 pub(crate) use changes::{AddedFunction, AddedGlobal, ChangedBody, ChangedElements, Changes};
 pub(crate) use continuation::{Continuation, Migration};
 pub use frame_map::{FrameMap, Source};
-pub(crate) use layout::{Compositions, Layout};
+pub(crate) use layout::Layout;
+pub use plan::{Plan, PlannedFrames, PlannedFunction, PlannedOutcome};
 pub use policy::Policy;
+pub(crate) use prepare::PreparedBody;
 pub use refusal::Refusal;
-pub(crate) use safepoints::Safepoints;
+pub use update::Update;

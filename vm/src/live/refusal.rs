@@ -3,11 +3,13 @@
 use midair_tiers::ValType;
 use std::fmt;
 
-/// Why a frame cannot go on in the new body.
+/// Why frames that are suspended in the old body of a function cannot go on in the new one. They finish in
+/// the old body.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Refusal {
     /// A local has another type in the new body, so that nothing of the old frames is sure to mean the
-    /// same.
+    /// same. This concerns all points of the function.
     LocalType {
         /// Index of the local.
         local: u32,
@@ -16,18 +18,43 @@ pub enum Refusal {
         /// Its type in the new body.
         new: ValType,
     },
-    /// The new body has no safepoint that matches the one where the frame is suspended.
+    /// The new body has no point that matches the one where the frame is suspended.
     NoCounterpart {
-        /// Offset of the safepoint in the old body.
+        /// Offset in the old body.
         point: u32,
+        /// What is there: `the call of f`.
+        site: String,
+        /// What is different in the new body.
+        why: String,
+    },
+    /// There is a match, but nothing leads there.
+    Unreachable {
+        /// Offset in the old body.
+        point: u32,
+        /// Offset in the new body.
+        target: u32,
     },
     /// The new body reads a local that the machine code of the old one has not kept.
     LocalNotKept {
-        /// Offset of the safepoint in the old body.
+        /// Offset in the old body.
         point: u32,
         /// Index of the local.
         local: u32,
+        /// Its type.
+        ty: ValType,
     },
+}
+
+impl Refusal {
+    /// Offset in the old body of the point that is refused; `None` if all are.
+    pub fn point(&self) -> Option<u32> {
+        match *self {
+            Refusal::LocalType { .. } => None,
+            Refusal::NoCounterpart { point, .. }
+            | Refusal::Unreachable { point, .. }
+            | Refusal::LocalNotKept { point, .. } => Some(point),
+        }
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -36,12 +63,18 @@ impl fmt::Display for Refusal {
             Refusal::LocalType { local, old, new } => {
                 write!(f, "local {local} is of type {old} in the old body and {new} in the new one")
             }
-            Refusal::NoCounterpart { point } => {
-                write!(f, "the safepoint at offset {point:#x} has no counterpart in the new body")
+            Refusal::NoCounterpart { point, site, why } => {
+                write!(f, "{site} at offset {point:#x} has no counterpart in the new body: {why}")
             }
-            Refusal::LocalNotKept { point, local } => write!(
+            Refusal::Unreachable { point, target } => write!(
                 f,
-                "the new body reads local {local}, which is dead in the old one at offset {point:#x}"
+                "the counterpart of offset {point:#x} in the new body, at offset {target:#x}, cannot be \
+                 reached"
+            ),
+            Refusal::LocalNotKept { point, local, ty } => write!(
+                f,
+                "the new body reads local {local} ({ty}), which the old one does not need any more at \
+                 offset {point:#x}, so that its value is not kept"
             ),
         }
     }

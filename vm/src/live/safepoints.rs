@@ -27,13 +27,23 @@ pub(crate) struct Safepoint {
     pub(crate) depth: u32,
     /// Types on the operand stack; after a call, without its results.
     pub(crate) operands: Vec<ValType>,
+    /// The operators around it, as hashes: the three before it, the nearest first, and the three behind it.
+    pub(crate) context: [u32; 2 * CONTEXT],
 }
+
+/// How many operators on either side of a safepoint tell it from others that are like it.
+const CONTEXT: usize = 3;
 
 impl Safepoint {
     /// Whether a frame suspended at `self` can go on at `other`: they do the same, are nested alike, and
     /// have the same operands.
     pub(crate) fn matches(&self, other: &Safepoint) -> bool {
         self.kind == other.kind && self.depth == other.depth && self.operands == other.operands
+    }
+
+    /// How many of the operators around them are the same.
+    pub(crate) fn similarity(&self, other: &Safepoint) -> u32 {
+        self.context.iter().zip(&other.context).map(|(a, b)| u32::from(a == b)).sum()
     }
 }
 
@@ -61,12 +71,16 @@ impl Safepoints {
         for local in 0..validator.len_locals() {
             locals.extend(validator.get_local_type(local).and_then(ValType::from_wasm));
         }
-        let entry =
-            Safepoint { point: 0, kind: SafepointKind::Entry, depth: 1, operands: Vec::new() };
-        let mut points = vec![entry];
+        let context = [0; 2 * CONTEXT];
+        let (kind, operands) = (SafepointKind::Entry, Vec::new());
+        let mut points = vec![Safepoint { point: 0, kind, depth: 1, operands, context }];
+        // The operator that each of `points` is, and a hash of each operator; the entry is before all.
+        let (mut places, mut hashes) = (vec![0], vec![0]);
         let mut operators = wasmparser::OperatorsReader::new(bytes);
         while !operators.eof() {
             let (operator, offset) = operators.read_with_offset()?;
+            let end = operators.original_position() as usize;
+            hashes.push(hash(&body.bytes()[offset as usize..end]));
             let reachable = !validator.get_control_frame(0).is_some_and(|frame| frame.unreachable);
             // A call's frame is described without its arguments.
             let call = match operator {
@@ -91,15 +105,30 @@ impl Safepoints {
                 continue;
             }
             if let Some((kind, operands)) = below {
-                points.push(Safepoint { point, kind, depth, operands });
+                points.push(Safepoint { point, kind, depth, operands, context });
+                places.push(hashes.len() - 1);
             } else if matches!(operator, Operator::Loop { .. }) {
                 let height = validator.operand_stack_height() as usize;
-                let operands = operands(&validator, height, height);
-                points.push(Safepoint { point, kind: SafepointKind::Loop, depth, operands });
+                let (kind, operands) =
+                    (SafepointKind::Loop, operands(&validator, height, height));
+                points.push(Safepoint { point, kind, depth, operands, context });
+                places.push(hashes.len() - 1);
+            }
+        }
+        for (safepoint, place) in points.iter_mut().zip(places) {
+            for i in 0..CONTEXT {
+                let before = place.checked_sub(i + 1);
+                safepoint.context[i] = before.map_or(0, |at| hashes[at]);
+                safepoint.context[CONTEXT + i] = hashes.get(place + i + 1).copied().unwrap_or(0);
             }
         }
         Ok(Safepoints { locals, points })
     }
+}
+
+/// A short hash of an operator's bytes (FNV).
+fn hash(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |hash, &byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 /// Types of the lowest `count` of `height` operands. Reachable code has known types only.

@@ -1,0 +1,106 @@
+//! What an update did.
+
+use super::prepare::label;
+use super::{Policy, Refusal, Update};
+use crate::Result;
+use crate::module::Module;
+use std::fmt;
+use std::time::Duration;
+
+/// What an update did: see [`Update::apply`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Applied {
+    /// The functions that have new bodies.
+    pub functions: Vec<AppliedFunction>,
+    /// Suspended frames of old machine code, on all threads, whose return addresses were redirected: they
+    /// move when they are returned to. Frames of the interpreter are not looked for; they move as well.
+    pub frames_redirected: usize,
+    /// Bytes of old machine code that were poisoned and freed.
+    pub freed_bytes: usize,
+    /// Bytes of old machine code that wait for guests on other threads.
+    pub waiting_bytes: usize,
+    /// How long the guest that stood still longest did so.
+    pub longest_pause: Duration,
+    /// From the moment at which the new bodies were current until the old machine code was gone.
+    pub time_to_freed: Duration,
+    /// How long it took to prepare the update, compilation included. Guests ran on meanwhile.
+    pub preparation: Duration,
+    pub(super) module: Module,
+    /// The bodies that were current before, in the order of `functions`.
+    pub(super) previous: Vec<Vec<u8>>,
+}
+
+/// What an update did to one function.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct AppliedFunction {
+    /// Index of the function.
+    pub function: u32,
+    /// Number of its new version.
+    pub version: u32,
+    /// What its suspended frames do.
+    pub policy: Policy,
+    /// Points of the old body whose frames go on in the new one.
+    pub points_mapped: usize,
+    /// Why frames at other points finish in the old body.
+    pub refusals: Vec<Refusal>,
+    /// Bytes of machine code that were made of the new body before it became current.
+    pub compiled_bytes: usize,
+}
+
+impl Applied {
+    /// What was done to this function; `None` if its body has not changed.
+    pub fn function(&self, function: u32) -> Option<&AppliedFunction> {
+        self.functions.iter().find(|applied| applied.function == function)
+    }
+
+    /// Gives all functions that were changed the bodies back that they had before.
+    ///
+    /// That is an update like any other, with the same policies. Frames that finish in the bodies that were
+    /// replaced are then frames of current code again. Fails, without changing anything, if one of the
+    /// functions has been changed again meanwhile.
+    pub fn undo(&self) -> Result<Applied> {
+        let mut update = self.module.update();
+        for (applied, body) in self.functions.iter().zip(&self.previous) {
+            update = update.body(applied.function, body.clone());
+            // Frames of the bodies that are undone shall trap only if that is asked for.
+            if applied.policy == Policy::Finish {
+                update = update.policy(applied.function, Policy::Finish);
+            }
+        }
+        update.apply_to(Some(self), None)
+    }
+
+    /// Fails if one of the functions has been changed since.
+    pub(super) fn check_current(&self) -> Result<()> {
+        let code = &self.module.state.code;
+        for applied in &self.functions {
+            anyhow::ensure!(
+                code.current(applied.function).body.version == applied.version,
+                "{} has been changed again since, so that this update cannot be undone",
+                label(code, applied.function)
+            );
+        }
+        Ok(())
+    }
+}
+
+/// One line.
+impl fmt::Display for Applied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = |n: usize, what: &str| match n {
+            1 => format!("1 {what}"),
+            n => format!("{n} {what}s"),
+        };
+        write!(
+            f,
+            "{} changed, {} redirected, longest pause {:.1?}, {} of code freed after {:.1?}",
+            count(self.functions.len(), "function"),
+            count(self.frames_redirected, "frame"),
+            self.longest_pause,
+            count(self.freed_bytes, "byte"),
+            self.time_to_freed,
+        )
+    }
+}

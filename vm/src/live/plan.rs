@@ -1,0 +1,189 @@
+//! What an update would do.
+
+use super::continuation::{Continuation, Migration};
+use super::prepare::{Prepared, PreparedBody, label};
+use super::{Policy, Refusal};
+use crate::Result;
+use crate::module::Module;
+use std::fmt;
+
+/// What an update would do: see [`Update::plan`](super::Update::plan).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Plan {
+    /// The functions whose bodies change.
+    pub functions: Vec<PlannedFunction>,
+    /// Suspended frames of these functions, those of one store at one point together.
+    pub frames: Vec<PlannedFrames>,
+}
+
+/// What an update would do to one function.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PlannedFunction {
+    /// Index of the function.
+    pub function: u32,
+    /// Its name in the name section.
+    pub name: Option<String>,
+    /// Number of the version that it would get.
+    pub version: u32,
+    /// What its suspended frames would do.
+    pub policy: Policy,
+    /// Bytes of its body now.
+    pub old_bytes: usize,
+    /// Bytes of the new body.
+    pub new_bytes: usize,
+    /// Offset of the first byte in which the bodies differ; `None` if they are equal.
+    pub first_difference: Option<usize>,
+    /// Points of the old body whose frames would go on in the new one, with where.
+    pub mapped: Vec<(u32, u32)>,
+    /// Why frames at other points would finish in the old body.
+    pub refusals: Vec<Refusal>,
+}
+
+/// Suspended frames of a function whose body would change.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PlannedFrames {
+    /// Number of the store in this process, by the time at which they were made.
+    pub store: u64,
+    /// Index of the function.
+    pub function: u32,
+    /// Number of the version whose body they are in.
+    pub version: u32,
+    /// Offset in that body.
+    pub point: u32,
+    /// Whether they are frames of machine code.
+    pub compiled: bool,
+    /// How many they are.
+    pub count: usize,
+    /// What they would do.
+    pub outcome: PlannedOutcome,
+}
+
+/// What suspended frames would do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PlannedOutcome {
+    /// They go on in the new body.
+    Migrate {
+        /// Offset in the new body.
+        point: u32,
+    },
+    /// They finish in the body that they are in, or in one that an earlier update sent them to.
+    Finish {
+        /// Why, if that is not what the policy says.
+        why: Option<Refusal>,
+    },
+    /// They trap.
+    Trap,
+}
+
+impl fmt::Display for PlannedOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PlannedOutcome::Migrate { point } => write!(f, "go on at offset {point:#x}"),
+            PlannedOutcome::Finish { why: None } => f.write_str("finish in the old body"),
+            PlannedOutcome::Finish { why: Some(why) } => {
+                write!(f, "finish in the old body, for {why}")
+            }
+            PlannedOutcome::Trap => f.write_str("trap"),
+        }
+    }
+}
+
+impl Plan {
+    pub(super) fn new(module: &Module, prepared: &Prepared) -> Result<Plan> {
+        let functions = prepared.bodies.iter().map(|body| planned(module, body)).collect();
+        Ok(Plan { functions, frames: Vec::new() })
+    }
+}
+
+fn planned(module: &Module, body: &PreparedBody) -> PlannedFunction {
+    let (old, new) = (body.old.body.bytes(), body.new.body.bytes());
+    let same = old.iter().zip(new).take_while(|(a, b)| a == b).count();
+    let mut mapped = match &body.migration {
+        Migration::Points(points) => points.iter().map(|(old, to)| (*old, to.point)).collect(),
+        Migration::Stay | Migration::Trap => Vec::new(),
+    };
+    mapped.sort_unstable();
+    PlannedFunction {
+        function: body.function(),
+        name: module.state.function_name(body.function()).map(str::to_owned),
+        version: body.new.body.version,
+        policy: body.policy,
+        old_bytes: old.len(),
+        new_bytes: new.len(),
+        first_difference: (old != new).then_some(same),
+        mapped,
+        refusals: body.refusals.clone(),
+    }
+}
+
+impl PlannedFunction {
+    /// Its name, or what stands for it.
+    fn label(&self) -> String {
+        match &self.name {
+            Some(name) => format!("`{:#}`", rustc_demangle::demangle(name)),
+            None => format!("function {}", self.function),
+        }
+    }
+}
+
+impl fmt::Display for PlannedFunction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.label())?;
+        match self.first_difference {
+            Some(at) => write!(
+                f,
+                "{} bytes instead of {}, different from offset {at:#x} on",
+                self.new_bytes, self.old_bytes
+            )?,
+            None => f.write_str("the same body")?,
+        }
+        match self.policy {
+            Policy::Finish => f.write_str("; suspended frames finish in the old body"),
+            Policy::Trap => f.write_str("; suspended frames trap"),
+            Policy::Migrate => {
+                let points = match self.mapped.len() {
+                    1 => "1 point".to_owned(),
+                    n => format!("{n} points"),
+                };
+                write!(f, "; frames at {points} go on in the new body")?;
+                for refusal in &self.refusals {
+                    write!(f, "\n    refused: {refusal}")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A line for each function, with what is refused; then a line for each group of suspended frames.
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.functions.is_empty() {
+            return f.write_str("nothing changes");
+        }
+        for (i, function) in self.functions.iter().enumerate() {
+            if i > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{function}")?;
+        }
+        for frames in &self.frames {
+            let function = self.functions.iter().find(|f| f.function == frames.function);
+            let name = function.map_or_else(String::new, PlannedFunction::label);
+            let (kind, s) = (
+                if frames.compiled { "compiled" } else { "interpreted" },
+                if frames.count == 1 { "" } else { "s" },
+            );
+            write!(
+                f,
+                "\nstore {}: {} {kind} frame{s} of {name} (version {}) at offset {:#x}: {}",
+                frames.store, frames.count, frames.version, frames.point, frames.outcome
+            )?;
+        }
+        Ok(())
+    }
+}

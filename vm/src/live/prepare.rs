@@ -1,0 +1,219 @@
+//! The first half of an update: everything that can fail, without touching the running program.
+//!
+//! For every function that changes: the new body is validated and lowered, frames are mapped, also those of
+//! still older versions, and what is hot is compiled. What has been prepared and is not published leaves no
+//! trace.
+
+use super::changes::{ChangedBody, Changes};
+use super::continuation::Migration;
+use super::layout::Compositions;
+use super::mapping::{Analysis, Mapping, Names};
+use super::policy::Policy;
+use super::refusal::Refusal;
+use crate::code::{Event, FunctionVersion, ModuleCode};
+use crate::{Error, Result};
+use anyhow::Context as _;
+use midair_tiers::FunctionBody;
+use midair_tiers::compile::{CompileError, EntryPoint};
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// An update that only has to be published. The caller holds [`ModuleCode::begin_replacement`] from before
+/// this is made until it is published or dropped.
+pub(crate) struct Prepared {
+    code: Arc<ModuleCode>,
+    pub(crate) bodies: Vec<PreparedBody>,
+    /// Announced when the update is published.
+    events: Vec<Event>,
+}
+
+/// A new version that only has to be made current.
+pub(crate) struct PreparedBody {
+    pub(crate) policy: Policy,
+    pub(crate) old: Arc<FunctionVersion>,
+    /// Lowered, and compiled if the old one is hot.
+    pub(crate) new: Arc<FunctionVersion>,
+    /// What frames of `old` do.
+    pub(crate) migration: Migration,
+    /// What frames of still older versions do.
+    pub(crate) older: Vec<(Arc<FunctionVersion>, Migration)>,
+    /// Points of the old body that have a counterpart.
+    pub(crate) points_mapped: usize,
+    pub(crate) refusals: Vec<Refusal>,
+    /// Whether the old version has machine code for calls.
+    pub(crate) hot: bool,
+    /// Bytes of machine code of `new`.
+    pub(crate) compiled_bytes: usize,
+}
+
+impl PreparedBody {
+    pub(crate) fn function(&self) -> u32 {
+        self.new.body.function
+    }
+}
+
+/// How a person is told of a function.
+pub(crate) fn label(code: &ModuleCode, function: u32) -> String {
+    let name = code.module().and_then(|module| {
+        module.function_name(function).map(|name| format!("{:#}", rustc_demangle::demangle(name)))
+    });
+    match name {
+        Some(name) => format!("`{name}`"),
+        None => format!("function {function}"),
+    }
+}
+
+impl Prepared {
+    /// Prepares an update; with `compile`, so that it can be published.
+    pub(crate) fn new(code: &Arc<ModuleCode>, changes: Changes, compile: bool) -> Result<Prepared> {
+        anyhow::ensure!(changes.only_bodies(), "a running module cannot be added to yet");
+        let mut prepared = Prepared { code: code.clone(), bodies: Vec::new(), events: Vec::new() };
+        let mut seen = HashSet::new();
+        for changed in changes.bodies {
+            let function = changed.function;
+            let result = if seen.insert(function) {
+                prepared.body(changed)
+            } else {
+                Err(anyhow::anyhow!("it gets two bodies at once"))
+            };
+            result.with_context(|| format!("{} cannot be replaced", label(code, function)))?;
+        }
+        // Compilation takes by far the longest: whatever else is wrong has been found before it.
+        if compile {
+            for index in 0..prepared.bodies.len() {
+                let function = prepared.bodies[index].function();
+                prepared
+                    .compile(index)
+                    .with_context(|| format!("{} cannot be replaced", label(code, function)))?;
+            }
+        }
+        Ok(prepared)
+    }
+
+    fn body(&mut self, changed: ChangedBody) -> Result<()> {
+        let ChangedBody { function, body, policy, map } = changed;
+        let code = &self.code;
+        let env = &code.env;
+        anyhow::ensure!(
+            function >= env.imported_functions && (function as usize) < env.functions.len(),
+            "function {function} is not defined by the module"
+        );
+        let old = code.current(function);
+        code.check_redirection(function)?;
+        let len = body.len();
+        let body = FunctionBody::new(Arc::new(body), 0, len, function, old.body.version + 1);
+        let after = Analysis::new(env, &body, code.validation(function))
+            .context("the new body is not valid in this module")?;
+        let new = Arc::new(FunctionVersion::new(body));
+        let lowered = code.lowered(&new)?;
+        let reachable = |point| lowered.has_safepoint(env, point);
+        let name = |function| label(code, function);
+        let names = Names { env, function: &name };
+
+        let (mut points_mapped, mut refusals) = (0, Vec::new());
+        anyhow::ensure!(
+            map.is_none() || policy == Policy::Migrate,
+            "a frame map is given, and the policy is `{policy}`, by which no frame goes on in the new body"
+        );
+        let migration = match policy {
+            Policy::Finish => Migration::Stay,
+            Policy::Trap => Migration::Trap,
+            Policy::Migrate => {
+                let before = Analysis::new(env, &old.body, code.validation(function))
+                    .context("the old body is not valid")?;
+                let mut mapping = Mapping::new(&names, &before, &after, map.as_ref(), &reachable)?;
+                points_mapped = mapping.len();
+                refusals = std::mem::take(&mut mapping.refusals);
+                mapping.into_migration(&new)
+            }
+        };
+        // Frames of an older version with just this body are frames of the new one.
+        let mut identity = None;
+        let mut compositions = Compositions::default();
+        let mut older = Vec::new();
+        for version in code.older_versions(function) {
+            let same = policy != Policy::Trap && version.body.bytes() == new.body.bytes();
+            let next = if same {
+                identity.get_or_insert_with(|| after.identity(&new, reachable)).clone()
+            } else {
+                version.migration().then(&old, &migration, &mut compositions)
+            };
+            older.push((version, next));
+        }
+        let hot = !code.state(function).native.load(Ordering::Relaxed).is_null();
+        self.bodies.push(PreparedBody {
+            policy,
+            old,
+            new,
+            migration,
+            older,
+            points_mapped,
+            refusals,
+            hot,
+            compiled_bytes: 0,
+        });
+        Ok(())
+    }
+
+    /// Compiles what would have to be compiled again soon: the function if it is hot, and the loops that its
+    /// old versions have been entered at.
+    fn compile(&mut self, index: usize) -> Result<()> {
+        let body = &self.bodies[index];
+        let Some(tier) = self.code.compiled_tier() else { return Ok(()) };
+        let mut entries = BTreeSet::new();
+        let versions = body.older.iter().map(|(version, migration)| (version, migration));
+        for (version, migration) in versions.chain([(&body.old, &body.migration)]) {
+            for (point, _) in &version.code().loops {
+                if let super::Continuation::Move { version, point, .. } = migration.at(*point)
+                    && Arc::ptr_eq(&version, &body.new)
+                {
+                    entries.insert(point);
+                }
+            }
+        }
+        let new = body.new.clone();
+        let entries = entries.into_iter().map(EntryPoint::Loop);
+        for entry in body.hot.then_some(EntryPoint::Function).into_iter().chain(entries) {
+            match self.code.compile_aside(&new, entry, tier) {
+                Ok((bytes, event)) => {
+                    self.bodies[index].compiled_bytes += bytes;
+                    self.events.push(event);
+                }
+                // What the compiler does not take on stays in the interpreter, as ever.
+                Err(error) if is_limit(&error) => self.code.refuse(&new, entry, tier, &error),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The parts, for the one who publishes them.
+    pub(super) fn into_parts(mut self) -> (Vec<PreparedBody>, Vec<Event>) {
+        (std::mem::take(&mut self.bodies), std::mem::take(&mut self.events))
+    }
+}
+
+/// Whether a body is beyond what is compiled at all, so that nothing has gone wrong.
+fn is_limit(error: &Error) -> bool {
+    matches!(
+        error.downcast_ref(),
+        Some(
+            CompileError::TooLarge(_)
+                | CompileError::Unsupported(_)
+                | CompileError::NoSuchLoop(_)
+        )
+    )
+}
+
+impl Drop for Prepared {
+    /// What has not been published is given back.
+    fn drop(&mut self) {
+        for body in &self.bodies {
+            for object in body.new.code().take_objects() {
+                // SAFETY: the version never became current, so nobody knows the address.
+                unsafe { self.code.system.heap.free(&object) };
+            }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Updates: what an embedder wants to change in a running program.
+
+use super::changes::{ChangedBody, Changes};
+use super::prepare::label;
+use super::{Applied, FrameMap, Plan, Policy, transaction};
+use crate::Result;
+use crate::module::Module;
+use crate::store::StoreOpaque;
+use std::collections::BTreeMap;
+
+/// Changes to a running program, which happen all together or not at all.
+///
+/// It is made by [`Module::update`], and can be [planned](Update::plan) and [applied](Update::apply) from
+/// any thread, also by a host function that the program calls, while any number of threads run the module
+/// in stores of their own.
+///
+/// ```
+/// use midair::{Engine, Instance, Module, Policy, Store};
+///
+/// fn program(step: i32) -> String {
+///     format!(
+///         r#"(module
+///             (func $twice (export "twice") (param i32) (result i32)
+///                 (i32.mul (local.get 0) (i32.const {step})))
+///             (func (export "next") (param i32) (result i32)
+///                 (i32.add (call $twice (local.get 0)) (i32.const {step}))))"#
+///     )
+/// }
+///
+/// let engine = Engine::default();
+/// let module = Module::new(&engine, program(2))?;
+/// let mut store = Store::new(&engine, ());
+/// let instance = Instance::new(&mut store, &module, &[])?;
+/// let next = instance.get_typed_func::<i32, i32>(&mut store, "next")?;
+/// assert_eq!(next.call(&mut store, 10)?, 22);
+///
+/// let edited = Module::new(&engine, program(3))?;
+/// let mut update = module.update();
+/// for name in ["twice", "next"] {
+///     let function = module.function_index(name).unwrap();
+///     update = update.body(function, edited.function_body(name).unwrap());
+/// }
+/// println!("{}", update.plan()?);
+/// let applied = update.apply()?;
+/// assert_eq!(next.call(&mut store, 10)?, 33);
+///
+/// applied.undo()?;
+/// assert_eq!(next.call(&mut store, 10)?, 22);
+/// # Ok::<(), midair::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "an update does nothing until it is applied"]
+pub struct Update {
+    module: Module,
+    bodies: BTreeMap<u32, Vec<u8>>,
+    policies: BTreeMap<u32, Policy>,
+    maps: BTreeMap<u32, FrameMap>,
+}
+
+impl Module {
+    /// Begins an update of all programs that run this module. It does nothing until it is applied.
+    pub fn update(&self) -> Update {
+        Update {
+            module: self.clone(),
+            bodies: BTreeMap::new(),
+            policies: BTreeMap::new(),
+            maps: BTreeMap::new(),
+        }
+    }
+}
+
+impl Update {
+    /// Gives a function a new body, in binary format with indices of this module: local declarations,
+    /// operators, end. That is what [`Module::function_body`] returns.
+    pub fn body(mut self, function: u32, body: impl Into<Vec<u8>>) -> Update {
+        self.bodies.insert(function, body.into());
+        self
+    }
+
+    /// What suspended frames of the function do if its body changes. By default they
+    /// [migrate](Policy::Migrate).
+    pub fn policy(mut self, function: u32, policy: Policy) -> Update {
+        self.policies.insert(function, policy);
+        self
+    }
+
+    /// Where suspended frames of the function go on if its body changes. What the map does not mention is
+    /// mapped by default.
+    pub fn frame_map(mut self, function: u32, map: FrameMap) -> Update {
+        self.maps.insert(function, map);
+        self
+    }
+
+    /// The module whose programs are updated.
+    pub fn module_to_update(&self) -> &Module {
+        &self.module
+    }
+
+    /// All that changes, in the index spaces of the running module.
+    fn changes(&self) -> Result<Changes> {
+        let mut changes = Changes::default();
+        for (&function, body) in &self.bodies {
+            changes.bodies.push(ChangedBody {
+                function,
+                body: body.clone(),
+                policy: Policy::default(),
+                map: None,
+            });
+        }
+        for changed in &mut changes.bodies {
+            changed.policy = self.policies.get(&changed.function).copied().unwrap_or_default();
+            changed.map = self.maps.get(&changed.function).cloned();
+        }
+        for function in self.maps.keys() {
+            anyhow::ensure!(
+                changes.bodies.iter().any(|changed| changed.function == *function),
+                "a frame map is given for {}, whose body does not change",
+                label(&self.module.state.code, *function)
+            );
+        }
+        Ok(changes)
+    }
+
+    /// What would happen if the update were applied now. Nothing is changed; guests stand still only while
+    /// their frames are looked at.
+    pub fn plan(&self) -> Result<Plan> {
+        transaction::plan(&self.module, self.changes()?)
+    }
+
+    /// Changes the running program.
+    ///
+    /// Everything that can fail is done first, while guests run on: all new bodies are validated, lowered,
+    /// and compiled where the old ones are hot. If any of that fails, the program is as it was, and goes on.
+    /// Otherwise all functions get their new bodies; all calls from then on run these. Suspended frames do
+    /// what the [`Policy`] of their function says, each when it is returned to or at its next safepoint; the
+    /// old machine code is poisoned and freed before this returns, without waiting for any of them.
+    ///
+    /// It waits until every guest that runs the module has come to a safepoint, which is soon.
+    pub fn apply(&self) -> Result<Applied> {
+        self.apply_to(None, None)
+    }
+
+    /// Applies it, as undoing `undone`. `here`: the store that the calling thread runs, if it runs one.
+    pub(crate) fn apply_to(
+        &self,
+        undone: Option<&Applied>,
+        here: Option<&mut StoreOpaque>,
+    ) -> Result<Applied> {
+        transaction::apply(&self.module, self.changes()?, undone, here)
+    }
+}
