@@ -52,11 +52,11 @@ fn main() -> Result<()> {
         descend.typed::<i32, i64>(&caller)?.call(&mut caller, n)
     })?;
     let replaced = module.clone();
-    linker.func_wrap("host", "bottom", move |mut caller: Caller<'_, ()>| -> Result<()> {
+    linker.func_wrap("host", "bottom", move |caller: Caller<'_, ()>| -> Result<()> {
         let live = engine_line("before", &caller);
         let function = replaced.function_index("descend").context("descend")?;
         let started = Instant::now();
-        let report = replaced.replace_function(&mut caller, function, &body)?;
+        let report = replaced.replace_function(function, &body)?;
         let took = started.elapsed();
         println!("{live}");
         println!("{}", engine_line("after", &caller));

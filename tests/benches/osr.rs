@@ -138,7 +138,7 @@ fn redirect_and_move(depth: i32) -> Result<(f64, f64, f64)> {
         let target = module.clone();
         let bottom = move |mut caller: Caller<'_, Bottom>| -> Result<()> {
             if let Some(body) = caller.data_mut().replace.take() {
-                let report = target.replace_function(&mut caller, function, &body)?;
+                let report = target.replace_function(function, &body)?;
                 caller.data_mut().redirect = report.pause;
                 caller.data_mut().frames = report.frames_redirected;
             }
@@ -275,7 +275,7 @@ fn replaced_while_running(count: u64) -> Result<()> {
     linker.func_wrap("host", "swap", move |mut caller: Caller<'_, usize>| -> Result<()> {
         let which = *caller.data() % 2;
         *caller.data_mut() += 1;
-        target.replace_function(&mut caller, function, &bodies[which])?;
+        target.replace_function(function, &bodies[which])?;
         Ok(())
     })?;
     let mut store = Store::new(&engine, 0usize);

@@ -62,6 +62,7 @@ pub struct Config {
     pub(crate) code_space: usize,
     pub(crate) spare_functions: usize,
     pub(crate) sample_tiers: bool,
+    pub(crate) assume_shadow_stack: bool,
 }
 
 impl Default for Config {
@@ -81,6 +82,7 @@ impl Default for Config {
             code_space: 1 << 30,
             spare_functions: 32,
             sample_tiers: false,
+            assume_shadow_stack: false,
         }
     }
 }
@@ -192,6 +194,14 @@ impl Config {
     /// as they were before. Counting makes calls a little slower.
     pub fn sample_tiers(&mut self, on: bool) -> &mut Config {
         self.sample_tiers = on;
+        self
+    }
+
+    /// Whether to take this machine for one with a hardware shadow stack, where no return address can be
+    /// rewritten: for tests. Functions that have been compiled can then not be replaced; everything else
+    /// works. Default: off, and the machine is asked.
+    pub fn assume_shadow_stack(&mut self, on: bool) -> &mut Config {
+        self.assume_shadow_stack = on;
         self
     }
 

@@ -70,7 +70,7 @@ pub mod wasi;
 pub use anyhow::{Error, Result};
 pub use backtrace::{FrameInfo, WasmBacktrace};
 pub use caller::Caller;
-pub use code::{Event, Events, Replacement};
+pub use code::{Event, Events};
 pub use config::{Config, Tier};
 pub use engine::Engine;
 pub use external::Extern;
@@ -83,7 +83,7 @@ pub use limits::StoreLimits;
 pub use linker::{Linker, UnlinkedImport, UnlinkedImports};
 pub use live::{
     Applied, AppliedFunction, FrameMap, Plan, PlannedFrames, PlannedFunction, PlannedOutcome,
-    Policy, Refusal, Source, Update,
+    Policy, Refusal, Replacement, Source, Update,
 };
 pub use memory::{Memory, MemoryAccessError};
 pub use module::Module;

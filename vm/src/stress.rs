@@ -30,6 +30,9 @@ pub struct StressSpec {
     pub gc: Option<u64>,
     /// At every Nth guard, fail it. Not available yet: never parsed.
     pub deopt: Option<u64>,
+    /// The Nth compilation of the engine panics, once: a compiler that fails must cost the guest nothing but
+    /// speed.
+    pub panic: Option<u64>,
     /// Seed of what a schedule chooses at random.
     pub seed: u64,
 }
@@ -62,7 +65,7 @@ impl FromStr for StressSpec {
         for item in text.split(',') {
             let Some((key, number)) = item.split_once(':') else {
                 return Err(ParseStressError(format!(
-                    "`{item}` is not of the form KEY:NUMBER (keys are osr, retire, seed)"
+                    "`{item}` is not of the form KEY:NUMBER (keys are osr, retire, panic, seed)"
                 )));
             };
             if seen.contains(&key) {
@@ -72,6 +75,7 @@ impl FromStr for StressSpec {
             match key {
                 "osr" => spec.osr = Some(interval(key, number)?),
                 "retire" => spec.retire = Some(interval(key, number)?),
+                "panic" => spec.panic = Some(interval(key, number)?),
                 "seed" => {
                     spec.seed = number.parse().map_err(|_| {
                         ParseStressError(format!("`{number}` is not a number, in `{item}`"))
@@ -84,7 +88,7 @@ impl FromStr for StressSpec {
                 }
                 _ => {
                     return Err(ParseStressError(format!(
-                        "unknown stress `{key}` (known are osr, retire, seed)"
+                        "unknown stress `{key}` (known are osr, retire, panic, seed)"
                     )));
                 }
             }
@@ -108,6 +112,7 @@ impl fmt::Display for StressSpec {
             ("retire", self.retire),
             ("gc", self.gc),
             ("deopt", self.deopt),
+            ("panic", self.panic),
             ("seed", seed),
         ];
         let mut separator = "";
@@ -131,9 +136,10 @@ mod tests {
 
     #[test]
     fn parses_what_it_prints() {
-        for text in ["osr:1", "retire:5", "osr:7,retire:5", "osr:3,retire:2,seed:9"] {
+        for text in ["osr:1", "retire:5", "osr:7,retire:5", "osr:3,retire:2,seed:9", "panic:3"] {
             assert_eq!(text.parse::<StressSpec>().unwrap().to_string(), text);
         }
+        assert!(!"panic:4".parse::<StressSpec>().unwrap().is_active());
         assert!(!"seed:4".parse::<StressSpec>().unwrap().is_active());
         assert!("retire:1".parse::<StressSpec>().unwrap().is_active());
     }

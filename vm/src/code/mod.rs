@@ -9,7 +9,7 @@
 //!   callout       machine code calls a function that has none
 //!   transition    safepoints, tier-up, and where frames go that leave their machine code
 //!   retire        from unlinked code to freed bytes, across stores
-//!   replace       a new body for a function
+//!   publication   new versions become current
 //!   counters, events   what is counted, and what is told
 //! ```
 
@@ -18,7 +18,7 @@ pub(crate) mod counters;
 mod events;
 mod frames;
 mod module_code;
-mod replace;
+mod publication;
 mod retire;
 pub(crate) mod runtime_calls;
 mod system;
@@ -28,6 +28,6 @@ mod version;
 pub use events::{Event, Events};
 pub(crate) use frames::{frame_info, trapped_frame};
 pub(crate) use module_code::ModuleCode;
-pub use replace::Replacement;
+pub(crate) use retire::{Retiring, retire};
 pub(crate) use system::CodeSystem;
 pub(crate) use version::{CodeOwner, FunctionVersion};

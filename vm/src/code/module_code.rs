@@ -9,7 +9,7 @@ use super::system::CodeSystem;
 use super::version::{CodeOwner, FunctionVersion};
 use crate::config::{Config, Tier};
 use crate::engine::Engine;
-use crate::live::{Compositions, Migration};
+use crate::live::OldVersions;
 use crate::module::{Bodies, ModuleState};
 use crate::{Error, Result};
 use midair_osr::{CodeDescription, CodeObject, Mutator};
@@ -22,14 +22,14 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use wasmparser::{FuncToValidate, ValidatorResources, WasmFeatures};
 
 /// A function that has been called, compiled or replaced.
-struct FunctionEntry {
-    current: Arc<FunctionVersion>,
+pub(super) struct FunctionEntry {
+    pub(super) current: Arc<FunctionVersion>,
     /// Replaced versions that may still have frames.
-    older: Vec<Arc<FunctionVersion>>,
+    pub(super) older: Vec<Arc<FunctionVersion>>,
 }
 
 /// The code of one module.
@@ -45,6 +45,8 @@ pub(crate) struct ModuleCode {
     table: Mutex<HashMap<u32, FunctionEntry>>,
     /// Held during a replacement: a version is replaced once.
     replacing: Mutex<()>,
+    /// How many replaced versions there are.
+    pub(crate) old_versions: OldVersions,
     /// The stores that have instances of the module.
     stores: Mutex<Vec<Weak<Mutator>>>,
     /// The module, for backtraces.
@@ -86,6 +88,7 @@ impl ModuleCode {
             states,
             table: Mutex::default(),
             replacing: Mutex::default(),
+            old_versions: OldVersions::default(),
             stores: Mutex::default(),
             module: OnceLock::new(),
         }))
@@ -126,17 +129,17 @@ impl ModuleCode {
         stores.iter().filter_map(Weak::upgrade).collect()
     }
 
-    fn table(&self) -> MutexGuard<'_, HashMap<u32, FunctionEntry>> {
+    pub(super) fn table(&self) -> MutexGuard<'_, HashMap<u32, FunctionEntry>> {
         // Nothing that can panic happens between two changes that belong together.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Until the guard is dropped no function of the module is replaced by anybody else.
+    /// Until the guard is dropped nobody else updates the module.
     pub(crate) fn begin_replacement(&self) -> MutexGuard<'_, ()> {
         self.replacing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn entry<'a>(
+    pub(super) fn entry<'a>(
         &self,
         functions: &'a mut HashMap<u32, FunctionEntry>,
         function: u32,
@@ -287,20 +290,8 @@ impl ModuleCode {
                 version.code().kept.push((entry, Arc::new(description.clone())));
             }
             let object = self.install(version, entry, tier, description)?;
-            let bytecode = version.body.bytes().len();
-            let osr = entry != EntryPoint::Function;
-            self.system.counters.compiler(tier, osr).succeeded(time, bytecode, object.len());
-            self.system.events.send(|| Event::Compiled {
-                function: version.body.function,
-                version: version.body.version,
-                tier,
-                osr_entry: match entry {
-                    EntryPoint::Function => None,
-                    EntryPoint::Loop(point) => Some(point),
-                },
-                bytes: object.len(),
-                time,
-            });
+            let event = self.compiled(version, entry, tier, object.len(), time);
+            self.system.events.send(|| event);
             Ok(())
         });
         let mut code = version.code();
@@ -312,7 +303,38 @@ impl ModuleCode {
         }
     }
 
-    fn refused(&self, version: &FunctionVersion, entry: EntryPoint, tier: Tier, error: &Error) {
+    /// Code has been made of a version: counts it, and returns what is to be announced.
+    pub(super) fn compiled(
+        &self,
+        version: &FunctionVersion,
+        entry: EntryPoint,
+        tier: Tier,
+        bytes: usize,
+        time: Duration,
+    ) -> Event {
+        let osr = entry != EntryPoint::Function;
+        let bytecode = version.body.bytes().len();
+        self.system.counters.compiler(tier, osr).succeeded(time, bytecode, bytes);
+        Event::Compiled {
+            function: version.body.function,
+            version: version.body.version,
+            tier,
+            osr_entry: match entry {
+                EntryPoint::Function => None,
+                EntryPoint::Loop(point) => Some(point),
+            },
+            bytes,
+            time,
+        }
+    }
+
+    pub(super) fn refused(
+        &self,
+        version: &FunctionVersion,
+        entry: EntryPoint,
+        tier: Tier,
+        error: &Error,
+    ) {
         let function = version.body.function;
         self.system.counters.compiler(tier, entry != EntryPoint::Function).failed.add(1);
         if entry == EntryPoint::Function && self.is_current(version) {
@@ -331,7 +353,7 @@ impl ModuleCode {
         entry.is_some_and(|entry| std::ptr::eq(Arc::as_ptr(&entry.current), version))
     }
 
-    fn compile(
+    pub(super) fn compile(
         &self,
         version: &FunctionVersion,
         entry: EntryPoint,
@@ -340,7 +362,10 @@ impl ModuleCode {
         let tier =
             if tier == Tier::Baseline { CompiledTier::Baseline } else { CompiledTier::Optimized };
         let options = CompileOptions::new(tier);
-        let compile = || self.system.compiler.compile(&self.env, &version.body, entry, &options);
+        let compile = || {
+            self.system.count_compilation(self.config.stress);
+            self.system.compiler.compile(&self.env, &version.body, entry, &options)
+        };
         match catch_unwind(AssertUnwindSafe(compile)) {
             Ok(compiled) => Ok(compiled?),
             Err(_) => anyhow::bail!("the compiler panicked"),
@@ -407,52 +432,45 @@ impl ModuleCode {
         taken
     }
 
-    /// Takes the machine code of all replaced versions of a function: nothing is linked.
-    pub(crate) fn take_replaced_code(&self, function: u32) -> Vec<Arc<CodeObject>> {
+    /// The countdown of a function whose current version has not been called yet.
+    pub(super) fn first_countdown(&self) -> i32 {
+        i32::try_from(self.config.optimized_threshold).unwrap_or(NEVER)
+    }
+
+    /// Versions of a function that have been replaced and may still have frames, oldest first.
+    pub(crate) fn older_versions(&self, function: u32) -> Vec<Arc<FunctionVersion>> {
+        self.table().get(&function).map_or_else(Vec::new, |entry| entry.older.clone())
+    }
+
+    /// All versions of a function that may have frames, oldest first.
+    pub(crate) fn versions(&self, function: u32) -> Vec<Arc<FunctionVersion>> {
         let functions = self.table();
-        let older = functions.get(&function).into_iter().flat_map(|entry| &entry.older);
-        older.flat_map(|version| version.code().take_objects()).collect()
+        let Some(entry) = functions.get(&function) else { return Vec::new() };
+        entry.older.iter().chain([&entry.current]).cloned().collect()
     }
 
-    /// Makes `new`, whose lowered code is ready, the current version, and unlinks the code of the one
-    /// that was current until now, whose frames go on as `migration` says. So do frames of older versions
-    /// that would have gone on in that one.
-    pub(crate) fn make_current(&self, new: &Arc<FunctionVersion>, migration: Migration) {
-        let function = new.body.function;
-        let lowered = new.lowered().expect("the new version has been lowered");
-        let mut functions = self.table();
-        let entry = self.entry(&mut functions, function);
-        let old = std::mem::replace(&mut entry.current, new.clone());
-        let mut compositions = Compositions::default();
-        for version in &entry.older {
-            version.set_migration(version.migration().then(&old, &migration, &mut compositions));
-        }
-        old.set_migration(migration);
-        entry.older.push(old);
-        self.unlink(function);
-        let state = self.state(function);
-        state.lowered.store(Arc::as_ptr(lowered).cast_mut().cast(), Ordering::SeqCst);
-        let countdown = i32::try_from(self.config.optimized_threshold).unwrap_or(NEVER);
-        state.countdown.store(countdown, Ordering::Relaxed);
-    }
-
-    /// Forgets replaced versions that `in_use` denies; their code is returned, for freeing.
+    /// Forgets replaced versions of all functions that nothing leads to any more, and whose lowered code no
+    /// frame is in; their machine code is returned, for freeing.
     pub(crate) fn forget_older(
         &self,
-        function: u32,
-        in_use: impl Fn(&FunctionVersion) -> bool,
+        in_use: impl Fn(*const LoweredCode) -> bool,
     ) -> Vec<Arc<CodeObject>> {
         let mut objects = Vec::new();
-        if let Some(entry) = self.table().get_mut(&function) {
+        let mut left = 0;
+        for entry in self.table().values_mut() {
+            // Oldest first: maps lead from older versions to newer ones, and go with them.
             entry.older.retain(|version| {
                 // Frames that wait for their transfer hold the version through their code object.
-                let keep = Arc::strong_count(version) > 1 || in_use(version);
+                let keep = Arc::strong_count(version) > 1
+                    || version.lowered().is_some_and(|code| in_use(Arc::as_ptr(code)));
                 if !keep {
                     objects.extend(version.code().take_objects());
                 }
                 keep
             });
+            left += entry.older.len();
         }
+        self.old_versions.set_count(left);
         objects
     }
 }

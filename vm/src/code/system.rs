@@ -7,10 +7,12 @@ use super::module_code::ModuleCode;
 use super::version::FunctionVersion;
 use crate::config::{Config, Tier};
 use crate::sampling::Timer;
+use crate::stress::StressSpec;
 use midair_osr::CodeHeap;
 use midair_tiers::compile::{Compiler, EntryPoint};
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
+use std::sync::atomic::{self, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Code memory, compilers and counters of one engine.
@@ -22,6 +24,8 @@ pub(crate) struct CodeSystem {
     /// Running where the configuration says that tiers are sampled.
     sampling: Option<Timer>,
     queue: Arc<Queue>,
+    /// Compilations begun, counted only where a stress schedule asks for it.
+    compilations: AtomicU64,
 }
 
 /// A wish for machine code.
@@ -102,12 +106,24 @@ impl CodeSystem {
             counters: Counters::default(),
             events: EventHub::default(),
             sampling: config.sample_tiers.then(Timer::start).transpose()?,
+            compilations: AtomicU64::new(0),
             queue: Arc::new(Queue {
                 state: Mutex::default(),
                 wake: Condvar::new(),
                 max_threads: config.compiler_threads.max(1),
             }),
         })
+    }
+
+    /// A compilation begins.
+    ///
+    /// # Panics
+    /// If it is the one for which the schedule says so.
+    pub(crate) fn count_compilation(&self, stress: StressSpec) {
+        if let Some(number) = stress.panic {
+            let begun = self.compilations.fetch_add(1, atomic::Ordering::Relaxed) + 1;
+            assert!(begun != number, "compilation {number} panics, as the stress schedule says");
+        }
     }
 
     /// Whether tiers are sampled.

@@ -108,6 +108,11 @@ impl VersionCode {
         self.function.take_if(|other| is_it(other)).is_some() || self.loops.len() < loops
     }
 
+    /// Whether there are code objects.
+    pub(crate) fn has_objects(&self) -> bool {
+        self.function.is_some() || !self.loops.is_empty()
+    }
+
     /// Takes all code objects out.
     pub(crate) fn take_objects(&mut self) -> Vec<Arc<CodeObject>> {
         let loops = self.loops.drain(..).map(|(_, object)| object);

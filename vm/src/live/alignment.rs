@@ -52,12 +52,10 @@ fn align(
     // Common ends are cut off; what is left of two versions of one function is short.
     let shorter = old.min(new);
     let mut prefix = (0..shorter).take_while(|&i| equal(i, i)).count();
-    let mut suffix =
-        (0..shorter - prefix).take_while(|&i| equal(old - 1 - i, new - 1 - i)).count();
+    let mut suffix = (0..shorter - prefix).take_while(|&i| equal(old - 1 - i, new - 1 - i)).count();
     if (old - prefix - suffix).saturating_mul(new - prefix - suffix) > MOST_PAIRS {
         prefix = (0..shorter).take_while(|&i| matches(i, i)).count();
-        suffix =
-            (0..shorter - prefix).take_while(|&i| matches(old - 1 - i, new - 1 - i)).count();
+        suffix = (0..shorter - prefix).take_while(|&i| matches(old - 1 - i, new - 1 - i)).count();
     }
     let (rows, columns) = (old - prefix - suffix, new - prefix - suffix);
     let mut pairs: Vec<(usize, usize)> = (0..prefix).map(|i| (i, i)).collect();

@@ -18,8 +18,6 @@ pub struct Applied {
     pub frames_redirected: usize,
     /// Bytes of old machine code that were poisoned and freed.
     pub freed_bytes: usize,
-    /// Bytes of old machine code that wait for guests on other threads.
-    pub waiting_bytes: usize,
     /// How long the guest that stood still longest did so.
     pub longest_pause: Duration,
     /// From the moment at which the new bodies were current until the old machine code was gone.
@@ -69,7 +67,7 @@ impl Applied {
                 update = update.policy(applied.function, Policy::Finish);
             }
         }
-        update.apply_to(Some(self), None)
+        update.apply_as(Some(self))
     }
 
     /// Fails if one of the functions has been changed since.
@@ -83,6 +81,42 @@ impl Applied {
             );
         }
         Ok(())
+    }
+}
+
+/// What a replacement did: see [`Module::replace_function`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Replacement {
+    /// Number of the new version.
+    pub version: u32,
+    /// Suspended frames of the old machine code whose return addresses were redirected.
+    pub frames_redirected: usize,
+    /// Safepoints of the old body whose frames go on in the new one.
+    pub points_mapped: usize,
+    /// Why frames at other safepoints finish in the old body.
+    pub refusals: Vec<Refusal>,
+    /// Bytes of old machine code that were poisoned and freed before the call returned: all of it.
+    pub freed_bytes: usize,
+    /// How long the guest that stood still longest did so.
+    pub pause: Duration,
+    /// From the moment at which the new body was current until the old machine code was gone.
+    pub time_to_freed: Duration,
+}
+
+impl Replacement {
+    /// What an update of one function did.
+    pub(crate) fn new(mut applied: Applied) -> Replacement {
+        let function = applied.functions.pop().expect("one function was updated");
+        Replacement {
+            version: function.version,
+            frames_redirected: applied.frames_redirected,
+            points_mapped: function.points_mapped,
+            refusals: function.refusals,
+            freed_bytes: applied.freed_bytes,
+            pause: applied.longest_pause,
+            time_to_freed: applied.time_to_freed,
+        }
     }
 }
 

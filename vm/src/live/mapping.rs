@@ -124,10 +124,11 @@ impl Mapping {
         let mut mapping = Mapping { points: HashMap::new(), refusals: Vec::new() };
         mapping.align(names, old, new, reachable);
         for given in map.map_or(&[][..], |map| &map.points) {
-            let check = || anyhow::Context::with_context(
-                checked(names, old, new, given, reachable),
-                || format!("frame map from offset {:#x} to {:#x}", given.old, given.new),
-            );
+            let check = || {
+                anyhow::Context::with_context(checked(names, old, new, given, reachable), || {
+                    format!("frame map from offset {:#x} to {:#x}", given.old, given.new)
+                })
+            };
             let layout = check()?;
             mapping.points.insert(given.old, (given.new, Arc::new(layout)));
             mapping.refusals.retain(|refusal| refusal.point() != Some(given.old));
@@ -233,7 +234,8 @@ fn checked(
     given: &PointMap,
     reachable: &dyn Fn(u32) -> bool,
 ) -> Result<Layout> {
-    let missing = |which: &str| format!("nothing can be suspended at that offset of the {which} body");
+    let missing =
+        |which: &str| format!("nothing can be suspended at that offset of the {which} body");
     let from = old.at(given.old).ok_or_else(|| anyhow::anyhow!(missing("old")))?;
     let to = new.at(given.new).ok_or_else(|| anyhow::anyhow!(missing("new")))?;
     anyhow::ensure!(reachable(to.point), "nothing leads to that offset of the new body");
@@ -244,12 +246,7 @@ fn checked(
     };
     let same = from.kind == to.kind
         || results(from.kind).is_some() && results(from.kind) == results(to.kind);
-    anyhow::ensure!(
-        same,
-        "{} cannot go on as {}",
-        names.site(from.kind),
-        names.site(to.kind)
-    );
+    anyhow::ensure!(same, "{} cannot go on as {}", names.site(from.kind), names.site(to.kind));
     let frame = OldFrame { analysis: old, at: from };
     let locals = match &given.locals {
         Some(sources) => {
@@ -314,7 +311,10 @@ impl OldFrame<'_> {
         let of = |what: &str, index: u32, types: &[ValType], base: usize| -> Result<Vec<Slot>> {
             let found = types.get(index as usize).copied();
             let found = found.ok_or_else(|| anyhow::anyhow!("there is no old {what} {index}"))?;
-            anyhow::ensure!(found == ty, "it is of type {ty}, and old {what} {index} of type {found}");
+            anyhow::ensure!(
+                found == ty,
+                "it is of type {ty}, and old {what} {index} of type {found}"
+            );
             let first = base + slots(&types[..index as usize]);
             Ok((first..first + slots(&[ty])).map(|slot| Slot::Old(slot as u32)).collect())
         };
@@ -344,7 +344,10 @@ impl OldFrame<'_> {
                         anyhow::bail!("a reference that is not null belongs to one store")
                     }
                 };
-                anyhow::ensure!(found == ty, "it is of type {ty}, and the constant of type {found}");
+                anyhow::ensure!(
+                    found == ty,
+                    "it is of type {ty}, and the constant of type {found}"
+                );
                 Ok(vec![Slot::Const(bits)])
             }
         }

@@ -9,6 +9,7 @@
 //!
 //!   policy        what frames of a changed body do
 //!   continuation  what a version's frames do once it is no longer current
+//!   old_versions  which of them still have frames
 //!   layout        how the slots of a frame are laid out anew
 //!
 //!   mapping       where frames of one body go on in another one
@@ -28,6 +29,7 @@ mod continuation;
 mod frame_map;
 mod layout;
 mod mapping;
+mod old_versions;
 mod plan;
 mod policy;
 mod prepare;
@@ -36,11 +38,12 @@ mod safepoints;
 mod transaction;
 mod update;
 
-pub use applied::{Applied, AppliedFunction};
+pub use applied::{Applied, AppliedFunction, Replacement};
 pub(crate) use changes::{AddedFunction, AddedGlobal, ChangedBody, ChangedElements, Changes};
 pub(crate) use continuation::{Continuation, Migration};
 pub use frame_map::{FrameMap, Source};
 pub(crate) use layout::Layout;
+pub(crate) use old_versions::OldVersions;
 pub use plan::{Plan, PlannedFrames, PlannedFunction, PlannedOutcome};
 pub use policy::Policy;
 pub(crate) use prepare::PreparedBody;

@@ -199,9 +199,7 @@ fn is_limit(error: &Error) -> bool {
     matches!(
         error.downcast_ref(),
         Some(
-            CompileError::TooLarge(_)
-                | CompileError::Unsupported(_)
-                | CompileError::NoSuchLoop(_)
+            CompileError::TooLarge(_) | CompileError::Unsupported(_) | CompileError::NoSuchLoop(_)
         )
     )
 }

@@ -72,8 +72,8 @@ impl Safepoints {
             locals.extend(validator.get_local_type(local).and_then(ValType::from_wasm));
         }
         let context = [0; 2 * CONTEXT];
-        let (kind, operands) = (SafepointKind::Entry, Vec::new());
-        let mut points = vec![Safepoint { point: 0, kind, depth: 1, operands, context }];
+        let kind = SafepointKind::Entry;
+        let mut points = vec![Safepoint { point: 0, kind, depth: 1, operands: vec![], context }];
         // The operator that each of `points` is, and a hash of each operator; the entry is before all.
         let (mut places, mut hashes) = (vec![0], vec![0]);
         let mut operators = wasmparser::OperatorsReader::new(bytes);
@@ -109,8 +109,7 @@ impl Safepoints {
                 places.push(hashes.len() - 1);
             } else if matches!(operator, Operator::Loop { .. }) {
                 let height = validator.operand_stack_height() as usize;
-                let (kind, operands) =
-                    (SafepointKind::Loop, operands(&validator, height, height));
+                let (kind, operands) = (SafepointKind::Loop, operands(&validator, height, height));
                 points.push(Safepoint { point, kind, depth, operands, context });
                 places.push(hashes.len() - 1);
             }

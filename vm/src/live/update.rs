@@ -5,7 +5,6 @@ use super::prepare::label;
 use super::{Applied, FrameMap, Plan, Policy, transaction};
 use crate::Result;
 use crate::module::Module;
-use crate::store::StoreOpaque;
 use std::collections::BTreeMap;
 
 /// Changes to a running program, which happen all together or not at all.
@@ -137,15 +136,11 @@ impl Update {
     ///
     /// It waits until every guest that runs the module has come to a safepoint, which is soon.
     pub fn apply(&self) -> Result<Applied> {
-        self.apply_to(None, None)
+        self.apply_as(None)
     }
 
-    /// Applies it, as undoing `undone`. `here`: the store that the calling thread runs, if it runs one.
-    pub(crate) fn apply_to(
-        &self,
-        undone: Option<&Applied>,
-        here: Option<&mut StoreOpaque>,
-    ) -> Result<Applied> {
-        transaction::apply(&self.module, self.changes()?, undone, here)
+    /// Applies it, as undoing `undone`.
+    pub(super) fn apply_as(&self, undone: Option<&Applied>) -> Result<Applied> {
+        transaction::apply(&self.module, self.changes()?, undone)
     }
 }

@@ -208,21 +208,20 @@ impl Module {
         defined.then(|| self.state.code.current(function).body.bytes().to_vec())
     }
 
-    /// Gives a function a new body while the program runs: see the crate's documentation.
+    /// Gives a function a new body while the program runs: an [`Update`](crate::Update) of one function,
+    /// whose suspended frames [migrate](crate::Policy::Migrate).
     ///
-    /// `store` is the store whose guest is suspended in the calling host function, or any store of the
-    /// module that runs no guest. `body` is in binary format, with indices of this module. All calls from
-    /// now on run the new body. Suspended frames of old *machine code* are redirected: when they are
-    /// returned to, they go on in the new body, at the safepoint that the two bodies have in common, or
-    /// where there is none, in the old body in the interpreter. Frames of the interpreter finish in the
-    /// old body. The old machine code is poisoned and freed before this returns, unless guests on other
-    /// threads may be running it: then as soon as each has come to a safepoint.
+    /// `body` is in binary format, with indices of this module. All calls from now on run the new body.
+    /// Suspended frames go on in it at the point that the two bodies have in common, or where there is none,
+    /// in the old body. The old machine code is poisoned and freed before this returns, and before any of
+    /// those frames is returned to. It can be called from any thread, also by a host function that the
+    /// program calls.
     ///
     /// Fails, leaving everything as it was, if `function` is not defined by the module, if the body is
-    /// not valid, or if this machine forbids redirecting return addresses.
+    /// not valid, or if the function has been compiled and this machine forbids redirecting return addresses.
     ///
     /// ```
-    /// use midair::{Caller, Engine, Linker, Module, Result, Store};
+    /// use midair::{Engine, Linker, Module, Result, Store};
     ///
     /// fn program(answer: i32) -> String {
     ///     format!(
@@ -239,28 +238,21 @@ impl Module {
     ///
     /// let mut linker = Linker::new(&engine);
     /// let edited = module.clone();
-    /// linker.func_wrap("host", "edit", move |mut caller: Caller<'_, ()>| -> Result<()> {
+    /// linker.func_wrap("host", "edit", move || -> Result<()> {
     ///     let answer = edited.function_index("answer").unwrap();
-    ///     edited.replace_function(&mut caller, answer, &body)?;
+    ///     edited.replace_function(answer, &body)?;
     ///     Ok(())
     /// })?;
     /// let mut store = Store::new(&engine, ());
     /// let instance = linker.instantiate(&mut store, &module)?;
     /// let answer = instance.get_typed_func::<(), i32>(&mut store, "answer")?;
-    /// // The first call begins in the old body; in the interpreter it also ends there.
     /// answer.call(&mut store, ())?;
     /// assert_eq!(answer.call(&mut store, ())?, 42);
     /// # Ok(())
     /// # }
     /// ```
-    pub fn replace_function(
-        &self,
-        mut store: impl crate::AsContextMut,
-        function: u32,
-        body: &[u8],
-    ) -> Result<crate::Replacement> {
-        let mut store = store.as_context_mut();
-        self.state.code.replace(store.opaque_mut(), function, body.to_vec())
+    pub fn replace_function(&self, function: u32, body: &[u8]) -> Result<crate::Replacement> {
+        self.update().body(function, body).apply().map(crate::Replacement::new)
     }
 
     /// The engine that it was loaded for.

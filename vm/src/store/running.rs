@@ -4,8 +4,7 @@ use super::StoreOpaque;
 use crate::code::{FunctionVersion, ModuleCode};
 use midair_osr::StackContext;
 use midair_osr::handshake::mutator_fence;
-use midair_tiers::interp::{Activation, LoweredCode};
-use std::collections::HashSet;
+use midair_tiers::interp::Activation;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -51,10 +50,5 @@ impl StoreOpaque {
     ) -> Option<Arc<FunctionVersion>> {
         let code = self.activations().next()?.frames().next()?.code();
         module.version_of(code, function)
-    }
-
-    /// All lowered code that frames of the interpreter run.
-    pub(crate) fn lowered_code_in_use(&self) -> HashSet<*const LoweredCode> {
-        self.activations().flat_map(Activation::frames).map(|frame| frame.code()).collect()
     }
 }

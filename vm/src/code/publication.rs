@@ -1,0 +1,98 @@
+//! New versions become current: the one moment at which a running program changes.
+
+use super::events::Event;
+use super::module_code::ModuleCode;
+use super::version::{CodeOwner, FunctionVersion};
+use crate::config::Tier;
+use crate::live::PreparedBody;
+use crate::{Error, Result};
+use midair_osr::{CodeObject, ShadowStackActive, shadow_stack_active};
+use midair_tiers::compile::EntryPoint;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+impl ModuleCode {
+    /// Fails if suspended frames of a function might have to be redirected, and must not be.
+    pub(crate) fn check_redirection(&self, function: u32) -> Result<()> {
+        if !self.config.assume_shadow_stack && !shadow_stack_active() {
+            return Ok(());
+        }
+        let compiled = self.versions(function).iter().any(|version| version.code().has_objects());
+        anyhow::ensure!(!compiled, ShadowStackActive);
+        Ok(())
+    }
+
+    /// Compiles an entry point of a version that is not current yet, and keeps it with the version.
+    /// Returns its size, and what is to be announced if the version becomes current.
+    pub(crate) fn compile_aside(
+        self: &Arc<Self>,
+        version: &Arc<FunctionVersion>,
+        entry: EntryPoint,
+        tier: Tier,
+    ) -> Result<(usize, Event)> {
+        let started = Instant::now();
+        let description = self.compile(version, entry, tier)?;
+        let time = started.elapsed();
+        if self.config.stress.retire.is_some() {
+            version.code().kept.push((entry, Arc::new(description.clone())));
+        }
+        let owner =
+            CodeOwner { module: Arc::downgrade(self), version: version.clone(), entry, tier };
+        let object = self.system.heap.publish(description, Arc::new(owner))?;
+        let bytes = object.len();
+        version.code().insert(entry, object);
+        Ok((bytes, self.compiled(version, entry, tier, bytes, time)))
+    }
+
+    /// An entry point is not compiled, and never will be.
+    pub(crate) fn refuse(
+        &self,
+        version: &FunctionVersion,
+        entry: EntryPoint,
+        tier: Tier,
+        error: &Error,
+    ) {
+        version.code().refused.push(entry);
+        self.refused(version, entry, tier, error);
+    }
+
+    /// Makes prepared versions current, all of them, and unlinks the code of those that were until now.
+    /// Returns that code, which is to be retired. The caller holds [`ModuleCode::begin_replacement`].
+    ///
+    /// Fails, without changing anything, only where frames must not be redirected, and code of one of the
+    /// functions has been compiled since the new versions were prepared.
+    pub(crate) fn publish(&self, bodies: &[PreparedBody]) -> Result<Vec<Arc<CodeObject>>> {
+        for body in bodies {
+            self.check_redirection(body.function())?;
+        }
+        let mut functions = self.table();
+        let mut objects = Vec::new();
+        for body in bodies {
+            let (function, new) = (body.function(), &body.new);
+            let lowered = new.lowered().expect("a prepared version has been lowered");
+            let entry = self.entry(&mut functions, function);
+            for (version, migration) in &body.older {
+                version.set_migration(migration.clone());
+            }
+            body.old.set_migration(body.migration.clone());
+            let old = std::mem::replace(&mut entry.current, new.clone());
+            debug_assert!(Arc::ptr_eq(&old, &body.old), "versions change one at a time");
+            entry.older.push(old);
+            // Loops that finish in an older body may have been compiled since that was replaced.
+            objects.extend(entry.older.iter().flat_map(|version| version.code().take_objects()));
+
+            let code = new.code().function.as_ref().map(|object| object.start().cast_mut());
+            self.unlink(function);
+            let state = self.state(function);
+            state.lowered.store(Arc::as_ptr(lowered).cast_mut().cast(), Ordering::SeqCst);
+            state.countdown.store(self.first_countdown(), Ordering::Relaxed);
+            if let Some(code) = code {
+                state.entry.store(code, Ordering::SeqCst);
+                state.native.store(code, Ordering::SeqCst);
+            }
+        }
+        self.old_versions.add(bodies.len());
+        Ok(objects)
+    }
+}
