@@ -206,7 +206,7 @@ impl<S: Stack> Mutator<S> {
     /// Whether something is requested.
     #[inline(always)]
     pub fn is_requested(&self) -> bool {
-        self.requested.load(Ordering::Relaxed)
+        self.requested.load(Ordering::Acquire)
     }
 
     /// Performs what is requested, or waits until a requester has done so.
@@ -218,13 +218,8 @@ impl<S: Stack> Mutator<S> {
     pub unsafe fn serve(&self) {
         let started = Instant::now();
         let mut guarded = self.guarded();
-        let requests = self.take(&mut guarded);
-        if let Some(StackPointer(stack)) = guarded.stack {
-            for request in &requests {
-                // SAFETY: as the caller vouches; the lock keeps requesters off.
-                unsafe { request.operation.perform(stack) };
-            }
-        }
+        // SAFETY: as the caller vouches; the lock keeps requesters off.
+        let requests = unsafe { self.perform_pending(&mut guarded) };
         drop(guarded);
         let time = started.elapsed();
         for request in requests {
@@ -233,9 +228,22 @@ impl<S: Stack> Mutator<S> {
         }
     }
 
-    fn take(&self, guarded: &mut Guarded<S>) -> Vec<Arc<Request<S>>> {
-        self.requested.store(false, Ordering::Relaxed);
-        std::mem::take(&mut guarded.pending)
+    /// Performs everything that is pending.
+    ///
+    /// # Safety
+    /// As for [`Operation::perform`]; `guarded` is this mutator's.
+    unsafe fn perform_pending(&self, guarded: &mut Guarded<S>) -> Vec<Arc<Request<S>>> {
+        let requests = std::mem::take(&mut guarded.pending);
+        if let Some(StackPointer(stack)) = guarded.stack {
+            for request in &requests {
+                // SAFETY: as the caller vouches.
+                unsafe { request.operation.perform(stack) };
+            }
+        }
+        // Only now: until here a mutator that comes in has to wait for the lock. Release: one that does not
+        // take the lock any more sees what has been done to its stack.
+        self.requested.store(false, Ordering::Release);
+        requests
     }
 
     /// First half of a request.
@@ -251,10 +259,9 @@ impl<S: Stack> Mutator<S> {
         if !guarded.pending.iter().any(|pending| Arc::ptr_eq(pending, request)) {
             return;
         }
-        let stack = guarded.stack.as_ref().map(|stack| stack.0);
         let state = self.state();
         if state == State::Managed {
-            if let Some(stack) = stack {
+            if let Some(StackPointer(stack)) = guarded.stack {
                 // SAFETY: the stack is alive while it is attached, and the lock is held.
                 unsafe { S::arm(stack) };
             }
@@ -262,13 +269,8 @@ impl<S: Stack> Mutator<S> {
         }
         // The mutator stays out: it sees the request if it comes, and waits for the lock.
         let started = Instant::now();
-        let requests = self.take(&mut guarded);
-        if let Some(stack) = stack {
-            for request in &requests {
-                // SAFETY: the mutator is out, and is kept out by the lock.
-                unsafe { request.operation.perform(stack) };
-            }
-        }
+        // SAFETY: the mutator is out, and is kept out by the lock.
+        let requests = unsafe { self.perform_pending(&mut guarded) };
         drop(guarded);
         let time = started.elapsed();
         for request in requests {
