@@ -1,6 +1,7 @@
 //! Where the guest was when it trapped.
 
 use crate::code;
+use crate::guest_frames::{GuestFrame, GuestFrames};
 use crate::instance::InstanceEntity;
 use crate::module::Module;
 use crate::store::StoreOpaque;
@@ -145,12 +146,6 @@ impl fmt::Display for WasmBacktrace {
     }
 }
 
-/// A frame of machine code on its way into a backtrace.
-struct MachineFrame {
-    fp: usize,
-    info: Option<FrameInfo>,
-}
-
 /// Records the guest's frames with the store, for the error that will be made when they are gone.
 ///
 /// `trapped` is program counter and frame pointer of machine code that trapped; otherwise the innermost
@@ -162,28 +157,18 @@ pub(crate) fn capture(store: &mut StoreOpaque, trapped: Option<(usize, usize)>) 
     // still.
     unsafe {
         let stack = &(*runtime).stack;
-        let top = trapped.map(|(pc, fp)| MachineFrame { fp, info: code::trapped_frame(pc) });
+        let top = trapped.map(|(pc, fp)| (fp, code::trapped_frame(pc)));
         let walk = match trapped {
             Some((_, fp)) => stack.walk_callers(fp),
             None => stack.walk(),
         };
-        let walked =
-            walk.map(|frame| MachineFrame { fp: frame.fp, info: code::frame_info(&frame) });
-        let mut machine = top.into_iter().chain(walked).peekable();
-        let mut activation = Activation::innermost(runtime);
-        // Both kinds of frames lie on one native stack, which grows downwards: the lower, the more
-        // recent.
-        loop {
-            let next = activation.map_or(usize::MAX, Activation::native_address);
-            if let Some(frame) = machine.next_if(|frame| frame.fp < next) {
-                backtrace.push(|| frame.info);
-                continue;
-            }
-            let Some(current) = activation else { break };
-            for frame in current.frames() {
-                backtrace.push(|| Some(interpreted(&frame)));
-            }
-            activation = current.outer();
+        let walked = walk.map(|frame| (frame.fp, code::frame_info(&frame)));
+        let machine = top.into_iter().chain(walked);
+        for frame in GuestFrames::new(machine, Activation::innermost(runtime)) {
+            backtrace.push(|| match frame {
+                GuestFrame::Machine(info) => info,
+                GuestFrame::Interpreted(frame) => Some(interpreted(&frame)),
+            });
         }
     }
     store.backtrace = Some(backtrace);
@@ -193,7 +178,7 @@ pub(crate) fn capture(store: &mut StoreOpaque, trapped: Option<(usize, usize)>) 
 ///
 /// # Safety
 /// The frame's store must be alive.
-unsafe fn interpreted(frame: &InterpFrame<'_>) -> FrameInfo {
+pub(crate) unsafe fn interpreted(frame: &InterpFrame<'_>) -> FrameInfo {
     // SAFETY: the frame's context is that of an instance of the store; its code is alive.
     unsafe {
         let instance = (*frame.context()).owner.cast::<InstanceEntity>();

@@ -41,8 +41,10 @@ mod engine;
 #[cfg(test)]
 mod every_tier;
 mod external;
+mod frames;
 mod func;
 mod global;
+mod guest_frames;
 mod host;
 mod instance;
 mod instance_context;
@@ -74,6 +76,7 @@ pub use code::{Event, Events};
 pub use config::{Config, Tier};
 pub use engine::Engine;
 pub use external::Extern;
+pub use frames::Frame;
 pub use func::Func;
 pub use global::Global;
 pub use instance::{Export, Instance};

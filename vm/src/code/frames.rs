@@ -21,7 +21,8 @@ pub(crate) unsafe fn trapped_frame(pc: usize) -> Option<FrameInfo> {
     unsafe { CodeRegistry::with(pc, |object| object_info(object, pc)) }?
 }
 
-fn object_info(object: &CodeObject, pc: usize) -> Option<FrameInfo> {
+/// Of a frame that executes the instruction at `pc` of this object.
+pub(crate) fn object_info(object: &CodeObject, pc: usize) -> Option<FrameInfo> {
     let owner = CodeOwner::of(object);
     let state = owner.module.upgrade()?.module()?;
     Some(FrameInfo::new(Module { state }, &owner.version.body, object.point(pc)?))

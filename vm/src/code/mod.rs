@@ -26,8 +26,9 @@ pub(crate) mod transition;
 mod version;
 
 pub use events::{Event, Events};
-pub(crate) use frames::{frame_info, trapped_frame};
+pub(crate) use frames::{frame_info, object_info, trapped_frame};
 pub(crate) use module_code::ModuleCode;
 pub(crate) use retire::{Retiring, retire};
 pub(crate) use system::CodeSystem;
+pub(crate) use transition::module_of;
 pub(crate) use version::{CodeOwner, FunctionVersion};

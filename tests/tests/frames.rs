@@ -1,0 +1,205 @@
+//! Listing suspended frames: the same functions, points, locals and operands in every tier and under every
+//! stress schedule. The interpreter without a schedule is the oracle.
+
+use midair::{
+    AsContext, Caller, Config, Engine, ExternRef, Frame, Linker, Module, Store, Tier, Val,
+};
+
+/// `rec(n)` recurses with locals of all types and operands below its calls; every seventh level calls itself
+/// through the host. `$dead` is not read after its loop.
+const RECURSION: &str = r#"(module
+    (import "host" "look" (func $look))
+    (import "host" "again" (func $again (param i32 externref) (result i64)))
+    (elem declare func $rec)
+    (func $rec (export "rec") (param $n i32) (param $e externref) (result i64)
+        (local $a i64) (local $f f32) (local $d f64) (local $r funcref) (local $dead i32)
+        (local.set $a (i64.mul (i64.extend_i32_s (local.get $n)) (i64.const 1000000007)))
+        (local.set $f (f32.mul (f32.convert_i32_s (local.get $n)) (f32.const 0.5)))
+        (local.set $d (f64.mul (f64.convert_i32_s (local.get $n)) (f64.const -0.25)))
+        (if (i32.and (local.get $n) (i32.const 1))
+            (then (local.set $r (ref.func $rec))))
+        (loop $l
+            (br_if $l (i32.lt_s
+                (local.tee $dead (i32.add (local.get $dead) (i32.const 1)))
+                (i32.const 3))))
+        (i64.sub (local.get $a) (i64.const 77))
+        (f64.neg (local.get $d))
+        (local.get $r)
+        (i32.const 123)
+        (if (result i64) (i32.eqz (local.get $n))
+            (then (call $look) (i64.const 1))
+            (else (if (result i64) (i32.eq (i32.rem_u (local.get $n) (i32.const 7)) (i32.const 3))
+                (then (call $again (i32.sub (local.get $n) (i32.const 1)) (local.get $e)))
+                (else (call $rec (i32.sub (local.get $n) (i32.const 1)) (local.get $e))))))
+        (local.set $a (i64.add (local.get $a)))
+        (local.set $n (i32.add (local.get $n)))
+        (ref.is_null)
+        (local.set $n (i32.add (local.get $n)))
+        (local.set $d (f64.add (local.get $d)))
+        (local.set $a (i64.add (local.get $a)))
+        (local.set $n (i32.add (local.get $n) (ref.is_null (local.get $e))))
+        (i64.add
+            (local.get $a)
+            (i64.add
+                (i64.extend_i32_s (local.get $n))
+                (i64.trunc_f64_s (f64.add (local.get $d) (f64.promote_f32 (local.get $f))))))))"#;
+
+/// What the host saw, and what it does.
+#[derive(Default)]
+struct Host {
+    seen: Vec<Frame>,
+    /// Before it looks: replace `rec` by its own body.
+    replace: Option<Module>,
+}
+
+fn look(mut caller: Caller<'_, Host>) -> midair::Result<()> {
+    if let Some(module) = caller.data_mut().replace.take() {
+        let function = module.function_index("rec").unwrap();
+        let body = module.function_body("rec").unwrap();
+        module.replace_function(&mut caller, function, &body)?;
+    }
+    let frames = caller.frames();
+    let places = caller.as_context().frames_without_values();
+    assert_eq!(frames.len(), places.len());
+    for (frame, place) in frames.iter().zip(&places) {
+        assert_eq!(frame.func_index(), place.func_index());
+        assert_eq!(frame.func_offset(), place.func_offset());
+        assert_eq!(frame.tier(), place.tier());
+        assert!(place.locals().is_empty() && place.operands().is_empty());
+    }
+    caller.data_mut().seen = frames;
+    Ok(())
+}
+
+fn again(mut caller: Caller<'_, Host>, n: i32, e: Option<ExternRef>) -> midair::Result<i64> {
+    let rec = caller.get_export("rec").unwrap().into_func().unwrap();
+    let rec = rec.typed::<(i32, Option<ExternRef>), i64>(&caller)?;
+    rec.call(&mut caller, (n, e))
+}
+
+/// What `rec(n)` returns and what its frames are while the host looks.
+fn run(config: &mut Config, n: i32, replace: bool) -> (i64, Vec<Frame>) {
+    let engine = Engine::new(config.background_compilation(false)).unwrap();
+    let module = Module::new(&engine, RECURSION).unwrap();
+    let mut linker = Linker::new(&engine);
+    linker.func_wrap("host", "look", look).unwrap();
+    linker.func_wrap("host", "again", again).unwrap();
+    let host = Host { replace: replace.then(|| module.clone()), ..Host::default() };
+    let mut store = Store::new(&engine, host);
+    assert!(store.frames().is_empty());
+    let instance = linker.instantiate(&mut store, &module).unwrap();
+    let rec = instance.get_typed_func::<(i32, Option<ExternRef>), i64>(&mut store, "rec").unwrap();
+    let result = rec.call(&mut store, (n, Some(ExternRef::new(55i32)))).unwrap();
+    assert!(store.frames().is_empty());
+    (result, std::mem::take(&mut store.data_mut().seen))
+}
+
+fn value(value: &Val) -> String {
+    match value {
+        Val::FuncRef(func) => format!("funcref {}", func.is_some()),
+        Val::ExternRef(value) => {
+            format!("externref {:?}", value.as_ref().and_then(|v| v.data().downcast_ref::<i32>()))
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+/// All of a frame but its tier and its version.
+fn told(frame: &Frame) -> String {
+    let locals: Vec<_> = frame.locals().iter().map(|v| v.as_ref().map(value)).collect();
+    let operands: Vec<_> = frame.operands().iter().map(value).collect();
+    let (index, offset) = (frame.func_index(), frame.func_offset());
+    format!("{index} {:?} {offset} {locals:?} {operands:?}", frame.func_name())
+}
+
+fn interpreted(n: i32) -> (i64, Vec<String>) {
+    let (result, frames) = run(Config::new().tier(Tier::Interp), n, false);
+    assert!(frames.iter().all(|frame| frame.tier() == Tier::Interp && !frame.waits_to_move()));
+    (result, frames.iter().map(told).collect())
+}
+
+#[test]
+fn interpreted_frames_hold_what_the_program_computed() {
+    let (_, frames) = run(Config::new().tier(Tier::Interp), 9, false);
+    assert_eq!(frames.len(), 10);
+    for (n, frame) in frames.iter().enumerate() {
+        let n = n as i64;
+        let locals = frame.locals();
+        assert_eq!(locals.len(), 7);
+        let operands: Vec<_> = frame.operands().iter().map(value).collect();
+        let numbers = [
+            value(&Val::I64(n * 1_000_000_007 - 77)),
+            value(&Val::F64((n as f64 * 0.25).to_bits())),
+            format!("funcref {}", n % 2 == 1),
+            value(&Val::I32(123)),
+        ];
+        assert_eq!(operands, numbers, "frame {n}");
+        let local = |i: usize| locals[i].as_ref().map(value);
+        assert_eq!(local(0), Some(value(&Val::I32(n as i32))));
+        assert_eq!(local(1), Some("externref Some(55)".to_owned()));
+        assert_eq!(local(2), Some(value(&Val::I64(n * 1_000_000_007))));
+        assert_eq!(local(3), Some(value(&Val::F32((n as f32 * 0.5).to_bits()))));
+        assert_eq!(local(4), Some(value(&Val::F64((n as f64 * -0.25).to_bits()))));
+        // Read before the call only.
+        assert_eq!((local(5), local(6)), (None, None));
+        assert_eq!((frame.version(), frame.func_name()), (0, Some("rec")));
+        assert!(frame.module_offset().unwrap() > frame.func_offset());
+    }
+}
+
+#[test]
+fn frames_are_the_same_in_every_tier() {
+    for n in [0, 3, 4, 40] {
+        let (result, frames) = interpreted(n);
+        for tier in [Tier::Baseline, Tier::Optimized] {
+            let (found, seen) = run(Config::new().tier(tier), n, false);
+            assert_eq!(found, result);
+            assert!(seen.iter().all(|frame| frame.tier() == tier));
+            assert_eq!(seen.iter().map(told).collect::<Vec<_>>(), frames, "{tier:?}");
+        }
+    }
+}
+
+/// The outer frames are interpreted, the inner ones compiled, with host frames among both.
+#[test]
+fn frames_of_two_tiers_are_listed_in_their_order() {
+    let (result, frames) = interpreted(60);
+    let mut config = Config::new();
+    config.tier(Tier::Auto).optimized_threshold(120);
+    let (found, seen) = run(&mut config, 60, false);
+    assert_eq!(found, result);
+    assert_eq!(seen.iter().map(told).collect::<Vec<_>>(), frames);
+    let compiled = seen.iter().filter(|frame| frame.tier() == Tier::Optimized).count();
+    assert!((10..50).contains(&compiled), "{compiled} of 61 frames are compiled");
+}
+
+#[test]
+fn stress_schedules_do_not_change_what_frames_hold() {
+    let (result, frames) = interpreted(45);
+    let mut tiers = std::collections::HashSet::new();
+    for tier in [Tier::Baseline, Tier::Optimized, Tier::Auto] {
+        for stress in ["osr:1", "osr:2", "osr:5", "retire:1", "retire:3", "osr:3,retire:2"] {
+            for seed in 0..3 {
+                let mut config = Config::new();
+                config.tier(tier).stress(format!("{stress},seed:{seed}").parse().unwrap());
+                let (found, seen) = run(&mut config, 45, false);
+                assert_eq!(found, result, "{tier:?} {stress}");
+                assert_eq!(seen.iter().map(told).collect::<Vec<_>>(), frames, "{tier:?} {stress}");
+                tiers.extend(seen.iter().map(|frame| (frame.tier() as u8, frame.waits_to_move())));
+            }
+        }
+    }
+    // Interpreted, compiled by both compilers, and waiting for both.
+    assert_eq!(tiers.len(), 5, "{tiers:?}");
+}
+
+#[test]
+fn frames_whose_code_is_gone_are_read() {
+    let (result, frames) = interpreted(45);
+    for tier in [Tier::Baseline, Tier::Optimized] {
+        let (found, seen) = run(Config::new().tier(tier), 45, true);
+        assert_eq!(found, result);
+        assert_eq!(seen.iter().map(told).collect::<Vec<_>>(), frames, "{tier:?}");
+        assert!(seen.iter().all(|frame| frame.waits_to_move() && frame.version() == 0));
+    }
+}
