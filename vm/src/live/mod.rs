@@ -47,5 +47,6 @@ pub(crate) use old_versions::OldVersions;
 pub use plan::{Plan, PlannedFrames, PlannedFunction, PlannedOutcome};
 pub use policy::Policy;
 pub(crate) use prepare::PreparedBody;
+pub(crate) use safepoints::Safepoints;
 pub use refusal::Refusal;
 pub use update::Update;
