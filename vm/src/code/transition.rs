@@ -206,18 +206,21 @@ pub(crate) unsafe fn hot(
     let (module, (store, _)) = unsafe { (module_of(instance), store_of(instance)) };
     let state = module.state(function);
     let current = module.current(function);
-    let linked = !state.native.load(Ordering::Relaxed).is_null();
-    let hope = linked || module.request(&current, EntryPoint::Function, PRIORITY_FUNCTION);
+    let looping = point != FunctionBody::ENTRY && module.config.osr;
+    let version = if looping { store.top_version(&module, function) } else { None };
+    // The counts are those of calls of the current version, and of loops that finish in old ones.
+    let finishing = version.as_ref().is_some_and(|version| !Arc::ptr_eq(version, &current));
+    let is_linked = || !state.native.load(Ordering::Relaxed).is_null();
+    let entry = EntryPoint::Loop(point);
+    let hope = match &version {
+        Some(version) if finishing => module.request(version, entry, PRIORITY_LOOP),
+        _ => is_linked() || module.request(&current, EntryPoint::Function, PRIORITY_FUNCTION),
+    };
     state.countdown.store(if hope { ASK_AGAIN } else { i32::MAX }, Ordering::Relaxed);
-    let linked = !state.native.load(Ordering::Relaxed).is_null();
     // A frame that is still in the interpreter although its function has code is in a long loop.
-    if point == FunctionBody::ENTRY || !linked || !module.config.osr {
-        return SafepointAction::Continue;
-    }
-    let Some(version) = store.top_version(&module, function) else {
+    let Some(version) = version.filter(|_| finishing || is_linked()) else {
         return SafepointAction::Continue;
     };
-    let entry = EntryPoint::Loop(point);
     module.request(&version, entry, PRIORITY_LOOP);
     let Some(code) = version.code().object(entry).map(|object| object.start()) else {
         return SafepointAction::Continue;

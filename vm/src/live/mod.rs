@@ -6,6 +6,7 @@
 //!   transaction   an update happens: prepared, published, old code retired
 //!   prepare       what can fail, without touching the running program
 //!   applied, plan what an update did, and what it would do
+//!   census        where suspended frames are
 //!
 //!   policy        what frames of a changed body do
 //!   continuation  what a version's frames do once it is no longer current
@@ -24,6 +25,7 @@
 
 mod alignment;
 mod applied;
+mod census;
 mod changes;
 mod continuation;
 mod frame_map;

@@ -1,11 +1,12 @@
 //! What an update would do.
 
+use super::census::{FrameCount, suspended_frames};
 use super::continuation::{Continuation, Migration};
 use super::prepare::{Prepared, PreparedBody, label};
 use super::{Policy, Refusal};
-use crate::Result;
 use crate::module::Module;
 use std::fmt;
+use std::sync::Arc;
 
 /// What an update would do: see [`Update::plan`](super::Update::plan).
 #[derive(Clone, Debug)]
@@ -85,7 +86,7 @@ impl fmt::Display for PlannedOutcome {
             PlannedOutcome::Migrate { point } => write!(f, "go on at offset {point:#x}"),
             PlannedOutcome::Finish { why: None } => f.write_str("finish in the old body"),
             PlannedOutcome::Finish { why: Some(why) } => {
-                write!(f, "finish in the old body, for {why}")
+                write!(f, "finish in the old body: {why}")
             }
             PlannedOutcome::Trap => f.write_str("trap"),
         }
@@ -93,9 +94,46 @@ impl fmt::Display for PlannedOutcome {
 }
 
 impl Plan {
-    pub(super) fn new(module: &Module, prepared: &Prepared) -> Result<Plan> {
-        let functions = prepared.bodies.iter().map(|body| planned(module, body)).collect();
-        Ok(Plan { functions, frames: Vec::new() })
+    pub(super) fn new(module: &Module, prepared: &Prepared) -> Plan {
+        let bodies = &prepared.bodies;
+        let frames =
+            suspended_frames(&module.state.code, bodies.iter().map(PreparedBody::function));
+        let planned_frames = |found: FrameCount| {
+            let function = found.version.body.function;
+            let body = bodies.iter().find(|body| body.function() == function)?;
+            Some(PlannedFrames {
+                store: found.store,
+                function,
+                version: found.version.body.version,
+                point: found.point,
+                compiled: found.compiled,
+                count: found.count,
+                outcome: outcome(body, &found),
+            })
+        };
+        Plan {
+            functions: bodies.iter().map(|body| planned(module, body)).collect(),
+            frames: frames.into_iter().filter_map(planned_frames).collect(),
+        }
+    }
+}
+
+/// What frames would do.
+fn outcome(body: &PreparedBody, found: &FrameCount) -> PlannedOutcome {
+    let is_current = Arc::ptr_eq(&found.version, &body.old);
+    let older = body.older.iter().find(|(version, _)| Arc::ptr_eq(version, &found.version));
+    let migration = older.map_or(&body.migration, |(_, migration)| migration);
+    match migration.at(found.point) {
+        Continuation::Trap => PlannedOutcome::Trap,
+        Continuation::Move { version, point, .. } if Arc::ptr_eq(&version, &body.new) => {
+            PlannedOutcome::Migrate { point }
+        }
+        Continuation::Move { .. } => PlannedOutcome::Finish { why: None },
+        Continuation::Stay => {
+            let concerns = |why: &&Refusal| why.point().is_none_or(|point| point == found.point);
+            let why = body.refusals.iter().find(concerns).filter(|_| is_current);
+            PlannedOutcome::Finish { why: why.cloned() }
+        }
     }
 }
 

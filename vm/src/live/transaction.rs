@@ -15,7 +15,7 @@ pub(crate) fn plan(module: &Module, changes: Changes) -> Result<Plan> {
     let code = &module.state.code;
     let _updating = code.begin_replacement();
     let prepared = Prepared::new(code, changes, false)?;
-    Plan::new(module, &prepared)
+    Ok(Plan::new(module, &prepared))
 }
 
 /// Applies an update. `undone`: the one that it undoes.

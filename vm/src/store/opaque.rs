@@ -34,6 +34,11 @@ impl StoreId {
         StoreId(NonZeroU64::new(id).expect("fewer than 2^64 stores"))
     }
 
+    /// How a person is told of the store: stores are numbered in the order in which they are made.
+    pub(crate) fn number(self) -> u64 {
+        self.0.get()
+    }
+
     /// # Panics
     /// If a handle of store `self` is used with `store`.
     #[track_caller]
