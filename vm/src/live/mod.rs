@@ -51,4 +51,5 @@ pub use policy::Policy;
 pub(crate) use prepare::PreparedBody;
 pub(crate) use safepoints::Safepoints;
 pub use refusal::Refusal;
+pub(crate) use safepoints::Safepoints;
 pub use update::Update;
