@@ -56,7 +56,7 @@ fn look(mut caller: Caller<'_, Host>) -> midair::Result<()> {
     if let Some(module) = caller.data_mut().replace.take() {
         let function = module.function_index("rec").unwrap();
         let body = module.function_body("rec").unwrap();
-        module.replace_function(&mut caller, function, &body)?;
+        module.replace_function(function, &body)?;
     }
     let frames = caller.frames();
     let places = caller.as_context().frames_without_values();

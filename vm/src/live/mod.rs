@@ -49,7 +49,6 @@ pub(crate) use old_versions::OldVersions;
 pub use plan::{Plan, PlannedFrames, PlannedFunction, PlannedOutcome};
 pub use policy::Policy;
 pub(crate) use prepare::PreparedBody;
-pub(crate) use safepoints::Safepoints;
 pub use refusal::Refusal;
 pub(crate) use safepoints::Safepoints;
 pub use update::Update;
