@@ -9,9 +9,10 @@ use crate::global::Global;
 use crate::host::{HostDefinition, definition_of};
 use crate::instance_context::ContextAllocation;
 use crate::invoke::invoke;
+use crate::live;
 use crate::memory::Memory;
-use crate::module::{ConstScope, ElementItems, ElementMode, Item, Module, ModuleState};
-use crate::store::{AsContextMut, StoreId, StoreOpaque};
+use crate::module::{ConstScope, ElementItems, ElementMode, Item, Module, ModuleState, evaluate};
+use crate::store::{AsContextMut, LockedContents, StoreId, StoreOpaque};
 use crate::table::Table;
 use crate::trap::Trap;
 use crate::typed_func::{TypedFunc, WasmParams, WasmResults};
@@ -21,7 +22,7 @@ use midair_osr::ContextHeader;
 use midair_tiers::{FuncRef, GlobalCell};
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::AtomicPtr;
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 /// What an import is satisfied with.
 #[derive(Clone)]
@@ -69,18 +70,23 @@ impl InstanceEntity {
     pub(crate) fn func_ref(&self, function: u32) -> NonNull<FuncRef> {
         // SAFETY: indices come from the module, which has been validated.
         let func_ref = unsafe { self.context.func_ref(function) };
-        // SAFETY: the references live as long as the instance; only the store's thread uses them.
+        let place = func_ref.as_ptr();
+        // SAFETY: the references live as long as the instance. An update may initialise the same one on
+        // another thread, with the same values: so all fields are written atomically, the context last, and
+        // who sees that sees the others.
         unsafe {
-            if (*func_ref.as_ptr()).context.is_null() {
+            let context = AtomicPtr::from_ptr(&raw mut (*place).context);
+            if context.load(Ordering::Acquire).is_null() {
                 let env = &self.module.env;
                 let defined = (function - env.imported_functions) as usize;
                 let ty = env.functions[function as usize];
-                func_ref.write(FuncRef {
-                    entry: &raw const self.module.code.functions()[defined].entry,
-                    context: self.context().cast(),
-                    signature: self.module.signatures[ty as usize],
-                    index: function,
-                });
+                let entry = &raw const self.module.code.functions()[defined].entry;
+                AtomicPtr::from_ptr((&raw mut (*place).entry).cast::<*mut _>())
+                    .store(entry.cast_mut(), Ordering::Relaxed);
+                AtomicU32::from_ptr(&raw mut (*place).signature)
+                    .store(self.module.signatures[ty as usize], Ordering::Relaxed);
+                AtomicU32::from_ptr(&raw mut (*place).index).store(function, Ordering::Relaxed);
+                context.store(self.context().cast(), Ordering::Release);
             }
         }
         func_ref
@@ -113,6 +119,17 @@ impl InstanceEntity {
         let this = unsafe { this.as_ref() };
         let export = this.module.export(name)?;
         Some(this.item(store, export.item()))
+    }
+
+    /// Gives the globals from this index on, which updates have added, their initial values.
+    pub(crate) fn add_globals(&self, first: usize) {
+        let (env, inits) = (&self.module.env, self.module.added.globals());
+        let first_added = env.globals.len() - inits.len();
+        for index in first.max(first_added)..env.globals.len() {
+            let init = &inits[index - first_added];
+            let value = evaluate(wasmparser::BinaryReader::new(init, 0), &mut Scope(self));
+            self.context.add_global(index as u32, GlobalCell([value, 0]));
+        }
     }
 
     /// References of an element segment.
@@ -270,9 +287,13 @@ pub(crate) unsafe fn instantiate(
         // SAFETY: as the caller vouches; the borrow ends before guest code runs.
         let store = unsafe { &mut *store.as_ptr() };
         check_imports(store, &module.state, imports)?;
+        // The module does not grow before the instance has all that it has now.
+        let _instantiating = module.state.code.instantiating();
         let entity = build(store, &module.state, imports)?;
-        // SAFETY: the instance has just been made, and nothing else uses it.
-        unsafe { initialize(&mut *entity.as_ptr())? };
+        let mut contents = store.contents.lock();
+        contents.instances.push(entity);
+        // SAFETY: the instance has just been made, and nothing else uses it while the contents are locked.
+        unsafe { initialize(&mut *entity.as_ptr(), &mut contents)? };
         Instance { store: store.id(), entity }
     };
     if let Some(start) = module.state.start {
@@ -423,7 +444,10 @@ fn build(
 
 /// Gives globals, tables and memories of an instance their initial contents. A segment that does not
 /// fit traps; what was written before stays, as the specification says.
-fn initialize(instance: &mut InstanceEntity) -> Result<()> {
+///
+/// # Safety
+/// The instance must belong to the store of these contents, and nothing else may use its tables meanwhile.
+unsafe fn initialize(instance: &mut InstanceEntity, contents: &mut LockedContents) -> Result<()> {
     let module = instance.module.clone();
     let source = &*module.source;
     let imported = module.env.imported_globals as usize;
@@ -431,6 +455,7 @@ fn initialize(instance: &mut InstanceEntity) -> Result<()> {
         let value = expr.evaluate(source, &mut Scope(instance));
         instance.context.add_global((imported + i) as u32, GlobalCell([value, 0]));
     }
+    instance.add_globals(0);
     // All passive segments exist before any active one is copied, for a trap ends the latter only.
     instance.elements = module
         .elements
@@ -463,6 +488,8 @@ fn initialize(instance: &mut InstanceEntity) -> Result<()> {
             },
         );
     }
+    // SAFETY: as the caller vouches.
+    unsafe { live::set_earlier(contents, instance)? };
     for (i, segment) in module.data.iter().enumerate() {
         let Some((memory, offset)) = segment.active else { continue };
         let offset = offset.evaluate(source, &mut Scope(instance)) as usize;

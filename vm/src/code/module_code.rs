@@ -21,7 +21,9 @@ use midair_tiers::{AppendVec, FunctionBody, FunctionState, ModuleEnv};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
+};
 use std::time::{Duration, Instant};
 use wasmparser::{FuncToValidate, ValidatorResources, WasmFeatures};
 
@@ -43,6 +45,10 @@ pub(crate) struct ModuleCode {
     /// Those of functions that are added come behind the others, which do not move.
     states: AppendVec<FunctionState>,
     table: Mutex<HashMap<u32, FunctionEntry>>,
+    /// What bodies are validated with; `None` if there is no function.
+    resources: Mutex<Option<ValidatorResources>>,
+    /// Held by who makes an instance (shared), and by who grows the module.
+    instantiation: RwLock<()>,
     /// Held during a replacement: a version is replaced once.
     replacing: Mutex<()>,
     /// How many replaced versions there are.
@@ -63,7 +69,7 @@ impl ModuleCode {
         engine: &Engine,
         source: Arc<dyn ByteSource>,
         env: Arc<ModuleEnv>,
-        bodies: Bodies,
+        mut bodies: Bodies,
         features: WasmFeatures,
     ) -> Result<Arc<ModuleCode>> {
         let (system, config) = (engine.code().clone(), engine.config().clone());
@@ -83,10 +89,12 @@ impl ModuleCode {
             config,
             env,
             source,
+            resources: Mutex::new(bodies.resources.take()),
             bodies,
             features,
             states,
             table: Mutex::default(),
+            instantiation: RwLock::default(),
             replacing: Mutex::default(),
             old_versions: OldVersions::default(),
             stores: Mutex::default(),
@@ -172,10 +180,48 @@ impl ModuleCode {
         std::iter::once(&entry.current).chain(&entry.older).find(is_of).cloned()
     }
 
+    /// The features that bodies are validated for.
+    pub(crate) fn features(&self) -> WasmFeatures {
+        self.features
+    }
+
+    /// What bodies are validated with.
+    pub(crate) fn resources(&self) -> ValidatorResources {
+        let resources = self.resources.lock().unwrap_or_else(PoisonError::into_inner);
+        resources.clone().expect("a module with bodies")
+    }
+
+    /// Sets what bodies are validated with, after the module has grown.
+    pub(crate) fn set_resources(&self, resources: Option<ValidatorResources>) {
+        *self.resources.lock().unwrap_or_else(PoisonError::into_inner) = resources;
+    }
+
+    /// Until the guard is dropped the module does not grow.
+    pub(crate) fn instantiating(&self) -> RwLockReadGuard<'_, ()> {
+        self.instantiation.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Until the guard is dropped no instance is made of the module.
+    pub(crate) fn bar_instantiation(&self) -> RwLockWriteGuard<'_, ()> {
+        self.instantiation.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds the next function, with its first version, which has been lowered. There must be room, and an
+    /// entry thunk.
+    pub(crate) fn add_function(&self, version: &Arc<FunctionVersion>) {
+        let function = version.body.function;
+        let thunk = self.system.heap.entry_thunk(function).expect("made before");
+        let countdown = self.first_countdown();
+        let entry = FunctionEntry { current: version.clone(), older: Vec::new() };
+        self.table().insert(function, entry);
+        let added = self.states.append(FunctionState::new(thunk.cast_mut(), countdown)).is_ok();
+        assert!(added, "there is as much room for states as for functions");
+    }
+
     /// What validates a body as one of this function.
     pub(crate) fn validation(&self, function: u32) -> FuncToValidate<ValidatorResources> {
         FuncToValidate {
-            resources: self.bodies.resources.clone().expect("a module with bodies"),
+            resources: self.resources(),
             index: function,
             ty: self.env.functions[function as usize],
             features: self.features,

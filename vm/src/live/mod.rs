@@ -7,6 +7,9 @@
 //!   prepare       what can fail, without touching the running program
 //!   applied, plan what an update did, and what it would do
 //!   census        where suspended frames are
+//!   growth        the running module gets more functions, types, globals, exports
+//!   entries       its tables get other entries
+//!   in_each_store what is done to all instances of a module
 //!
 //!   policy        what frames of a changed body do
 //!   continuation  what a version's frames do once it is no longer current
@@ -28,7 +31,10 @@ mod applied;
 mod census;
 mod changes;
 mod continuation;
+mod entries;
 mod frame_map;
+mod growth;
+mod in_each_store;
 mod layout;
 mod mapping;
 mod old_versions;
@@ -43,10 +49,13 @@ mod update;
 pub use applied::{Applied, AppliedFunction, Replacement};
 pub(crate) use changes::{AddedFunction, AddedGlobal, ChangedBody, ChangedElements, Changes};
 pub(crate) use continuation::{Continuation, Migration};
+pub(crate) use entries::set_earlier;
 pub use frame_map::{FrameMap, Source};
 pub(crate) use layout::Layout;
 pub(crate) use old_versions::OldVersions;
 pub use plan::{Plan, PlannedFrames, PlannedFunction, PlannedOutcome};
+pub(crate) use growth::{Committed, Growth};
+pub(crate) use layout::{Compositions, Layout};
 pub use policy::Policy;
 pub(crate) use prepare::PreparedBody;
 pub use refusal::Refusal;

@@ -34,7 +34,7 @@ impl ConstExpr {
 }
 
 /// The slot of the value of a constant expression that has been validated.
-fn evaluate(reader: BinaryReader<'_>, scope: &mut impl ConstScope) -> u64 {
+pub(crate) fn evaluate(reader: BinaryReader<'_>, scope: &mut impl ConstScope) -> u64 {
     let mut stack: smallvec::SmallVec<[u64; 4]> = smallvec::SmallVec::new();
     let mut operators = OperatorsReader::new(reader);
     while let Ok(operator) = operators.read() {

@@ -1,7 +1,7 @@
 //! Loading: from bytes to a module, without touching the functions' bodies more than validation asks for.
 
 use super::const_expr::ConstExpr;
-use super::{Export, Exports, Import, Item, ModuleState, proposals};
+use super::{Added, Export, Exports, Import, Item, ModuleState, proposals};
 use crate::Result;
 use crate::code::ModuleCode;
 use crate::engine::Engine;
@@ -28,6 +28,8 @@ pub(crate) struct DataSegment {
 /// An element segment.
 pub(crate) struct ElementSegment {
     pub(crate) mode: ElementMode,
+    /// Type of the elements.
+    pub(crate) ty: ValType,
     pub(crate) items: ElementItems,
     pub(crate) count: u32,
 }
@@ -301,6 +303,7 @@ impl Builder {
         let env = Arc::new(self.env);
         let mut signatures: AppendVec<u32> = env.types.iter().map(|ty| engine.intern(ty)).collect();
         signatures.reserve(spare);
+        let added = Added::new(env.functions.len() as u32, spare);
         let code = ModuleCode::new(engine, source.clone(), env.clone(), self.bodies, features)
             .context("cannot prepare the module's functions")?;
         Ok(ModuleState {
@@ -317,6 +320,7 @@ impl Builder {
             data: self.data,
             start: self.start,
             code,
+            added,
             name_section: self.name_section,
             names: OnceLock::new(),
         })
@@ -324,12 +328,12 @@ impl Builder {
 }
 
 fn element_segment(element: wasmparser::Element<'_>) -> ElementSegment {
-    let (items, count) = match element.items {
+    let (ty, items, count) = match element.items {
         wasmparser::ElementItems::Functions(items) => {
-            (ElementItems::Functions(range32(items.range())), items.count())
+            (ValType::FuncRef, ElementItems::Functions(range32(items.range())), items.count())
         }
-        wasmparser::ElementItems::Expressions(_, items) => {
-            (ElementItems::Expressions(range32(items.range())), items.count())
+        wasmparser::ElementItems::Expressions(ty, items) => {
+            (val_type(ty.into()), ElementItems::Expressions(range32(items.range())), items.count())
         }
     };
     ElementSegment {
@@ -341,6 +345,7 @@ fn element_segment(element: wasmparser::Element<'_>) -> ElementSegment {
                 offset: ConstExpr::new(&offset_expr),
             },
         },
+        ty,
         items,
         count,
     }

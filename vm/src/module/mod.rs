@@ -1,13 +1,16 @@
 //! Modules: programs that have been loaded.
 
+mod added;
 mod const_expr;
 mod exports;
+pub(crate) mod index_spaces;
 mod load;
 mod names;
 mod proposals;
 mod source;
 
-pub(crate) use const_expr::{ConstExpr, ConstScope, for_each_element};
+pub(crate) use added::Added;
+pub(crate) use const_expr::{ConstExpr, ConstScope, evaluate, for_each_element};
 pub(crate) use exports::{Export, Exports};
 pub(crate) use load::{Bodies, DataSegment, ElementItems, ElementMode, ElementSegment};
 
@@ -56,6 +59,7 @@ pub(crate) struct ModuleState {
     pub(crate) data: Vec<DataSegment>,
     pub(crate) start: Option<u32>,
     pub(crate) code: Arc<ModuleCode>,
+    pub(crate) added: Added,
     /// Range of the name section.
     name_section: Option<std::ops::Range<usize>>,
     names: OnceLock<Names>,
@@ -90,9 +94,9 @@ impl ModuleState {
         })
     }
 
-    /// The name of a function, from the name section.
+    /// The name of a function, from the name section or the update that added it.
     pub(crate) fn function_name(&self, function: u32) -> Option<&str> {
-        self.names().function(function)
+        self.names().function(function).or_else(|| self.added.name(function))
     }
 
     /// The module's own name, from the name section.

@@ -114,4 +114,15 @@ impl LockedContents {
         }
         Some(delta)
     }
+
+    /// Grows a table to `size` elements, unless it has so many; new ones are null. Whatever the limits are.
+    ///
+    /// # Safety
+    /// As for [`LockedContents::grow_table`]; there must be room, see [`LockedContents::reserve_table`].
+    pub(crate) unsafe fn extend_table(&mut self, table: NonNull<TableEntity>, size: usize) {
+        // SAFETY: as the caller vouches.
+        let table = unsafe { &mut *table.as_ptr() };
+        self.table_elements += size.saturating_sub(table.def.len) as u64;
+        table.extend_to(size, 0);
+    }
 }

@@ -1,0 +1,282 @@
+//! A running module gets more types, functions, globals, table entries and exports.
+//!
+//! Its index spaces only grow, in place: an index keeps its meaning, and nothing that code or instances
+//! point to moves. So nobody has to stop for it, and what is added is invisible until something refers to
+//! it. That is the order in which things happen:
+//!
+//! ```text
+//!   prepare     everything that can fail: room, validation, lowering, room in tables
+//!   commit      the index spaces grow, and all instances get their globals; nothing refers to them yet
+//!               (now new bodies are published, which do)
+//!   entries     performed on each store together with the retirement of old code: its table entries
+//!   finish      exports; instances can be made again
+//! ```
+
+use super::changes::{ChangedElements, Changes};
+use super::entries::{Entries, ReservedEntries};
+use super::in_each_store::InEachStore;
+use crate::Result;
+use crate::code::FunctionVersion;
+use crate::module::{Item, ModuleState, index_spaces};
+use crate::table::MAX_ELEMENTS;
+use anyhow::{Context as _, bail, ensure};
+use midair_osr::{Operation, StackContext};
+use midair_tiers::lower::lower;
+use midair_tiers::{AppendVec, FunctionBody, ModuleEnv, ValType};
+use std::sync::{Arc, RwLockWriteGuard};
+use wasmparser::{FuncToValidate, ValidatorResources};
+
+/// What an update adds to a module, prepared. Dropping it leaves everything as it was.
+///
+/// While it exists no instances of the module can be made: it is not to be held across code of embedders.
+pub(crate) struct Growth<'m> {
+    module: &'m Arc<ModuleState>,
+    /// The index spaces as they will be.
+    env: Arc<ModuleEnv>,
+    /// Set if the index spaces grow.
+    resources: Option<ValidatorResources>,
+    /// Identities of the added types.
+    signatures: Vec<u32>,
+    functions: Vec<Added>,
+    globals: Vec<Box<[u8]>>,
+    entries: ReservedEntries,
+    exports: Vec<(Box<str>, Item)>,
+    instantiation: RwLockWriteGuard<'m, ()>,
+}
+
+/// A function that is added: lowered, not called yet.
+struct Added {
+    version: Arc<FunctionVersion>,
+    name: Option<Box<str>>,
+}
+
+impl<'m> Growth<'m> {
+    /// Prepares what `changes` adds. Bodies of functions that exist are not looked at: they are valid if
+    /// [`Growth::validation`] says so, and are to be lowered and compiled with [`Growth::env`].
+    ///
+    /// Waits for all stores if tables have to grow: not to be called from guest code.
+    pub(crate) fn prepare(module: &'m Arc<ModuleState>, changes: &Changes) -> Result<Growth<'m>> {
+        let instantiation = module.code.bar_instantiation();
+        check_room(module, changes)?;
+        let mut growth = Growth {
+            module,
+            env: module.env.clone(),
+            resources: None,
+            signatures: Vec::new(),
+            functions: Vec::new(),
+            globals: changes.globals.iter().map(|global| (*global.init).into()).collect(),
+            entries: ReservedEntries::default(),
+            exports: changes.exports.clone(),
+            instantiation,
+        };
+        if grows(changes) {
+            growth.grow_index_spaces(changes)?;
+        }
+        for added in &changes.functions {
+            let function = growth.first_added() + growth.functions.len() as u32;
+            let body = Arc::new(added.body.clone());
+            let body = FunctionBody::new(body, 0, added.body.len(), function, 0);
+            let version = Arc::new(FunctionVersion::new(body));
+            let lowered = lower(&growth.env, &version.body, Some(growth.validation(function)))
+                .with_context(|| match &added.name {
+                    Some(name) => format!("the added function `{name}` is not valid"),
+                    None => format!("the added function {function} is not valid"),
+                })?;
+            version.set_lowered(lowered);
+            let name = added.name.as_deref().map(Box::from);
+            growth.functions.push(Added { version, name });
+        }
+        growth.check_exports()?;
+        growth.check_elements(&changes.elements)?;
+        growth.entries = Entries::reserve(module, &changes.elements)?;
+        Ok(growth)
+    }
+
+    /// Index of the first function that is added.
+    fn first_added(&self) -> u32 {
+        self.module.env.functions.len() as u32
+    }
+
+    /// The module's index spaces as they will be.
+    pub(crate) fn env(&self) -> &Arc<ModuleEnv> {
+        &self.env
+    }
+
+    /// What validates a body as one of this function in the module as it will be.
+    pub(crate) fn validation(&self, function: u32) -> FuncToValidate<ValidatorResources> {
+        let code = &self.module.code;
+        FuncToValidate {
+            resources: self.resources.clone().unwrap_or_else(|| code.resources()),
+            index: function,
+            ty: self.env.functions[function as usize],
+            features: code.features(),
+        }
+    }
+
+    /// Writes down the index spaces as they will be, and validates the additions.
+    fn grow_index_spaces(&mut self, changes: &Changes) -> Result<()> {
+        let module = self.module;
+        let mut env = ModuleEnv::clone(&module.env);
+        for ty in &changes.types {
+            self.signatures.push(module.engine.intern(ty));
+            env.shapes.push(midair_tiers::abi::call_shape(ty));
+            env.types.push(ty.clone());
+        }
+        for function in &changes.functions {
+            ensure!(
+                (function.ty as usize) < env.types.len(),
+                "an added function is of type {}, which does not exist",
+                function.ty
+            );
+            env.functions.push(function.ty);
+        }
+        for global in &changes.globals {
+            env.globals.push(global.ty);
+        }
+        let earlier = module.added.globals().iter().map(|init| &**init);
+        let added: Vec<&[u8]> =
+            earlier.chain(changes.globals.iter().map(|global| &*global.init)).collect();
+        let features = module.code.features();
+        self.resources = index_spaces::resources(module, &env, &added, features)
+            .context("the additions to the module are not valid")?;
+        self.env = Arc::new(env);
+        Ok(())
+    }
+
+    fn check_exports(&self) -> Result<()> {
+        let env = &self.env;
+        for (name, item) in &self.exports {
+            let (index, count) = match *item {
+                Item::Func(index) => (index, env.functions.len()),
+                Item::Table(index) => (index, env.tables.len()),
+                Item::Memory(index) => (index, env.memories.len()),
+                Item::Global(index) => (index, env.globals.len()),
+            };
+            ensure!(
+                (index as usize) < count,
+                "export `{name}` is of something that does not exist"
+            );
+        }
+        Ok(())
+    }
+
+    fn check_elements(&self, elements: &[ChangedElements]) -> Result<()> {
+        for ChangedElements { table, offset, functions } in elements {
+            let Some(ty) = self.env.tables.get(*table as usize) else {
+                bail!("table {table} does not exist");
+            };
+            ensure!(ty.element == ValType::FuncRef, "table {table} does not hold functions");
+            let end = u64::from(*offset) + functions.len() as u64;
+            ensure!(end <= MAX_ELEMENTS.into(), "table {table} cannot have {end} elements");
+            for function in functions.iter().flatten() {
+                ensure!(
+                    (*function as usize) < self.env.functions.len(),
+                    "an entry of table {table} is function {function}, which does not exist"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes what is added a part of the module and of all its instances. Nothing refers to it yet.
+    ///
+    /// Waits for all stores if there are new globals: not to be called from guest code.
+    pub(crate) fn commit(self) -> Committed<'m> {
+        let Growth {
+            module,
+            env,
+            resources,
+            signatures,
+            functions,
+            globals,
+            entries,
+            exports,
+            instantiation,
+        } = self;
+        let live = &module.env;
+        extend(&module.signatures, &signatures);
+        extend(&live.shapes, &env.shapes[live.shapes.len()..]);
+        extend(&live.types, &env.types[live.types.len()..]);
+        for Added { version, name } in functions {
+            module.code.add_function(&version);
+            module.added.add_name(name);
+        }
+        extend(&live.functions, &env.functions[live.functions.len()..]);
+        if resources.is_some() {
+            module.code.set_resources(resources);
+        }
+        let first_global = live.globals.len();
+        extend(&live.globals, &env.globals[first_global..]);
+        if !globals.is_empty() {
+            for init in globals {
+                module.added.add_global(init);
+            }
+            let add = InEachStore::new(module, move |_, _, instance| {
+                instance.add_globals(first_global);
+            });
+            add.perform_and_wait();
+        }
+        Committed { module, entries, exports, _instantiation: instantiation }
+    }
+}
+
+/// A growth whose functions and globals are there, and whose table entries and exports are to come.
+pub(crate) struct Committed<'m> {
+    module: &'m Arc<ModuleState>,
+    entries: ReservedEntries,
+    exports: Vec<(Box<str>, Item)>,
+    _instantiation: RwLockWriteGuard<'m, ()>,
+}
+
+impl Committed<'_> {
+    /// What sets the table entries of a store, if there are any: to be performed on all stores that have
+    /// instances of the module, when the code that expects the old ones is gone.
+    pub(crate) fn entries(&self) -> Option<Arc<dyn Operation<StackContext>>> {
+        self.entries.setting(self.module)
+    }
+
+    /// Shows the world what has been added. All stores have got their entries.
+    pub(crate) fn finish(self) {
+        self.module.added.elements().extend(self.entries.values());
+        for (name, item) in &self.exports {
+            self.module.exports.set(name, *item);
+        }
+    }
+}
+
+/// Whether the index spaces grow.
+fn grows(changes: &Changes) -> bool {
+    !(changes.types.is_empty() && changes.functions.is_empty() && changes.globals.is_empty())
+}
+
+/// Refuses what there is no room for.
+fn check_room(module: &ModuleState, changes: &Changes) -> Result<()> {
+    let env = &module.env;
+    let new_exports = changes.exports.iter().filter(|(name, _)| module.export(name).is_none());
+    let additions = [
+        ("functions", changes.functions.len(), env.functions.room()),
+        ("types", changes.types.len(), env.types.room()),
+        ("globals", changes.globals.len(), env.globals.room()),
+        ("exports", new_exports.count(), module.exports.room()),
+    ];
+    for (what, count, room) in additions {
+        ensure!(
+            count <= room,
+            "the update adds {count} {what}, and the module has room for {room}: \
+             see `Config::spare_functions`"
+        );
+    }
+    let functions = env.functions.len() + changes.functions.len();
+    if let Some(last) = functions.checked_sub(1) {
+        module.code.system.heap.entry_thunk(last as u32)?;
+    }
+    Ok(())
+}
+
+/// Appends elements that there is room for.
+fn extend<T: Clone>(list: &AppendVec<T>, more: &[T]) {
+    for element in more {
+        let appended = list.append(element.clone()).is_ok();
+        assert!(appended, "room was checked, and nobody else adds to the module");
+    }
+}

@@ -1,0 +1,67 @@
+//! What updates have added to a module besides its index spaces. Instances that are made later get it from
+//! the start.
+
+use midair_tiers::AppendVec;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// See the module's documentation.
+pub(crate) struct Added {
+    /// Number of functions when the module was loaded.
+    loaded_functions: u32,
+    /// Names of the functions that were added.
+    names: AppendVec<Option<Box<str>>>,
+    /// Initial values of the globals that were added: constant expressions, with their ends.
+    globals: AppendVec<Box<[u8]>>,
+    /// Functions, or null, that table entries have been set to, by table and index.
+    elements: Mutex<BTreeMap<(u32, u32), Option<u32>>>,
+}
+
+impl Added {
+    /// Nothing yet, and room for `spare` functions and globals.
+    pub(super) fn new(loaded_functions: u32, spare: usize) -> Added {
+        let mut this = Added {
+            loaded_functions,
+            names: AppendVec::new(),
+            globals: AppendVec::new(),
+            elements: Mutex::default(),
+        };
+        this.names.reserve(spare);
+        this.globals.reserve(spare);
+        this
+    }
+
+    /// Number of functions when the module was loaded.
+    pub(crate) fn loaded_functions(&self) -> u32 {
+        self.loaded_functions
+    }
+
+    /// The name of a function that was added.
+    pub(super) fn name(&self, function: u32) -> Option<&str> {
+        let at = function.checked_sub(self.loaded_functions)?;
+        self.names.get(at as usize)?.as_deref()
+    }
+
+    /// The next function is added, with this name.
+    pub(crate) fn add_name(&self, name: Option<Box<str>>) {
+        let added = self.names.append(name);
+        debug_assert!(added.is_ok(), "there is as much room for names as for functions");
+    }
+
+    /// Initial values of the globals that were added.
+    pub(crate) fn globals(&self) -> &[Box<[u8]>] {
+        &self.globals
+    }
+
+    /// The next global is added, with this initial value.
+    pub(crate) fn add_global(&self, init: Box<[u8]>) {
+        let added = self.globals.append(init);
+        debug_assert!(added.is_ok(), "there is as much room for values as for globals");
+    }
+
+    /// Functions, or null, that table entries have been set to, by table and index.
+    pub(crate) fn elements(&self) -> MutexGuard<'_, BTreeMap<(u32, u32), Option<u32>>> {
+        // Each change of the map stands for itself.
+        self.elements.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
