@@ -280,3 +280,6 @@ fn extend<T: Clone>(list: &AppendVec<T>, more: &[T]) {
         assert!(appended, "room was checked, and nobody else adds to the module");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,10 +26,14 @@ impl ConstExpr {
         ConstExpr { start: range.start as u32, end: range.end as u32 }
     }
 
+    /// Its bytes, in those of its module.
+    pub(crate) fn bytes(self, source: &dyn ByteSource) -> &[u8] {
+        &source.bytes()[self.start as usize..self.end as usize]
+    }
+
     /// The slot of its value.
     pub(crate) fn evaluate(self, source: &dyn ByteSource, scope: &mut impl ConstScope) -> u64 {
-        let bytes = &source.bytes()[self.start as usize..self.end as usize];
-        evaluate(BinaryReader::new(bytes, u64::from(self.start)), scope)
+        evaluate(BinaryReader::new(self.bytes(source), u64::from(self.start)), scope)
     }
 }
 

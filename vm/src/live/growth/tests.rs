@@ -1,0 +1,297 @@
+use super::*;
+use crate::every_tier::every_tier;
+use crate::live::{AddedFunction, AddedGlobal};
+use crate::*;
+use midair_osr::Handshake;
+use std::sync::Mutex;
+
+/// The module that runs. `grown` adds to it without renumbering anything.
+const RUNNING: &str = r#"
+    (type $unary (func (param i32) (result i32)))
+    (import "host" "grow" (func $grow))
+    (import "host" "base" (global $base i32))
+    (table $table (export "table") 1 20 funcref)
+    (global $first (mut i32) (i32.const 5))
+    (elem (i32.const 0) $twice)
+    (func $twice (export "twice") (type $unary) (i32.mul (local.get 0) (i32.const 2)))
+    (func $run (export "run") (type $unary)
+        (call $grow)
+        (call_indirect (type $unary) (local.get 0) (i32.const 7)))
+    (func (export "wait") (type $unary)
+        (loop $again
+            (br_if $again (ref.is_null (table.get $table (i32.const 0)))))
+        (call_indirect (type $unary) (local.get 0) (i32.const 7)))
+    (func (export "size") (result i32) (table.size $table))
+    (func (export "enlarge") (param i32) (result i32)
+        (table.grow $table (ref.null func) (local.get 0)))
+"#;
+
+/// Functions 6 and 7, a type, and globals 2 and 3.
+const ADDITIONS: &str = r#"
+    (type $wide (func (param i64 i32) (result i32 i64)))
+    (global $count (mut i32) (i32.add (global.get $base) (i32.const 30)))
+    (global $reference funcref (ref.func $added))
+    (func $added (export "added") (type $unary)
+        (global.set $count (i32.add (global.get $count) (i32.const 1)))
+        (i32.add (local.get 0) (global.get $count)))
+    (func $second (export "second") (type $wide)
+        (call_indirect (type $unary) (local.get 1) (i32.const 0))
+        (i64.extend_i32_u (call $added (i32.wrap_i64 (local.get 0)))))
+    (func $fails (export "fails") unreachable)
+"#;
+
+fn wat(parts: &[&str]) -> String {
+    format!("(module {})", parts.concat())
+}
+
+/// What leads from a module to one that has the same index spaces with additions, but for table entries.
+fn additions(running: &Module, grown: &str) -> Changes {
+    let grown = Module::new(running.engine(), grown).unwrap().state;
+    let (old, env) = (&running.state.env, &grown.env);
+    let functions = (old.functions.len()..env.functions.len()).map(|index| AddedFunction {
+        ty: env.functions[index],
+        body: grown.code.current(index as u32).body.bytes().to_vec(),
+        name: grown.function_name(index as u32).map(str::to_owned),
+    });
+    let globals = (old.globals.len()..env.globals.len()).map(|index| AddedGlobal {
+        ty: env.globals[index],
+        init: grown.globals[index - env.imported_globals as usize].bytes(&*grown.source).to_vec(),
+    });
+    let exports = grown.exports.list().iter();
+    let changed = exports.filter(|export| {
+        running.state.export(&export.name).is_none_or(|old| old.item() != export.item())
+    });
+    Changes {
+        types: env.types[old.types.len()..].to_vec(),
+        functions: functions.collect(),
+        globals: globals.collect(),
+        exports: changed.map(|export| (export.name.clone(), export.item())).collect(),
+        ..Changes::default()
+    }
+}
+
+fn entry(offset: u32, function: u32) -> ChangedElements {
+    ChangedElements { table: 0, offset, functions: vec![Some(function)] }
+}
+
+/// What the tests add to `RUNNING`.
+fn all(running: &Module) -> Changes {
+    let mut changes = additions(running, &wat(&[RUNNING, ADDITIONS]));
+    changes.elements.push(entry(7, ADDED));
+    changes
+}
+
+const RUN: u32 = 2;
+const ADDED: u32 = 6;
+
+fn apply(module: &Module, changes: &Changes) -> Result<()> {
+    let committed = Growth::prepare(&module.state, changes)?.commit();
+    if let Some(entries) = committed.entries() {
+        Handshake::begin(&module.state.code.stores(), entries).wait();
+    }
+    committed.finish();
+    Ok(())
+}
+
+/// A linker whose `grow` calls this.
+fn linker(store: &mut Store<()>, grow: impl Fn() + Send + Sync + 'static) -> Linker<()> {
+    let mut linker = Linker::new(store.engine());
+    linker.func_wrap("host", "grow", grow).unwrap();
+    let base = Global::new(&mut *store, GlobalType::new(ValType::I32, false), Val::I32(10));
+    linker.define(&mut *store, "host", "base", base.unwrap()).unwrap();
+    linker
+}
+
+fn instantiate(module: &Module) -> (Store<()>, Instance) {
+    let mut store = Store::new(module.engine(), ());
+    let linker = linker(&mut store, || ());
+    let instance = linker.instantiate(&mut store, module).unwrap();
+    (store, instance)
+}
+
+fn call(store: &mut Store<()>, instance: Instance, name: &str, argument: i32) -> Result<i32> {
+    instance.get_typed_func::<i32, i32>(&mut *store, name)?.call(store, argument)
+}
+
+fn size(store: &mut Store<()>, instance: Instance) -> u64 {
+    instance.get_table(&mut *store, "table").unwrap().size(store)
+}
+
+#[test]
+fn a_suspended_function_finds_what_was_added_meanwhile() {
+    every_tier(|config| {
+        let engine = Engine::new(config).unwrap();
+        let module = Module::new(&engine, wat(&[RUNNING])).unwrap();
+        let mut store = Store::new(&engine, ());
+        let (grown, done) = (module.clone(), Mutex::new(false));
+        let linker = linker(&mut store, move || {
+            if !std::mem::replace(&mut *done.lock().unwrap(), true) {
+                apply(&grown, &all(&grown)).unwrap();
+            }
+        });
+        let instance = linker.instantiate(&mut store, &module).unwrap();
+        // By index of the table, from the frame that was suspended; then by exports.
+        assert_eq!(call(&mut store, instance, "run", 1).unwrap(), 1 + 41);
+        assert_eq!(call(&mut store, instance, "added", 1).unwrap(), 1 + 42);
+        let second = instance.get_typed_func::<(i64, i32), (i32, i64)>(&mut store, "second");
+        assert_eq!(second.unwrap().call(&mut store, (2, 3)).unwrap(), (6, 2 + 43));
+        assert_eq!(module.function_index("added"), Some(ADDED));
+        // A function that was there refers to it.
+        let referring = r#"
+            (table.set $table (i32.const 0) (ref.func $added))
+            (drop (call_indirect (type $unary) (local.get 0) (i32.const 0)))
+            (table.set $table (i32.const 0) (global.get $reference))
+            (i32.add (global.get $count)
+                (call_indirect (type $unary) (call $added (local.get 0)) (i32.const 0)))"#;
+        let text = wat(&[RUNNING, ADDITIONS]).replace(
+            "(call_indirect (type $unary) (local.get 0) (i32.const 7)))\n    (func (export \"wait\")",
+            &format!("{referring})\n    (func (export \"wait\")"),
+        );
+        let edited = Module::new(&engine, text).unwrap();
+        let body = edited.function_body("run").unwrap();
+        module.replace_function(&mut store, RUN, &body).unwrap();
+        assert_eq!(call(&mut store, instance, "run", 0).unwrap(), 44 + 45 + 46);
+    });
+}
+
+#[test]
+fn a_running_loop_of_another_thread_sees_new_entries() {
+    every_tier(|config| {
+        let engine = Engine::new(config).unwrap();
+        let module = Module::new(&engine, wat(&[RUNNING])).unwrap();
+        let (mut store, instance) = instantiate(&module);
+        let table = instance.get_table(&mut store, "table").unwrap();
+        table.set(&mut store, 0, Val::null_func_ref()).unwrap();
+        let mut changes = all(&module);
+        changes.elements.push(entry(0, 1));
+        let thread = std::thread::spawn(move || call(&mut store, instance, "wait", 1).unwrap());
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        apply(&module, &changes).unwrap();
+        assert_eq!(thread.join().unwrap(), 1 + 41);
+    });
+}
+
+#[test]
+fn instances_of_other_stores_and_later_ones_have_it_too() {
+    let engine = Engine::default();
+    let module = Module::new(&engine, wat(&[RUNNING])).unwrap();
+    let (mut idle, instance) = instantiate(&module);
+    apply(&module, &all(&module)).unwrap();
+    assert_eq!(call(&mut idle, instance, "run", 1).unwrap(), 1 + 41);
+    let (mut later, instance) = instantiate(&module);
+    assert_eq!(size(&mut later, instance), 8);
+    assert_eq!(call(&mut later, instance, "run", 1).unwrap(), 1 + 41);
+    assert_eq!(call(&mut later, instance, "added", 1).unwrap(), 1 + 42);
+    assert_eq!(instance.exports(&mut later).len(), 8);
+}
+
+#[test]
+fn modules_grow_again_and_exports_point_elsewhere() {
+    let engine = Engine::default();
+    let module = Module::new(&engine, wat(&[RUNNING])).unwrap();
+    let (mut store, instance) = instantiate(&module);
+    apply(&module, &all(&module)).unwrap();
+    let third = r#"
+        (global $more (mut i32) (i32.const 7))
+        (func $third (type $unary) (i32.add (call $added (local.get 0)) (global.get $more)))"#;
+    let mut changes = additions(&module, &wat(&[RUNNING, ADDITIONS, third]));
+    changes.exports.push(("added".into(), Item::Func(9)));
+    changes.elements.push(ChangedElements { table: 0, offset: 0, functions: vec![None, Some(9)] });
+    let old = instance.get_func(&mut store, "added").unwrap();
+    apply(&module, &changes).unwrap();
+    assert_eq!(call(&mut store, instance, "added", 1).unwrap(), 1 + 41 + 7);
+    let old = old.typed::<i32, i32>(&store).unwrap();
+    assert_eq!(old.call(&mut store, 1).unwrap(), 1 + 42);
+    let table = instance.get_table(&mut store, "table").unwrap();
+    assert!(table.get(&mut store, 0).unwrap().func_ref().unwrap().is_none());
+    assert_eq!(size(&mut store, instance), 8);
+    assert!(module.get_export("second").is_some());
+}
+
+#[test]
+fn a_backtrace_names_added_functions() {
+    let engine = Engine::default();
+    let module = Module::new(&engine, wat(&[RUNNING])).unwrap();
+    let (mut store, instance) = instantiate(&module);
+    apply(&module, &all(&module)).unwrap();
+    let fails = instance.get_typed_func::<(), ()>(&mut store, "fails").unwrap();
+    let error = fails.call(&mut store, ()).unwrap_err();
+    assert!(format!("{error:?}").contains("fails"), "{error:?}");
+}
+
+#[test]
+fn without_room_the_refusal_names_the_setting() {
+    let engine = Engine::new(Config::new().spare_functions(2)).unwrap();
+    let module = Module::new(&engine, wat(&[RUNNING])).unwrap();
+    let error = apply(&module, &all(&module)).unwrap_err().to_string();
+    assert!(error.contains("adds 3 functions, and the module has room for 2"), "{error}");
+    assert!(error.contains("Config::spare_functions"), "{error}");
+    let mut changes = all(&module);
+    changes.functions.pop();
+    changes.exports.pop();
+    apply(&module, &changes).unwrap();
+}
+
+/// Each of these changes must be refused with this reason, and leave no trace.
+#[test]
+fn a_refused_growth_leaves_everything_as_it_was() {
+    let engine = Engine::default();
+    let module = Module::new(&engine, wat(&[RUNNING])).unwrap();
+    let (mut store, instance) = instantiate(&module);
+    store.limiter(StoreLimits::new().table_elements(9));
+    let refused = |reason: &str, change: &dyn Fn(&mut Changes)| {
+        let mut changes = all(&module);
+        change(&mut changes);
+        let error = format!("{:#}", apply(&module, &changes).unwrap_err());
+        assert!(error.contains(reason), "{error}");
+    };
+    refused("`added` is not valid", &|changes| changes.functions[0].body = vec![0, 0x0b]);
+    refused("additions to the module are not valid", &|changes| {
+        changes.globals[0].init = vec![0x42, 0, 0x0b];
+    });
+    refused("is of type 9", &|changes| changes.functions[0].ty = 9);
+    refused("`x` is of something", &|changes| changes.exports.push(("x".into(), Item::Func(99))));
+    refused("table 1 does not exist", &|changes| changes.elements[0].table = 1);
+    refused("function 99, which", &|changes| changes.elements.push(entry(0, 99)));
+    refused("cannot grow to 10 elements", &|changes| changes.elements.push(entry(9, 1)));
+    refused("cannot grow to 21 elements", &|changes| changes.elements.push(entry(20, 1)));
+    refused("cannot have 4294967296", &|changes| changes.elements.push(entry(u32::MAX, 1)));
+    // Prepared, and dropped.
+    drop(Growth::prepare(&module.state, &all(&module)).unwrap());
+
+    assert_eq!((module.exports().len(), module.get_export("added")), (5, None));
+    assert_eq!(size(&mut store, instance), 1);
+    // Nothing counts against the limit but the one element.
+    assert_eq!(call(&mut store, instance, "enlarge", 9).unwrap(), -1);
+    assert_eq!(call(&mut store, instance, "enlarge", 8).unwrap(), 1);
+    // The next one gets the same indices, and the table is large enough now.
+    apply(&module, &all(&module)).unwrap();
+    assert_eq!(call(&mut store, instance, "run", 1).unwrap(), 1 + 41);
+    assert_eq!(size(&mut store, instance), 9);
+}
+
+#[test]
+fn modules_without_functions_or_segments_grow() {
+    let engine = Engine::default();
+    let empty = Module::new(&engine, "(module)").unwrap();
+    let mut store = Store::new(&engine, ());
+    let instance = Instance::new(&mut store, &empty, &[]).unwrap();
+    let grown = r#"(module (func $f (export "f") (param i32) (result i32)
+        (drop (ref.func $f)) (local.get 0)))"#;
+    apply(&empty, &additions(&empty, grown)).unwrap();
+    assert_eq!(call(&mut store, instance, "f", 7).unwrap(), 7);
+}
+
+#[test]
+fn lazily_validated_modules_validate_what_is_added_at_once() {
+    let engine = Engine::new(Config::new().lazy_validation(true)).unwrap();
+    let module = Module::new(&engine, wat(&[RUNNING])).unwrap();
+    let (mut store, instance) = instantiate(&module);
+    let mut changes = all(&module);
+    changes.functions[0].body = vec![0, 0x0b];
+    assert!(apply(&module, &changes).is_err());
+    apply(&module, &all(&module)).unwrap();
+    assert_eq!(call(&mut store, instance, "run", 1).unwrap(), 1 + 41);
+    // A body that had not been called before the module grew.
+    assert_eq!(call(&mut store, instance, "twice", 4).unwrap(), 8);
+}
