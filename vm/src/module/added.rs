@@ -31,11 +31,6 @@ impl Added {
         this
     }
 
-    /// Number of functions when the module was loaded.
-    pub(crate) fn loaded_functions(&self) -> u32 {
-        self.loaded_functions
-    }
-
     /// The name of a function that was added.
     pub(super) fn name(&self, function: u32) -> Option<&str> {
         let at = function.checked_sub(self.loaded_functions)?;
