@@ -51,11 +51,6 @@ pub(crate) use changes::{AddedFunction, AddedGlobal, ChangedBody, ChangedElement
 pub(crate) use continuation::{Continuation, Migration};
 pub(crate) use entries::set_earlier;
 pub use frame_map::{FrameMap, Source};
-pub(crate) use layout::Layout;
-pub(crate) use old_versions::OldVersions;
-pub use plan::{Plan, PlannedFrames, PlannedFunction, PlannedOutcome};
-pub(crate) use growth::{Committed, Growth};
-pub(crate) use layout::{Compositions, Layout};
 pub(crate) use growth::{Committed, Growth};
 pub(crate) use layout::Layout;
 pub(crate) use old_versions::OldVersions;
