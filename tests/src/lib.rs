@@ -3,4 +3,5 @@
 pub mod differential;
 pub mod mutation;
 pub mod program;
+pub mod replace_stress;
 pub mod spec_suite;

@@ -9,9 +9,11 @@ mod on_midair;
 mod on_wasmi;
 
 pub use on_midair::observe as observe_midair;
+pub use on_midair::observe_module;
 pub use on_wasmi::observe as observe_wasmi;
 
 use crate::mutation::Random;
+use std::sync::Arc;
 
 /// How often each function is called.
 const CALLS: u64 = 3;
@@ -183,7 +185,12 @@ struct Host<F> {
     callbacks: u64,
     depth: u32,
     outcomes: Vec<Outcome>,
+    /// Called in each host call.
+    interlude: Option<Interlude>,
 }
+
+/// What a host does besides answering, of which the guest must notice nothing.
+pub type Interlude = Arc<dyn Fn() + Send + Sync>;
 
 /// A callback that the host makes.
 struct Callback<F> {
@@ -195,13 +202,23 @@ struct Callback<F> {
 
 impl<F: Copy> Host<F> {
     fn new() -> Host<F> {
-        Host { functions: Vec::new(), calls: 0, callbacks: 0, depth: 0, outcomes: Vec::new() }
+        Host {
+            functions: Vec::new(),
+            calls: 0,
+            callbacks: 0,
+            depth: 0,
+            outcomes: Vec::new(),
+            interlude: None,
+        }
     }
 
     /// What to do in the host call that starts now, after which [`Host::answer`] gives its results.
     fn call(&mut self, arguments: &[Value]) -> Option<Callback<F>> {
         self.calls += 1;
         self.outcomes.push(Ok(arguments.to_vec()));
+        if let Some(interlude) = &self.interlude {
+            interlude();
+        }
         let due = self.calls.is_multiple_of(2)
             && self.depth < MAX_DEPTH
             && self.callbacks < MAX_CALLBACKS

@@ -1,6 +1,8 @@
 //! Observation of a module that runs on Midair.
 
-use super::{CALLS, FUNCTIONS, Host, Kind, Observation, Outcome, Signature, Stop, Value};
+use super::{
+    CALLS, FUNCTIONS, Host, Interlude, Kind, Observation, Outcome, Signature, Stop, Value,
+};
 use midair::{
     AsContextMut, Config, Engine, Extern, ExternType, Func, Global, Instance, Linker, Memory,
     Module, Store, Table, Trap, Val, ValType,
@@ -12,7 +14,14 @@ const FUEL: u64 = 1_000_000;
 /// Runs a module; `config` says in which tier and under which stress.
 pub fn observe(config: &Config, wasm: &[u8]) -> midair::Result<Vec<Observation>> {
     let engine = Engine::new(config)?;
-    let module = Module::from_binary(&engine, wasm)?;
+    observe_module(&Module::from_binary(&engine, wasm)?, None)
+}
+
+/// Runs a module that has been loaded. `interlude` is called in each host call.
+pub fn observe_module(
+    module: &Module,
+    interlude: Option<Interlude>,
+) -> midair::Result<Vec<Observation>> {
     let mut functions: Vec<Signature> = module
         .exports()
         .filter_map(|export| {
@@ -23,10 +32,11 @@ pub fn observe(config: &Config, wasm: &[u8]) -> midair::Result<Vec<Observation>>
     functions.sort();
     (0..functions.len().min(FUNCTIONS))
         .map(|called| {
-            let mut store = Store::new(&engine, Host::new());
+            let mut store = Store::new(module.engine(), Host::new());
+            store.data_mut().interlude = interlude.clone();
             // Fails where no fuel is consumed.
             let _ = store.set_fuel(FUEL);
-            observe_function(&mut store, &module, &functions, called)
+            observe_function(&mut store, module, &functions, called)
         })
         .collect()
 }

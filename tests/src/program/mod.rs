@@ -44,6 +44,12 @@ struct Signature {
 
 /// A program made from random bytes. Fewer bytes make a smaller one.
 pub fn program(bytes: &[u8]) -> Vec<u8> {
+    program_with_budget(bytes, BUDGET)
+}
+
+/// A program made from random bytes, with another budget: calls and loop iterations of each call from
+/// outside.
+pub fn program_with_budget(bytes: &[u8], budget: i32) -> Vec<u8> {
     let mut choices = Choices(Unstructured::new(bytes));
     let mut types = Vec::new();
     let imports: Vec<Signature> = (0..choices.below(3)).map(|_| choices.signature(6)).collect();
@@ -62,7 +68,7 @@ pub fn program(bytes: &[u8]) -> Vec<u8> {
         code.function(&body.finish());
     }
     for (index, signature) in functions.iter().enumerate() {
-        code.function(&wrapper(signature, (imports.len() + index) as u32));
+        code.function(&wrapper(signature, (imports.len() + index) as u32, budget));
     }
     assemble(&types_of(&mut types, &callees), types, &imports, &functions, code)
 }
@@ -81,9 +87,9 @@ fn type_index(types: &mut Vec<Signature>, signature: &Signature) -> u32 {
 }
 
 /// An exported function that sets the budget and calls `callee`.
-fn wrapper(signature: &Signature, callee: u32) -> Function {
+fn wrapper(signature: &Signature, callee: u32, budget: i32) -> Function {
     let mut function = Function::new([]);
-    function.instruction(&Instruction::I32Const(BUDGET));
+    function.instruction(&Instruction::I32Const(budget));
     function.instruction(&Instruction::GlobalSet(BUDGET_GLOBAL));
     for local in 0..signature.params.len() {
         function.instruction(&Instruction::LocalGet(local as u32));

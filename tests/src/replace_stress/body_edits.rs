@@ -1,0 +1,433 @@
+//! Random edits of a function's body that do not change what it does.
+//!
+//! Every edit starts from the original body, so that two edited bodies correspond exactly: operator by
+//! operator of the original. [`Edited::points`] says where each safepoint of the original has gone.
+
+use crate::mutation::Random;
+use anyhow::{Context, Result};
+use wasm_encoder::{BlockType, Encode, Instruction, ValType};
+use wasmparser::{BinaryReader, FunctionBody, Operator};
+
+/// What an operator is to the edits.
+#[derive(Clone, Debug)]
+enum Class {
+    /// Pushes a value and does nothing else.
+    Push,
+    I32Const(i32),
+    I64Const(i64),
+    /// Takes two integers whose order does not matter.
+    Commutative,
+    /// Opens a block that takes no operands, so that another block fits around it.
+    Open(BlockType),
+    /// Opens another block.
+    OpenOther,
+    End,
+    Branch(u32),
+    BranchIf(u32),
+    BranchTable(Vec<u32>, u32),
+    Other,
+}
+
+#[derive(Clone, Debug)]
+struct Op {
+    at: usize,
+    class: Class,
+    safepoint: bool,
+}
+
+/// A body, cut into operators.
+#[derive(Debug)]
+pub struct Body {
+    bytes: Vec<u8>,
+    /// Number of locals, parameters included.
+    locals: u32,
+    /// Number of groups of declarations, and where the groups lie.
+    groups: u32,
+    group_bytes: std::ops::Range<usize>,
+    ops: Vec<Op>,
+}
+
+/// What may be added to a body.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Additions {
+    /// Loops, calls and blocks around safepoints. Frames at those safepoints then find their place only by
+    /// a map that says so.
+    pub safepoints: bool,
+    /// A function without parameters and results that does nothing.
+    pub nothing: Option<u32>,
+}
+
+/// A body that does the same as the one that it was made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edited {
+    /// In binary format: local declarations, operators, end.
+    pub bytes: Vec<u8>,
+    /// Offset of each safepoint of the original, in its order; the entry is not among them.
+    pub points: Vec<u32>,
+    /// Whether safepoints were added, or blocks around some.
+    pub safepoints_differ: bool,
+}
+
+impl Body {
+    /// Cuts a body. `parameters` is the number of the function's parameters.
+    pub fn new(bytes: &[u8], parameters: u32) -> Result<Body> {
+        let body = FunctionBody::new(BinaryReader::new(bytes, 0));
+        let mut locals = parameters;
+        let mut reader = body.get_locals_reader()?;
+        let groups = reader.get_count();
+        let first_group = reader.original_position() as usize;
+        for _ in 0..groups {
+            locals = locals.checked_add(reader.read()?.0).context("too many locals")?;
+        }
+        let group_bytes = first_group..reader.original_position() as usize;
+        let mut ops = Vec::new();
+        let mut operators = body.get_operators_reader()?;
+        while !operators.eof() {
+            let (operator, at) = operators.read_with_offset()?;
+            let safepoint = matches!(
+                operator,
+                Operator::Loop { .. } | Operator::Call { .. } | Operator::CallIndirect { .. }
+            );
+            ops.push(Op { at: at as usize, class: class(&operator)?, safepoint });
+        }
+        Ok(Body { bytes: bytes.to_vec(), locals, groups, group_bytes, ops })
+    }
+
+    /// The body as it is.
+    pub fn unchanged(&self) -> Edited {
+        let points = self.ops.iter().filter(|op| op.safepoint).map(|op| op.at as u32).collect();
+        Edited { bytes: self.bytes.clone(), points, safepoints_differ: false }
+    }
+
+    /// A random body that does the same.
+    pub fn edit(&self, random: &mut Random, additions: Additions) -> Edited {
+        let mut edit = Edit {
+            body: self,
+            out: Vec::new(),
+            points: Vec::new(),
+            labels: Vec::new(),
+            counter: self.locals,
+            unused: self.locals + 1,
+            additions,
+            differ: false,
+        };
+        // About this many operators have something added before them.
+        let places = 1 + random.below(12);
+        let mut index = 0;
+        while index < self.ops.len() {
+            if random.below(self.ops.len()) < places {
+                edit.insert(random);
+            }
+            index += edit.copy(index, random, places);
+        }
+        let Edit { out: code, points, differ, .. } = edit;
+        // Two more groups: a counter of loops, and locals that nothing reads.
+        let mut bytes = Vec::new();
+        (self.groups + 2).encode(&mut bytes);
+        bytes.extend_from_slice(&self.bytes[self.group_bytes.clone()]);
+        for (count, ty) in [(1, ValType::I32), (1 + random.below(3) as u32, ValType::I64)] {
+            count.encode(&mut bytes);
+            ty.encode(&mut bytes);
+        }
+        let points = points.into_iter().map(|at| (at + bytes.len()) as u32).collect();
+        bytes.extend(code);
+        Edited { bytes, points, safepoints_differ: differ }
+    }
+
+    /// The bytes of an operator.
+    fn bytes_of(&self, index: usize) -> &[u8] {
+        let end = self.ops.get(index + 1).map_or(self.bytes.len(), |op| op.at);
+        &self.bytes[self.ops[index].at..end]
+    }
+
+    /// Index of the end of the block that is opened at `index`.
+    fn end_of(&self, index: usize) -> Option<usize> {
+        let mut depth = 0;
+        for (at, op) in self.ops.iter().enumerate().skip(index) {
+            match op.class {
+                Class::Open(_) | Class::OpenOther => depth += 1,
+                Class::End => {
+                    depth -= 1;
+                    if depth == 0 {
+                        return Some(at);
+                    }
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+}
+
+fn class(operator: &Operator<'_>) -> Result<Class> {
+    use Operator as O;
+    let open = |ty: wasmparser::BlockType| match ty {
+        wasmparser::BlockType::Empty => Class::Open(BlockType::Empty),
+        wasmparser::BlockType::Type(ty) => match ty {
+            wasmparser::ValType::I32 => Class::Open(BlockType::Result(ValType::I32)),
+            wasmparser::ValType::I64 => Class::Open(BlockType::Result(ValType::I64)),
+            wasmparser::ValType::F32 => Class::Open(BlockType::Result(ValType::F32)),
+            wasmparser::ValType::F64 => Class::Open(BlockType::Result(ValType::F64)),
+            _ => Class::OpenOther,
+        },
+        wasmparser::BlockType::FuncType(_) => Class::OpenOther,
+    };
+    Ok(match operator {
+        O::I32Const { value } => Class::I32Const(*value),
+        O::I64Const { value } => Class::I64Const(*value),
+        O::F32Const { .. } | O::F64Const { .. } | O::LocalGet { .. } | O::GlobalGet { .. } => {
+            Class::Push
+        }
+        O::I32Add | O::I32Mul | O::I32And | O::I32Or | O::I32Xor | O::I32Eq | O::I32Ne => {
+            Class::Commutative
+        }
+        O::I64Add | O::I64Mul | O::I64And | O::I64Or | O::I64Xor | O::I64Eq | O::I64Ne => {
+            Class::Commutative
+        }
+        O::Block { blockty } | O::Loop { blockty } => open(*blockty),
+        O::If { .. } => Class::OpenOther,
+        O::End => Class::End,
+        O::Br { relative_depth } => Class::Branch(*relative_depth),
+        O::BrIf { relative_depth } => Class::BranchIf(*relative_depth),
+        O::BrTable { targets } => {
+            Class::BranchTable(targets.targets().collect::<Result<_, _>>()?, targets.default())
+        }
+        _ => Class::Other,
+    })
+}
+
+/// An open block of the original.
+struct Label {
+    /// Whether a block was put around it.
+    wrapped: bool,
+}
+
+struct Edit<'a> {
+    body: &'a Body,
+    out: Vec<u8>,
+    points: Vec<usize>,
+    labels: Vec<Label>,
+    /// An added local of type `i32`, for loops.
+    counter: u32,
+    /// An added local of type `i64` that nothing reads.
+    unused: u32,
+    additions: Additions,
+    differ: bool,
+}
+
+impl Edit<'_> {
+    fn emit(&mut self, instructions: &[Instruction<'_>]) {
+        for instruction in instructions {
+            instruction.encode(&mut self.out);
+        }
+    }
+
+    /// Adds something that does nothing.
+    fn insert(&mut self, random: &mut Random) {
+        let number = random.word();
+        let kinds = if self.additions.safepoints { 10 } else { 6 };
+        match random.below(kinds) {
+            0 | 1 => self.emit(&[Instruction::Nop]),
+            2 => self.emit(&[Instruction::I32Const(number as i32), Instruction::Drop]),
+            3 => self
+                .emit(&[Instruction::I64Const(number as i64), Instruction::LocalSet(self.unused)]),
+            4 => self.emit(&[Instruction::Block(BlockType::Empty), Instruction::End]),
+            5 => self.emit(&[
+                Instruction::I32Const(number as i32 & 1),
+                Instruction::If(BlockType::Empty),
+                Instruction::Nop,
+                Instruction::End,
+            ]),
+            6 | 7 => {
+                self.differ = true;
+                self.emit(&[
+                    Instruction::Loop(BlockType::Empty),
+                    Instruction::Nop,
+                    Instruction::End,
+                ]);
+            }
+            8 => {
+                self.differ = true;
+                self.emit(&[
+                    Instruction::I32Const(1 + (number % 3) as i32),
+                    Instruction::LocalSet(self.counter),
+                    Instruction::Loop(BlockType::Empty),
+                    Instruction::LocalGet(self.counter),
+                    Instruction::I32Const(1),
+                    Instruction::I32Sub,
+                    Instruction::LocalTee(self.counter),
+                    Instruction::BrIf(0),
+                    Instruction::End,
+                ]);
+            }
+            _ => match self.additions.nothing {
+                Some(function) => {
+                    self.differ = true;
+                    self.emit(&[Instruction::Call(function)]);
+                }
+                None => self.emit(&[Instruction::Nop]),
+            },
+        }
+    }
+
+    /// Copies the operator at `index`, perhaps in other words; returns how many it has copied.
+    fn copy(&mut self, index: usize, random: &mut Random, places: usize) -> usize {
+        let body = self.body;
+        let op = &body.ops[index];
+        // Where there is something to choose, choose it now and then.
+        let chosen = random.below(body.ops.len().min(40)) < places;
+        let pushes = |at: usize| {
+            body.ops.get(at).is_some_and(|op| {
+                matches!(op.class, Class::Push | Class::I32Const(_) | Class::I64Const(_))
+            })
+        };
+        let commutes = body.ops.get(index + 2).is_some_and(|op| {
+            matches!(op.class, Class::Commutative) && pushes(index) && pushes(index + 1)
+        });
+        if chosen && commutes {
+            for at in [index + 1, index, index + 2] {
+                self.out.extend_from_slice(body.bytes_of(at));
+            }
+            return 3;
+        }
+        match &op.class {
+            Class::I32Const(value) if chosen => {
+                let part = random.word() as i32;
+                self.emit(&[
+                    Instruction::I32Const(value.wrapping_sub(part)),
+                    Instruction::I32Const(part),
+                    Instruction::I32Add,
+                ]);
+                return 1;
+            }
+            Class::I64Const(value) if chosen => {
+                let mask = random.word() as i64;
+                self.emit(&[
+                    Instruction::I64Const(value ^ mask),
+                    Instruction::I64Const(mask),
+                    Instruction::I64Xor,
+                ]);
+                return 1;
+            }
+            Class::Open(ty) => {
+                let wrapped = chosen && self.may_wrap(index);
+                if wrapped {
+                    self.emit(&[Instruction::Block(*ty)]);
+                }
+                self.labels.push(Label { wrapped });
+            }
+            Class::OpenOther => self.labels.push(Label { wrapped: false }),
+            Class::End => {
+                self.out.extend_from_slice(body.bytes_of(index));
+                if self.labels.pop().is_some_and(|label| label.wrapped) {
+                    self.emit(&[Instruction::End]);
+                }
+                return 1;
+            }
+            Class::Branch(depth) => {
+                let depth = self.depth(*depth);
+                self.emit(&[Instruction::Br(depth)]);
+                return 1;
+            }
+            Class::BranchIf(depth) => {
+                let depth = self.depth(*depth);
+                self.emit(&[Instruction::BrIf(depth)]);
+                return 1;
+            }
+            Class::BranchTable(targets, default) => {
+                let targets: Vec<u32> = targets.iter().map(|depth| self.depth(*depth)).collect();
+                let default = self.depth(*default);
+                self.emit(&[Instruction::BrTable(targets.into(), default)]);
+                return 1;
+            }
+            _ => {}
+        }
+        if op.safepoint {
+            self.points.push(self.out.len());
+        }
+        self.out.extend_from_slice(body.bytes_of(index));
+        1
+    }
+
+    /// Whether the block that is opened at `index` may get another one around it.
+    fn may_wrap(&mut self, index: usize) -> bool {
+        let Some(end) = self.body.end_of(index) else { return false };
+        let safepoints = self.body.ops[index..end].iter().any(|op| op.safepoint);
+        let may = self.additions.safepoints || !safepoints;
+        self.differ |= may && safepoints;
+        may
+    }
+
+    /// The depth of a branch, with the added blocks that it leaves.
+    fn depth(&self, depth: u32) -> u32 {
+        let left = self.labels.iter().rev().take(depth as usize);
+        depth + left.filter(|label| label.wrapped).count() as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::differential::{difference, observe_midair};
+    use crate::program::program;
+    use crate::replace_stress::functions::Functions;
+    use midair::{Config, Tier};
+
+    /// The module with other bodies.
+    fn with_bodies(wasm: &[u8], bodies: impl Fn(u32) -> Vec<u8>) -> Vec<u8> {
+        crate::replace_stress::functions::rewrite(wasm, None, bodies).unwrap()
+    }
+
+    #[test]
+    fn edited_programs_are_valid_and_do_the_same() {
+        let mut config = Config::new();
+        config.tier(Tier::Interp).max_wasm_stack(4 << 20);
+        for seed in 0..60 {
+            let mut random = Random::new(seed);
+            let bytes: Vec<u8> = (0..2_000).map(|_| random.word() as u8).collect();
+            let wasm = program(&bytes);
+            let functions = Functions::new(&wasm).unwrap();
+            let additions = Additions { safepoints: seed % 2 == 0, nothing: None };
+            let random = std::cell::RefCell::new(random);
+            let edited = with_bodies(&wasm, |function| {
+                let body = functions.body(&wasm, function).unwrap();
+                body.edit(&mut random.borrow_mut(), additions).bytes
+            });
+            if let Err(error) = wasmparser::validate(&edited) {
+                panic!("seed {seed}: {error}");
+            }
+            let expected = observe_midair(&config, &wasm).unwrap();
+            let actual = observe_midair(&config, &edited).unwrap();
+            if let Some(difference) = difference(&expected, &actual, false) {
+                panic!("seed {seed}: {difference}");
+            }
+        }
+    }
+
+    #[test]
+    fn points_lead_to_the_same_operators() {
+        for seed in 0..40 {
+            let mut random = Random::new(seed);
+            let bytes: Vec<u8> = (0..2_000).map(|_| random.word() as u8).collect();
+            let wasm = program(&bytes);
+            let functions = Functions::new(&wasm).unwrap();
+            for function in functions.defined() {
+                let body = functions.body(&wasm, function).unwrap();
+                let additions = Additions { safepoints: true, nothing: None };
+                let (old, new) = (body.unchanged(), body.edit(&mut random, additions));
+                assert_eq!(old.points.len(), new.points.len());
+                for (old_point, new_point) in old.points.iter().zip(&new.points) {
+                    let operator = |bytes: &[u8], at: u32| {
+                        let at = at as usize;
+                        let mut reader = wasmparser::OperatorsReader::new(BinaryReader::new(
+                            &bytes[at..],
+                            at as _,
+                        ));
+                        format!("{:?}", reader.read().unwrap())
+                    };
+                    assert_eq!(operator(&old.bytes, *old_point), operator(&new.bytes, *new_point));
+                }
+            }
+        }
+    }
+}

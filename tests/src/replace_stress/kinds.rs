@@ -1,0 +1,80 @@
+//! What is counted, and what has to have happened.
+
+use midair::Stats;
+use std::fmt::Write;
+use std::time::Duration;
+
+/// A number by name, and whether a run in which it stays at zero has not tested what it should.
+type Kind = (&'static str, bool, fn(&Stats) -> u64);
+
+const KINDS: &[Kind] = &[
+    ("frames moved", true, |s| s.frames.moved),
+    ("  running, at a poll", true, |s| s.frames.kinds.at_poll),
+    ("  suspended in a call", true, |s| s.frames.kinds.at_call),
+    ("  suspended in a call of themselves", true, |s| s.frames.kinds.recursive),
+    ("  suspended in a call of the host", true, |s| s.frames.kinds.below_host),
+    ("  into another version", true, |s| s.frames.kinds.into_other_version),
+    ("  from the interpreter", true, |s| s.frames.kinds.from.interpreter),
+    ("  from baseline code", true, |s| s.frames.kinds.from.baseline),
+    ("  from optimized code", true, |s| s.frames.kinds.from.optimized),
+    ("  to the interpreter", true, |s| s.frames.kinds.to.interpreter),
+    ("  to baseline code", true, |s| s.frames.kinds.to.baseline),
+    ("  to optimized code", true, |s| s.frames.kinds.to.optimized),
+    ("return addresses redirected", true, |s| s.frames.redirected),
+    ("redirected frames unwound by a trap", false, |s| s.frames.dropped),
+    ("loops that entered code when hot", true, |s| s.osr_entries.hot_loop),
+    ("functions compiled", true, |s| s.baseline_compilation.count + s.optimized_compilation.count),
+    ("OSR entries compiled", true, |s| s.osr_compilation.count),
+    ("code bytes freed", true, |s| s.code.freed),
+    ("pauses of guests", true, |s| s.pauses.count),
+];
+
+/// Counters of many engines together.
+#[derive(Clone, Debug)]
+pub struct Totals {
+    numbers: Vec<u64>,
+    longest_pause: Duration,
+}
+
+impl Totals {
+    /// All zero.
+    pub fn new() -> Totals {
+        Totals { numbers: vec![0; KINDS.len()], longest_pause: Duration::ZERO }
+    }
+
+    /// Adds the counters of an engine.
+    pub fn add(&mut self, stats: &Stats) {
+        for (number, (_, _, of)) in self.numbers.iter_mut().zip(KINDS) {
+            *number += of(stats);
+        }
+        self.longest_pause = self.longest_pause.max(stats.pauses.longest);
+    }
+
+    /// Names of what should have happened and has not.
+    pub fn missing(&self) -> Vec<&'static str> {
+        let zero = self.numbers.iter().zip(KINDS).filter(|(number, kind)| kind.1 && **number == 0);
+        zero.map(|(_, (name, ..))| name.trim()).collect()
+    }
+
+    /// A table.
+    pub fn table(&self) -> String {
+        let mut text = String::new();
+        for (number, (name, ..)) in self.numbers.iter().zip(KINDS) {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "  {name:<38} {number:>14}");
+        }
+        let _ = writeln!(
+            text,
+            "  {:<38} {:>14}",
+            "longest pause",
+            format!("{:.1?}", self.longest_pause)
+        );
+        text
+    }
+}
+
+impl Default for Totals {
+    fn default() -> Totals {
+        Totals::new()
+    }
+}

@@ -1,0 +1,80 @@
+//! How much memory the process has, and whether it grows.
+
+use anyhow::{Result, ensure};
+
+const MEBIBYTE: u64 = 1 << 20;
+
+/// Memory that belongs to this process alone and the code that its engines share with nobody: files that
+/// are mapped do not count.
+pub fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let field = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name))?;
+        line.split_whitespace().nth(1)?.parse::<u64>().ok()
+    };
+    (field("RssAnon:").unwrap_or(0) + field("RssShmem:").unwrap_or(0)) * 1024
+}
+
+/// In mebibytes.
+pub fn text(bytes: u64) -> String {
+    format!("{} MiB", bytes / MEBIBYTE)
+}
+
+/// Checks that memory does not grow within a round: what is replaced is replaced, not piled up.
+#[derive(Debug, Default)]
+pub struct WithinRound {
+    samples: Vec<u64>,
+}
+
+/// Rounds with fewer samples are too short to say anything.
+const ENOUGH: usize = 20;
+
+impl WithinRound {
+    /// Looks at the memory now.
+    pub fn sample(&mut self) {
+        self.samples.push(resident());
+    }
+
+    /// Fails if the second half of the round needed much more than the first.
+    pub fn check(&self) -> Result<()> {
+        let (first, second) = self.samples.split_at(self.samples.len() / 2);
+        let most = |samples: &[u64]| samples.iter().copied().max().unwrap_or(0);
+        let (first, second) = (most(first), most(second));
+        ensure!(
+            self.samples.len() < ENOUGH || second <= first + first / 2 + 64 * MEBIBYTE,
+            "memory grows within a round: from {} to {}",
+            text(first),
+            text(second)
+        );
+        Ok(())
+    }
+}
+
+/// Checks that memory does not grow from round to round.
+#[derive(Debug, Default)]
+pub struct AcrossRounds {
+    after: Vec<u64>,
+}
+
+/// Rounds after which everything that stays has been there once.
+const WARM: usize = 12;
+
+impl AcrossRounds {
+    /// A round is over, and everything of it has been dropped. Fails if more is left than there was
+    /// after the first rounds. `kept` is what is left on purpose.
+    pub fn check(&mut self, kept: u64) -> Result<u64> {
+        // SAFETY: the function may be called at any time.
+        unsafe { libc::malloc_trim(0) };
+        let now = resident().saturating_sub(kept);
+        let first = self.after.iter().take(WARM).copied().max().unwrap_or(now);
+        let warm = self.after.len() >= WARM;
+        self.after.push(now);
+        ensure!(
+            !warm || now <= first + first / 4 + 64 * MEBIBYTE,
+            "memory grows from round to round: {} after the first ones, {} now",
+            text(first),
+            text(now)
+        );
+        Ok(now)
+    }
+}

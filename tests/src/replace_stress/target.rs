@@ -1,0 +1,237 @@
+//! A program that is run and replaced.
+
+use super::body_edits::{Additions, Body, Edited};
+use super::corpus;
+use super::functions::Functions;
+use super::generated::Generated;
+use crate::differential::Interlude;
+use crate::mutation::Random;
+use anyhow::{Context, Result};
+use midair::{Config, Engine, Event, Module, Tier};
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Functions whose bodies are longer are left alone: comparing two of them takes too long.
+const LONGEST_BODY: usize = 30_000;
+
+/// Original bodies that are kept cut into operators.
+const MOST_ORIGINALS: usize = 300;
+
+/// Bytes of the modules of which whole new versions are made.
+const SMALL_MODULE: usize = 3 << 20;
+
+/// A program and what it does when nothing disturbs it.
+pub struct Program {
+    /// What the command line calls it.
+    pub name: String,
+    kind: Kind,
+    functions: Functions,
+    /// Functions that run often.
+    hot: Vec<u32>,
+}
+
+enum Kind {
+    Generated(Generated),
+    Real { program: corpus::Program, size: String, expected: corpus::Outcome, wasm: memmap2::Mmap },
+}
+
+impl Program {
+    /// A generated program.
+    pub fn generated(seed: u64) -> Result<Program> {
+        let generated = Generated::new(seed)?;
+        let functions = Functions::new(&generated.wasm)?;
+        let hot = functions.defined().collect();
+        let name = format!("generated:{}", generated.seed);
+        Ok(Program { name, kind: Kind::Generated(generated), functions, hot })
+    }
+
+    /// A real program, which is run once undisturbed to see what it does. It may write to `room`.
+    pub fn real(program: &corpus::Program, size: &str, room: &Path) -> Result<Program> {
+        let path = program.module();
+        let file = std::fs::File::open(&path).with_context(|| path.display().to_string())?;
+        // SAFETY: the corpus does not change while it is used.
+        let wasm = unsafe { memmap2::Mmap::map(&file) }?;
+        let functions = Functions::new(&wasm)?;
+        let mut config = Config::new();
+        config.optimized_threshold(2_000).lazy_validation(true).max_wasm_stack(8 << 20);
+        let engine = Engine::new(&config)?;
+        let events = engine.events();
+        let module = Module::from_file(&engine, &path)?;
+        let expected = program.run(&module, size, room, &(Arc::new(|| {}) as Interlude))?;
+        let hot: BTreeSet<u32> = events
+            .filter_map(|event| match event {
+                Event::Compiled { function, .. } => Some(function),
+                _ => None,
+            })
+            .collect();
+        let kind = Kind::Real { program: program.clone(), size: size.to_owned(), expected, wasm };
+        Ok(Program { name: program.name.clone(), kind, functions, hot: hot.into_iter().collect() })
+    }
+
+    /// The module's bytes.
+    pub fn wasm(&self) -> &[u8] {
+        match &self.kind {
+            Kind::Generated(generated) => &generated.wasm,
+            Kind::Real { wasm, .. } => wasm,
+        }
+    }
+
+    /// Whether whole modules are made of it, and all of it may be compiled in advance.
+    pub fn is_small(&self) -> bool {
+        self.wasm().len() < SMALL_MODULE
+    }
+
+    /// Loads it.
+    pub fn load(&self, engine: &Engine) -> Result<Module> {
+        match &self.kind {
+            Kind::Generated(generated) => Module::from_binary(engine, &generated.wasm),
+            Kind::Real { program, .. } => Module::from_file(engine, program.module()),
+        }
+    }
+
+    /// Runs it once; says what differed from the undisturbed run.
+    pub fn run(
+        &self,
+        module: &Module,
+        room: &Path,
+        interlude: &Interlude,
+    ) -> Result<Option<String>> {
+        match &self.kind {
+            Kind::Generated(generated) => generated.run(module, interlude),
+            Kind::Real { program, size, expected, .. } => {
+                Ok(program.run(module, size, room, interlude)?.difference(expected))
+            }
+        }
+    }
+
+    /// The functions that can be replaced.
+    fn choose(&self, random: &mut Random, hot: &[u32]) -> u32 {
+        let defined = self.functions.defined();
+        for _ in 0..50 {
+            let list = match random.below(10) {
+                0..=3 => hot,
+                4..=7 => &self.hot,
+                _ => &[],
+            };
+            let function = match list.len() {
+                0 => defined.start + random.below(defined.len()) as u32,
+                len => list[random.below(len)],
+            };
+            if self.functions.body_len(function) <= LONGEST_BODY {
+                return function;
+            }
+        }
+        defined.start
+    }
+}
+
+/// A program in the engine of one round.
+pub struct Target {
+    /// What it is.
+    pub program: Arc<Program>,
+    /// What all threads run.
+    pub module: Module,
+    bodies: Mutex<Bodies>,
+}
+
+/// What is known of the functions' bodies.
+#[derive(Default)]
+pub struct Bodies {
+    originals: HashMap<u32, Arc<Body>>,
+    /// The current bodies of those that have been replaced.
+    current: HashMap<u32, Edited>,
+    /// Functions whose frames have been found on stacks.
+    on_stacks: Vec<u32>,
+}
+
+impl Target {
+    /// Loads a program.
+    pub fn new(engine: &Engine, program: &Arc<Program>) -> Result<Target> {
+        let module = program.load(engine)?;
+        Ok(Target { program: program.clone(), module, bodies: Mutex::default() })
+    }
+
+    /// What is known of the bodies. The lock is held during a replacement, so that it is known what is
+    /// replaced by what.
+    pub fn bodies(&self) -> MutexGuard<'_, Bodies> {
+        self.bodies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, if nobody else has it.
+    pub fn try_bodies(&self) -> Option<MutexGuard<'_, Bodies>> {
+        self.bodies.try_lock().ok()
+    }
+
+    /// A random function, rather one that is hot or on a stack.
+    pub fn choose(&self, bodies: &Bodies, random: &mut Random) -> u32 {
+        self.program.choose(random, &bodies.on_stacks)
+    }
+
+    /// The original body of a function.
+    fn original(&self, bodies: &mut Bodies, function: u32) -> Result<Arc<Body>> {
+        if let Some(body) = bodies.originals.get(&function) {
+            return Ok(body.clone());
+        }
+        if bodies.originals.len() == MOST_ORIGINALS {
+            bodies.originals.clear();
+        }
+        let body = Arc::new(self.program.functions.body(self.program.wasm(), function)?);
+        bodies.originals.insert(function, body.clone());
+        Ok(body)
+    }
+
+    /// The current body of a function.
+    pub fn current(&self, bodies: &mut Bodies, function: u32) -> Result<Edited> {
+        match bodies.current.get(&function) {
+            Some(body) => Ok(body.clone()),
+            None => Ok(self.original(bodies, function)?.unchanged()),
+        }
+    }
+
+    /// A random body that does the same as the function's.
+    pub fn edited(
+        &self,
+        bodies: &mut Bodies,
+        function: u32,
+        random: &mut Random,
+        additions: Additions,
+    ) -> Result<Edited> {
+        Ok(self.original(bodies, function)?.edit(random, additions))
+    }
+}
+
+impl Bodies {
+    /// A function has a new body.
+    pub fn replaced(&mut self, function: u32, body: Edited) {
+        self.current.insert(function, body);
+    }
+
+    /// Frames of a function have been found on a stack.
+    pub fn found(&mut self, function: u32) {
+        const KEPT: usize = 64;
+        if self.on_stacks.contains(&function) {
+            return;
+        }
+        if self.on_stacks.len() == KEPT {
+            self.on_stacks.remove(0);
+        }
+        self.on_stacks.push(function);
+    }
+}
+
+/// A random configuration for a round with these programs.
+pub fn configuration(random: &mut Random, programs: &[Arc<Program>]) -> Config {
+    let small = programs.iter().all(|program| program.is_small());
+    let tiers = [Tier::Auto, Tier::Auto, Tier::Optimized, Tier::Baseline, Tier::Interp];
+    let tier = tiers[random.below(if small { tiers.len() } else { 2 })];
+    let mut config = Config::new();
+    config
+        .tier(tier)
+        .max_wasm_stack(super::generated::STACK)
+        .optimized_threshold([5, 50, 500, 5_000][random.below(4)])
+        .background_compilation(random.below(4) != 0)
+        .compiler_threads(1 + random.below(2))
+        .lazy_validation(!small);
+    config
+}
