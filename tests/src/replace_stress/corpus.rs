@@ -4,7 +4,7 @@ use crate::differential::Interlude;
 use anyhow::{Context, Result};
 use cap_std::time::{Duration, Instant, SystemTime};
 use midair::wasi::{Dir, I32Exit, WasiCtx, ambient_authority};
-use midair::{Linker, Module, Store, Trap};
+use midair::{Linker, Module, Store, Trap, WasmBacktrace};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs;
@@ -46,8 +46,10 @@ struct Preopen {
 }
 
 /// Everything that a run shows to the outside.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Outcome {
+    /// The functions that were on the stack when it was stopped.
+    pub on_stack: Vec<u32>,
     end: String,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
@@ -79,13 +81,15 @@ impl Program {
         self.corpus.join(&self.wasm)
     }
 
-    /// Runs it to its end in `room`, a directory that is emptied for it. `size` chooses its arguments.
+    /// Runs it to its end in `room`, a directory that is emptied for it, or stops it before. `size`
+    /// chooses its arguments.
     pub fn run(
         &self,
         module: &Module,
         size: &str,
         room: &Path,
         interlude: &Interlude,
+        stop_after: Option<std::time::Duration>,
     ) -> Result<Outcome> {
         let (stdout, stderr) = (Arc::default(), Arc::default());
         let dirs = self.directories(room)?;
@@ -99,13 +103,37 @@ impl Program {
         let mut store = Store::new(module.engine(), host);
         let instance = linker.instantiate(&mut store, module)?;
         let start = instance.get_typed_func::<(), ()>(&mut store, "_start")?;
-        let end = match start.call(&mut store, ()) {
+        let called = match stop_after {
+            None => start.call(&mut store, ()),
+            Some(time) => {
+                let handle = store.interrupt_handle();
+                let (done, wait) = std::sync::mpsc::channel::<()>();
+                std::thread::scope(|scope| {
+                    scope.spawn(move || {
+                        // The sender goes when the program has ended.
+                        if wait.recv_timeout(time).is_err() {
+                            handle.interrupt();
+                        }
+                    });
+                    let called = start.call(&mut store, ());
+                    drop(done);
+                    called
+                })
+            }
+        };
+        let mut on_stack = Vec::new();
+        let end = match called {
             Ok(()) => "exit 0".to_owned(),
-            Err(error) => match (error.downcast_ref::<I32Exit>(), error.downcast_ref::<Trap>()) {
-                (Some(exit), _) => format!("exit {}", exit.0),
-                (None, Some(trap)) => format!("trap: {}", trap.message()),
-                (None, None) => format!("error: {error:#}"),
-            },
+            Err(error) => {
+                if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
+                    on_stack.extend(backtrace.frames().iter().map(|frame| frame.func_index()));
+                }
+                match (error.downcast_ref::<I32Exit>(), error.downcast_ref::<Trap>()) {
+                    (Some(exit), _) => format!("exit {}", exit.0),
+                    (None, Some(trap)) => format!("trap: {}", trap.message()),
+                    (None, None) => format!("error: {error:#}"),
+                }
+            }
         };
         drop(store);
         let mut files = BTreeMap::new();
@@ -116,7 +144,7 @@ impl Program {
             files.insert(guest.clone(), host.and_then(|host| fs::read(host).ok()));
         }
         let (stdout, stderr) = (take(&stdout), take(&stderr));
-        Ok(Outcome { end, stdout, stderr, files })
+        Ok(Outcome { end, stdout, stderr, files, on_stack })
     }
 
     /// The host directories by guest path; those that the program writes to are copies in `room`.

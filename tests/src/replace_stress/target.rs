@@ -11,12 +11,17 @@ use midair::{Config, Engine, Event, Module, Tier};
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Functions whose bodies are longer are left alone: comparing two of them takes too long.
 const LONGEST_BODY: usize = 30_000;
 
 /// Original bodies that are kept cut into operators.
 const MOST_ORIGINALS: usize = 300;
+
+/// How often a real program is stopped to see what is on its stack, and how long that may take.
+const SAMPLES: usize = 40;
+const SAMPLING: Duration = Duration::from_secs(3);
 
 /// Bytes of the modules of which whole new versions are made.
 const SMALL_MODULE: usize = 3 << 20;
@@ -29,6 +34,8 @@ pub struct Program {
     functions: Functions,
     /// Functions that run often.
     hot: Vec<u32>,
+    /// Functions that were on the stack when it was stopped at random moments.
+    on_stacks: Vec<u32>,
 }
 
 enum Kind {
@@ -43,7 +50,8 @@ impl Program {
         let functions = Functions::new(&generated.wasm)?;
         let hot = functions.defined().collect();
         let name = format!("generated:{}", generated.seed);
-        Ok(Program { name, kind: Kind::Generated(generated), functions, hot })
+        let kind = Kind::Generated(generated);
+        Ok(Program { name, kind, functions, hot, on_stacks: Vec::new() })
     }
 
     /// A real program, which is run once undisturbed to see what it does. It may write to `room`.
@@ -58,7 +66,21 @@ impl Program {
         let engine = Engine::new(&config)?;
         let events = engine.events();
         let module = Module::from_file(&engine, &path)?;
-        let expected = program.run(&module, size, room, &(Arc::new(|| {}) as Interlude))?;
+        let nothing: Interlude = Arc::new(|| {});
+        let start = Instant::now();
+        let expected = program.run(&module, size, room, &nothing, None)?;
+        let took = start.elapsed();
+        // Stop it at some moments to see what is on its stack.
+        let mut on_stacks = BTreeSet::new();
+        let mut random = Random::new(took.as_nanos() as u64);
+        let start = Instant::now();
+        for _ in 0..SAMPLES {
+            if start.elapsed() < SAMPLING {
+                let moment = took.mul_f64(random.below(1_000) as f64 / 1_000.0);
+                let stopped = program.run(&module, size, room, &nothing, Some(moment))?;
+                on_stacks.extend(stopped.on_stack);
+            }
+        }
         let hot: BTreeSet<u32> = events
             .filter_map(|event| match event {
                 Event::Compiled { function, .. } => Some(function),
@@ -66,7 +88,13 @@ impl Program {
             })
             .collect();
         let kind = Kind::Real { program: program.clone(), size: size.to_owned(), expected, wasm };
-        Ok(Program { name: program.name.clone(), kind, functions, hot: hot.into_iter().collect() })
+        Ok(Program {
+            name: program.name.clone(),
+            kind,
+            functions,
+            hot: hot.into_iter().collect(),
+            on_stacks: on_stacks.into_iter().collect(),
+        })
     }
 
     /// The module's bytes.
@@ -100,18 +128,19 @@ impl Program {
         match &self.kind {
             Kind::Generated(generated) => generated.run(module, interlude),
             Kind::Real { program, size, expected, .. } => {
-                Ok(program.run(module, size, room, interlude)?.difference(expected))
+                Ok(program.run(module, size, room, interlude, None)?.difference(expected))
             }
         }
     }
 
-    /// The functions that can be replaced.
-    fn choose(&self, random: &mut Random, hot: &[u32]) -> u32 {
+    /// A random function that can be replaced. `found` are functions that were on a stack lately.
+    fn choose(&self, random: &mut Random, found: &[u32]) -> u32 {
         let defined = self.functions.defined();
         for _ in 0..50 {
-            let list = match random.below(10) {
-                0..=3 => hot,
-                4..=7 => &self.hot,
+            let list: &[u32] = match random.below(10) {
+                0 | 1 => found,
+                2..=4 => &self.on_stacks,
+                5..=7 => &self.hot,
                 _ => &[],
             };
             let function = match list.len() {

@@ -1,4 +1,4 @@
-//! `cargo xtask stress`: the random and damaged modules of `tests/tests`, for minutes and with other
+//! `cargo xtask stress modules`: the random and damaged modules of `tests/tests`, for minutes and with other
 //! seeds than in every test run.
 //!
 //! Damaged modules come first, all of them, if the time lets them; the rest of it is divided among
@@ -18,7 +18,7 @@ use crate::process::{self, End, Finished};
 use crate::project;
 
 #[derive(Args, Debug)]
-pub struct StressArgs {
+pub struct RandomArgs {
     /// How long to run, building not counted.
     #[arg(long, default_value_t = 10)]
     minutes: u64,
@@ -58,7 +58,7 @@ const MUTANTS: &str = "100000";
 const GRACE: Duration = Duration::from_secs(180);
 
 /// Runs all parts one after the other; true if none failed.
-pub fn run(args: &StressArgs) -> Result<bool> {
+pub fn run(args: &RandomArgs) -> Result<bool> {
     let programs = build()?;
     let seed = match args.seed {
         Some(seed) => seed,
