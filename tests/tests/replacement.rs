@@ -1,7 +1,10 @@
 //! Replacing functions while they run: bodies that are refused, frames in both tiers, stores and threads.
 
 use anyhow::Result;
-use midair::{AsContextMut, Caller, Config, Engine, Instance, Linker, Module, Store, Tier, Trap};
+use midair::{
+    Applied, AsContextMut, Caller, Config, Engine, FrameMap, Instance, Linker, Module, Store, Tier,
+    Trap,
+};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
@@ -160,6 +163,44 @@ fn all_frames_of_a_recursion_move_at_every_replacement() {
     assert_eq!((kinds.recursive, kinds.below_host), (4000, 100));
     assert_eq!(kinds.into_other_version, 4100);
     assert_eq!((kinds.from.optimized, kinds.to.interpreter), (4100, 4100));
+}
+
+/// An exclusive map that mentions nothing lets no frame go on in the new body, and none come back.
+#[test]
+fn what_an_exclusive_map_does_not_mention_finishes_in_the_old_body() {
+    let engine = compiled();
+    let module = Module::new(&engine, recursion(1)).unwrap();
+    let f = module.function_index("f").unwrap();
+    let new = body(&engine, &recursion(10));
+    let edited = module.clone();
+    let mut linker = Linker::new(&engine);
+    linker
+        .func_wrap(
+            "host",
+            "replace",
+            move |mut caller: Caller<'_, Option<Applied>>| -> Result<()> {
+                let applied = match caller.data_mut().take() {
+                    Some(applied) => applied.undo()?,
+                    None => {
+                        let map = FrameMap::new().exclusive();
+                        edited.update().body(f, new.clone()).frame_map(f, map).apply()?
+                    }
+                };
+                assert_eq!(applied.functions[0].points_mapped, 0);
+                assert_eq!(applied.frames_redirected, 41);
+                *caller.data_mut() = Some(applied);
+                Ok(())
+            },
+        )
+        .unwrap();
+    linker.func_wrap("host", "pass", |_: Caller<'_, Option<Applied>>| {}).unwrap();
+    let mut store = Store::new(&engine, None);
+    let instance = linker.instantiate(&mut store, &module).unwrap();
+    let f = instance.get_typed_func::<i32, i32>(&mut store, "f").unwrap();
+    for _ in 0..5 {
+        assert_eq!(f.call(&mut store, 40).unwrap(), 40);
+        assert_eq!(f.call(&mut store, 40).unwrap(), 400);
+    }
 }
 
 #[test]

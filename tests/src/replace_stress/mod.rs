@@ -34,7 +34,7 @@ use anyhow::{Context, Result, ensure};
 use journal::Journal;
 use kinds::Totals;
 use round::Round;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -118,6 +118,7 @@ struct Session<'a> {
     rounds: u64,
     runs: u64,
     operations: u64,
+    counts: BTreeMap<&'static str, u64>,
     start: Instant,
     reported: Instant,
 }
@@ -146,6 +147,7 @@ impl Session<'_> {
             rounds: 0,
             runs: 0,
             operations: 0,
+            counts: BTreeMap::new(),
             start: Instant::now(),
             reported: Instant::now(),
         })
@@ -202,6 +204,9 @@ impl Session<'_> {
         self.rounds += 1;
         self.runs += done.runs;
         self.operations += done.operations;
+        for (name, number) in done.counts.numbers() {
+            *self.counts.entry(name).or_default() += number;
+        }
         let resident = self.memory.check(0)?;
         println!(
             "round {number:>4}  {names:<32} {:>5.1} s  {:>6} runs  {:>7} operations  {:>8} frames \
@@ -232,6 +237,9 @@ impl Session<'_> {
             "{} rounds in {:.0?}: {} runs compared, {} operations",
             self.rounds, time, self.runs, self.operations
         );
+        for (name, number) in &self.counts {
+            println!("  {name:<38} {number:>14}");
+        }
         print!("{}", self.totals.table());
         println!("  {:<38} {:>14}", "resident", memory::text(memory::resident()));
     }

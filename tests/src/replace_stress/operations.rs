@@ -4,68 +4,202 @@ use super::body_edits::{Additions, Edited};
 use super::journal::Journal;
 use super::target::{Bodies, Target};
 use crate::mutation::Random;
-use anyhow::Result;
-use midair::Store;
+use anyhow::{Context, Result};
+use midair::{Applied, FrameMap, Policy};
 use std::collections::BTreeMap;
 use std::sync::MutexGuard;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Something that is done to some functions of a module, and must change nothing that the program does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operation {
-    /// The same bodies again.
-    Again,
-    /// Bodies that do the same.
-    Edit,
+/// How often what was done.
+#[derive(Debug, Default)]
+pub struct Counts {
+    again: AtomicU64,
+    migrated: AtomicU64,
+    finished: AtomicU64,
+    undone: AtomicU64,
+    planned: AtomicU64,
+    refused: AtomicU64,
+    functions: AtomicU64,
 }
 
-/// Does something random to a target, and notes it in the journal. Refusals are not failures.
-pub fn random_operation(
-    target: &Target,
-    bodies: MutexGuard<'_, Bodies>,
-    random: &mut Random,
-    journal: &Journal,
-    who: &str,
-) -> Result<()> {
-    let operation = match random.below(10) {
-        0..=2 => Operation::Again,
-        _ => Operation::Edit,
-    };
-    replace(target, bodies, operation, random, journal, who)
+impl Counts {
+    /// By name.
+    pub fn numbers(&self) -> [(&'static str, u64); 7] {
+        let number = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        [
+            ("updates with the same bodies", number(&self.again)),
+            ("updates with other bodies, migrating", number(&self.migrated)),
+            ("updates with other bodies, finishing", number(&self.finished)),
+            ("updates undone", number(&self.undone)),
+            ("updates planned first", number(&self.planned)),
+            ("updates whose frame map was refused", number(&self.refused)),
+            ("function bodies replaced", number(&self.functions)),
+        ]
+    }
 }
 
-fn replace(
-    target: &Target,
-    mut bodies: MutexGuard<'_, Bodies>,
-    operation: Operation,
-    random: &mut Random,
-    journal: &Journal,
-    who: &str,
-) -> Result<()> {
-    let count = if random.below(4) == 0 { 1 + random.below(12) } else { 1 };
-    let mut new: BTreeMap<u32, Edited> = BTreeMap::new();
-    for _ in 0..count {
-        let function = target.choose(&bodies, random);
-        let body = match operation {
-            Operation::Again => target.current(&mut bodies, function)?,
-            Operation::Edit => {
-                target.edited(&mut bodies, function, random, Additions::default())?
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// An update that can be undone.
+pub struct Undo {
+    applied: Applied,
+    /// The bodies before, where frames' places in them are known.
+    before: BTreeMap<u32, Edited>,
+}
+
+/// Does random things to a target, none of which may change what the program does. Notes them in the
+/// journal.
+pub struct Operator<'a> {
+    /// What it is done to.
+    pub target: &'a Target,
+    /// Where it is noted.
+    pub journal: &'a Journal,
+    /// Who does it.
+    pub who: &'a str,
+    /// What is counted.
+    pub counts: &'a Counts,
+}
+
+impl Operator<'_> {
+    /// Does something.
+    pub fn act(&self, mut bodies: MutexGuard<'_, Bodies>, random: &mut Random) -> Result<()> {
+        match random.below(20) {
+            0..=3 => self.again(&mut bodies, random),
+            4..=6 => self.edit(&mut bodies, random, Policy::Finish),
+            7 | 8 => self.undo(&mut bodies),
+            _ => self.edit(&mut bodies, random, Policy::Migrate),
+        }
+    }
+
+    /// Random functions; mostly one.
+    fn functions(&self, bodies: &Bodies, random: &mut Random) -> Vec<u32> {
+        let count = match random.below(8) {
+            0 => 1 + random.below(24),
+            1 => 1 + random.below(4),
+            _ => 1,
+        };
+        let mut functions: Vec<u32> =
+            (0..count).map(|_| self.target.choose(bodies, random)).collect();
+        functions.sort_unstable();
+        functions.dedup();
+        functions
+    }
+
+    /// The same bodies once more.
+    fn again(&self, bodies: &mut Bodies, random: &mut Random) -> Result<()> {
+        let mut new = BTreeMap::new();
+        for function in self.functions(bodies, random) {
+            new.insert(function, self.target.current(bodies, function)?);
+        }
+        count(&self.counts.again);
+        self.update(bodies, random, new, Policy::Migrate, "again")
+    }
+
+    /// Other bodies that do the same.
+    fn edit(&self, bodies: &mut Bodies, random: &mut Random, policy: Policy) -> Result<()> {
+        // Additions are such that frames find their places by themselves, or not.
+        let additions = Additions { safepoints: random.below(2) == 0, nothing: None };
+        let mut new = BTreeMap::new();
+        for function in self.functions(bodies, random) {
+            new.insert(function, self.target.edited(bodies, function, random, additions)?);
+        }
+        let what = match policy {
+            Policy::Finish => {
+                count(&self.counts.finished);
+                "edit, finish"
+            }
+            _ => {
+                count(&self.counts.migrated);
+                "edit, migrate"
             }
         };
-        new.insert(function, body);
+        self.update(bodies, random, new, policy, what)
     }
-    let functions: Vec<u32> = new.keys().copied().collect();
-    let number =
-        journal.begin(format!("{who}: {} {operation:?} {functions:?}", target.program.name));
-    let mut store = Store::new(target.module.engine(), ());
-    let mut outcome = String::new();
-    for (function, body) in new {
-        let report = target.module.replace_function(&mut store, function, &body.bytes)?;
-        outcome += &format!("[v{} {} frames]", report.version, report.frames_redirected);
-        if report.frames_redirected > 0 {
-            bodies.found(function);
+
+    fn update(
+        &self,
+        bodies: &mut Bodies,
+        random: &mut Random,
+        new: BTreeMap<u32, Edited>,
+        policy: Policy,
+        what: &str,
+    ) -> Result<()> {
+        let functions: Vec<u32> = new.keys().copied().collect();
+        let text = format!("{}: {} {what} {functions:?}", self.who, self.target.program.name);
+        let number = self.journal.begin(text);
+        let mut before = BTreeMap::new();
+        let mut update = self.target.module.update();
+        for (&function, body) in &new {
+            let old = self.target.current(bodies, function)?;
+            update = update.body(function, body.bytes.clone()).policy(function, policy);
+            let told = old.safepoints_differ || body.safepoints_differ || random.below(4) == 0;
+            if told && policy == Policy::Migrate {
+                update = update.frame_map(function, map(&old, body));
+            }
+            before.insert(function, old);
         }
-        bodies.replaced(function, body);
+        let mut outcome = String::new();
+        if random.below(20) == 0 {
+            count(&self.counts.planned);
+            let plan = update.plan();
+            outcome += if plan.is_ok() { "planned, " } else { "not planned, " };
+        }
+        let applied = match update.apply() {
+            Err(error) if format!("{error:#}").contains("frame map") => {
+                // A point that cannot be reached: nothing can be said of it.
+                count(&self.counts.refused);
+                outcome += &format!("{error:#}; ");
+                let mut update = self.target.module.update();
+                for (&function, body) in &new {
+                    update = update.body(function, body.bytes.clone());
+                    update = update.policy(function, Policy::Finish);
+                }
+                update.apply()
+            }
+            applied => applied,
+        };
+        let applied = applied.context("a body that is valid was refused")?;
+        outcome += &self.applied(bodies, &applied);
+        for (function, body) in new {
+            bodies.replaced(function, body);
+        }
+        bodies.undo = Some(Undo { applied, before });
+        self.journal.end(number, outcome);
+        Ok(())
     }
-    journal.end(number, outcome);
-    Ok(())
+
+    /// Takes in what an update has done.
+    fn applied(&self, bodies: &mut Bodies, applied: &Applied) -> String {
+        let frames = applied.frames_redirected;
+        self.counts.functions.fetch_add(applied.functions.len() as u64, Ordering::Relaxed);
+        if let ([one], true) = (&applied.functions[..], frames > 0) {
+            bodies.found(one.function);
+        }
+        let versions: Vec<u32> = applied.functions.iter().map(|f| f.version).collect();
+        format!("versions {versions:?}, {frames} frames, {} bytes freed", applied.freed_bytes)
+    }
+
+    /// Undoes the last update of this target.
+    fn undo(&self, bodies: &mut Bodies) -> Result<()> {
+        let Some(Undo { applied, before }) = bodies.undo.take() else { return Ok(()) };
+        count(&self.counts.undone);
+        let functions: Vec<u32> = before.keys().copied().collect();
+        let text = format!("{}: {} undo {functions:?}", self.who, self.target.program.name);
+        let number = self.journal.begin(text);
+        let undone = applied.undo().context("an update cannot be undone")?;
+        let outcome = self.applied(bodies, &undone);
+        for (function, body) in before {
+            bodies.replaced(function, body);
+        }
+        self.journal.end(number, outcome);
+        Ok(())
+    }
+}
+
+/// Where frames of a body are in another one made from the same original.
+fn map(old: &Edited, new: &Edited) -> FrameMap {
+    let map = FrameMap::new().exclusive().point(0, 0);
+    old.points.iter().zip(&new.points).fold(map, |map, (&old, &new)| map.point(old, new))
 }

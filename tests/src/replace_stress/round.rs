@@ -2,7 +2,7 @@
 
 use super::journal::Journal;
 use super::memory::WithinRound;
-use super::operations::random_operation;
+use super::operations::{Counts, Operator};
 use super::target::{Program, Target, configuration};
 use crate::differential::Interlude;
 use crate::mutation::Random;
@@ -44,6 +44,8 @@ pub struct Done {
     pub runs: u64,
     /// Operations.
     pub operations: u64,
+    /// What the operations were.
+    pub counts: Arc<Counts>,
 }
 
 /// What the threads of a round share.
@@ -54,6 +56,7 @@ struct Shared<'a> {
     failure: Mutex<Option<anyhow::Error>>,
     runs: AtomicU64,
     operations: Arc<AtomicU64>,
+    counts: Arc<Counts>,
     /// When each guest thread began its run, in milliseconds since the round's start.
     since: Vec<AtomicU64>,
     guests: AtomicU64,
@@ -88,6 +91,7 @@ impl Round {
             failure: Mutex::default(),
             runs: AtomicU64::new(0),
             operations: Arc::default(),
+            counts: Arc::default(),
             since: (0..self.threads).map(|_| AtomicU64::new(0)).collect(),
             guests: AtomicU64::new(self.threads as u64),
             start: Instant::now(),
@@ -136,6 +140,7 @@ impl Round {
             stats: engine.stats(),
             runs: shared.runs.into_inner(),
             operations: shared.operations.load(Ordering::Relaxed),
+            counts: shared.counts,
         };
         drop(targets);
         Ok(done)
@@ -187,7 +192,7 @@ impl Round {
 fn interlude(shared: &Shared<'_>, target: &Arc<Target>, index: usize, seed: u64) -> Interlude {
     let (journal, target) = (shared.journal.clone(), target.clone());
     let random = Mutex::new(Random::new(seed));
-    let operations = shared.operations.clone();
+    let (operations, counts) = (shared.operations.clone(), shared.counts.clone());
     Arc::new(move || {
         let mut random = random.lock().unwrap_or_else(PoisonError::into_inner);
         match random.below(200) {
@@ -197,7 +202,9 @@ fn interlude(shared: &Shared<'_>, target: &Arc<Target>, index: usize, seed: u64)
                 // Somebody else may be waiting for this guest.
                 if let Some(bodies) = target.try_bodies() {
                     let who = format!("guest {index}");
-                    let done = random_operation(&target, bodies, &mut random, &journal, &who);
+                    let operator =
+                        Operator { target: &target, journal: &journal, who: &who, counts: &counts };
+                    let done = operator.act(bodies, &mut random);
                     operations.fetch_add(1, Ordering::Relaxed);
                     if let Err(error) = done {
                         // The guest cannot be told in a way that differs from its own failures.
@@ -218,7 +225,9 @@ fn replacer(shared: &Shared<'_>, seed: u64) -> Result<()> {
     let pause = [0, 100, 2_000, 20_000][random.below(4)];
     while !shared.stop.load(Ordering::Relaxed) {
         let target = &shared.targets[random.below(shared.targets.len())];
-        random_operation(target, target.bodies(), &mut random, &shared.journal, "replacer")?;
+        let (journal, counts) = (&*shared.journal, &*shared.counts);
+        let operator = Operator { target, journal, who: "replacer", counts };
+        operator.act(target.bodies(), &mut random)?;
         shared.operations.fetch_add(1, Ordering::Relaxed);
         if pause > 0 {
             std::thread::sleep(Duration::from_micros(random.below(pause) as u64));

@@ -4,6 +4,7 @@ use super::body_edits::{Additions, Body, Edited};
 use super::corpus;
 use super::functions::Functions;
 use super::generated::Generated;
+use super::operations::Undo;
 use crate::differential::Interlude;
 use crate::mutation::Random;
 use anyhow::{Context, Result};
@@ -172,6 +173,8 @@ pub struct Bodies {
     current: HashMap<u32, Edited>,
     /// Functions whose frames have been found on stacks.
     on_stacks: Vec<u32>,
+    /// The last update.
+    pub undo: Option<Undo>,
 }
 
 impl Target {

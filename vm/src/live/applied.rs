@@ -1,7 +1,7 @@
 //! What an update did.
 
 use super::prepare::label;
-use super::{Policy, Refusal, Update};
+use super::{FrameMap, Policy, Refusal, Update};
 use crate::Result;
 use crate::module::Module;
 use std::fmt;
@@ -27,6 +27,8 @@ pub struct Applied {
     pub(super) module: Module,
     /// The bodies that were current before, in the order of `functions`.
     pub(super) previous: Vec<Vec<u8>>,
+    /// The maps that were given, in the same order.
+    pub(super) maps: Vec<Option<FrameMap>>,
 }
 
 /// What an update did to one function.
@@ -55,13 +57,18 @@ impl Applied {
 
     /// Gives all functions that were changed the bodies back that they had before.
     ///
-    /// That is an update like any other, with the same policies. Frames that finish in the bodies that were
+    /// That is an update like any other, with the same policies, and with the inverse of the frame maps
+    /// that were given. Frames that finish in the bodies that were
     /// replaced are then frames of current code again. Fails, without changing anything, if one of the
     /// functions has been changed again meanwhile.
     pub fn undo(&self) -> Result<Applied> {
         let mut update = self.module.update();
-        for (applied, body) in self.functions.iter().zip(&self.previous) {
+        let before = self.previous.iter().zip(&self.maps);
+        for (applied, (body, map)) in self.functions.iter().zip(before) {
             update = update.body(applied.function, body.clone());
+            if let Some(map) = map {
+                update = update.frame_map(applied.function, map.inverse());
+            }
             // Frames of the bodies that are undone shall trap only if that is asked for.
             if applied.policy == Policy::Finish {
                 update = update.policy(applied.function, Policy::Finish);

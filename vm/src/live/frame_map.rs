@@ -18,7 +18,8 @@ pub enum Source {
 ///
 /// It is given for single points: offsets in the bodies, of a call, of a `loop`, or 0 for the function's
 /// entry. A frame that is suspended at a call is described as it is when the call has returned, without
-/// the results. All other points are mapped as they are by default.
+/// the results. All other points are mapped as they are by default, unless the map is
+/// [exclusive](FrameMap::exclusive).
 ///
 /// A map is checked before anything is changed: both points must exist and be reachable, be of the same
 /// kind (calls with the same results, loops, or the entry), and every value must have the type that the
@@ -26,6 +27,10 @@ pub enum Source {
 #[derive(Clone, Debug, Default)]
 pub struct FrameMap {
     pub(crate) points: Vec<PointMap>,
+    /// Whether points that it does not mention have no counterpart.
+    pub(crate) exclusive: bool,
+    /// Whether points that it is wrong about are refused; otherwise all of it is.
+    pub(crate) lenient: bool,
 }
 
 /// What a [`FrameMap`] says of one point.
@@ -45,6 +50,14 @@ impl FrameMap {
     /// A map that says nothing yet.
     pub fn new() -> FrameMap {
         FrameMap::default()
+    }
+
+    /// Points that the map does not mention have no counterpart: frames that are suspended there finish in
+    /// the old body. For edits after which what looks alike need not be the same.
+    #[must_use]
+    pub fn exclusive(mut self) -> FrameMap {
+        self.exclusive = true;
+        self
     }
 
     /// Frames suspended at `old` go on at `new`, with the locals and operands of the same indices; locals
@@ -68,5 +81,14 @@ impl FrameMap {
         let (locals, operands) = (Some(locals), Some(operands));
         self.points.push(PointMap { old, new, locals, operands });
         self
+    }
+
+    /// The way back. Points at which values are rearranged have none, nor have those whose values the old
+    /// body needs and the new one does not keep.
+    pub(crate) fn inverse(&self) -> FrameMap {
+        let plain = self.points.iter().filter(|map| map.locals.is_none() && map.operands.is_none());
+        let back =
+            |map: &PointMap| PointMap { old: map.new, new: map.old, locals: None, operands: None };
+        FrameMap { points: plain.map(back).collect(), exclusive: self.exclusive, lenient: true }
     }
 }

@@ -122,18 +122,43 @@ impl Mapping {
         reachable: &dyn Fn(u32) -> bool,
     ) -> Result<Mapping> {
         let mut mapping = Mapping { points: HashMap::new(), refusals: Vec::new() };
-        mapping.align(names, old, new, reachable);
+        match map {
+            Some(map) if map.exclusive => mapping.refuse_all(names, old),
+            _ => mapping.align(names, old, new, reachable),
+        }
         for given in map.map_or(&[][..], |map| &map.points) {
             let check = || {
                 anyhow::Context::with_context(checked(names, old, new, given, reachable), || {
                     format!("frame map from offset {:#x} to {:#x}", given.old, given.new)
                 })
             };
-            let layout = check()?;
-            mapping.points.insert(given.old, (given.new, Arc::new(layout)));
+            let checked = check();
             mapping.refusals.retain(|refusal| refusal.point() != Some(given.old));
+            match (checked, old.at(given.old)) {
+                (Ok(layout), _) => {
+                    mapping.points.insert(given.old, (given.new, Arc::new(layout)));
+                }
+                (Err(error), Some(safepoint)) if map.is_some_and(|map| map.lenient) => {
+                    mapping.points.remove(&given.old);
+                    let (point, site) = (given.old, names.site(safepoint.kind));
+                    let why = format!("{error:#}");
+                    mapping.refusals.push(Refusal::NoCounterpart { point, site, why });
+                }
+                (Err(error), _) => return Err(error),
+            }
         }
         Ok(mapping)
+    }
+
+    /// No point has a counterpart.
+    fn refuse_all(&mut self, names: &Names<'_>, old: &Analysis) {
+        self.refusals.extend(old.safepoints.points.iter().map(|safepoint| {
+            Refusal::NoCounterpart {
+                point: safepoint.point,
+                site: names.site(safepoint.kind),
+                why: "the frame map does not mention it".to_owned(),
+            }
+        }));
     }
 
     /// The default map.

@@ -6,6 +6,7 @@
 
 use super::changes::{ChangedBody, Changes};
 use super::continuation::Migration;
+use super::frame_map::FrameMap;
 use super::layout::Compositions;
 use super::mapping::{Analysis, Mapping, Names};
 use super::policy::Policy;
@@ -41,6 +42,8 @@ pub(crate) struct PreparedBody {
     /// Points of the old body that have a counterpart.
     pub(crate) points_mapped: usize,
     pub(crate) refusals: Vec<Refusal>,
+    /// The map that the embedder has given.
+    pub(crate) map: Option<FrameMap>,
     /// Whether the old version has machine code for calls.
     pub(crate) hot: bool,
     /// Bytes of machine code of `new`.
@@ -150,6 +153,7 @@ impl Prepared {
             older,
             points_mapped,
             refusals,
+            map,
             hot,
             compiled_bytes: 0,
         });

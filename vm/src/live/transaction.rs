@@ -70,6 +70,7 @@ pub(crate) fn apply(
         preparation,
         module: module.clone(),
         previous: bodies.iter().map(|body| body.old.body.bytes().to_vec()).collect(),
+        maps: bodies.iter().map(|body| body.map.clone()).collect(),
     };
     // What has been prepared refers to old versions.
     drop(bodies);
