@@ -100,6 +100,11 @@ pub(crate) unsafe extern "sysv64" fn land(state: *mut MachineState) {
     }
     registers.gpr[RSP] = (fp + 8) as u64;
     registers.gpr[RDI] = context as u64;
+    #[cfg(feature = "verify-walks")]
+    // SAFETY: this is the landing of that frame, of which nothing has been overwritten.
+    unsafe {
+        crate::verify_walks::verify_drop(&object, entry.return_address, fp, registers);
+    }
 
     let frame =
         CapturedFrame { object, context, point: map.point, kind: map.kind, values, returned };

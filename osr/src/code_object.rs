@@ -23,6 +23,9 @@ pub struct CodeDescription {
     /// Where the code of each point begins, sorted by offset: the point of an offset is that of the last
     /// entry at or before it.
     pub points: Vec<(u32, u32)>,
+    /// The compiler's call frame information.
+    #[cfg(feature = "verify-walks")]
+    pub unwind_table: crate::verify_walks::UnwindTable,
 }
 
 /// State of a code object's bytes.
@@ -59,6 +62,8 @@ impl CodeObject {
         let len = description.bytes.len();
         // The bytes live in the heap now; a second copy would double the memory.
         description.bytes = Vec::new();
+        #[cfg(feature = "verify-walks")]
+        description.unwind_table.place(start);
         let state = AtomicU8::new(CodeState::Live as u8);
         CodeObject { id, start, len, description, state, owner }
     }
@@ -129,6 +134,11 @@ impl CodeObject {
         let points = &self.description.points;
         let i = points.partition_point(|p| p.0 <= offset);
         (i > 0).then(|| points[i - 1].1)
+    }
+
+    #[cfg(feature = "verify-walks")]
+    pub(crate) fn unwind_table(&self) -> &crate::verify_walks::UnwindTable {
+        &self.description.unwind_table
     }
 
     pub(crate) fn saved_registers(&self) -> &[(u8, u32)] {

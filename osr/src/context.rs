@@ -17,9 +17,37 @@ thread_local! {
 /// Runs `f` with `stack` as this thread's current one.
 pub(crate) fn with_current<R>(stack: *mut StackContext, f: impl FnOnce() -> R) -> R {
     let before = CURRENT.replace(stack);
+    #[cfg(feature = "verify-walks")]
+    let _interleaved = Interleaved::new(stack, before);
     let result = f();
     CURRENT.set(before);
     result
+}
+
+/// Counts a call to managed code of one stack that is nested in managed code of another.
+#[cfg(feature = "verify-walks")]
+struct Interleaved(Option<*mut StackContext>);
+
+#[cfg(feature = "verify-walks")]
+impl Interleaved {
+    fn new(stack: *mut StackContext, before: *mut StackContext) -> Interleaved {
+        let nested = (!before.is_null() && before != stack).then_some(stack);
+        if let Some(stack) = nested {
+            // SAFETY: the stack is alive and this thread's.
+            unsafe { (*stack).interleaved.fetch_add(1, Ordering::Relaxed) };
+        }
+        Interleaved(nested)
+    }
+}
+
+#[cfg(feature = "verify-walks")]
+impl Drop for Interleaved {
+    fn drop(&mut self) {
+        if let Some(stack) = self.0 {
+            // SAFETY: the stack outlives the call that the guard was made for.
+            unsafe { (*stack).interleaved.fetch_sub(1, Ordering::Relaxed) };
+        }
+    }
 }
 
 /// The stack whose managed code this thread runs, or null.
@@ -92,6 +120,9 @@ pub struct StackContext {
     pub redirected: RedirectTable,
     /// Decides where a captured frame goes on.
     pub transfer: Option<Box<dyn TransferHook>>,
+    /// How many calls of this stack's code are nested in code of another stack.
+    #[cfg(feature = "verify-walks")]
+    interleaved: AtomicUsize,
     /// The stack as other threads see it.
     mutator: Arc<Mutator<StackContext>>,
 }
@@ -114,8 +145,16 @@ impl StackContext {
             on_trap,
             redirected: RedirectTable::default(),
             transfer: None,
+            #[cfg(feature = "verify-walks")]
+            interleaved: AtomicUsize::new(0),
             mutator: Arc::new(Mutator::new()),
         }
+    }
+
+    /// Whether frames of other stacks may lie between those of this one.
+    #[cfg(feature = "verify-walks")]
+    pub(crate) fn is_interleaved(&self) -> bool {
+        self.interleaved.load(Ordering::Relaxed) > 0
     }
 
     /// The stack as other threads see it.

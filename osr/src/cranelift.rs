@@ -2,6 +2,9 @@
 
 use crate::code_object::CodeDescription;
 use crate::frame_map::{FrameMap, FrameMapTable, FrameValue, Location, SiteKind, ValueKind};
+#[cfg(feature = "verify-walks")]
+use crate::verify_walks::UnwindTable;
+use cranelift_codegen::isa::TargetIsa;
 use cranelift_codegen::isa::unwind::UnwindInst;
 use cranelift_codegen::{CompiledCode, ExceptionContextLoc, FinalizedMachExceptionHandler};
 use smallvec::SmallVec;
@@ -40,7 +43,7 @@ pub type Sites = HashMap<u32, SiteDescription>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DescribeError(pub String);
 
-/// Builds the description of a compiled function: bytes, frame maps, trap sites, source locations and
+/// Builds the description of a function that was compiled for `isa`: bytes, frame maps, trap sites, source locations and
 /// saved registers. Fails if the code has relocations (managed code reaches everything through its
 /// context), if a site's call or one of its values is missing, or if the frame is larger than `max_frame`
 /// bytes.
@@ -48,9 +51,12 @@ pub struct DescribeError(pub String);
 /// A site whose call is unreachable, so that Cranelift dropped it, is no error.
 pub fn describe(
     code: &CompiledCode,
+    isa: &dyn TargetIsa,
     sites: &Sites,
     max_frame: u32,
 ) -> Result<CodeDescription, DescribeError> {
+    // Asked by those who verify walks only.
+    let _ = isa;
     let buffer = &code.buffer;
     if let Some(relocation) = buffer.relocs().first() {
         return Err(DescribeError(format!("relocation {:?}", relocation.kind)));
@@ -98,6 +104,9 @@ pub fn describe(
         frame_maps: FrameMapTable::new(maps),
         traps,
         points,
+        #[cfg(feature = "verify-walks")]
+        unwind_table: UnwindTable::new(code, isa)
+            .ok_or_else(|| DescribeError("no call frame information".to_owned()))?,
     })
 }
 

@@ -33,6 +33,8 @@ pub mod registry;
 mod stubs;
 mod sync;
 pub mod trap_signal;
+#[cfg(feature = "verify-walks")]
+pub mod verify_walks;
 pub mod walk;
 
 pub use call::{

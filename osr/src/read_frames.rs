@@ -70,7 +70,21 @@ impl StackContext {
     /// As for [`StackContext::walk`].
     pub unsafe fn read_frames(&self) -> FrameReader<'_> {
         // SAFETY: as the caller vouches.
-        let walk = unsafe { self.walk() };
+        FrameReader::new(unsafe { self.walk() })
+    }
+
+    /// The same for those who verify walks.
+    ///
+    /// # Safety
+    /// As for [`StackContext::walk`].
+    #[cfg(feature = "verify-walks")]
+    pub(crate) unsafe fn read_unverified(&self) -> FrameReader<'_> {
+        FrameReader::new(self.walk_unverified(self.exit_fp))
+    }
+}
+
+impl<'a> FrameReader<'a> {
+    fn new(walk: StackWalk<'a>) -> FrameReader<'a> {
         FrameReader { walk, registers: Registers::default(), callee: 0 }
     }
 }

@@ -385,6 +385,8 @@ global_asm!(
     "mov rsp, [rsp + 32]",
     "jmp rax",
     ".cfi_endproc",
+    ".globl midair_osr_landing_end",
+    "midair_osr_landing_end:",
     ".size midair_osr_landing, . - midair_osr_landing",
     size = const size_of::<MachineState>(),
     target = const offset_of!(MachineState, target),
@@ -417,6 +419,8 @@ unsafe extern "sysv64" {
     fn midair_osr_resume();
     fn midair_osr_poll();
     fn midair_osr_landing();
+    #[cfg(feature = "verify-walks")]
+    fn midair_osr_landing_end();
     fn midair_osr_trap();
 }
 
@@ -443,6 +447,12 @@ pub(crate) fn poll_address() -> *const u8 {
 /// What a redirected return address is replaced by.
 pub(crate) fn landing_address() -> usize {
     midair_osr_landing as *const () as usize
+}
+
+/// The landing stub's code, from the byte before its entry: where unwinders look for what returns to it.
+#[cfg(feature = "verify-walks")]
+pub(crate) fn landing_code() -> std::ops::Range<usize> {
+    landing_address() - 1..midair_osr_landing_end as *const () as usize
 }
 
 /// Where the signal handler sends a thread that trapped.

@@ -67,7 +67,12 @@ impl StackContext {
     /// The thread that owns this stack is in Rust code reached through a callout or a poll, or has no
     /// managed frames; and is this thread, or stopped while the iterator lives.
     pub unsafe fn walk(&self) -> StackWalk<'_> {
-        StackWalk { record: self.exit_fp, table: &self.redirected }
+        #[cfg(feature = "verify-walks")]
+        // SAFETY: as the caller vouches.
+        unsafe {
+            crate::verify_walks::verify(self, self.exit_fp);
+        }
+        self.walk_unverified(self.exit_fp)
     }
 
     /// Walks the frames that called the function whose frame record is at `fp`.
@@ -76,7 +81,17 @@ impl StackContext {
     /// `fp` must be the frame pointer of a managed frame of this stack that is stopped past its prologue,
     /// and otherwise as for [`StackContext::walk`].
     pub unsafe fn walk_callers(&self, fp: usize) -> StackWalk<'_> {
-        StackWalk { record: fp, table: &self.redirected }
+        #[cfg(feature = "verify-walks")]
+        // SAFETY: as the caller vouches.
+        unsafe {
+            crate::verify_walks::verify(self, fp);
+        }
+        self.walk_unverified(fp)
+    }
+
+    /// Walks the frames that called the function with this frame record.
+    pub(crate) fn walk_unverified(&self, record: usize) -> StackWalk<'_> {
+        StackWalk { record, table: &self.redirected }
     }
 }
 

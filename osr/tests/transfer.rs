@@ -27,6 +27,9 @@ use std::sync::Arc;
 
 #[path = "transfer/read_frames.rs"]
 mod read_frames;
+#[cfg(feature = "verify-walks")]
+#[path = "transfer/verify_walks.rs"]
+mod verify_walks;
 
 /// The context of the test's language.
 #[repr(C)]
@@ -79,7 +82,7 @@ fn compile(build: impl FnOnce(&mut FunctionBuilder<'_>, &mut Sites)) -> CodeDesc
     builder.seal_all_blocks();
     builder.finalize(isa.frontend_config());
     let code = context.compile(&*isa, &mut ControlPlane::default()).unwrap();
-    describe(code, &sites, 1 << 16).unwrap()
+    describe(code, &*isa, &sites, 1 << 16).unwrap()
 }
 
 /// A guest call with its live values; returns the result.

