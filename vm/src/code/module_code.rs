@@ -152,13 +152,30 @@ impl ModuleCode {
         functions: &'a mut HashMap<u32, FunctionEntry>,
         function: u32,
     ) -> &'a mut FunctionEntry {
-        functions.entry(function).or_insert_with(|| {
-            let (start, len) =
-                self.bodies.ranges[(function - self.env.imported_functions) as usize];
-            let source = self.source.clone();
-            let body = FunctionBody::new(source, start as usize, len as usize, function, 0);
-            FunctionEntry { current: Arc::new(FunctionVersion::new(body)), older: Vec::new() }
+        functions.entry(function).or_insert_with(|| FunctionEntry {
+            current: Arc::new(FunctionVersion::new(self.loaded_body(function))),
+            older: Vec::new(),
         })
+    }
+
+    /// How many functions were loaded with the module; others have been added since.
+    pub(crate) fn loaded_functions(&self) -> usize {
+        self.bodies.ranges.len()
+    }
+
+    /// The current body of a function. Unlike [`ModuleCode::current`], makes nothing for functions that
+    /// have not been called.
+    pub(crate) fn current_body(&self, function: u32) -> FunctionBody {
+        match self.table().get(&function) {
+            Some(entry) => entry.current.body.clone(),
+            None => self.loaded_body(function),
+        }
+    }
+
+    /// The body that a function was loaded with.
+    fn loaded_body(&self, function: u32) -> FunctionBody {
+        let (start, len) = self.bodies.ranges[(function - self.env.imported_functions) as usize];
+        FunctionBody::new(self.source.clone(), start as usize, len as usize, function, 0)
     }
 
     /// The current version of a function.

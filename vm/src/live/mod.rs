@@ -11,6 +11,8 @@
 //!   entries       its tables get other entries
 //!   in_each_store what is done to all instances of a module
 //!
+//!   module_diff   what brings a running module up to a new one
+//!
 //!   policy        what frames of a changed body do
 //!   continuation  what a version's frames do once it is no longer current
 //!   old_versions  which of them still have frames
@@ -37,6 +39,7 @@ mod growth;
 mod in_each_store;
 mod layout;
 mod mapping;
+mod module_diff;
 mod old_versions;
 mod plan;
 mod policy;
@@ -53,6 +56,10 @@ pub(crate) use entries::set_earlier;
 pub use frame_map::{FrameMap, Source};
 pub(crate) use growth::{Committed, Growth};
 pub(crate) use layout::Layout;
+pub use module_diff::{
+    DataPolicy, FunctionLabel, ModuleRefusal, ModuleRefused, ModuleSummary,
+};
+pub(crate) use module_diff::{LiveModule, ModuleDiff, Patch, Provenance, diff};
 pub(crate) use old_versions::OldVersions;
 pub use plan::{Plan, PlannedFrames, PlannedFunction, PlannedOutcome};
 pub use policy::Policy;

@@ -26,7 +26,7 @@ impl ConstExpr {
         ConstExpr { start: range.start as u32, end: range.end as u32 }
     }
 
-    /// Its bytes, in those of its module.
+    /// The expression in binary format, with its end.
     pub(crate) fn bytes(self, source: &dyn ByteSource) -> &[u8] {
         &source.bytes()[self.start as usize..self.end as usize]
     }

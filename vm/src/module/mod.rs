@@ -99,6 +99,16 @@ impl ModuleState {
         self.names().function(function).or_else(|| self.added.name(function))
     }
 
+    /// The name of a global, from the name section.
+    pub(crate) fn global_name(&self, global: u32) -> Option<&str> {
+        self.names().global(global)
+    }
+
+    /// The name of a data segment, from the name section.
+    pub(crate) fn data_name(&self, segment: u32) -> Option<&str> {
+        self.names().data(segment)
+    }
+
     /// The module's own name, from the name section.
     pub(crate) fn name(&self) -> Option<&str> {
         self.names().module()

@@ -1,13 +1,15 @@
 //! Names for people, from the name section.
 
 use std::collections::HashMap;
-use wasmparser::{BinaryReader, Name, NameSectionReader};
+use wasmparser::{BinaryReader, Name, NameMap, NameSectionReader};
 
-/// Names of a module and its functions. A malformed section yields the names before the fault.
+/// Names of a module, and of what is in it. A malformed section yields the names before the fault.
 #[derive(Default)]
 pub(super) struct Names {
     module: Option<Box<str>>,
     functions: HashMap<u32, Box<str>>,
+    globals: HashMap<u32, Box<str>>,
+    data: HashMap<u32, Box<str>>,
 }
 
 impl Names {
@@ -17,12 +19,9 @@ impl Names {
         for subsection in NameSectionReader::new(BinaryReader::new(section, 0)) {
             match subsection {
                 Ok(Name::Module { name, .. }) => names.module = Some(name.into()),
-                Ok(Name::Function(map)) => {
-                    for naming in map {
-                        let Ok(naming) = naming else { break };
-                        names.functions.insert(naming.index, naming.name.into());
-                    }
-                }
+                Ok(Name::Function(map)) => insert(&mut names.functions, map),
+                Ok(Name::Global(map)) => insert(&mut names.globals, map),
+                Ok(Name::Data(map)) => insert(&mut names.data, map),
                 Ok(_) => {}
                 Err(_) => break,
             }
@@ -36,5 +35,20 @@ impl Names {
 
     pub(super) fn function(&self, index: u32) -> Option<&str> {
         self.functions.get(&index).map(|name| &**name)
+    }
+
+    pub(super) fn global(&self, index: u32) -> Option<&str> {
+        self.globals.get(&index).map(|name| &**name)
+    }
+
+    pub(super) fn data(&self, index: u32) -> Option<&str> {
+        self.data.get(&index).map(|name| &**name)
+    }
+}
+
+fn insert(names: &mut HashMap<u32, Box<str>>, map: NameMap<'_>) {
+    for naming in map {
+        let Ok(naming) = naming else { break };
+        names.insert(naming.index, naming.name.into());
     }
 }

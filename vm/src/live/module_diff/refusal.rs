@@ -1,0 +1,147 @@
+//! Why a running module cannot be brought up to a new one.
+
+use std::fmt;
+
+/// Why a running module cannot be brought up to a new one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ModuleRefusal {
+    /// The new module imports something that the running one does not, and which nobody has linked.
+    ImportAdded {
+        /// Name of the imported module.
+        module: String,
+        /// Name of the import.
+        name: String,
+        /// Its type.
+        ty: String,
+        /// The type of the import of this name that the running module has.
+        before: Option<String>,
+    },
+    /// A memory or table is added.
+    ItemAdded {
+        /// `memory` or `table`, and its number in the new module.
+        item: String,
+    },
+    /// A memory or table begins with more than it was made with.
+    ItemGrew {
+        /// `memory` or `table`, and its number in the new module.
+        item: String,
+        /// Pages or elements that it was made with.
+        old: u64,
+        /// Pages or elements that the new module asks for.
+        new: u64,
+    },
+    /// A table has elements of another type.
+    TableType {
+        /// Number of the table in the new module.
+        table: u32,
+        /// Type of its elements.
+        old: String,
+        /// Type of its elements in the new module.
+        new: String,
+    },
+    /// A global has another type, or can be set and could not, or the other way round.
+    GlobalType {
+        /// Name or number of the global in the new module.
+        global: String,
+        /// Its type.
+        old: String,
+        /// Its type in the new module.
+        new: String,
+    },
+    /// A data segment has moved or changed.
+    DataMoved {
+        /// Which segment.
+        segment: String,
+        /// How.
+        difference: String,
+    },
+    /// The compiler has laid out the memory anew: a global that says so begins with another value.
+    LayoutMoved {
+        /// Name of the global.
+        global: String,
+        /// Its first value.
+        old: u64,
+        /// Its first value in the new module.
+        new: u64,
+    },
+    /// Elements of a table whose place or value depends on imports differ.
+    ImportedElements {
+        /// Number of the table.
+        table: u32,
+    },
+    /// A changed function refers to something that cannot be added to a running module.
+    NotAvailable {
+        /// The function.
+        function: String,
+        /// What it refers to.
+        item: String,
+    },
+}
+
+impl ModuleRefusal {
+    /// Whether it is about what memory begins with, which a [`DataPolicy`](super::DataPolicy) can override.
+    pub fn is_about_data(&self) -> bool {
+        matches!(self, ModuleRefusal::DataMoved { .. } | ModuleRefusal::LayoutMoved { .. })
+    }
+}
+
+impl fmt::Display for ModuleRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ModuleRefusal::ImportAdded { module, name, ty, before: None } => write!(
+                f,
+                "import `{module}` `{name}` ({ty}) is new, and a running program cannot be linked anew"
+            ),
+            ModuleRefusal::ImportAdded { module, name, ty, before: Some(before) } => write!(
+                f,
+                "import `{module}` `{name}` is of type {ty} instead of {before}, and a running program \
+                 cannot be linked anew"
+            ),
+            ModuleRefusal::ItemAdded { item } => {
+                write!(f, "{item} is new, and cannot be added to a running program")
+            }
+            ModuleRefusal::ItemGrew { item, old, new } => {
+                write!(f, "{item} begins with a size of {new} instead of {old}")
+            }
+            ModuleRefusal::TableType { table, old, new } => {
+                write!(f, "table {table} is of {new} instead of {old}")
+            }
+            ModuleRefusal::GlobalType { global, old, new } => {
+                write!(f, "{global} is of type {new} instead of {old}")
+            }
+            ModuleRefusal::DataMoved { segment, difference } => write!(f, "{segment} {difference}"),
+            ModuleRefusal::LayoutMoved { global, old, new } => write!(
+                f,
+                "the memory's layout moved: `{global}` begins with {new:#x} instead of {old:#x}"
+            ),
+            ModuleRefusal::ImportedElements { table } => {
+                write!(f, "elements of table {table} that depend on imports differ")
+            }
+            ModuleRefusal::NotAvailable { function, item } => write!(
+                f,
+                "{function} refers to {item}, which is new or changed and cannot be added to a running \
+                 program"
+            ),
+        }
+    }
+}
+
+/// A running module cannot be brought up to a new one, for these reasons. The running one is untouched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModuleRefused {
+    /// All reasons that were found; at least one.
+    pub reasons: Vec<ModuleRefusal>,
+}
+
+impl fmt::Display for ModuleRefused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the running module cannot be brought up to the new one")?;
+        for (i, reason) in self.reasons.iter().enumerate() {
+            write!(f, "{} {reason}", if i == 0 { ":" } else { ";" })?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ModuleRefused {}

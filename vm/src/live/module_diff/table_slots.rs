@@ -1,0 +1,169 @@
+//! What modules put into tables when they are instantiated, compared entry by entry.
+
+use super::initial_data::Base;
+use super::known_value;
+use super::refusal::ModuleRefusal;
+use super::renumber::{IndexMaps, UNMAPPED, renumber_expression};
+use crate::live::ChangedElements;
+use crate::module::{ConstScope, ElementMode, ElementSegment, ModuleState, for_each_element};
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// An element of a segment, in the running module's index spaces.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Element {
+    Null,
+    Function(u32),
+    /// The value of this global.
+    Global(u32),
+}
+
+/// Marks the index of a global among references.
+const GLOBAL: u64 = 1 << 63;
+
+/// Encodes what an element refers to in the place of its value.
+struct Names<'a>(&'a IndexMaps);
+
+fn mapped(map: &[u32], index: u32) -> u64 {
+    u64::from(map.get(index as usize).copied().unwrap_or(UNMAPPED))
+}
+
+impl ConstScope for Names<'_> {
+    fn global(&mut self, index: u32) -> u64 {
+        GLOBAL | mapped(&self.0.globals, index)
+    }
+
+    fn ref_func(&mut self, index: u32) -> u64 {
+        mapped(&self.0.functions, index) + 1
+    }
+}
+
+/// The elements of a segment of `module`, which `maps` leads from.
+pub(super) fn elements(
+    module: &ModuleState,
+    maps: &IndexMaps,
+    segment: &ElementSegment,
+) -> Vec<Element> {
+    let mut elements = Vec::new();
+    for_each_element(module.bytes(), &segment.items, &mut Names(maps), |slot| {
+        elements.push(match slot {
+            0 => Element::Null,
+            // Indices have 32 bits.
+            global if global & GLOBAL != 0 => Element::Global(global as u32),
+            function => Element::Function((function - 1) as u32),
+        });
+    });
+    elements
+}
+
+/// Entries that active segments set, by table and base, then by index.
+type Image = HashMap<(u32, Base), BTreeMap<u64, Element>>;
+
+fn image(module: &ModuleState, maps: &IndexMaps) -> Image {
+    let mut image = Image::new();
+    for segment in &module.elements {
+        let ElementMode::Active { table, offset } = segment.mode else { continue };
+        let table = maps.tables[table as usize];
+        let (base, offset) = match known_value(module, offset) {
+            Some(offset) => (Base::Absolute, u64::from(offset as u32)),
+            None => {
+                let expression = offset.bytes(&*module.source);
+                // It refers to imported globals, all of which are mapped.
+                let expression = renumber_expression(maps, expression);
+                (Base::Expression(expression.unwrap_or_default()), 0)
+            }
+        };
+        let entries = image.entry((table, base)).or_default();
+        entries.extend((offset..).zip(elements(module, maps, segment)));
+    }
+    image
+}
+
+/// Compares the table entries that two modules begin with. What the new one sets otherwise is to be set.
+pub(super) fn compare(
+    old: (&ModuleState, &IndexMaps),
+    new: (&ModuleState, &IndexMaps),
+) -> Result<Vec<ChangedElements>, ModuleRefusal> {
+    let (old, new) = (image(old.0, old.1), image(new.0, new.1));
+    let mut changed: Vec<ChangedElements> = Vec::new();
+    let mut keys: Vec<_> = new.keys().collect();
+    keys.sort_unstable_by_key(|(table, _)| *table);
+    for key in keys {
+        let (table, base) = key;
+        let mut last = None;
+        for (&index, &element) in &new[key] {
+            if old.get(key).and_then(|old| old.get(&index)) == Some(&element) {
+                continue;
+            }
+            let function = match (element, base) {
+                (Element::Null, Base::Absolute) => None,
+                (Element::Function(function), Base::Absolute) => Some(function),
+                _ => return Err(ModuleRefusal::ImportedElements { table: *table }),
+            };
+            match changed.last_mut() {
+                Some(run) if run.table == *table && last == index.checked_sub(1) => {
+                    run.functions.push(function);
+                }
+                _ => changed.push(ChangedElements {
+                    table: *table,
+                    // Tables have 32-bit indices; a module whose segment does not fit cannot have run.
+                    offset: index as u32,
+                    functions: vec![function],
+                }),
+            }
+            last = Some(index);
+        }
+    }
+    Ok(changed)
+}
+
+/// Functions of `module` in table entries, by their own indices, each with a hash of the entry. `maps` leads
+/// to the running module's tables.
+pub(super) fn slots(module: &ModuleState, maps: &IndexMaps) -> Vec<(u32, u64)> {
+    let own = IndexMaps {
+        functions: (0..module.env.functions.len() as u32).collect(),
+        globals: (0..module.env.globals.len() as u32).collect(),
+        tables: maps.tables.clone(),
+        ..IndexMaps::default()
+    };
+    let mut slots = Vec::new();
+    for ((table, base), entries) in image(module, &own) {
+        let absolute = base == Base::Absolute;
+        for (index, element) in entries {
+            if let Element::Function(function) = element {
+                let mut hasher = DefaultHasher::new();
+                (table, absolute, index).hash(&mut hasher);
+                slots.push((function, hasher.finish()));
+            }
+        }
+    }
+    slots
+}
+
+/// For each element segment of the new module the one of the running module that stands for it in code:
+/// a passive one with the same elements, or for an active or declared one, which is empty as soon as the
+/// module has been instantiated, any such one.
+pub(super) fn map_segments(
+    loaded: &ModuleState,
+    loaded_maps: &IndexMaps,
+    new: &ModuleState,
+    maps: &IndexMaps,
+) -> Vec<u32> {
+    let is_passive = |segment: &ElementSegment| matches!(segment.mode, ElementMode::Passive);
+    let mut passive: Vec<(u32, Vec<Element>)> = (0..)
+        .zip(&loaded.elements)
+        .filter(|(_, segment)| is_passive(segment))
+        .map(|(i, segment)| (i, elements(loaded, loaded_maps, segment)))
+        .collect();
+    let dropped = (0..).zip(&loaded.elements).find(|(_, segment)| !is_passive(segment));
+    let dropped = dropped.map_or(UNMAPPED, |(i, _)| i);
+    let map = |segment: &ElementSegment| {
+        if !is_passive(segment) {
+            return dropped;
+        }
+        let wanted = elements(new, maps, segment);
+        let at = passive.iter().position(|(_, elements)| *elements == wanted);
+        at.map_or(UNMAPPED, |at| passive.remove(at).0)
+    };
+    new.elements.iter().map(map).collect()
+}
