@@ -56,9 +56,7 @@ pub(crate) use entries::set_earlier;
 pub use frame_map::{FrameMap, Source};
 pub(crate) use growth::{Committed, Growth};
 pub(crate) use layout::Layout;
-pub use module_diff::{
-    DataPolicy, FunctionLabel, ModuleRefusal, ModuleRefused, ModuleSummary,
-};
+pub use module_diff::{DataPolicy, FunctionLabel, ModuleRefusal, ModuleRefused, ModuleSummary};
 pub(crate) use module_diff::{LiveModule, ModuleDiff, Patch, Provenance, diff};
 pub(crate) use old_versions::OldVersions;
 pub use plan::{Plan, PlannedFrames, PlannedFunction, PlannedOutcome};

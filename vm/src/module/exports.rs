@@ -7,12 +7,18 @@ use std::sync::{PoisonError, RwLock};
 /// An export.
 pub(crate) struct Export {
     pub(crate) name: Box<str>,
+    loaded_item: Item,
     item: RwLock<Item>,
 }
 
 impl Export {
     pub(super) fn new(name: &str, item: Item) -> Export {
-        Export { name: name.into(), item: RwLock::new(item) }
+        Export { name: name.into(), loaded_item: item, item: RwLock::new(item) }
+    }
+
+    /// What it was at first.
+    pub(crate) fn loaded_item(&self) -> Item {
+        self.loaded_item
     }
 
     /// What it is.

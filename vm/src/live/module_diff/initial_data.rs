@@ -203,10 +203,7 @@ pub(super) fn compare(old: &[Segment<'_>], new: &[Segment<'_>]) -> DataDifferenc
 }
 
 /// Whether something of `old` has no counterpart in `new`, be it equal or not.
-fn uncovered<'a>(
-    old: &BTreeMap<u64, &'a [u8]>,
-    new: &BTreeMap<u64, &'a [u8]>,
-) -> Vec<(u64, u64)> {
+fn uncovered<'a>(old: &BTreeMap<u64, &'a [u8]>, new: &BTreeMap<u64, &'a [u8]>) -> Vec<(u64, u64)> {
     let mut found = Vec::new();
     for (&start, bytes) in old {
         let end = start + bytes.len() as u64;
@@ -264,7 +261,9 @@ fn explain(old: &[Segment<'_>], new: &[Segment<'_>], refusals: &mut Vec<ModuleRe
                 Base::Absolute => format!(" (at {:#x})", segment.offset + byte as u64),
                 Base::Expression(_) => String::new(),
             };
-            parts.push(format!("differs from byte {byte}{at} on, which was {a:#04x} and is {b:#04x}"));
+            parts.push(format!(
+                "differs from byte {byte}{at} on, which was {a:#04x} and is {b:#04x}"
+            ));
         }
         if !parts.is_empty() {
             refuse(segment.describe(), parts.join(", "));
@@ -304,7 +303,9 @@ mod tests {
         let one = [segment(0, 8, b"abcdef")];
         let two = [segment(0, 8, b"abc"), segment(1, 11, b"def"), segment(2, 40, b"")];
         let overlapping = [segment(0, 8, b"xxxxef"), segment(1, 8, b"abcd")];
-        for (a, b) in [(&one[..], &two[..]), (&two, &one), (&one, &overlapping), (&overlapping, &two)] {
+        for (a, b) in
+            [(&one[..], &two[..]), (&two, &one), (&one, &overlapping), (&overlapping, &two)]
+        {
             assert_eq!(explained(a, b), [""; 0]);
         }
     }
@@ -317,12 +318,7 @@ mod tests {
             compare(&old, &new).patches.into_iter().map(|p| (p.address, p.bytes)).collect();
         assert_eq!(
             patches,
-            [
-                (10, b"X".to_vec()),
-                (12, b"YZ".to_vec()),
-                (14, b"!".to_vec()),
-                (19, b"t".to_vec())
-            ]
+            [(10, b"X".to_vec()), (12, b"YZ".to_vec()), (14, b"!".to_vec()), (19, b"t".to_vec())]
         );
     }
 
@@ -345,10 +341,8 @@ mod tests {
 
     #[test]
     fn named_segments_are_recognised_in_any_order() {
-        let named = |index, offset, name| Segment {
-            name: Some(name),
-            ..segment(index, offset, b"abc")
-        };
+        let named =
+            |index, offset, name| Segment { name: Some(name), ..segment(index, offset, b"abc") };
         let old = [named(0, 8, ".rodata"), named(1, 16, ".data")];
         let new = [named(0, 16, ".data"), named(1, 24, ".rodata")];
         assert_eq!(explained(&old, &new), ["data segment 1 (`.rodata`) moved from 0x8 to 0x18"]);

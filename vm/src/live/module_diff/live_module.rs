@@ -4,6 +4,7 @@ use super::renumber::IndexMaps;
 use crate::module::{Item, ModuleState};
 use crate::types::{FuncType, GlobalType, MemoryType, TableType};
 use midair_tiers::FunctionBody;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The module that the running one was last brought up to, and where its items are in the running one's
@@ -15,6 +16,8 @@ use std::sync::Arc;
 pub(crate) struct Provenance {
     pub(crate) source: Arc<ModuleState>,
     pub(crate) maps: Arc<IndexMaps>,
+    /// Names that functions had in the last source that had them, for those that the present one has not.
+    pub(crate) older_names: Arc<HashMap<u32, Box<str>>>,
 }
 
 impl Provenance {
@@ -34,7 +37,7 @@ impl Provenance {
             data: identity(module.data.len()),
             elements: identity(module.elements.len()),
         };
-        Provenance { source: module.clone(), maps: Arc::new(maps) }
+        Provenance { source: module.clone(), maps: Arc::new(maps), older_names: Arc::default() }
     }
 }
 
@@ -67,16 +70,14 @@ impl LiveModule {
         LiveModule {
             types: env.types.to_vec(),
             bodies: (imported..count).map(|i| module.code.current_body(i)).collect(),
-            function_names: (0..count)
-                .map(|i| module.function_name(i).map(Into::into))
-                .collect(),
+            function_names: (0..count).map(|i| module.function_name(i).map(Into::into)).collect(),
             functions,
             imported_functions: imported,
             globals: env.globals.to_vec(),
             imported_globals: env.imported_globals,
             tables: env.tables.clone(),
             memories: env.memories.clone(),
-            exports: module.exports.iter().map(|e| (e.name.clone(), e.item)).collect(),
+            exports: module.exports.list().iter().map(|e| (e.name.clone(), e.item())).collect(),
             loaded: module.clone(),
             provenance,
         }

@@ -151,10 +151,8 @@ fn unique_pairs<K: Hash + Eq, T: Copy + Ord>(
     live: impl Iterator<Item = (K, T)>,
 ) -> Vec<(T, T)> {
     let live = unique(live);
-    let mut pairs: Vec<_> = unique(new)
-        .into_iter()
-        .filter_map(|(key, new)| Some((new, *live.get(&key)?)))
-        .collect();
+    let mut pairs: Vec<_> =
+        unique(new).into_iter().filter_map(|(key, new)| Some((new, *live.get(&key)?))).collect();
     pairs.sort_unstable();
     pairs
 }
@@ -188,7 +186,8 @@ impl<'a> Matching<'a> {
             self.live.functions.iter().map(|facts| key(facts)),
         );
         pairs.into_iter().for_each(|(new, live)| self.pair_functions(new, live));
-        let key = |facts: &GlobalFacts<'a>| Some((facts.import?, facts.ty.content, facts.ty.mutable));
+        let key =
+            |facts: &GlobalFacts<'a>| Some((facts.import?, facts.ty.content, facts.ty.mutable));
         let pairs = pairs_in_order(
             self.new.globals.iter().map(|facts| key(facts)),
             self.live.globals.iter().map(|facts| key(facts)),
@@ -304,12 +303,12 @@ impl<'a> Matching<'a> {
     /// Whether two functions can be the same at all.
     fn may_pair(&self, new: u32, live: u32) -> bool {
         let (a, b) = (self.function(new), self.live_function(live));
-        a.ty == b.ty && a.import.is_none() && b.import.is_none() && b.present
+        a.ty == b.ty && a.import.is_none() && b.import.is_none()
     }
 
     fn may_pair_globals(&self, new: u32, live: u32) -> bool {
         let (a, b) = (&self.new.globals[new as usize], &self.live.globals[live as usize]);
-        a.ty == b.ty && a.import.is_none() && b.import.is_none() && b.present
+        a.ty == b.ty && a.import.is_none() && b.import.is_none()
     }
 
     /// What has no counterpart in the running module, in the order of the source.
@@ -450,6 +449,7 @@ impl<'a> Matching<'a> {
                         let names = (self.function(new).name, self.live_function(live).name);
                         if self.functions.both_free(new, live)
                             && self.may_pair(new, live)
+                            && self.live_function(live).present
                             && !names_differ(names.0, names.1)
                         {
                             self.pair_functions(new, live);
@@ -459,6 +459,7 @@ impl<'a> Matching<'a> {
                     (Reference::Global(new), Reference::Global(live)) => {
                         if self.globals.both_free(new, live)
                             && self.may_pair_globals(new, live)
+                            && self.live.globals[live as usize].present
                             && !self.global_names_differ(new, live)
                         {
                             self.globals.set(new, live);
@@ -532,24 +533,41 @@ impl<'a> Matching<'a> {
         !pairs.is_empty()
     }
 
-    /// Functions without a name that only older sources had.
+    /// Functions without a name that only older sources had: the same bodies, or at least the same but for
+    /// what they refer to.
     fn bodies_that_are_back(&mut self) -> bool {
-        let (new, live) = (self.free_new(), self.free_live(false));
-        let Some(colours) = self.colours(&new, &live) else { return false };
-        let alone = colours.rounds.iter().rfind(|round| !round.in_context);
-        let round = alone.expect("there is at least one round of each kind");
-        let mut candidates: HashMap<u64, VecDeque<Node>> = HashMap::new();
-        for (colour, node) in &round.live {
-            candidates.entry(*colour).or_default().push_back(*node);
-        }
-        let mut found = false;
-        for (colour, new) in &round.new {
-            if let Some(live) = candidates.get_mut(colour).and_then(VecDeque::pop_front) {
-                self.pair(*new, live);
-                found = true;
+        for exactly in [true, false] {
+            let (new, live) = (self.free_new(), self.free_live(false));
+            let Some(colours) = self.colours(&new, &live) else { return false };
+            let alone = colours.rounds.iter().rfind(|round| !round.in_context);
+            let round = alone.expect("there is at least one round of each kind");
+            let key = |side: &Side<'_>, colour: u64, node: Node| match node {
+                Node::Function(i) if !exactly => {
+                    let facts = &side.functions[i as usize];
+                    Some((facts.ty.into(), facts.skeleton.as_ref()?.hash))
+                }
+                _ => Some((colour, 0)),
+            };
+            let mut candidates: HashMap<(u64, u128), VecDeque<Node>> = HashMap::new();
+            for &(colour, node) in &round.live {
+                if let Some(key) = key(self.live, colour, node) {
+                    candidates.entry(key).or_default().push_back(node);
+                }
+            }
+            let mut found = false;
+            for &(colour, new) in &round.new {
+                let key = key(self.new, colour, new);
+                let live = key.and_then(|key| candidates.get_mut(&key)?.pop_front());
+                if let Some(live) = live {
+                    self.pair(new, live);
+                    found = true;
+                }
+            }
+            if found {
+                return true;
             }
         }
-        found
+        false
     }
 }
 
@@ -566,6 +584,8 @@ fn neighbours(
         place_of.get(&live).copied()
     };
     let mut found = Vec::new();
+    // Matches may have changed places, so that what lies between some overlaps.
+    let mut taken = HashSet::new();
     let mut from = 0;
     let mut at = 0;
     while at < new.len() {
@@ -584,11 +604,12 @@ fn neighbours(
         let mut candidates = live[from..to]
             .iter()
             .copied()
-            .filter(|i| pairs.new_of[*i as usize].is_none())
+            .filter(|i| pairs.new_of[*i as usize].is_none() && !taken.contains(i))
             .collect::<VecDeque<u32>>();
         for &i in run.iter().filter(|i| pairs.live_of[**i as usize].is_none()) {
             if let Some(skip) = candidates.iter().position(|&live| compatible(i, live)) {
                 found.push((i, candidates[skip]));
+                taken.insert(candidates[skip]);
                 candidates.drain(..=skip);
             }
         }
@@ -604,7 +625,14 @@ mod tests {
     fn hashes_of_mangled_names_do_not_count() {
         let name = "_ZN4core3fmt5write17h0123456789abcdefE";
         assert_eq!(stable_name(name), "_ZN4core3fmt5write");
-        for name in ["", "E", "main", "17h0123456789abcdeE", "_ZN4core17h0123456789abcdegE", "é7h0123456789abcdefE"] {
+        for name in [
+            "",
+            "E",
+            "main",
+            "17h0123456789abcdeE",
+            "_ZN4core17h0123456789abcdegE",
+            "é7h0123456789abcdefE",
+        ] {
             assert_eq!(stable_name(name), name);
         }
     }
@@ -617,6 +645,15 @@ mod tests {
         let all: Vec<u32> = (0..6).collect();
         assert_eq!(neighbours(&all, &all, &pairs, |_, _| true), [(0, 0), (2, 3), (5, 5)]);
         assert_eq!(neighbours(&all, &all, &pairs, |_, live| live == 1), [(0, 1)]);
+    }
+
+    #[test]
+    fn no_neighbour_is_taken_twice() {
+        let mut pairs = Pairs::new(5, 4);
+        pairs.set(0, 0);
+        pairs.set(2, 3);
+        pairs.set(3, 1);
+        assert_eq!(neighbours(&[0, 1, 2, 3, 4], &[0, 1, 2, 3], &pairs, |_, _| true), [(1, 2)]);
     }
 
     #[test]

@@ -60,14 +60,8 @@ pub(crate) struct ModuleDiff {
 }
 
 /// Globals by which LLVM's linker tells where things are in memory.
-const LAYOUT_GLOBALS: [&str; 6] = [
-    "__stack_pointer",
-    "__heap_base",
-    "__heap_end",
-    "__data_end",
-    "__global_base",
-    "__stack_low",
-];
+const LAYOUT_GLOBALS: [&str; 6] =
+    ["__stack_pointer", "__heap_base", "__heap_end", "__data_end", "__global_base", "__stack_low"];
 
 /// What brings `live` up to `new`, which has to be valid.
 pub(crate) fn diff(
@@ -84,11 +78,15 @@ pub(crate) fn diff(
     if diff.refusals.is_empty() {
         diff.run(data);
     }
-    let Diff { maps, changes, patches, retyped, summary, refusals, .. } = diff;
+    let Diff { maps, changes, patches, retyped, older_names, summary, refusals, .. } = diff;
     if !refusals.is_empty() {
         return Err(ModuleRefused { reasons: refusals });
     }
-    let provenance = Provenance { source: new.clone(), maps: Arc::new(maps) };
+    let provenance = Provenance {
+        source: new.clone(),
+        maps: Arc::new(maps),
+        older_names: Arc::new(older_names),
+    };
     Ok(ModuleDiff { changes, patches, retyped, provenance, summary })
 }
 
@@ -133,6 +131,8 @@ struct Diff<'a> {
     changes: Changes,
     patches: Vec<Patch>,
     retyped: Vec<(u32, u32)>,
+    /// Names of functions that the new module does not have.
+    older_names: HashMap<u32, Box<str>>,
     summary: ModuleSummary,
     refusals: Vec<ModuleRefusal>,
 }
@@ -188,9 +188,8 @@ fn pair_in_order(
             free[live as usize] = false;
         }
     }
-    let defined = |new: u32, live: u32| {
-        !new_imports.contains_key(&new) && !live_imports.contains_key(&live)
-    };
+    let defined =
+        |new: u32, live: u32| !new_imports.contains_key(&new) && !live_imports.contains_key(&live);
     for (new, live) in exports {
         if map[new as usize] == UNMAPPED && free[live as usize] && defined(new, live) {
             map[new as usize] = live;
@@ -232,6 +231,7 @@ impl<'a> Diff<'a> {
             changes: Changes::default(),
             patches: Vec::new(),
             retyped: Vec::new(),
+            older_names: HashMap::new(),
             summary: ModuleSummary::default(),
             refusals: Vec::new(),
         }
@@ -263,9 +263,10 @@ impl<'a> Diff<'a> {
     fn common_exports(&self, index: fn(Item) -> Option<u32>) -> Vec<(u32, u32)> {
         let live: HashMap<&str, Item> =
             self.live.exports.iter().map(|(name, item)| (&**name, *item)).collect();
-        let common = self.new.exports.iter().filter_map(|export| {
-            Some((index(export.item)?, index(*live.get(&*export.name)?)?))
-        });
+        let common =
+            self.new.exports.list().iter().filter_map(|export| {
+                Some((index(export.item())?, index(*live.get(&*export.name)?)?))
+            });
         common.collect()
     }
 
@@ -294,7 +295,11 @@ impl<'a> Diff<'a> {
             };
             if ty.minimum > before.minimum {
                 let (old, new) = (before.minimum, ty.minimum);
-                self.refuse(ModuleRefusal::ItemGrew { item: format!("{item} (in pages)"), old, new });
+                self.refuse(ModuleRefusal::ItemGrew {
+                    item: format!("{item} (in pages)"),
+                    old,
+                    new,
+                });
             } else if ty.maximum != before.maximum {
                 let limit = |maximum: Option<u64>| match maximum {
                     Some(pages) => format!("{pages} pages"),
@@ -346,9 +351,8 @@ impl<'a> Diff<'a> {
             .collect();
         for import in &self.new.imports {
             let ty = self.new.item_type(import.item);
-            let same_name = |other: &Import| {
-                (&other.module, &other.name) == (&import.module, &import.name)
-            };
+            let same_name =
+                |other: &Import| (&other.module, &other.name) == (&import.module, &import.name);
             // Limits of tables and memories are compared elsewhere.
             let same_type = |other: &ExternType| match (other, &ty) {
                 (ExternType::Memory(_), ExternType::Memory(_))
@@ -425,13 +429,17 @@ impl<'a> Diff<'a> {
 
     fn live_side(&self, spaces: Spaces) -> Side<'a> {
         let (live, old, old_maps) = (self.live, self.old, self.old_maps);
-        // Names are those of the source that the running module was last brought up to.
+        // Names are those of the source that has it, or was the last to have it.
+        let mut present = vec![false; live.functions.len()];
         let mut names: Vec<Option<&str>> =
             live.function_names.iter().map(Option::as_deref).collect();
-        let mut present = vec![false; live.functions.len()];
+        for (function, name) in &*live.provenance.older_names {
+            names[*function as usize] = Some(name);
+        }
+        let exported = export_names(old);
         for (i, &function) in (0..).zip(&old_maps.functions) {
             present[function as usize] = true;
-            names[function as usize] = old.function_name(i);
+            names[function as usize] = old.function_name(i).or_else(|| exported.get(&i).copied());
         }
         let imports = imports_by_index(&live.loaded.imports, function_index);
         let functions = (0..live.functions.len() as u32).map(|i| FunctionFacts {
@@ -487,10 +495,11 @@ impl<'a> Diff<'a> {
         let new = self.new;
         let env = &new.env;
         let imports = imports_by_index(&new.imports, function_index);
+        let exported = export_names(new);
         let functions = (0..).zip(env.functions.iter()).map(|(i, ty)| FunctionFacts {
             ty: self.maps.types[*ty as usize],
             import: imports.get(&i).copied(),
-            name: new.function_name(i),
+            name: new.function_name(i).or_else(|| exported.get(&i).copied()),
             skeleton: (i >= env.imported_functions)
                 .then(|| new.code.current_body(i))
                 .and_then(|body| Skeleton::of_body(&self.maps, spaces, body.bytes()).ok()),
@@ -511,14 +520,19 @@ impl<'a> Diff<'a> {
             globals: globals.collect(),
             function_order: (env.imported_functions..env.functions.len() as u32).collect(),
             global_order: (env.imported_globals..env.globals.len() as u32).collect(),
-            exports: new.exports.iter().map(|export| (&*export.name, export.item)).collect(),
+            exports: new
+                .exports
+                .list()
+                .iter()
+                .map(|export| (&*export.name, export.item()))
+                .collect(),
             slots: table_slots::slots(new, &self.maps),
         }
     }
 
     fn label(&self, index: u32, new: u32) -> FunctionLabel {
         let export = || {
-            let exported = self.new.exports.iter().find(|e| e.item == Item::Func(new));
+            let exported = self.new.exports.list().iter().find(|e| e.item() == Item::Func(new));
             exported.map(|export| &*export.name)
         };
         let name = self.new.function_name(new).or_else(export);
@@ -564,7 +578,8 @@ impl<'a> Diff<'a> {
             (0..live.functions.len() as u32).find(|i| named(i) && left(i))
         });
         by_name.or_else(|| {
-            let mut exports = self.new.exports.iter().filter(|e| e.item == Item::Func(function));
+            let mut exports =
+                self.new.exports.list().iter().filter(|e| e.item() == Item::Func(function));
             exports.find_map(|export| match live.exports.get(&*export.name) {
                 Some(Item::Func(i)) if left(i) => Some(*i),
                 _ => None,
@@ -604,7 +619,7 @@ impl<'a> Diff<'a> {
     }
 
     fn global_name(&self, new: u32) -> Option<&'a str> {
-        let export = || self.new.exports.iter().find(|e| e.item == Item::Global(new));
+        let export = || self.new.exports.list().iter().find(|e| e.item() == Item::Global(new));
         self.new.global_name(new).or_else(|| export().map(|export| &*export.name))
     }
 
@@ -764,8 +779,8 @@ impl<'a> Diff<'a> {
     fn compare_exports(&mut self) {
         let live: HashMap<&str, Item> =
             self.live.exports.iter().map(|(name, item)| (&**name, *item)).collect();
-        for export in &self.new.exports {
-            let item = match export.item {
+        for export in self.new.exports.list() {
+            let item = match export.item() {
                 Item::Func(i) => Item::Func(self.maps.functions[i as usize]),
                 Item::Table(i) => Item::Table(self.maps.tables[i as usize]),
                 Item::Memory(i) => Item::Memory(self.maps.memories[i as usize]),
@@ -776,7 +791,7 @@ impl<'a> Diff<'a> {
             }
         }
         self.summary.exports = self.changes.exports.len();
-        for export in &self.old.exports {
+        for export in self.old.exports.list() {
             if self.new.export(&export.name).is_none() {
                 self.summary.notes.push(format!("export `{}` is kept", export.name));
             }
@@ -793,6 +808,13 @@ impl<'a> Diff<'a> {
     }
 
     fn vanished(&mut self, matching: &Matching<'_>, live: &Side<'_>) {
+        for (i, facts) in (0..).zip(&live.functions) {
+            if let Some(name) = facts.name
+                && matching.functions.new_of[i as usize].is_none()
+            {
+                self.older_names.insert(i, name.into());
+            }
+        }
         for &i in &live.function_order {
             let retyped = self.retyped.iter().any(|(old, _)| *old == i);
             if matching.functions.new_of[i as usize].is_none() && !retyped {
@@ -801,6 +823,12 @@ impl<'a> Diff<'a> {
             }
         }
     }
+}
+
+/// Names under which functions are exported as the module was written.
+fn export_names(module: &ModuleState) -> HashMap<u32, &str> {
+    let functions = module.exports.list().iter().rev();
+    functions.filter_map(|e| Some((function_index(e.loaded_item())?, &*e.name))).collect()
 }
 
 /// First value of a global that is not imported.

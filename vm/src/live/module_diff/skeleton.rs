@@ -149,6 +149,7 @@ impl Skeleton {
             Reference::Data(i) => Reference::Data(maps.data[i as usize]),
             Reference::Elements(i) => Reference::Elements(maps.elements[i as usize]),
         };
-        self.hash == other.hash && self.references.iter().copied().eq(other.references.iter().map(map))
+        self.hash == other.hash
+            && self.references.iter().copied().eq(other.references.iter().map(map))
     }
 }

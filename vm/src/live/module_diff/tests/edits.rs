@@ -153,10 +153,7 @@ fn renaming_a_function_is_no_change() {
 fn a_function_is_not_taken_for_one_of_another_name_and_body() {
     let running = Running::new("(module (func $a (nop)) (func $b (unreachable)))");
     let diff = running.diff("(module (func $c (nop) (nop)) (func $b (unreachable)))").unwrap();
-    assert_eq!(
-        diff.summary.to_string(),
-        "1 function added (c), 1 function no longer used (a)"
-    );
+    assert_eq!(diff.summary.to_string(), "1 function added (c), 1 function no longer used (a)");
 }
 
 #[test]
@@ -261,10 +258,7 @@ fn moved_data_is_refused_unless_told_otherwise() {
     let applied = running.diff_with(&new, DataPolicy::Apply).unwrap();
     let written: Vec<u8> = applied.patches.iter().flat_map(|patch| patch.bytes.clone()).collect();
     assert_eq!((applied.patches[0].address, &written[..]), (17, &b"abcd"[..]));
-    assert_eq!(
-        applied.summary.to_string(),
-        "1 function changed (run), 4 bytes of data written"
-    );
+    assert_eq!(applied.summary.to_string(), "1 function changed (run), 4 bytes of data written");
 }
 
 #[test]
@@ -312,8 +306,10 @@ fn segments_that_code_refers_to_must_be_there() {
     let elements = source("abc").replace("func $f $f)", "func $f $run)");
     assert_eq!(
         running.refusals(&elements),
-        ["run refers to element segment 0, which is new or changed and cannot be added to a running \
-          program"]
+        [
+            "run refers to element segment 0, which is new or changed and cannot be added to a running \
+          program"
+        ]
     );
 }
 
