@@ -181,17 +181,13 @@ impl<'a> Matching<'a> {
     /// Imports of the same module, name and type.
     fn imports(&mut self) {
         let key = |facts: &FunctionFacts<'a>| Some((facts.import?.0, facts.import?.1, facts.ty));
-        let pairs = pairs_in_order(
-            self.new.functions.iter().map(|facts| key(facts)),
-            self.live.functions.iter().map(|facts| key(facts)),
-        );
+        let pairs =
+            pairs_in_order(self.new.functions.iter().map(key), self.live.functions.iter().map(key));
         pairs.into_iter().for_each(|(new, live)| self.pair_functions(new, live));
         let key =
             |facts: &GlobalFacts<'a>| Some((facts.import?, facts.ty.content, facts.ty.mutable));
-        let pairs = pairs_in_order(
-            self.new.globals.iter().map(|facts| key(facts)),
-            self.live.globals.iter().map(|facts| key(facts)),
-        );
+        let pairs =
+            pairs_in_order(self.new.globals.iter().map(key), self.live.globals.iter().map(key));
         pairs.into_iter().for_each(|(new, live)| self.globals.set(new, live));
     }
 
@@ -225,10 +221,10 @@ impl<'a> Matching<'a> {
                     }
                     self.pair_functions(new, live);
                 }
-                (Item::Global(new), Item::Global(live)) => {
-                    if self.globals.both_free(new, live) && self.may_pair_globals(new, live) {
-                        self.globals.set(new, live);
-                    }
+                (Item::Global(new), Item::Global(live))
+                    if self.globals.both_free(new, live) && self.may_pair_globals(new, live) =>
+                {
+                    self.globals.set(new, live);
                 }
                 _ => {}
             }
@@ -456,15 +452,14 @@ impl<'a> Matching<'a> {
                             found = true;
                         }
                     }
-                    (Reference::Global(new), Reference::Global(live)) => {
+                    (Reference::Global(new), Reference::Global(live))
                         if self.globals.both_free(new, live)
                             && self.may_pair_globals(new, live)
                             && self.live.globals[live as usize].present
-                            && !self.global_names_differ(new, live)
-                        {
-                            self.globals.set(new, live);
-                            found = true;
-                        }
+                            && !self.global_names_differ(new, live) =>
+                    {
+                        self.globals.set(new, live);
+                        found = true;
                     }
                     _ => {}
                 }

@@ -141,11 +141,10 @@ fn identity(count: usize) -> Vec<u32> {
     (0..count as u32).collect()
 }
 
-/// Names of imported items, by index, of one kind.
-fn imports_by_index(
-    imports: &[Import],
-    index: impl Fn(Item) -> Option<u32>,
-) -> HashMap<u32, (&str, &str)> {
+/// Modules and names of imported items of one kind, by index.
+type ImportNames<'a> = HashMap<u32, (&'a str, &'a str)>;
+
+fn imports_by_index(imports: &[Import], index: impl Fn(Item) -> Option<u32>) -> ImportNames<'_> {
     let named = |import: &'_ Import| index(import.item);
     imports
         .iter()
@@ -173,7 +172,7 @@ fn memory_index(item: Item) -> Option<u32> {
 /// their order. [`UNMAPPED`] for what is left over.
 fn pair_in_order(
     counts: (usize, usize),
-    imports: (HashMap<u32, (&str, &str)>, HashMap<u32, (&str, &str)>),
+    imports: (ImportNames<'_>, ImportNames<'_>),
     exports: impl Iterator<Item = (u32, u32)>,
 ) -> Vec<u32> {
     let (new_count, live_count) = counts;
@@ -270,10 +269,7 @@ impl<'a> Diff<'a> {
         common.collect()
     }
 
-    fn imports_of(
-        &self,
-        index: fn(Item) -> Option<u32>,
-    ) -> (HashMap<u32, (&'a str, &'a str)>, HashMap<u32, (&'a str, &'a str)>) {
+    fn imports_of(&self, index: fn(Item) -> Option<u32>) -> (ImportNames<'a>, ImportNames<'a>) {
         let (new, live) = (self.new, self.live);
         (imports_by_index(&new.imports, index), imports_by_index(&live.loaded.imports, index))
     }
