@@ -4,10 +4,11 @@
 //! Ownership: a store owns a [`StoreContext`] and the [`InstanceContext`]s of its instances; a module
 //! owns one [`FunctionState`] for each function that it defines, shared by all its instances.
 
+use crate::interp::LoweredCode;
 use crate::trap::TrapCode;
 use midair_osr::{ContextHeader, StackContext};
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicI32, AtomicPtr};
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64};
 
 /// State of one store. Machine code reaches it through `ContextHeader::stack`, its first field.
 #[repr(C)]
@@ -29,8 +30,10 @@ pub struct StoreContext {
     /// Trap that is being raised: number of its `TrapCode`, 0 if none. Whoever makes an activation or
     /// compiled code return "trapped" has set it.
     pub trap: u32,
-    /// Whether every safepoint has to call `Builtins::safepoint` (stress).
-    pub stress: u32,
+    /// Counted up, by any thread, after functions have got new bodies. Activations of the interpreter
+    /// look at it wherever control comes back to them, and then ask `Builtins::continuation` of each
+    /// of their frames before that goes on: see `crate::interp`.
+    pub epoch: AtomicU64,
     /// The embedder's store.
     pub owner: *mut c_void,
 }
@@ -206,6 +209,31 @@ pub enum SafepointAction {
     Enter(*const u8),
 }
 
+/// A frame of the interpreter that is about to go on, for `Builtins::continuation` to look at and
+/// to change.
+#[derive(Clone, Debug)]
+pub struct SuspendedFrame {
+    /// The code that the frame runs, as `crate::lower::lower` made it.
+    pub code: *const LoweredCode,
+    /// The safepoint at which it is suspended.
+    pub point: u32,
+    /// The frame in canonical form; at a call with the call's results.
+    pub values: Vec<u64>,
+}
+
+/// What becomes of a [`SuspendedFrame`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameContinuation {
+    /// It goes on as it is.
+    Stay,
+    /// It goes on as the [`SuspendedFrame`] says now, at a safepoint of the same kind. The code stays
+    /// alive while frames run it.
+    Move,
+    /// It traps with this code.
+    Trap(TrapCode),
+}
+
 /// The runtime calls, one table for all tiers. All are `extern "sysv64"`; none of them unwinds or
 /// runs guest code, unless it says so. In machine code they are called through
 /// `InstanceContext::builtins`; offset of the `n`th is `8 * n`.
@@ -297,6 +325,12 @@ pub struct Builtins {
         function: u32,
         point: u32,
     ) -> SafepointAction,
+    /// Functions have got new bodies, and a frame is about to go on that does not run its function's
+    /// current lowered code: decides where it does.
+    pub continuation: unsafe extern "sysv64" fn(
+        *mut InstanceContext,
+        frame: &mut SuspendedFrame,
+    ) -> FrameContinuation,
     /// The interpreter raises a trap: `StoreContext::trap` is set, the frames of the innermost
     /// activation still stand and can be walked. Called once for each trap, where it is raised, and
     /// not for traps that come out of machine code.

@@ -5,7 +5,7 @@ use super::trap_code_of;
 use crate::compile::{CompileOptions, CompiledTier, Compiler, EntryPoint};
 use crate::context::{Builtins, InstanceContext, MemoryDef, StoreContext};
 use crate::interp::harness::Instance;
-use crate::interp::{self, Exit};
+use crate::interp::{self, CanonicalFrame, Exit};
 use crate::trap::TrapCode;
 use cranelift_codegen::ir;
 use midair_osr::{
@@ -218,9 +218,9 @@ impl CompiledInstance {
         let code: *const interp::LoweredCode = self.instance.code(function);
         let context = self.instance.context();
         let base = self.instance.store.value_top;
+        let frame = CanonicalFrame { kind: frame.kind, point: frame.point, values: &values };
         // SAFETY: the frame is one of this instance; `base` is the value stack's top.
-        let exit =
-            unsafe { interp::resume(context, &*code, frame.kind, frame.point, &values, base) };
+        let exit = unsafe { interp::resume(context, &*code, frame, base, interp::epoch(context)) };
         match exit {
             Exit::Returned => {
                 let shape = self.instance.env.shape(function).clone();

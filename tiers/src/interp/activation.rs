@@ -1,6 +1,7 @@
 //! Activations of the interpreter, and the frames in them.
 
-use super::code::{LoweredCode, SuspendedAt};
+use super::LANDING;
+use super::code::{LoweredCode, Site, SuspendedAt};
 use super::frame::{self, CALLER_FP, HEADER, RETURN_IP};
 use crate::ModuleEnv;
 use crate::context::{InstanceContext, StoreContext};
@@ -20,9 +21,22 @@ pub struct Activation {
     position: Position,
     /// Machine code for the base frame to go on in.
     enter: *const u8,
+    /// `StoreContext::epoch` as of which the frames inside the landing, or all if there is none, have
+    /// been looked at: see `interp/catch_up.rs`.
+    pub(super) epoch: u64,
+    landing: Option<Landing>,
     /// Registers between two instructions, where dispatch is a loop.
     #[cfg(any(debug_assertions, feature = "loop-dispatch"))]
     pub(super) parked: Option<super::machine::Machine>,
+}
+
+/// A return address inside an activation that leads to the instruction [`LANDING`] instead. The frames
+/// from the one that it returns to on outwards wait to be looked at.
+struct Landing {
+    /// The header slot of the frame that returns.
+    slot: *mut u64,
+    /// What stood there.
+    ip: *const u8,
 }
 
 /// What an activation's saved instruction means.
@@ -39,12 +53,14 @@ pub enum Position {
 }
 
 impl Activation {
-    /// Makes a new activation the innermost one, runs `body` in it, and removes it.
+    /// Makes a new activation the innermost one, runs `body` in it, and removes it. The code of its base
+    /// frame is chosen as of `epoch` or later.
     ///
     /// # Safety
     /// `context` must be a live instance context of the store that runs on this thread.
     pub(super) unsafe fn run<R>(
         context: *mut InstanceContext,
+        epoch: u64,
         body: impl FnOnce(*mut Activation) -> R,
     ) -> R {
         // SAFETY: the caller's contract.
@@ -57,6 +73,8 @@ impl Activation {
             ip: ptr::null(),
             position: Position::Trap,
             enter: ptr::null(),
+            epoch,
+            landing: None,
             #[cfg(any(debug_assertions, feature = "loop-dispatch"))]
             parked: None,
         };
@@ -80,6 +98,49 @@ impl Activation {
     pub(super) fn give_up_base(&mut self, native: *const u8) {
         self.fp = ptr::null_mut();
         self.enter = native;
+    }
+
+    /// Takes the landing out, if there is one. `ip` is the instruction at which the top frame goes on;
+    /// answers which one it really is.
+    ///
+    /// # Safety
+    /// The activation must be the innermost one, with all its frames outside the landing alive.
+    pub(super) unsafe fn lift_landing(&mut self, ip: *const u8) -> *const u8 {
+        match self.landing.take() {
+            // The frame with the slot is gone.
+            Some(landing) if is_landing(ip) => landing.ip,
+            Some(landing) => {
+                // SAFETY: the frame that returns there has not returned: it would have taken the
+                // landing out.
+                unsafe { landing.slot.write(landing.ip as u64) };
+                ip
+            }
+            None => ip,
+        }
+    }
+
+    /// Lets the return of the top frame lead to the landing, unless it leaves the activation.
+    ///
+    /// # Safety
+    /// `fp` must be the top frame of the activation, which must not have a landing.
+    pub(super) unsafe fn set_landing(&mut self, fp: *mut u64) {
+        debug_assert!(self.landing.is_none(), "an activation has one landing at most");
+        // SAFETY: the header of a live frame.
+        unsafe {
+            if fp.add(CALLER_FP).read() != 0 {
+                let slot = fp.add(RETURN_IP);
+                self.landing = Some(Landing { slot, ip: slot.read() as *const u8 });
+                slot.write(&raw const LANDING as u64);
+            }
+        }
+    }
+
+    /// The instruction that a return address leads to in the end.
+    fn beyond_landing(&self, ip: *const u8) -> *const u8 {
+        match &self.landing {
+            Some(landing) if is_landing(ip) => landing.ip,
+            _ => ip,
+        }
     }
 
     pub(super) fn entered(&self) -> *const u8 {
@@ -116,8 +177,13 @@ impl Activation {
     /// The frames, innermost first. They are as control last left the handlers, so this makes sense
     /// while control is outside: in a runtime call or in something that was called from here.
     pub fn frames(&self) -> Frames<'_> {
-        Frames { activation: self, fp: self.fp, ip: self.ip, position: self.position }
+        let ip = self.beyond_landing(self.ip);
+        Frames { activation: self, fp: self.fp, ip, position: self.position }
     }
+}
+
+fn is_landing(ip: *const u8) -> bool {
+    ptr::eq(ip, (&raw const LANDING).cast())
 }
 
 /// Iterator over the frames of an activation, innermost first.
@@ -147,7 +213,7 @@ impl<'a> Iterator for Frames<'a> {
         };
         // SAFETY: as above.
         unsafe {
-            self.ip = fp.add(RETURN_IP).read() as *const u8;
+            self.ip = self.activation.beyond_landing(fp.add(RETURN_IP).read() as *const u8);
             self.fp = fp.add(CALLER_FP).read() as *mut u64;
         }
         self.position = Position::Call;
@@ -213,6 +279,15 @@ impl<'a> InterpFrame<'a> {
     /// a call this is without the call's arguments and results. `None` if the frame is not at a
     /// safepoint.
     pub fn capture(&self) -> Option<Vec<u64>> {
+        self.capture_with(|_| 0)
+    }
+
+    /// The same for a top frame whose call has just returned: with the call's results.
+    pub(super) fn capture_returned(&self) -> Option<Vec<u64>> {
+        self.capture_with(|site| site.results)
+    }
+
+    fn capture_with(&self, results: impl FnOnce(&Site) -> u32) -> Option<Vec<u64>> {
         let code = self.lowered();
         let locals = code.locals as usize;
         let local = |i: usize| {
@@ -228,7 +303,8 @@ impl<'a> InterpFrame<'a> {
         }
         let sites = code.sites(self.env());
         let site = sites.site(self.point())?;
-        values.extend((0..site.height as usize).map(|i| {
+        let operands = site.height + results(site);
+        values.extend((0..operands as usize).map(|i| {
             // SAFETY: a temporary of this frame.
             unsafe { self.fp.add(HEADER + i).read() }
         }));

@@ -150,6 +150,8 @@ pub(crate) struct Site {
     pub(crate) resume: u32,
     /// Operands: at a call without its arguments and results.
     pub(crate) height: u32,
+    /// Results of the call; 0 at a loop header.
+    pub(crate) results: u32,
     /// Range in `Sites::exceptions`.
     pub(crate) exceptions: (u32, u32),
 }

@@ -10,7 +10,7 @@ use midair_osr::{CalloutFrame, ContextHeader, StackContext};
 use std::collections::HashMap;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use wasmparser::{
     ConstExpr, DataKind, ElementItems, ElementKind, ExternalKind, Operator, Parser, Payload,
     ValidPayload, Validator,
@@ -19,6 +19,9 @@ use wasmparser::{
 /// What a test wants to happen at safepoints.
 pub(crate) type OnSafepoint =
     Box<dyn FnMut(*mut InstanceContext, u32, u32, bool) -> SafepointAction>;
+
+/// What a test wants to become of frames when the epoch has changed.
+pub(crate) type OnContinuation = Box<dyn FnMut(&mut SuspendedFrame) -> FrameContinuation>;
 
 /// An instance with a store of its own.
 #[allow(clippy::vec_box)] // The contexts point to the elements.
@@ -43,6 +46,7 @@ pub(crate) struct Instance {
     >,
     codes: Vec<Box<LoweredCode>>,
     pub(crate) on_safepoint: Option<OnSafepoint>,
+    pub(crate) on_continuation: Option<OnContinuation>,
     /// Points of the frames of the last trap, innermost first, with their functions.
     pub(crate) backtrace: Vec<(u32, u32)>,
     _own: Vec<Box<dyn std::any::Any>>,
@@ -184,7 +188,7 @@ impl Instance {
             value_limit: values.as_mut_ptr_range().end,
             activation: ptr::null_mut(),
             trap: 0,
-            stress: 0,
+            epoch: AtomicU64::new(0),
             owner: ptr::null_mut(),
         });
         store.stack.resume = Box::leak(vec![0u64; 1 << 12].into_boxed_slice()).as_mut_ptr();
@@ -236,6 +240,7 @@ impl Instance {
             validation,
             codes: Vec::new(),
             on_safepoint: None,
+            on_continuation: None,
             backtrace: Vec::new(),
             env,
             _own: Vec::new(),
@@ -538,6 +543,14 @@ builtins! {
     }
     fn safepoint(i, function: u32, point: u32) -> SafepointAction {
         i.at_safepoint(function, point, false)
+    }
+    fn continuation(i, frame: &mut SuspendedFrame) -> FrameContinuation {
+        let Some(mut on_continuation) = i.on_continuation.take() else {
+            return FrameContinuation::Stay;
+        };
+        let continuation = on_continuation(frame);
+        i.on_continuation = Some(on_continuation);
+        continuation
     }
     fn raise(i, code: u32) {
         assert_eq!(i.store.trap, code);

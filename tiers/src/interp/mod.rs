@@ -9,6 +9,8 @@
 //! call, and any call of a function that has machine code, goes through `midair_osr::call`.
 
 mod activation;
+mod canonical;
+mod catch_up;
 pub(crate) mod code;
 pub(crate) mod frame;
 #[cfg(test)]
@@ -25,14 +27,13 @@ mod tests;
 mod transfer_tests;
 
 pub use activation::{Activation, Frames, InterpFrame, Position};
+pub use canonical::CanonicalFrame;
 pub use code::LoweredCode;
 
-use crate::FunctionBody;
 use crate::context::{InstanceContext, StoreContext};
 use crate::trap::TrapCode;
-use frame::{CALLER_FP, CODE, HEADER, RETURN_IP};
+use frame::{CALLER_FP, CODE, RETURN_IP};
 use machine::{Flow, Handler, Machine};
-use midair_osr::SiteKind;
 use std::sync::atomic::Ordering;
 
 /// How a run of the interpreter ended.
@@ -51,6 +52,9 @@ pub enum Exit {
 /// Where a base frame returns to.
 static EXIT: Handler = ops::control::exit;
 
+/// Where a frame returns to whose caller has to be looked at before it goes on: see [`catch_up`].
+static LANDING: Handler = ops::control::landing;
+
 /// Calls a function that the module defines, with the arguments at `base`, where the results are put.
 ///
 /// # Safety
@@ -60,7 +64,9 @@ static EXIT: Handler = ops::control::exit;
 pub unsafe fn call(ctx: *mut InstanceContext, function: u32, base: *mut u64) -> Exit {
     // SAFETY: the caller's contract.
     unsafe {
-        Activation::run(ctx, |activation| {
+        // Before the code is looked up: what replaces that later, this activation has to see.
+        let epoch = epoch(ctx);
+        Activation::run(ctx, epoch, |activation| {
             let machine = Machine::outside(ctx);
             let imported = (*(*ctx).env).imported_functions;
             let state = (*ctx).functions.add((function - imported) as usize);
@@ -93,64 +99,44 @@ pub unsafe fn call(ctx: *mut InstanceContext, function: u32, base: *mut u64) -> 
     }
 }
 
-/// Goes on with a frame that was suspended: `values` is its canonical form, for a call with the
-/// call's results appended. The results are put at `base`.
+/// What `StoreContext::epoch` is now.
+///
+/// # Safety
+/// `ctx` must be a complete instance context of a live store.
+pub unsafe fn epoch(ctx: *const InstanceContext) -> u64 {
+    // SAFETY: the caller's contract.
+    unsafe { (*(*ctx).store()).epoch.load(Ordering::Acquire) }
+}
+
+/// Goes on with a frame that was suspended; at a call, with the call's results. The results are put at
+/// `base`.
 ///
 /// The safepoint at which the frame goes on is behind it.
 ///
 /// # Safety
 /// As for [`call`]. `code` must be code of a function of this instance that stays alive while frames
-/// run it, and `values` a frame of its body that is suspended at the safepoint `point`.
+/// run it, and `frame` a frame of its body. Code and frame must have been chosen as of [`epoch`] or
+/// later.
 ///
 /// # Panics
 /// If the body has no such safepoint, or the frame has another size.
 pub unsafe fn resume(
     ctx: *mut InstanceContext,
     code: &LoweredCode,
-    kind: SiteKind,
-    point: u32,
-    values: &[u64],
+    frame: CanonicalFrame<'_>,
     base: *mut u64,
+    epoch: u64,
 ) -> Exit {
-    let locals = code.locals as usize;
-    let operands = values.len() - locals;
-    let (code, offset) = if point == FunctionBody::ENTRY {
-        assert_eq!(operands, 0, "a frame at its entry has no operands");
-        (code, 0)
-    } else {
-        // SAFETY: the caller's contract: the instance's module is that of the code.
-        let env = unsafe { &*(*ctx).env };
-        let find = |code: &LoweredCode| {
-            let site = code.sites(env).site(point);
-            *site
-                .filter(|site| site.kind == kind)
-                .unwrap_or_else(|| panic!("no safepoint at {point} of {:?}", code.body()))
-        };
-        let mut site = find(code);
-        assert!(
-            operands >= site.height as usize
-                && operands + HEADER <= code.slots_above as usize
-                && (kind == SiteKind::Call || operands == site.height as usize),
-            "a frame of {operands} operands does not fit the safepoint at {point}",
-        );
-        let mut code = code;
-        if !code.sites(env).agree(&site, values, locals) {
-            code = code.settled(env);
-            site = find(code);
-        }
-        (code, site.resume)
-    };
-    // SAFETY: the caller's contract. Operands that the code keeps as locals or constants agree with
-    // those of the canonical frame.
+    // SAFETY: the caller's contract: the instance's module is that of the code.
+    let (code, offset) = frame.place(code, unsafe { &*(*ctx).env });
+    // SAFETY: the caller's contract. `place` has chosen the code for this frame.
     unsafe {
-        Activation::run(ctx, |activation| {
+        Activation::run(ctx, epoch, |activation| {
             let machine = Machine::outside(ctx);
             let Some(mut machine) = machine.push_base(code, base) else {
                 return machine.raise_without_frame(TrapCode::StackOverflow as u32);
             };
-            base.copy_from_nonoverlapping(values.as_ptr(), locals);
-            let temps = machine.fp.add(HEADER);
-            temps.copy_from_nonoverlapping(values.as_ptr().add(locals), operands);
+            frame.write(code, machine.fp);
             machine.ip = machine.ip.add(offset as usize);
             exit(machine.run(), activation)
         })
@@ -195,7 +181,24 @@ impl Machine {
     /// # Safety
     /// As for [`call`] with `base`; the registers must be those of [`Machine::outside`] in a running
     /// activation, and `code` must stay alive while the frame does.
-    unsafe fn push_base(mut self, code: &LoweredCode, base: *mut u64) -> Option<Machine> {
+    unsafe fn push_base(self, code: &LoweredCode, base: *mut u64) -> Option<Machine> {
+        // SAFETY: the caller's contract.
+        unsafe { self.push(code, base, [&raw const EXIT as u64, 0]) }
+    }
+
+    /// Pushes a frame at `base`, all but its locals; `None` if it does not fit. `linkage` is what its
+    /// header says of its caller: `RETURN_IP` and `CALLER_FP`.
+    ///
+    /// # Safety
+    /// `base` must be a slot of the value stack above the caller's operands, with nothing above it that
+    /// is still wanted; the registers must be those of a running activation, and `code` must stay alive
+    /// while the frame does.
+    unsafe fn push(
+        mut self,
+        code: &LoweredCode,
+        base: *mut u64,
+        linkage: [u64; 2],
+    ) -> Option<Machine> {
         let end = (base as usize).wrapping_add(code.frame_bytes as usize);
         // SAFETY: the registers are those of a running activation; the frame is written only if it
         // fits into the value stack.
@@ -204,8 +207,8 @@ impl Machine {
                 return None;
             }
             self.fp = base.add(code.locals as usize);
-            self.fp.add(RETURN_IP).write(&raw const EXIT as u64);
-            self.fp.add(CALLER_FP).write(0);
+            self.fp.add(RETURN_IP).write(linkage[0]);
+            self.fp.add(CALLER_FP).write(linkage[1]);
             self.fp.add(CODE).write(std::ptr::from_ref(code) as u64);
         }
         self.ip = code.entry;

@@ -1,9 +1,11 @@
 //! Safepoints of the interpreter: function entry and loop headers.
 
+use super::catch_up::{self, go_on};
 use super::code::LoweredCode;
 use super::frame::{self, CALLER_FP, HEADER, RETURN_IP};
 use super::machine::{Flow, Machine, handlers};
 use super::ops::calls::leave;
+use super::ops::control::LOOP_HEADER;
 use super::{Activation, Position};
 use crate::FunctionBody;
 use crate::context::{SafepointAction, StoreContext};
@@ -16,7 +18,7 @@ use std::sync::atomic::Ordering;
 #[inline(always)]
 pub(crate) unsafe fn pending(st: *const StoreContext) -> bool {
     // SAFETY: callers pass the store context of a running activation.
-    unsafe { (*st).stack.poll_flag.load(Ordering::Relaxed) | u64::from((*st).stress) != 0 }
+    unsafe { (*st).stack.poll_flag.load(Ordering::Relaxed) != 0 }
 }
 
 handlers! {
@@ -26,11 +28,13 @@ handlers! {
     fn at_entry(m) {
         m.save(Position::Entry);
         match ask(m, FunctionBody::ENTRY) {
+            SafepointAction::Trap(code) => m.raise_at(Position::Entry, code as u32),
+            // Whatever code was offered may be that of an old body.
+            _ if catch_up::is_due(m.st) => go_on!(m, catch_up::catch_up(m, Position::Entry)),
             SafepointAction::Continue => {
                 m.reload_memory();
                 m.dispatch()
             }
-            SafepointAction::Trap(code) => m.raise_at(Position::Entry, code as u32),
             SafepointAction::Enter(native) => go_on_in(m, native),
         }
     }
@@ -40,11 +44,13 @@ handlers! {
     fn at_loop(m) {
         m.save(Position::Loop);
         match ask(m, m.operand(12)) {
+            SafepointAction::Trap(code) => m.raise_at(Position::Loop, code as u32),
+            // Whatever code was offered may be that of an old body.
+            _ if catch_up::is_due(m.st) => go_on!(m, catch_up::catch_up(m, Position::Loop)),
             SafepointAction::Continue => {
                 m.reload_memory();
-                m.next(20)
+                m.next(LOOP_HEADER)
             }
-            SafepointAction::Trap(code) => m.raise_at(Position::Loop, code as u32),
             SafepointAction::Enter(native) => {
                 // At a loop header everything lies in its place.
                 let locals = (*frame::code(m.fp)).locals as usize;
@@ -106,10 +112,6 @@ unsafe fn go_on_in(mut m: Machine, native: *const u8) -> Flow {
             return Flow::ENTER;
         }
         let type_index = (&(*(*m.cx).env).functions)[code.body().function as usize];
-        if !leave(m, native, m.cx, type_index, first) {
-            return Flow::TRAPPED;
-        }
-        m.reload_memory();
-        m.dispatch()
+        go_on!(m, leave(m, native, m.cx, type_index, first))
     }
 }

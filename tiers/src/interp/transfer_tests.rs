@@ -1,12 +1,13 @@
 //! Frames leave the interpreter and come back in canonical form, at every safepoint of a run.
 
 use super::harness::Instance;
-use super::{Activation, Exit, Position, resume};
+use super::{Activation, CanonicalFrame, Exit, Position, epoch, resume};
 use crate::context::SafepointAction;
 use crate::trap::TrapCode;
 use midair_osr::SiteKind;
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 
 /// A frame that was captured.
 struct Captured {
@@ -37,7 +38,7 @@ fn capture(instance: *const crate::context::StoreContext) -> Vec<Captured> {
 /// `None` if there are not so many safepoints.
 fn run_with_transfer(wat: &str, args: &[u64], n: usize) -> Option<Vec<u64>> {
     let mut instance = Instance::new(wat);
-    instance.store.stress = 1;
+    instance.store.stack.poll_flag.store(1, Ordering::Relaxed);
     let captured = Rc::new(RefCell::new(Vec::new()));
     let store = &raw const *instance.store;
     let sink = captured.clone();
@@ -54,7 +55,7 @@ fn run_with_transfer(wat: &str, args: &[u64], n: usize) -> Option<Vec<u64>> {
         Ok(_) => return None,
         Err(code) => assert_eq!(code, TrapCode::Interrupt),
     }
-    instance.store.stress = 0;
+    instance.store.stack.poll_flag.store(0, Ordering::Relaxed);
     instance.on_safepoint = None;
     let mut results: Vec<u64> = Vec::new();
     for mut frame in captured.take() {
@@ -63,8 +64,10 @@ fn run_with_transfer(wat: &str, args: &[u64], n: usize) -> Option<Vec<u64>> {
         }
         let (context, base) = (instance.context(), instance.base());
         let code: *const super::LoweredCode = instance.code(frame.function);
+        let canonical =
+            CanonicalFrame { kind: frame.kind, point: frame.point, values: &frame.values };
         // SAFETY: the code lives as long as the instance; the frame is one of its body.
-        let exit = unsafe { resume(context, &*code, frame.kind, frame.point, &frame.values, base) };
+        let exit = unsafe { resume(context, &*code, canonical, base, epoch(context)) };
         assert_eq!(exit, Exit::Returned);
         results = instance.results(frame.function);
     }
@@ -172,8 +175,9 @@ fn operands_need_not_equal_the_locals_they_were_read_from() {
     // Behind the first call, with another operand than the local and with the same.
     for (local, operand) in [(1000, 100), (1000, 1000)] {
         let frame = [local, operand, 5];
+        let frame = CanonicalFrame { kind: SiteKind::Call, point: 3, values: &frame };
         // SAFETY: the code lives as long as the instance; the frame is one of its body.
-        let exit = unsafe { resume(context, &*code, SiteKind::Call, 3, &frame, base) };
+        let exit = unsafe { resume(context, &*code, frame, base, epoch(context)) };
         assert_eq!(exit, Exit::Returned);
         assert_eq!(instance.results(1), [local + operand + 10]);
     }

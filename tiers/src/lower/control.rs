@@ -83,7 +83,7 @@ impl Lowerer<'_> {
         }
         let height = self.stack.height() as u32;
         self.code.op(Op::loop_header).uint(self.state).uint(point).uint(height);
-        self.note_site(SiteKind::Poll, point);
+        self.note_site(SiteKind::Poll, point, 0);
     }
 
     pub(super) fn if_(&mut self, ty: BlockType) {
@@ -343,7 +343,7 @@ impl Lowerer<'_> {
 
     fn finish_call(&mut self, params: usize, results: usize, point: u32) {
         self.stack.truncate(self.stack.height() - params);
-        self.note_site(SiteKind::Call, point);
+        self.note_site(SiteKind::Call, point, results);
         for _ in 0..results {
             self.stack.push(Operand::Temp);
         }

@@ -355,7 +355,7 @@ impl<'a> Lowerer<'a> {
 
     /// Notes the safepoint that has just been emitted, if anyone wants to know. The operand stack is
     /// as it has to be while a frame is suspended there.
-    fn note_site(&mut self, kind: SiteKind, point: u32) {
+    fn note_site(&mut self, kind: SiteKind, point: u32, results: usize) {
         if !self.code.is_recording() {
             return;
         }
@@ -373,6 +373,7 @@ impl<'a> Lowerer<'a> {
             kind,
             resume: self.code.len() as u32,
             height: self.stack.height() as u32,
+            results: results as u32,
             exceptions: (first, self.sites.exceptions.len() as u32),
         });
     }

@@ -2,6 +2,7 @@
 
 use super::control::count_down;
 use crate::context::{FuncRef, FunctionState, InstanceContext, StoreContext};
+use crate::interp::catch_up::{self, GoOn, go_on};
 use crate::interp::code::LoweredCode;
 use crate::interp::frame::{self, CALLER_FP, CODE, RETURN_IP};
 use crate::interp::machine::{Flow, Machine, handlers};
@@ -237,16 +238,12 @@ unsafe fn call_machine_code(
     // place.
     unsafe {
         m.ip = m.ip.add(size);
-        if !leave(m, native, context, type_index, args) {
-            return Flow::TRAPPED;
-        }
-        m.reload_memory();
-        m.dispatch()
+        go_on!(m, leave(m, native, context, type_index, args))
     }
 }
 
 /// Leaves the interpreter for machine code. The top frame is suspended at the call behind which
-/// `m.ip` stands. Answers whether the call returned; else a trap is on its way.
+/// `m.ip` stands. Answers where that goes on; `None`: a trap is on its way.
 ///
 /// # Safety
 /// `native` must be code for functions of the type, and `args` must hold their arguments, in the top
@@ -258,7 +255,7 @@ pub(in crate::interp) unsafe fn leave(
     context: *mut InstanceContext,
     type_index: u32,
     args: *mut u64,
-) -> bool {
+) -> Option<GoOn> {
     // SAFETY: the caller's contract. Activations that start meanwhile use the value stack above the
     // top frame.
     unsafe {
@@ -271,6 +268,12 @@ pub(in crate::interp) unsafe fn leave(
         let shape = &env.shapes[type_index as usize];
         let outcome = midair_osr::call::call_native(native, context.cast(), shape, args);
         (*st).value_top = top;
-        outcome == midair_osr::NativeOutcome::Returned
+        if outcome != midair_osr::NativeOutcome::Returned {
+            None
+        } else if catch_up::is_due(m.st) {
+            catch_up::catch_up(m, crate::interp::Position::Call)
+        } else {
+            Some(GoOn { ip: m.ip, fp: m.fp })
+        }
     }
 }

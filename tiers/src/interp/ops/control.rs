@@ -2,10 +2,14 @@
 
 use crate::context::{FunctionState, StoreContext};
 use crate::interp::frame::{CALLER_FP, RETURN_IP};
-use crate::interp::machine::handlers;
-use crate::interp::safepoint;
+use crate::interp::catch_up::{catch_up, go_on};
+use crate::interp::machine::{Flow, handlers};
+use crate::interp::{Position, safepoint};
 use crate::trap::TrapCode;
 use std::sync::atomic::Ordering;
+
+/// Bytes of a `loop_header`.
+pub(in crate::interp) const LOOP_HEADER: usize = 20;
 
 handlers! {
     fn unreachable(m) {
@@ -76,14 +80,21 @@ handlers! {
         m.dispatch()
     }
     fn exit(_m) {
-        crate::interp::machine::Flow::RETURNED
+        Flow::RETURNED
+    }
+    /// In place of the instruction behind a call, where the frame that called has to be looked at
+    /// before it goes on: see `interp/catch_up.rs`.
+    #[cold]
+    #[inline(never)]
+    fn landing(m) {
+        go_on!(m, catch_up(m, Position::Call))
     }
     fn loop_header(m) {
         let state = (*m.cx).functions.byte_add(m.operand::<u32>(8) as usize);
         if count_down(state) || safepoint::pending(m.st) {
             return safepoint::at_loop(m.ip, m.fp, m.mem, m.mem_len, m.cx, m.st);
         }
-        m.next(20)
+        m.next(LOOP_HEADER)
     }
     fn fuel(m) {
         let left = (*m.st).fuel - m.operand::<i64>(8);
