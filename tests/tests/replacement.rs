@@ -231,20 +231,6 @@ fn replacements_with_traps_in_between_leave_no_frame_behind() {
     assert_eq!(engine.code_stats().retired, 0);
 }
 
-#[test]
-fn frames_of_the_interpreter_finish_in_the_old_body() {
-    let engine = engine(Tier::Interp);
-    let module = Module::new(&engine, recursion(1)).unwrap();
-    let bodies = vec![body(&engine, &recursion(10)), body(&engine, &recursion(1))];
-    let mut store = Store::new(&engine, Script::new(&module, bodies));
-    let instance = linker(&engine).instantiate(&mut store, &module).unwrap();
-    let f = instance.get_typed_func::<i32, i32>(&mut store, "f").unwrap();
-    for _ in 0..50 {
-        assert_eq!(f.call(&mut store, 40).unwrap(), 40);
-        assert_eq!(f.call(&mut store, 40).unwrap(), 400);
-    }
-}
-
 /// `f` calls through `h` of another module, which calls back: frames of two modules alternate.
 #[test]
 fn frames_between_those_of_another_module_move() {

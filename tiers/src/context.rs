@@ -30,10 +30,6 @@ pub struct StoreContext {
     /// Trap that is being raised: number of its `TrapCode`, 0 if none. Whoever makes an activation or
     /// compiled code return "trapped" has set it.
     pub trap: u32,
-    /// Counted up, by any thread, after functions have got new bodies. Activations of the interpreter
-    /// look at it wherever control comes back to them, and then ask `Builtins::continuation` of each
-    /// of their frames before that goes on: see `crate::interp`.
-    pub epoch: AtomicU64,
     /// The embedder's store.
     pub owner: *mut c_void,
 }
@@ -157,6 +153,10 @@ pub struct InstanceContext {
     pub owner: *mut c_void,
     /// +120: the embedder's code manager of the module.
     pub code: *mut c_void,
+    /// +128: counted up, by any thread, after functions of the module have got new bodies. Activations
+    /// of the interpreter look at it wherever control comes back to them, and then ask
+    /// `Builtins::continuation` about each of their frames before that goes on: see `crate::interp`.
+    pub epoch: *const AtomicU64,
 }
 
 impl InstanceContext {
@@ -179,7 +179,7 @@ impl InstanceContext {
     /// Offset of `builtins`.
     pub const BUILTINS: i32 = 96;
     /// Bytes of the fixed part.
-    pub const SIZE: usize = 128;
+    pub const SIZE: usize = 144;
 
     /// Offset of the `index`th *defined* global's cell.
     pub const fn global_offset(index: u32) -> i32 {

@@ -27,6 +27,7 @@ static TABLE: Builtins = Builtins {
     prepare: runtime_calls::prepare,
     hot: runtime_calls::hot,
     safepoint: runtime_calls::safepoint,
+    continuation: runtime_calls::continuation,
     raise,
 };
 

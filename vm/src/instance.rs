@@ -418,6 +418,7 @@ fn build(
         (&raw mut (*raw).env).write(env);
         (&raw mut (*raw).owner).write(entity.as_ptr().cast());
         (&raw mut (*raw).code).write(Arc::as_ptr(&module.code).cast_mut().cast());
+        (&raw mut (*raw).epoch).write(module.code.epoch());
     }
     module.code.add_store(&store.mutator);
     for (index, function) in functions.into_iter().enumerate() {

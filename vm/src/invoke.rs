@@ -15,7 +15,7 @@ use midair_tiers::interp::{self, Exit};
 use midair_tiers::{FuncRef, FunctionState, StoreContext, TrapCode};
 use std::panic::resume_unwind;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 /// A runtime context that no guest code runs on.
 pub(crate) fn new_runtime_context() -> StoreContext {
@@ -29,7 +29,6 @@ pub(crate) fn new_runtime_context() -> StoreContext {
         value_limit: std::ptr::null_mut(),
         activation: std::ptr::null_mut(),
         trap: 0,
-        epoch: AtomicU64::new(0),
         owner: std::ptr::null_mut(),
     }
 }

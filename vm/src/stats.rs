@@ -30,7 +30,7 @@ pub struct Stats {
     pub osr_entries: OsrEntries,
     /// Frames that went from machine code into the interpreter in the middle of a function.
     pub osr_exits: OsrExits,
-    /// Suspended frames of retired code.
+    /// Suspended frames of retired code and of replaced functions.
     pub frames: FrameStats,
     /// Code memory.
     pub code: CodeBytes,
@@ -118,7 +118,7 @@ impl OsrExits {
     }
 }
 
-/// Suspended frames of retired code.
+/// Suspended frames of retired code and of replaced functions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FrameStats {

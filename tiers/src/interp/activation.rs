@@ -21,7 +21,7 @@ pub struct Activation {
     position: Position,
     /// Machine code for the base frame to go on in.
     enter: *const u8,
-    /// `StoreContext::epoch` as of which the frames inside the landing, or all if there is none, have
+    /// `InstanceContext::epoch` as of which the frames inside the landing, or all if there is none, have
     /// been looked at: see `interp/catch_up.rs`.
     pub(super) epoch: u64,
     landing: Option<Landing>,
@@ -92,6 +92,12 @@ impl Activation {
         self.fp = fp;
         self.ip = ip;
         self.position = position;
+    }
+
+    /// The top frame's pointer and instruction, as saved last.
+    #[inline(always)]
+    pub(super) fn saved(&self) -> (*mut u64, *const u8) {
+        (self.fp, self.ip)
     }
 
     /// The base frame goes on in machine code.

@@ -47,6 +47,7 @@ pub(crate) struct Instance {
     codes: Vec<Box<LoweredCode>>,
     pub(crate) on_safepoint: Option<OnSafepoint>,
     pub(crate) on_continuation: Option<OnContinuation>,
+    pub(crate) epoch: Box<AtomicU64>,
     /// Points of the frames of the last trap, innermost first, with their functions.
     pub(crate) backtrace: Vec<(u32, u32)>,
     _own: Vec<Box<dyn std::any::Any>>,
@@ -188,7 +189,6 @@ impl Instance {
             value_limit: values.as_mut_ptr_range().end,
             activation: ptr::null_mut(),
             trap: 0,
-            epoch: AtomicU64::new(0),
             owner: ptr::null_mut(),
         });
         store.stack.resume = Box::leak(vec![0u64; 1 << 12].into_boxed_slice()).as_mut_ptr();
@@ -241,6 +241,7 @@ impl Instance {
             codes: Vec::new(),
             on_safepoint: None,
             on_continuation: None,
+            epoch: Box::new(AtomicU64::new(0)),
             backtrace: Vec::new(),
             env,
             _own: Vec::new(),
@@ -267,6 +268,7 @@ impl Instance {
                 env: &raw const *instance.env,
                 owner: (&raw mut *instance).cast(),
                 code: ptr::null_mut(),
+                epoch: ptr::from_ref(&*instance.epoch),
             });
         }
         for (cell, value) in globals.iter().zip(&global_values) {

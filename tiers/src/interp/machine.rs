@@ -311,6 +311,19 @@ impl Machine {
         }
     }
 
+    /// Takes up what the activation says: the top frame and its instruction.
+    ///
+    /// # Safety
+    /// The registers must be those of a running activation, and what was saved last be where it goes on.
+    #[inline(always)]
+    pub(crate) unsafe fn restore(&mut self) {
+        // SAFETY: an activation runs, so the store context points to it.
+        unsafe {
+            let activation = (*self.st).activation.cast::<super::Activation>();
+            (self.fp, self.ip) = (*activation).saved();
+        }
+    }
+
     /// Reads the length of memory 0 again, after something that may have grown it.
     ///
     /// # Safety

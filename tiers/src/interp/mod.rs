@@ -11,6 +11,8 @@
 mod activation;
 mod canonical;
 mod catch_up;
+#[cfg(test)]
+mod catch_up_tests;
 pub(crate) mod code;
 pub(crate) mod frame;
 #[cfg(test)]
@@ -99,13 +101,13 @@ pub unsafe fn call(ctx: *mut InstanceContext, function: u32, base: *mut u64) -> 
     }
 }
 
-/// What `StoreContext::epoch` is now.
+/// What `InstanceContext::epoch` is now.
 ///
 /// # Safety
-/// `ctx` must be a complete instance context of a live store.
+/// `ctx` must be a complete instance context.
 pub unsafe fn epoch(ctx: *const InstanceContext) -> u64 {
     // SAFETY: the caller's contract.
-    unsafe { (*(*ctx).store()).epoch.load(Ordering::Acquire) }
+    unsafe { (*(*ctx).epoch).load(Ordering::Acquire) }
 }
 
 /// Goes on with a frame that was suspended; at a call, with the call's results. The results are put at

@@ -30,7 +30,9 @@ handlers! {
         match ask(m, FunctionBody::ENTRY) {
             SafepointAction::Trap(code) => m.raise_at(Position::Entry, code as u32),
             // Whatever code was offered may be that of an old body.
-            _ if catch_up::is_due(m.st) => go_on!(m, catch_up::catch_up(m, Position::Entry)),
+            _ if catch_up::is_due(m) => {
+                go_on!(m, catch_up::catch_up(m, Position::Entry))
+            }
             SafepointAction::Continue => {
                 m.reload_memory();
                 m.dispatch()
@@ -46,7 +48,9 @@ handlers! {
         match ask(m, m.operand(12)) {
             SafepointAction::Trap(code) => m.raise_at(Position::Loop, code as u32),
             // Whatever code was offered may be that of an old body.
-            _ if catch_up::is_due(m.st) => go_on!(m, catch_up::catch_up(m, Position::Loop)),
+            _ if catch_up::is_due(m) => {
+                go_on!(m, catch_up::catch_up(m, Position::Loop))
+            }
             SafepointAction::Continue => {
                 m.reload_memory();
                 m.next(LOOP_HEADER)

@@ -9,7 +9,7 @@ use midair_osr::{
     CallShape, CalloutFrame, CalloutOutcome, ContextHeader, RESUME_TOKEN, StackContext,
 };
 use midair_tiers::compile::EntryPoint;
-use midair_tiers::interp::{self, Exit};
+use midair_tiers::interp::{self, CanonicalFrame, Exit};
 use midair_tiers::{FunctionBody, InstanceContext, TrapCode};
 
 /// Handles the callout: `token` is the function's index.
@@ -63,7 +63,8 @@ unsafe fn resume(cx: *mut InstanceContext, frame: &mut CalloutFrame) -> CalloutO
     // SAFETY: as in `interpret`. A transfer has just put the frame into the store.
     unsafe {
         let resumption = store(cx).transitions.resumption.take().expect("a transfer comes first");
-        let Resumption { module, version, kind, point, values, to_interpreter, trap } = resumption;
+        let Resumption { module, version, kind, point, values, to_interpreter, trap, epoch } =
+            resumption;
         if let Some(code) = trap {
             return raise(cx, code);
         }
@@ -88,7 +89,8 @@ unsafe fn resume(cx: *mut InstanceContext, frame: &mut CalloutFrame) -> CalloutO
         if !has_room(cx, shape.slot_count().max(lowered.frame_slots())) {
             return raise(cx, TrapCode::StackOverflow);
         }
-        let exit = interp::resume(cx, lowered, kind, point, &values, base);
+        let canonical = CanonicalFrame { kind, point, values: &values };
+        let exit = interp::resume(cx, lowered, canonical, base, epoch);
         leave(cx, shape, frame, base, exit)
     }
 }

@@ -8,6 +8,7 @@
 //!   runtime_calls the interpreter's runtime calls that are about code
 //!   callout       machine code calls a function that has none
 //!   transition    safepoints, tier-up, and where frames go that leave their machine code
+//!   interpreter_frames  where frames of the interpreter go on whose function was replaced
 //!   retire        from unlinked code to freed bytes, across stores
 //!   publication   new versions become current
 //!   counters, events   what is counted, and what is told
@@ -17,6 +18,7 @@ pub(crate) mod callout;
 pub(crate) mod counters;
 mod events;
 mod frames;
+mod interpreter_frames;
 mod module_code;
 mod publication;
 mod retire;

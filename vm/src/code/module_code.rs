@@ -20,7 +20,7 @@ use midair_tiers::lower::lower;
 use midair_tiers::{AppendVec, FunctionBody, FunctionState, ModuleEnv};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{
     Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
 };
@@ -49,6 +49,8 @@ pub(crate) struct ModuleCode {
     resources: Mutex<Option<ValidatorResources>>,
     /// Held by who makes an instance (shared), and by who grows the module.
     instantiation: RwLock<()>,
+    /// Counted up after replacements: see [`InstanceContext::epoch`](midair_tiers::InstanceContext).
+    pub(super) epoch: AtomicU64,
     /// Held during a replacement: a version is replaced once.
     replacing: Mutex<()>,
     /// How many replaced versions there are.
@@ -95,6 +97,7 @@ impl ModuleCode {
             states,
             table: Mutex::default(),
             instantiation: RwLock::default(),
+            epoch: AtomicU64::new(0),
             replacing: Mutex::default(),
             old_versions: OldVersions::default(),
             stores: Mutex::default(),

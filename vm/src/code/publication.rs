@@ -6,10 +6,10 @@ use super::version::{CodeOwner, FunctionVersion};
 use crate::config::Tier;
 use crate::live::PreparedBody;
 use crate::{Error, Result};
-use midair_osr::{CodeObject, ShadowStackActive, shadow_stack_active};
+use midair_osr::{CodeObject, ShadowStackActive, handshake, shadow_stack_active};
 use midair_tiers::compile::EntryPoint;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 impl ModuleCode {
@@ -92,7 +92,30 @@ impl ModuleCode {
                 state.native.store(code, Ordering::SeqCst);
             }
         }
+        drop(functions);
         self.old_versions.add(bodies.len());
+        self.announce_replacement();
         Ok(objects)
+    }
+
+    /// How often functions have been replaced: what the contexts of instances point to.
+    pub(crate) fn epoch(&self) -> &AtomicU64 {
+        &self.epoch
+    }
+
+    /// Tells the interpreters of all stores that functions have been replaced: that new versions are
+    /// current, and old ones know where their frames go on. From here on every frame of the interpreter is
+    /// asked for its continuation before it goes on.
+    ///
+    /// This is all the work of a replacement that is done for frames of the interpreter, however many
+    /// there are.
+    fn announce_replacement(&self) {
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+        // A safepoint lowers the poll flag, executes its half of the fence, and then looks at the epoch. So
+        // it sees the new one, or the flag stays raised.
+        handshake::fence();
+        for store in self.stores() {
+            store.arm();
+        }
     }
 }

@@ -1,10 +1,10 @@
 //! The runtime calls of the interpreter that are about code.
 
-use super::transition;
+use super::{interpreter_frames, transition};
 use crate::builtins::store;
 use crate::store::PendingExit;
 use crate::trap::Trap;
-use midair_tiers::context::{SafepointAction, Status};
+use midair_tiers::context::{FrameContinuation, SafepointAction, Status, SuspendedFrame};
 use midair_tiers::{InstanceContext, TrapCode};
 
 /// A function is called that has no code yet.
@@ -52,4 +52,17 @@ pub(crate) unsafe extern "sysv64" fn safepoint(
 ) -> SafepointAction {
     // SAFETY: the interpreter passes the context of the instance whose code runs, and waits.
     unsafe { transition::safepoint(cx, function, point) }
+}
+
+/// Functions have been replaced, and a frame of the interpreter is about to go on.
+///
+/// # Safety
+/// `cx` must be the context of an instance whose store runs on this thread, and `frame` a frame of a
+/// function of its module.
+pub(crate) unsafe extern "sysv64" fn continuation(
+    cx: *mut InstanceContext,
+    frame: &mut SuspendedFrame,
+) -> FrameContinuation {
+    // SAFETY: the interpreter passes the context of the instance whose code runs.
+    unsafe { interpreter_frames::continuation(&transition::module_of(cx), frame) }
 }

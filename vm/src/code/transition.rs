@@ -46,6 +46,8 @@ pub(crate) struct Resumption {
     pub(crate) to_interpreter: bool,
     /// The frame does not go on, but traps.
     pub(crate) trap: Option<TrapCode>,
+    /// The module's epoch as of which the version was chosen.
+    pub(crate) epoch: u64,
 }
 
 /// The part of a store that transitions need.
@@ -313,12 +315,14 @@ impl TransferHook for Transfer {
         let to_interpreter = std::mem::take(&mut store.transitions.to_interpreter);
         let counters = &module.system.counters;
         counters.frames_moved.add(1);
+        // Before the version is chosen: what replaces that later, the interpreter has to see.
+        let epoch = module.epoch().load(Ordering::Acquire);
         let mut version = owner.version.clone();
         let (kind, mut point, mut values) = (frame.kind, frame.point, frame.values);
         let mut at = SuspendedIn::Poll;
         if kind == SiteKind::Call {
             let (gpr, xmm) = (frame.returned.gpr, frame.returned.xmm);
-            let callee = callee(&module, &version.body, point);
+            let callee = callee(&module, &version.body, point).expect("the site is a call");
             at = callee.suspension(&module, &version.body);
             let (ty, shape) = (&module.env.types[callee.ty], &module.env.shapes[callee.ty]);
             // SAFETY: a call of this type has just returned to the landing.
@@ -368,7 +372,7 @@ impl TransferHook for Transfer {
             counters.osr_exits_return.add(1);
         }
         store.transitions.resumption =
-            Some(Resumption { module, version, kind, point, values, to_interpreter, trap });
+            Some(Resumption { module, version, kind, point, values, to_interpreter, trap, epoch });
         resume_entry()
     }
 }
@@ -392,19 +396,25 @@ impl Callee {
     }
 }
 
-/// What is called at this point of a body.
-fn callee(module: &ModuleCode, body: &FunctionBody, point: u32) -> Callee {
+/// How a frame of this body is suspended at this point.
+pub(super) fn suspended_in(module: &ModuleCode, body: &FunctionBody, point: u32) -> SuspendedIn {
+    let callee = if point == FunctionBody::ENTRY { None } else { callee(module, body, point) };
+    callee.map_or(SuspendedIn::Poll, |callee| callee.suspension(module, body))
+}
+
+/// What is called at this point of a body, if it is a call.
+fn callee(module: &ModuleCode, body: &FunctionBody, point: u32) -> Option<Callee> {
     let bytes = &body.bytes()[point as usize..];
     let mut reader =
         wasmparser::OperatorsReader::new(wasmparser::BinaryReader::new(bytes, point.into()));
     match reader.read() {
-        Ok(Operator::Call { function_index }) => Callee {
+        Ok(Operator::Call { function_index }) => Some(Callee {
             ty: module.env.functions[function_index as usize] as usize,
             function: Some(function_index),
-        },
+        }),
         Ok(Operator::CallIndirect { type_index, .. }) => {
-            Callee { ty: type_index as usize, function: None }
+            Some(Callee { ty: type_index as usize, function: None })
         }
-        other => unreachable!("a frame is suspended at a call, not at {other:?}"),
+        _ => None,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::control::count_down;
 use crate::context::{FuncRef, FunctionState, InstanceContext, StoreContext};
-use crate::interp::catch_up::{self, GoOn, go_on};
+use crate::interp::catch_up::{self, go_on};
 use crate::interp::code::LoweredCode;
 use crate::interp::frame::{self, CALLER_FP, CODE, RETURN_IP};
 use crate::interp::machine::{Flow, Machine, handlers};
@@ -243,7 +243,8 @@ unsafe fn call_machine_code(
 }
 
 /// Leaves the interpreter for machine code. The top frame is suspended at the call behind which
-/// `m.ip` stands. Answers where that goes on; `None`: a trap is on its way.
+/// `m.ip` stands. If the call has returned, the activation says where the top frame goes on; if the answer
+/// is false, a trap is on its way.
 ///
 /// # Safety
 /// `native` must be code for functions of the type, and `args` must hold their arguments, in the top
@@ -255,7 +256,7 @@ pub(in crate::interp) unsafe fn leave(
     context: *mut InstanceContext,
     type_index: u32,
     args: *mut u64,
-) -> Option<GoOn> {
+) -> bool {
     // SAFETY: the caller's contract. Activations that start meanwhile use the value stack above the
     // top frame.
     unsafe {
@@ -269,11 +270,9 @@ pub(in crate::interp) unsafe fn leave(
         let outcome = midair_osr::call::call_native(native, context.cast(), shape, args);
         (*st).value_top = top;
         if outcome != midair_osr::NativeOutcome::Returned {
-            None
-        } else if catch_up::is_due(m.st) {
-            catch_up::catch_up(m, crate::interp::Position::Call)
-        } else {
-            Some(GoOn { ip: m.ip, fp: m.fp })
+            return false;
         }
+        // Otherwise the activation still says what was saved above.
+        !catch_up::is_due(m) || catch_up::catch_up(m, crate::interp::Position::Call)
     }
 }

@@ -1,8 +1,8 @@
 //! Copies, branches, returns, loop headers, fuel and counted calls.
 
 use crate::context::{FunctionState, StoreContext};
-use crate::interp::frame::{CALLER_FP, RETURN_IP};
 use crate::interp::catch_up::{catch_up, go_on};
+use crate::interp::frame::{CALLER_FP, RETURN_IP};
 use crate::interp::machine::{Flow, handlers};
 use crate::interp::{Position, safepoint};
 use crate::trap::TrapCode;
