@@ -30,7 +30,7 @@ use crate::sync::{
     AtomicBool, AtomicU8, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, heavy_fence,
     light_fence, prepare_fences,
 };
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// Where a mutator is.
@@ -343,7 +343,23 @@ impl<S: Stack> Handshake<S> {
     }
 }
 
+/// How far a handshake has come, for somebody who only watches.
+pub struct HandshakeProgress<S>(Weak<Request<S>>);
+
+impl<S> HandshakeProgress<S> {
+    /// Mutators that have not been served. 0 when the handshake is over.
+    pub fn waiting(&self) -> usize {
+        let Some(request) = self.0.upgrade() else { return 0 };
+        (request.waiting.load(Ordering::Acquire) % SLEEPING).saturating_sub(1)
+    }
+}
+
 impl<S> Handshake<S> {
+    /// What somebody else can watch it by.
+    pub fn progress(&self) -> HandshakeProgress<S> {
+        HandshakeProgress(self.request.as_ref().map(Arc::downgrade).unwrap_or_default())
+    }
+
     /// Whether all mutators have been served.
     pub fn is_done(&self) -> bool {
         let waiting = |request: &Arc<Request<S>>| request.waiting.load(Ordering::Acquire);

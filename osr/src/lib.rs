@@ -46,7 +46,7 @@ pub use code_heap::{CodeHeap, CodeHeapError, CodeHeapSnapshot, CodeHeapStats, PO
 pub use code_object::{CodeDescription, CodeObject, CodeState};
 pub use context::{ContextHeader, StackContext};
 pub use frame_map::{FrameMap, FrameMapTable, FrameValue, Location, SiteKind, ValueKind};
-pub use handshake::{Handshake, Operation};
+pub use handshake::{Handshake, HandshakeProgress, Operation};
 pub use read_frames::{FrameReader, FrameState, SuspendedFrame};
 pub use redirect::{Choice, ShadowStackActive, shadow_stack_active};
 pub use registry::CodeRegistry;

@@ -6,10 +6,10 @@ use crate::context::StoreContext;
 use crate::fuel::FuelPlan;
 use crate::liveness::{Liveness, LivenessError};
 use crate::module_env::ModuleEnv;
+use crate::settings::{CodeGenerators, CodegenSettings};
 use crate::types::ValType;
 use cranelift_codegen::control::ControlPlane;
-use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
-use cranelift_codegen::settings::{self, Configurable};
+use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::{CodegenError, CompiledCode, Context};
 use cranelift_frontend::FunctionBuilderContext;
 use midair_osr::CodeDescription;
@@ -29,17 +29,19 @@ pub enum CompiledTier {
 /// Choices of one compilation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CompileOptions {
-    /// The tier to compile for.
+    /// The tier that the code belongs to.
     pub tier: CompiledTier,
+    /// How it is compiled.
+    pub settings: CodegenSettings,
     /// Keep the CLIF and the machine code as text: see [`MachineCode::listing`].
     /// [`Compiler::compile`] prints it to standard error.
     pub dump_clif: bool,
 }
 
 impl CompileOptions {
-    /// Compilation for a tier.
+    /// Compilation for a tier, with the tier's settings.
     pub fn new(tier: CompiledTier) -> CompileOptions {
-        CompileOptions { tier, dump_clif: false }
+        CompileOptions { tier, settings: CodegenSettings::of(tier), dump_clif: false }
     }
 }
 
@@ -146,8 +148,7 @@ pub struct Listing {
 
 /// Compiles functions for the host. One is enough for all threads.
 pub struct Compiler {
-    baseline: OwnedTargetIsa,
-    optimized: OwnedTargetIsa,
+    generators: CodeGenerators,
     limits: CompileLimits,
 }
 
@@ -179,11 +180,7 @@ impl Compiler {
 
     /// A compiler that has Cranelift verify its input and the results of its passes, or not.
     pub fn with_verifier(verify: bool) -> Result<Compiler, CompileError> {
-        Ok(Compiler {
-            baseline: target_isa(CompiledTier::Baseline, verify)?,
-            optimized: target_isa(CompiledTier::Optimized, verify)?,
-            limits: CompileLimits::default(),
-        })
+        Ok(Compiler { generators: CodeGenerators::new(verify)?, limits: CompileLimits::default() })
     }
 
     /// The same compiler with other limits.
@@ -206,17 +203,14 @@ impl Compiler {
                 options.tier, listing.clif, listing.assembly
             );
         }
-        let (isa, max_frame) = (self.isa(options.tier), self.limits.max_frame);
-        midair_osr::cranelift::describe(&compiled.code, isa, &compiled.sites, max_frame)
+        let (isa, max_frame) = (self.isa(options.settings)?, self.limits.max_frame);
+        midair_osr::cranelift::describe(&compiled.code, &*isa, &compiled.sites, max_frame)
             .map_err(CompileError::Describe)
     }
 
-    /// What a tier's code is made for.
-    pub fn isa(&self, tier: CompiledTier) -> &dyn TargetIsa {
-        match tier {
-            CompiledTier::Baseline => &*self.baseline,
-            CompiledTier::Optimized => &*self.optimized,
-        }
+    /// What code with these settings is made for.
+    pub fn isa(&self, settings: CodegenSettings) -> Result<OwnedTargetIsa, CompileError> {
+        self.generators.get(settings)
     }
 
     /// Compiles a valid body to what [`Compiler::compile`] makes its description of.
@@ -247,6 +241,7 @@ impl Compiler {
             )));
         }
         let plan = env.consume_fuel.then(|| FuelPlan::new(body)).transpose()?;
+        let isa = self.isa(options.settings)?;
         let calls = match options.tier {
             CompiledTier::Baseline => StoreContext::BASELINE_CALLS,
             CompiledTier::Optimized => StoreContext::OPTIMIZED_CALLS,
@@ -259,7 +254,7 @@ impl Compiler {
             entry,
             count_calls: env.count_calls.then_some(calls),
             charges: plan.as_ref().map_or(&[], FuelPlan::charges),
-            isa: self.isa(options.tier),
+            isa: &*isa,
         };
         let mut workspace = WORKSPACE.take().unwrap_or_else(Workspace::new);
         let compiled = workspace.compile(source, self.limits, options)?;
@@ -319,33 +314,6 @@ fn codegen_error(error: &CodegenError) -> CompileError {
         }
         error => CompileError::Codegen(error.to_string()),
     }
-}
-
-/// The code generator for a tier on this processor.
-fn target_isa(tier: CompiledTier, verify: bool) -> Result<OwnedTargetIsa, CompileError> {
-    let unsupported = |reason: &dyn fmt::Display| CompileError::Unsupported(reason.to_string());
-    let mut flags = settings::builder();
-    let (opt_level, regalloc_algorithm) = match tier {
-        CompiledTier::Baseline => ("none", "single_pass"),
-        CompiledTier::Optimized => ("speed", "backtracking"),
-    };
-    for (name, value) in [
-        ("opt_level", opt_level),
-        ("regalloc_algorithm", regalloc_algorithm),
-        // Says where callee-saved registers are: transfers restore them.
-        ("unwind_info", "true"),
-        // Walks of the stack follow them.
-        ("preserve_frame_pointers", "true"),
-        // Functions compare the stack pointer with a limit instead.
-        ("enable_probestack", "false"),
-        // Addresses within the code are relative all the same, and it names nothing outside itself.
-        ("is_pic", "false"),
-        ("enable_verifier", if verify { "true" } else { "false" }),
-    ] {
-        flags.set(name, value).map_err(|error| unsupported(&error))?;
-    }
-    let builder = cranelift_native::builder().map_err(|reason| unsupported(&reason))?;
-    builder.finish(settings::Flags::new(flags)).map_err(|error| unsupported(&error))
 }
 
 /// Types of the parameters and the declared locals.

@@ -14,6 +14,7 @@ pub mod interp;
 pub mod liveness;
 pub mod lower;
 pub mod module_env;
+mod settings;
 pub mod trap;
 pub mod types;
 
@@ -25,5 +26,6 @@ pub use context::{
     TableDef,
 };
 pub use module_env::ModuleEnv;
+pub use settings::{CodegenSettings, OptLevel, RegisterAllocation};
 pub use trap::TrapCode;
 pub use types::{FuncType, ValType};

@@ -1,28 +1,12 @@
 //! The engine: what all modules and stores share.
 
-use crate::code::{CodeSystem, Events};
+use crate::code::{CodeLedger, CodeSystem, Events};
 use crate::config::Config;
+use crate::signatures::{Signature, Signatures};
 use crate::stats::{CodeBytes, Stats};
-use midair_osr::{CallShape, CodeHeap};
+use midair_osr::CodeHeap;
 use midair_tiers::FuncType;
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// A function type as the engine knows it.
-#[derive(Debug)]
-pub(crate) struct Signature {
-    pub(crate) ty: FuncType,
-    pub(crate) shape: CallShape,
-    /// 64-bit slots that a call needs: parameters or results, whichever is more.
-    pub(crate) slots: usize,
-}
-
-/// Identities of function types: equal types have equal numbers in the whole engine.
-#[derive(Default)]
-struct Signatures {
-    numbers: HashMap<FuncType, u32>,
-    signatures: Vec<Arc<Signature>>,
-}
 
 struct EngineState {
     config: Config,
@@ -88,6 +72,17 @@ impl Engine {
         self.stats().code
     }
 
+    /// Says of every byte of machine code whose it is and what keeps it.
+    pub fn code_ledger(&self) -> CodeLedger {
+        self.state.code.ledger()
+    }
+
+    /// Gives all memory of freed machine code back to the system. Without it some MiB are kept for code that
+    /// is still to come.
+    pub fn trim_code_memory(&self) {
+        self.state.code.heap.collect();
+    }
+
     /// Whether no machine code lies in these bytes of code memory: all of them are poison, or the
     /// memory has been given back to the system.
     pub fn is_code_free(&self, address: usize, bytes: usize) -> bool {
@@ -105,32 +100,18 @@ impl Engine {
     }
 
     fn signatures(&self) -> MutexGuard<'_, Signatures> {
-        // A panic cannot leave the map half changed, for the number is inserted last.
+        // A panic cannot leave a number that means two types: it is listed last.
         self.state.signatures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The number of a function type.
-    pub(crate) fn intern(&self, ty: &FuncType) -> u32 {
-        let mut table = self.signatures();
-        if let Some(number) = table.numbers.get(ty) {
-            return *number;
-        }
-        let number = u32::try_from(table.signatures.len()).expect("fewer than 2^32 signatures");
-        let slots = |types: &[midair_tiers::ValType]| -> usize {
-            types.iter().map(|ty| ty.kind().slots()).sum()
-        };
-        table.signatures.push(Arc::new(Signature {
-            ty: ty.clone(),
-            shape: midair_tiers::abi::call_shape(ty),
-            slots: slots(&ty.params).max(slots(&ty.results)),
-        }));
-        table.numbers.insert(ty.clone(), number);
-        number
+    /// The signature of a function type. Its number is good for as long as the signature is held.
+    pub(crate) fn intern(&self, ty: &FuncType) -> Arc<Signature> {
+        self.signatures().intern(ty)
     }
 
-    /// The function type of this number.
+    /// The signature of this number, which somebody holds.
     pub(crate) fn signature(&self, number: u32) -> Arc<Signature> {
-        self.signatures().signatures[number as usize].clone()
+        self.signatures().get(number)
     }
 }
 

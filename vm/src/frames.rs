@@ -214,7 +214,7 @@ unsafe fn compiled_frame(
         // A return address stands behind its call.
         info: object_info(&frame.object, frame.pc - 1)?,
         version: body.version,
-        tier: owner.tier,
+        tier: owner.tier(),
         retired: frame.redirected,
         locals: Vec::new(),
         operands: Vec::new(),

@@ -2,10 +2,10 @@
 
 use crate::Result;
 use crate::caller::Caller;
-use crate::engine::Signature;
 use crate::host::{HostCall, HostCode, HostDefinition};
 use crate::into_func::IntoFunc;
 use crate::invoke::{invoke, with_slots};
+use crate::signatures::Signature;
 use crate::store::{AsContext, AsContextMut, StoreContextMut, StoreId, StoreOpaque};
 use crate::typed_func::{TypedFunc, WasmParams, WasmResults};
 use crate::types::{FuncType, ValType};

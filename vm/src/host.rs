@@ -6,10 +6,11 @@
 
 use crate::Result;
 use crate::backtrace;
-use crate::engine::{Engine, Signature};
+use crate::engine::Engine;
 use crate::instance::InstanceEntity;
 use crate::invoke::with_slots;
 use crate::sampling::Place;
+use crate::signatures::Signature;
 use crate::store::{PendingExit, StoreOpaque};
 use crate::types::FuncType;
 use midair_osr::handshake::State;
@@ -62,7 +63,7 @@ impl StoreOpaque {
         instance: Option<NonNull<InstanceEntity>>,
     ) -> Result<NonNull<FuncRef>> {
         let engine = self.engine().clone();
-        let number = engine.intern(&definition.ty);
+        let signature = engine.intern(&definition.ty);
         let thunk = engine.entry_thunk(HOST_TOKEN)?.cast_mut();
         let state = FunctionState::new(thunk, i32::MAX);
         state.native.store(thunk, std::sync::atomic::Ordering::Release);
@@ -73,10 +74,10 @@ impl StoreOpaque {
             func_ref: FuncRef {
                 entry: std::ptr::null(),
                 context: std::ptr::null_mut(),
-                signature: number,
+                signature: signature.number,
                 index: HOST_TOKEN,
             },
-            signature: engine.signature(number),
+            signature,
             definition,
             instance,
         });

@@ -2,8 +2,8 @@
 
 use crate::backtrace;
 use crate::code::transition;
-use crate::engine::Signature;
 use crate::sampling::Place;
+use crate::signatures::Signature;
 use crate::store::{GuestStack, PendingExit, StoreOpaque};
 use crate::trap::Trap;
 use crate::{Error, Result};
@@ -103,7 +103,7 @@ impl Entered {
             }
             let size = this.engine().config().max_wasm_stack;
             if this.guest_stack.is_none() {
-                this.guest_stack = Some(GuestStack::new(size)?);
+                this.guest_stack = Some(GuestStack::take(size)?);
             }
             let guest_stack = this.guest_stack.as_ref().expect("made above");
             // SAFETY: no guest code runs on the runtime context.
@@ -139,6 +139,9 @@ impl Drop for Entered {
         let to = if this.depth == 0 { State::Outside } else { State::Host };
         // SAFETY: the frames of this call are gone, and those outside it are suspended.
         unsafe { this.mutator.leave(to) };
+        if this.depth == 0 {
+            this.guest_stack = this.guest_stack.take().and_then(GuestStack::give);
+        }
         if this.depth == 0 && self.place.is_some() {
             // SAFETY: the runtime context lives as long as the store, and no guest runs on it.
             let calls = unsafe { &mut (*this.runtime()).calls };

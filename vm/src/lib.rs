@@ -58,6 +58,7 @@ mod memory;
 mod module;
 mod reservation;
 mod sampling;
+mod signatures;
 pub mod stats;
 mod store;
 pub mod stress;
@@ -72,7 +73,10 @@ pub mod wasi;
 pub use anyhow::{Error, Result};
 pub use backtrace::{FrameInfo, WasmBacktrace};
 pub use caller::Caller;
-pub use code::{Event, Events};
+pub use code::{
+    CodeEntry, CodeLedger, CodeState, Event, Events, KeptVersion, LedgerEntry, LedgerSummary, Pin,
+    RecompileOptions, Recompiled, Sum,
+};
 pub use config::{Config, Tier};
 pub use engine::Engine;
 pub use external::Extern;
@@ -89,6 +93,7 @@ pub use live::{
     Policy, Refusal, Replacement, Source, Update,
 };
 pub use memory::{Memory, MemoryAccessError};
+pub use midair_tiers::{CodegenSettings, OptLevel, RegisterAllocation};
 pub use module::Module;
 pub use stats::Stats;
 pub use store::{AsContext, AsContextMut, Store, StoreContextMut, StoreContextRef};

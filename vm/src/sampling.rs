@@ -155,7 +155,7 @@ unsafe extern "C" fn on_signal(
         let registers = unsafe { &(*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs };
         let pc = registers[libc::REG_RIP as usize] as usize;
         // SAFETY: this thread is running at `pc`.
-        match unsafe { system.heap.with_object(pc, |object| CodeOwner::of(object).tier) } {
+        match unsafe { system.heap.with_object(pc, |object| CodeOwner::of(object).tier()) } {
             None => &samples.interpreter,
             Some(Tier::Baseline) => &samples.baseline,
             Some(_) => &samples.optimized,

@@ -1,5 +1,6 @@
 //! What an engine counts: tiers, compilations, transitions, code memory, pauses.
 
+pub use midair_osr::CodeHeapStats;
 use std::time::Duration;
 
 /// A snapshot of an engine's counters, from the engine's creation on.

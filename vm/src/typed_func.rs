@@ -1,9 +1,9 @@
 //! Functions whose types Rust knows.
 
 use crate::Result;
-use crate::engine::Signature;
 use crate::func::Func;
 use crate::invoke::{invoke, with_slots};
+use crate::signatures::Signature;
 use crate::store::{AsContextMut, StoreOpaque};
 use crate::types::ValType;
 use crate::value::{ExternRef, Val};

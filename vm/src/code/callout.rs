@@ -76,7 +76,7 @@ unsafe fn resume(cx: *mut InstanceContext, frame: &mut CalloutFrame) -> CalloutO
             if let Some(code) = code {
                 shape.write_arguments(frame, &values[..shape.param_count()]);
                 store(cx).transitions.entering();
-                moved.arrived(CodeOwner::of(&code).tier);
+                moved.arrived(CodeOwner::of(&code).tier());
                 return CalloutOutcome::TailCall(code.start());
             }
         }

@@ -11,6 +11,8 @@
 //!   interpreter_frames  where frames of the interpreter go on whose function was replaced
 //!   retire        from unlinked code to freed bytes, across stores
 //!   publication   new versions become current
+//!   recompile     the same body, compiled otherwise
+//!   ledger        whose every byte of code is, and what keeps it
 //!   counters, events   what is counted, and what is told
 //! ```
 
@@ -19,8 +21,10 @@ pub(crate) mod counters;
 mod events;
 mod frames;
 mod interpreter_frames;
+mod ledger;
 mod module_code;
 mod publication;
+mod recompile;
 mod retire;
 pub(crate) mod runtime_calls;
 mod system;
@@ -29,7 +33,11 @@ mod version;
 
 pub use events::{Event, Events};
 pub(crate) use frames::{frame_info, object_info, trapped_frame};
+pub use ledger::{
+    CodeEntry, CodeLedger, CodeState, KeptVersion, LedgerEntry, LedgerSummary, Pin, Sum,
+};
 pub(crate) use module_code::ModuleCode;
+pub use recompile::{RecompileOptions, Recompiled};
 pub(crate) use retire::{Retiring, retire};
 pub(crate) use system::CodeSystem;
 pub(crate) use transition::module_of;

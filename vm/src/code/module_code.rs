@@ -5,8 +5,9 @@
 //! it runs.
 
 use super::events::Event;
+use super::ledger::{CodeState, Pin};
 use super::system::CodeSystem;
-use super::version::{CodeOwner, FunctionVersion};
+use super::version::{CodeOwner, FunctionVersion, tier_of};
 use crate::config::{Config, Tier};
 use crate::engine::Engine;
 use crate::live::OldVersions;
@@ -14,7 +15,7 @@ use crate::module::{Bodies, ModuleState};
 use crate::{Error, Result};
 use midair_osr::{CodeDescription, CodeObject, Mutator};
 use midair_tiers::body::ByteSource;
-use midair_tiers::compile::{CompileOptions, CompiledTier, EntryPoint};
+use midair_tiers::compile::{CompileOptions, EntryPoint};
 use midair_tiers::interp::LoweredCode;
 use midair_tiers::lower::lower;
 use midair_tiers::{AppendVec, FunctionBody, FunctionState, ModuleEnv};
@@ -36,6 +37,8 @@ pub(super) struct FunctionEntry {
 
 /// The code of one module.
 pub(crate) struct ModuleCode {
+    /// Number of the module in its engine.
+    pub(crate) id: u64,
     pub(crate) system: Arc<CodeSystem>,
     pub(crate) config: Config,
     pub(crate) env: Arc<ModuleEnv>,
@@ -56,9 +59,34 @@ pub(crate) struct ModuleCode {
     /// How many replaced versions there are.
     pub(crate) old_versions: OldVersions,
     /// The stores that have instances of the module.
-    stores: Mutex<Vec<Weak<Mutator>>>,
+    stores: Mutex<Stores>,
     /// The module, for backtraces.
     module: OnceLock<Weak<ModuleState>>,
+}
+
+/// The stores that have instances of a module, some of which may be gone.
+#[derive(Default)]
+struct Stores {
+    list: Vec<Weak<Mutator>>,
+    /// Length at which those that are gone are taken out.
+    sweep_at: usize,
+}
+
+impl Stores {
+    /// Adds a store, in constant time on average, however many there are.
+    fn add(&mut self, store: &Arc<Mutator>) {
+        let is_it = |last: &Weak<Mutator>| std::ptr::eq(last.as_ptr(), Arc::as_ptr(store));
+        if self.list.last().is_some_and(is_it) {
+            return;
+        }
+        if self.list.len() >= self.sweep_at.max(16) {
+            self.list.retain(|store| store.strong_count() > 0);
+            self.list.sort_unstable_by_key(Weak::as_ptr);
+            self.list.dedup_by(|a, b| a.ptr_eq(b));
+            self.sweep_at = 2 * self.list.len();
+        }
+        self.list.push(Arc::downgrade(store));
+    }
 }
 
 /// What the countdown of a function that will not move any more is set to.
@@ -86,7 +114,8 @@ impl ModuleCode {
             states.push(FunctionState::new(thunk.cast_mut(), countdown));
         }
         let states = AppendVec::from(states);
-        Ok(Arc::new(ModuleCode {
+        let code = Arc::new(ModuleCode {
+            id: system.next_module(),
             system,
             config,
             env,
@@ -102,7 +131,9 @@ impl ModuleCode {
             old_versions: OldVersions::default(),
             stores: Mutex::default(),
             module: OnceLock::new(),
-        }))
+        });
+        code.system.add_module(&code);
+        Ok(code)
     }
 
     /// Tells which module this is the code of.
@@ -127,17 +158,13 @@ impl ModuleCode {
 
     /// A store has an instance of this module from now on.
     pub(crate) fn add_store(&self, store: &Arc<Mutator>) {
-        let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
-        stores.retain(|s| s.strong_count() > 0);
-        if !stores.iter().any(|s| std::ptr::eq(s.as_ptr(), Arc::as_ptr(store))) {
-            stores.push(Arc::downgrade(store));
-        }
+        self.stores.lock().unwrap_or_else(PoisonError::into_inner).add(store);
     }
 
-    /// The stores that have instances of this module.
+    /// The stores that have instances of this module, each at least once.
     pub(crate) fn stores(&self) -> Vec<Arc<Mutator>> {
         let stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
-        stores.iter().filter_map(Weak::upgrade).collect()
+        stores.list.iter().filter_map(Weak::upgrade).collect()
     }
 
     pub(super) fn table(&self) -> MutexGuard<'_, HashMap<u32, FunctionEntry>> {
@@ -184,6 +211,56 @@ impl ModuleCode {
     /// The current version of a function.
     pub(crate) fn current(&self, function: u32) -> Arc<FunctionVersion> {
         self.entry(&mut self.table(), function).current.clone()
+    }
+
+    /// The version of this number, or the current one.
+    pub(super) fn version_numbered(
+        &self,
+        function: u32,
+        number: Option<u32>,
+    ) -> Result<Arc<FunctionVersion>> {
+        let mut functions = self.table();
+        let entry = self.entry(&mut functions, function);
+        let Some(number) = number else { return Ok(entry.current.clone()) };
+        let mut versions = std::iter::once(&entry.current).chain(&entry.older);
+        let version = versions.find(|version| version.body.version == number).cloned();
+        version.ok_or_else(|| {
+            anyhow::anyhow!("function {function} has no version {number} that may have frames")
+        })
+    }
+
+    /// The replaced versions of all functions, each with the number of references beyond the module's own.
+    pub(super) fn kept_versions(&self) -> Vec<(Arc<FunctionVersion>, usize)> {
+        let functions = self.table();
+        let older = functions.values().flat_map(|entry| &entry.older);
+        older.map(|version| (version.clone(), Arc::strong_count(version) - 2)).collect()
+    }
+
+    /// What leads to a code object and who keeps it, if it is in the hands of its version.
+    pub(super) fn holds(
+        &self,
+        owner: &CodeOwner,
+        object: &Arc<CodeObject>,
+    ) -> Option<(CodeState, Pin)> {
+        let functions = self.table();
+        let entry = functions.get(&owner.version.body.function)?;
+        let code = owner.version.code();
+        code.object(owner.entry).filter(|held| Arc::ptr_eq(held, object))?;
+        let current = Arc::ptr_eq(&entry.current, &owner.version);
+        let older = || entry.older.iter().any(|version| Arc::ptr_eq(version, &owner.version));
+        let pin = match current {
+            true => Pin::CurrentVersion,
+            false if older() => Pin::OlderVersion,
+            // It is compiled before its version is published.
+            false => return Some((CodeState::Unlinked, Pin::InTransit)),
+        };
+        let entry = self.state(owner.version.body.function).entry.load(Ordering::Relaxed);
+        let state = match owner.entry {
+            EntryPoint::Loop(_) => CodeState::OsrEntry,
+            EntryPoint::Function if entry.cast_const() == object.start() => CodeState::Linked,
+            EntryPoint::Function => CodeState::Unlinked,
+        };
+        Some((state, pin))
     }
 
     /// The version that lowered code belongs to, as long as it may have frames.
@@ -342,27 +419,31 @@ impl ModuleCode {
         entry: EntryPoint,
         tier: Tier,
     ) {
-        {
+        let options = {
             let code = version.code();
             if code.object(entry).is_some() || code.refused.contains(&entry) {
                 return;
             }
-        }
+            code.options(tier)
+        };
         let started = Instant::now();
-        let compiled = self.compile(version, entry, tier);
+        let compiled = self.compile(version, entry, &options);
         let time = started.elapsed();
         let installed = compiled.and_then(|description| {
             if self.config.stress.retire.is_some() {
                 version.code().kept.push((entry, Arc::new(description.clone())));
             }
-            let object = self.install(version, entry, tier, description)?;
-            let event = self.compiled(version, entry, tier, object.len(), time);
+            let object = self.install(version, entry, &options, description)?;
+            let event = self.compiled(version, entry, tier_of(&options), object.len(), time);
             self.system.events.send(|| event);
             Ok(())
         });
         let mut code = version.code();
         code.requested.retain(|e| *e != entry);
-        if let Err(error) = installed {
+        // What the embedder wants compiled otherwise meanwhile is not refused for good.
+        if let Err(error) = installed
+            && code.options(tier) == options
+        {
             code.refused.push(entry);
             drop(code);
             self.refused(version, entry, tier, &error);
@@ -413,7 +494,7 @@ impl ModuleCode {
         });
     }
 
-    fn is_current(&self, version: &FunctionVersion) -> bool {
+    pub(super) fn is_current(&self, version: &FunctionVersion) -> bool {
         let functions = self.table();
         let entry = functions.get(&version.body.function);
         entry.is_some_and(|entry| std::ptr::eq(Arc::as_ptr(&entry.current), version))
@@ -423,14 +504,11 @@ impl ModuleCode {
         &self,
         version: &FunctionVersion,
         entry: EntryPoint,
-        tier: Tier,
+        options: &CompileOptions,
     ) -> Result<CodeDescription> {
-        let tier =
-            if tier == Tier::Baseline { CompiledTier::Baseline } else { CompiledTier::Optimized };
-        let options = CompileOptions::new(tier);
         let compile = || {
             self.system.count_compilation(self.config.stress);
-            self.system.compiler.compile(&self.env, &version.body, entry, &options)
+            self.system.compiler.compile(&self.env, &version.body, entry, options)
         };
         match catch_unwind(AssertUnwindSafe(compile)) {
             Ok(compiled) => Ok(compiled?),
@@ -439,17 +517,21 @@ impl ModuleCode {
     }
 
     /// Publishes compiled code and links it, if it is a current function's. Fails for code that nothing
-    /// would lead to: that of a version which was replaced meanwhile, but for loops that still run. If
-    /// another thread has been faster, its code is the answer.
+    /// would lead to: that of a version which was replaced meanwhile, but for loops that still run; and for
+    /// code that is to be compiled with other options by now. If another thread has been faster, its code is the answer.
     pub(crate) fn install(
         self: &Arc<Self>,
         version: &Arc<FunctionVersion>,
         entry: EntryPoint,
-        tier: Tier,
+        options: &CompileOptions,
         description: CodeDescription,
     ) -> Result<Arc<CodeObject>> {
-        let owner =
-            CodeOwner { module: Arc::downgrade(self), version: version.clone(), entry, tier };
+        let owner = CodeOwner {
+            module: Arc::downgrade(self),
+            version: version.clone(),
+            entry,
+            options: *options,
+        };
         let object = self.system.heap.publish(description, Arc::new(owner))?;
         let function = version.body.function;
         let mut functions = self.table();
@@ -459,7 +541,8 @@ impl ModuleCode {
             || entry != EntryPoint::Function && known.older.iter().any(|v| Arc::ptr_eq(v, version));
         let mut code = version.code();
         let present = code.object(entry).cloned();
-        if present.is_some() || !wanted {
+        let outdated = code.options(tier_of(options)) != *options;
+        if present.is_some() || !wanted || outdated {
             // SAFETY: nobody knows the address of the code that was published just now.
             unsafe { self.system.heap.free(&object) };
             return present.ok_or_else(|| anyhow::anyhow!("the function was replaced"));
@@ -543,6 +626,7 @@ impl ModuleCode {
 
 impl Drop for ModuleCode {
     fn drop(&mut self) {
+        self.system.remove_module(self.id);
         let functions = self.table.get_mut().unwrap_or_else(PoisonError::into_inner);
         for entry in functions.values() {
             for version in std::iter::once(&entry.current).chain(&entry.older) {

@@ -31,14 +31,15 @@ impl ModuleCode {
         entry: EntryPoint,
         tier: Tier,
     ) -> Result<(usize, Event)> {
+        let options = version.code().options(tier);
         let started = Instant::now();
-        let description = self.compile(version, entry, tier)?;
+        let description = self.compile(version, entry, &options)?;
         let time = started.elapsed();
         if self.config.stress.retire.is_some() {
             version.code().kept.push((entry, Arc::new(description.clone())));
         }
         let owner =
-            CodeOwner { module: Arc::downgrade(self), version: version.clone(), entry, tier };
+            CodeOwner { module: Arc::downgrade(self), version: version.clone(), entry, options };
         let object = self.system.heap.publish(description, Arc::new(owner))?;
         let bytes = object.len();
         version.code().insert(entry, object);

@@ -6,14 +6,16 @@
 use super::events::Event;
 use super::system::CodeSystem;
 use super::version::CodeOwner;
-use midair_osr::{Choice, CodeObject, Handshake, Mutator, Operation, StackContext};
+use midair_osr::{
+    Choice, CodeObject, Handshake, HandshakeProgress, Mutator, Operation, StackContext,
+};
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// Unlinked code on its way out, as what is done to each stack.
-struct Retirement {
+pub(crate) struct Retirement {
     system: Arc<CodeSystem>,
     objects: Vec<Arc<CodeObject>>,
     ids: HashSet<u64>,
@@ -21,6 +23,9 @@ struct Retirement {
     innermost_only: Option<StackAddress>,
     redirected: AtomicUsize,
     longest_pause: AtomicU64,
+    /// Stores that the code was retired for, and how far that is.
+    stores: usize,
+    progress: OnceLock<HandshakeProgress<StackContext>>,
 }
 
 #[derive(PartialEq)]
@@ -72,7 +77,28 @@ impl Operation<StackContext> for Retirement {
 
 /// Bytes that an object takes in the heap.
 fn heap_bytes(object: &CodeObject) -> u64 {
-    object.len().next_multiple_of(64) as u64
+    object.heap_bytes() as u64
+}
+
+/// The retirements of an engine that wait for stores, for its ledger.
+#[derive(Default)]
+pub(crate) struct Retirements(Mutex<Vec<Weak<Retirement>>>);
+
+impl Retirements {
+    fn add(&self, retirement: &Arc<Retirement>) {
+        let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        list.retain(|retirement| retirement.strong_count() > 0);
+        list.push(Arc::downgrade(retirement));
+    }
+
+    /// How many stores the retirement of this object waits for; `None` if it is not being retired.
+    pub(crate) fn waiting(&self, object: &CodeObject) -> Option<usize> {
+        let list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut retirements = list.iter().filter_map(Weak::upgrade);
+        let retirement = retirements.find(|retirement| retirement.ids.contains(&object.id))?;
+        let progress = retirement.progress.get();
+        Some(progress.map_or(retirement.stores, HandshakeProgress::waiting))
+    }
 }
 
 /// What a retirement did.
@@ -158,8 +184,13 @@ unsafe fn begin(
         innermost_only,
         redirected: AtomicUsize::new(0),
         longest_pause: AtomicU64::new(0),
+        stores: stores.len(),
+        progress: OnceLock::new(),
     });
+    system.retirements.add(&retirement);
     let handshake = Handshake::begin(&stores, retirement.clone());
+    // Set once, here.
+    let _ = retirement.progress.set(handshake.progress());
     Some(Retiring { retirement, handshake, begun })
 }
 

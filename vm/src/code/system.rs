@@ -4,6 +4,7 @@
 use super::counters::Counters;
 use super::events::EventHub;
 use super::module_code::ModuleCode;
+use super::retire::Retirements;
 use super::version::FunctionVersion;
 use crate::config::{Config, Tier};
 use crate::sampling::Timer;
@@ -11,7 +12,7 @@ use crate::stress::StressSpec;
 use midair_osr::CodeHeap;
 use midair_tiers::compile::{Compiler, EntryPoint};
 use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
 use std::sync::atomic::{self, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -21,11 +22,20 @@ pub(crate) struct CodeSystem {
     pub(crate) compiler: Compiler,
     pub(crate) counters: Counters,
     pub(crate) events: EventHub,
+    pub(crate) retirements: Retirements,
+    /// All modules, by their numbers.
+    modules: Mutex<Modules>,
     /// Running where the configuration says that tiers are sampled.
     sampling: Option<Timer>,
     queue: Arc<Queue>,
     /// Compilations begun, counted only where a stress schedule asks for it.
     compilations: AtomicU64,
+}
+
+#[derive(Default)]
+struct Modules {
+    by_number: HashMap<u64, Weak<ModuleCode>>,
+    last: u64,
 }
 
 /// A wish for machine code.
@@ -105,6 +115,8 @@ impl CodeSystem {
             compiler: Compiler::new()?,
             counters: Counters::default(),
             events: EventHub::default(),
+            retirements: Retirements::default(),
+            modules: Mutex::default(),
             sampling: config.sample_tiers.then(Timer::start).transpose()?,
             compilations: AtomicU64::new(0),
             queue: Arc::new(Queue {
@@ -124,6 +136,33 @@ impl CodeSystem {
             let begun = self.compilations.fetch_add(1, atomic::Ordering::Relaxed) + 1;
             assert!(begun != number, "compilation {number} panics, as the stress schedule says");
         }
+    }
+
+    fn module_table(&self) -> MutexGuard<'_, Modules> {
+        self.modules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number for a module.
+    pub(crate) fn next_module(&self) -> u64 {
+        let mut modules = self.module_table();
+        modules.last += 1;
+        modules.last
+    }
+
+    /// Lists a module.
+    pub(crate) fn add_module(&self, module: &Arc<ModuleCode>) {
+        self.module_table().by_number.insert(module.id, Arc::downgrade(module));
+    }
+
+    /// A module is going away.
+    pub(crate) fn remove_module(&self, number: u64) {
+        self.module_table().by_number.remove(&number);
+    }
+
+    /// All modules. The lock is not held any more when they are dropped, for the last one to drop a module
+    /// takes it off the list.
+    pub(crate) fn modules(&self) -> Vec<Arc<ModuleCode>> {
+        self.module_table().by_number.values().filter_map(Weak::upgrade).collect()
     }
 
     /// Whether tiers are sampled.

@@ -296,9 +296,9 @@ impl ModuleCode {
         match kept {
             Some((entry, description)) => {
                 // Without room the version stays in the interpreter until it is asked for again.
-                let _ = self.install(version, entry, owner.tier, (*description).clone());
+                let _ = self.install(version, entry, &owner.options, (*description).clone());
             }
-            None => self.compile_and_install(version, owner.entry, owner.tier),
+            None => self.compile_and_install(version, owner.entry, owner.tier()),
         }
     }
 }
@@ -343,7 +343,7 @@ impl TransferHook for Transfer {
         }
         let other = !Arc::ptr_eq(&version, &owner.version);
         if trap.is_none() {
-            counters.moved.left(owner.tier, at, other);
+            counters.moved.left(owner.tier(), at, other);
         }
         // A function that is compiled without having been lowered can have any number of operands.
         let fits = values.len() <= RESUME_SLOTS;
@@ -360,7 +360,7 @@ impl TransferHook for Transfer {
                 }
                 store.transitions.entering();
                 counters.osr_entries_return.add(1);
-                counters.moved.arrived(CodeOwner::of(&code).tier);
+                counters.moved.arrived(CodeOwner::of(&code).tier());
                 return code.start();
             }
         }

@@ -5,7 +5,7 @@ use crate::config::Tier;
 use crate::live::{Continuation, Migration};
 use midair_osr::{CodeDescription, CodeObject};
 use midair_tiers::FunctionBody;
-use midair_tiers::compile::EntryPoint;
+use midair_tiers::compile::{CompileOptions, CompiledTier, EntryPoint};
 use midair_tiers::interp::LoweredCode;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
@@ -33,6 +33,8 @@ pub(crate) struct VersionCode {
     pub(crate) refused: Vec<EntryPoint>,
     /// Compilers' output, kept in stress runs only, which publish the same code again and again.
     pub(crate) kept: Vec<(EntryPoint, Arc<CodeDescription>)>,
+    /// How the version is compiled, if an embedder has said so: see [`crate::Module::recompile`].
+    pub(crate) options: Option<CompileOptions>,
 }
 
 impl FunctionVersion {
@@ -83,6 +85,21 @@ impl FunctionVersion {
 }
 
 impl VersionCode {
+    /// How an entry point is compiled that is asked for in this tier.
+    pub(crate) fn options(&self, tier: Tier) -> CompileOptions {
+        self.options.unwrap_or_else(|| {
+            CompileOptions::new(match tier {
+                Tier::Baseline => CompiledTier::Baseline,
+                Tier::Interp | Tier::Optimized | Tier::Auto => CompiledTier::Optimized,
+            })
+        })
+    }
+
+    /// Number of code objects.
+    pub(crate) fn len(&self) -> usize {
+        self.loops.len() + usize::from(self.function.is_some())
+    }
+
     /// The code object for an entry point.
     pub(crate) fn object(&self, entry: EntryPoint) -> Option<&Arc<CodeObject>> {
         match entry {
@@ -120,16 +137,29 @@ impl VersionCode {
     }
 }
 
+/// The tier that code belongs to which is compiled so: `Baseline` or `Optimized`.
+pub(crate) fn tier_of(options: &CompileOptions) -> Tier {
+    match options.tier {
+        CompiledTier::Baseline => Tier::Baseline,
+        CompiledTier::Optimized => Tier::Optimized,
+    }
+}
+
 /// What a code object's `owner` is.
 pub(crate) struct CodeOwner {
     pub(crate) module: Weak<ModuleCode>,
     pub(crate) version: Arc<FunctionVersion>,
     pub(crate) entry: EntryPoint,
-    /// `Baseline` or `Optimized`.
-    pub(crate) tier: Tier,
+    /// How it was compiled.
+    pub(crate) options: CompileOptions,
 }
 
 impl CodeOwner {
+    /// The tier that it belongs to.
+    pub(crate) fn tier(&self) -> Tier {
+        tier_of(&self.options)
+    }
+
     /// The owner of an object that this crate has published.
     pub(crate) fn of(object: &CodeObject) -> &CodeOwner {
         object.owner.downcast_ref().expect("every code object in an engine's heap has a CodeOwner")

@@ -18,6 +18,7 @@ use super::in_each_store::InEachStore;
 use crate::Result;
 use crate::code::FunctionVersion;
 use crate::module::{Item, ModuleState, index_spaces};
+use crate::signatures::Signature;
 use crate::table::MAX_ELEMENTS;
 use anyhow::{Context as _, bail, ensure};
 use midair_osr::{Operation, StackContext};
@@ -36,7 +37,7 @@ pub(crate) struct Growth<'m> {
     /// Set if the index spaces grow.
     resources: Option<ValidatorResources>,
     /// Identities of the added types.
-    signatures: Vec<u32>,
+    signatures: Vec<Arc<Signature>>,
     functions: Vec<Added>,
     globals: Vec<Box<[u8]>>,
     entries: ReservedEntries,
@@ -194,7 +195,9 @@ impl<'m> Growth<'m> {
             instantiation,
         } = self;
         let live = &module.env;
-        extend(&module.signatures, &signatures);
+        let numbers: Vec<u32> = signatures.iter().map(|signature| signature.number).collect();
+        extend(&module.signatures, &numbers);
+        module.hold_signatures(signatures);
         extend(&live.shapes, &env.shapes[live.shapes.len()..]);
         extend(&live.types, &env.types[live.types.len()..]);
         for Added { version, name } in functions {

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use midair_tiers::body::ByteSource;
 use midair_tiers::{AppendVec, ModuleEnv};
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use wasmparser::{
     BinaryReader, DataKind, ElementKind, Error as ParseError, ExternalKind, FuncToValidate,
     FuncValidatorAllocations, FunctionBody, Parser, Payload, TypeRef, ValidPayload, Validator,
@@ -301,7 +301,9 @@ impl Builder {
         let spare = engine.config().spare_functions;
         self.env.reserve(spare);
         let env = Arc::new(self.env);
-        let mut signatures: AppendVec<u32> = env.types.iter().map(|ty| engine.intern(ty)).collect();
+        let interned: Vec<_> = env.types.iter().map(|ty| engine.intern(ty)).collect();
+        let mut signatures: AppendVec<u32> =
+            interned.iter().map(|signature| signature.number).collect();
         signatures.reserve(spare);
         let added = Added::new(env.functions.len() as u32, spare);
         let code = ModuleCode::new(engine, source.clone(), env.clone(), self.bodies, features)
@@ -311,6 +313,7 @@ impl Builder {
             source,
             env,
             signatures,
+            interned: Mutex::new(interned),
             imports: self.imports,
             exports: Exports::new(self.exports, spare),
             imported_tables: self.imported_tables,

@@ -17,13 +17,14 @@ pub(crate) use load::{Bodies, DataSegment, ElementItems, ElementMode, ElementSeg
 use crate::Result;
 use crate::code::ModuleCode;
 use crate::engine::Engine;
+use crate::signatures::Signature;
 use crate::types::{ExportType, ExternType, ImportType};
 use anyhow::Context as _;
 use midair_tiers::body::ByteSource;
 use midair_tiers::{AppendVec, ModuleEnv};
 use names::Names;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// An import, as the module states it.
 pub(crate) struct Import {
@@ -48,6 +49,8 @@ pub(crate) struct ModuleState {
     pub(crate) env: Arc<ModuleEnv>,
     /// Engine-wide identities of `env.types`.
     pub(crate) signatures: AppendVec<u32>,
+    /// What keeps these numbers meaning what they do.
+    pub(crate) interned: Mutex<Vec<Arc<Signature>>>,
     pub(crate) imports: Vec<Import>,
     pub(crate) exports: Exports,
     /// Number of imported tables and memories; those of functions and globals are in `env`.
@@ -69,6 +72,11 @@ impl ModuleState {
     /// The module's bytes.
     pub(crate) fn bytes(&self) -> &[u8] {
         self.source.bytes()
+    }
+
+    /// Keeps these signatures as long as the module.
+    pub(crate) fn hold_signatures(&self, signatures: Vec<Arc<Signature>>) {
+        self.interned.lock().unwrap_or_else(PoisonError::into_inner).extend(signatures);
     }
 
     /// The type of an item.
@@ -267,6 +275,42 @@ impl Module {
     /// ```
     pub fn replace_function(&self, function: u32, body: &[u8]) -> Result<crate::Replacement> {
         self.update().body(function, body).apply().map(crate::Replacement::new)
+    }
+
+    /// Compiles a function anew with other options, and puts the new machine code in place of what there is,
+    /// while the program runs: from any thread.
+    ///
+    /// Suspended frames of the old code are redirected and running ones leave it at their next safepoint;
+    /// loops go on in the new code, through OSR entries compiled with the same options. The old code is
+    /// poisoned and freed without waiting for a frame to be returned to. What is compiled for the function from
+    /// now on, until it gets a new body, is compiled with these options.
+    ///
+    /// Fails, leaving everything as it was, if `function` is not defined by the module, has no version of the
+    /// number asked for, or cannot be compiled with these options.
+    ///
+    /// ```
+    /// use midair::{Config, Engine, Instance, Module, OptLevel, RecompileOptions, Store, Tier};
+    ///
+    /// let engine = Engine::new(Config::new().tier(Tier::Baseline))?;
+    /// let module = Module::new(&engine, r#"(module
+    ///     (func (export "f") (param i32) (result i32) (i32.mul (local.get 0) (i32.const 8))))"#)?;
+    /// let mut store = Store::new(&engine, ());
+    /// let instance = Instance::new(&mut store, &module, &[])?;
+    /// let f = instance.get_typed_func::<i32, i32>(&mut store, "f")?;
+    /// assert_eq!(f.call(&mut store, 5)?, 40);
+    ///
+    /// let options = RecompileOptions::optimized().opt_level(OptLevel::SpeedAndSize);
+    /// let report = module.recompile(module.function_index("f").unwrap(), &options)?;
+    /// assert_eq!(report.freed_bytes, report.bytes_before);
+    /// assert_eq!(f.call(&mut store, 5)?, 40);
+    /// # Ok::<(), midair::Error>(())
+    /// ```
+    pub fn recompile(
+        &self,
+        function: u32,
+        options: &crate::RecompileOptions,
+    ) -> Result<crate::Recompiled> {
+        self.state.code.recompile_with(function, options)
     }
 
     /// The engine that it was loaded for.

@@ -78,6 +78,7 @@ pub struct StoreOpaque {
     /// code compares with is raised while an interruption is pending.
     pub(crate) stack_limit: usize,
     pub(crate) transitions: TransitionState,
+    /// There while a guest runs; a large one also afterwards.
     pub(crate) guest_stack: Option<GuestStack>,
     /// Bytes of all memories.
     pub(crate) memory_bytes: u64,

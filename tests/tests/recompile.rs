@@ -1,0 +1,213 @@
+//! The same body, compiled otherwise, while it runs.
+
+use midair::{
+    Config, Engine, Event, Instance, Linker, Module, OptLevel, RecompileOptions,
+    RegisterAllocation, Store, Tier,
+};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+fn engine(tier: Tier) -> Engine {
+    Engine::new(Config::new().tier(tier).optimized_threshold(100)).unwrap()
+}
+
+/// All options that there are.
+fn variants() -> Vec<RecompileOptions> {
+    let mut variants = vec![RecompileOptions::baseline()];
+    for level in [OptLevel::None, OptLevel::Speed, OptLevel::SpeedAndSize] {
+        for algorithm in [RegisterAllocation::SinglePass, RegisterAllocation::Backtracking] {
+            for alias_analysis in [true, false] {
+                let options = RecompileOptions::optimized().opt_level(level);
+                let options = options.register_allocation(algorithm).alias_analysis(alias_analysis);
+                variants.push(options);
+            }
+        }
+    }
+    variants
+}
+
+/// `f(n)` is the sum of `i * i` for all `i` below `n`, modulo 2^32.
+const SQUARES: &str = r#"(module (func $f (export "f") (param i32) (result i32) (local i32)
+    (loop $next
+        (local.set 0 (i32.sub (local.get 0) (i32.const 1)))
+        (local.set 1 (i32.add (local.get 1) (i32.mul (local.get 0) (local.get 0))))
+        (br_if $next (local.get 0)))
+    (local.get 1)))"#;
+
+fn squares(n: i32) -> i32 {
+    (0..n).fold(0i32, |sum, i| sum.wrapping_add(i.wrapping_mul(i)))
+}
+
+#[test]
+fn a_function_is_right_with_all_options_and_only_the_last_code_is_live() {
+    for tier in [Tier::Interp, Tier::Baseline, Tier::Optimized, Tier::Auto] {
+        let engine = engine(tier);
+        let module = Module::new(&engine, SQUARES).unwrap();
+        let mut store = Store::new(&engine, ());
+        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+        let f = instance.get_typed_func::<i32, i32>(&mut store, "f").unwrap();
+        let function = module.function_index("f").unwrap();
+        let mut before = 0;
+        for options in variants() {
+            let report = module.recompile(function, &options).unwrap();
+            assert_eq!(f.call(&mut store, 1000).unwrap(), squares(1000), "{options}");
+            assert_eq!(report.bytes_before, before);
+            assert_eq!(report.freed_bytes, before);
+            assert!(report.bytes > 0 && report.compile_time > Duration::ZERO);
+            before = report.bytes;
+            let ledger = engine.code_ledger();
+            assert_eq!(ledger.code.len(), 1, "{ledger}");
+            let settings = ledger.code[0].settings;
+            assert!(options.to_string().ends_with(&settings.to_string()), "{options}: {ledger}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_recompiled_is_refused() {
+    let engine = engine(Tier::Optimized);
+    let text = r#"(module (import "host" "g" (func)) (func (export "f")))"#;
+    let module = Module::new(&engine, text).unwrap();
+    let options = RecompileOptions::optimized();
+    for function in [0, 2, u32::MAX] {
+        let error = module.recompile(function, &options).unwrap_err();
+        assert!(error.to_string().contains("not defined"), "{error}");
+    }
+    let error = module.recompile(1, &options.version(3)).unwrap_err();
+    assert!(error.to_string().contains("no version 3"), "{error}");
+    assert!(engine.code_ledger().code.is_empty());
+}
+
+/// The guest spins in `f` until the host stops it; meanwhile the loop is recompiled again and again.
+#[test]
+fn a_running_loop_moves_to_each_new_code() {
+    for tier in [Tier::Optimized, Tier::Auto] {
+        let engine = engine(tier);
+        let text = r#"(module (memory (export "m") 1)
+            (func (export "f") (result i64) (local $n i64)
+                (loop $next
+                    (local.set $n (i64.add (local.get $n) (i64.const 1)))
+                    (i64.store (i32.const 8) (local.get $n))
+                    (br_if $next (i32.eqz (i32.load (i32.const 0)))))
+                (local.get $n)))"#;
+        let module = Module::new(&engine, text).unwrap();
+        let function = module.function_index("f").unwrap();
+        let (running, stop) = (&AtomicBool::new(false), &AtomicBool::new(false));
+        let events = engine.events();
+        std::thread::scope(|scope| {
+            let guest = scope.spawn(|| {
+                let mut store = Store::new(&engine, ());
+                let instance = Instance::new(&mut store, &module, &[]).unwrap();
+                let memory = instance.get_memory(&mut store, "m").unwrap();
+                let base = memory.data_ptr(&store) as usize;
+                let f = instance.get_typed_func::<(), i64>(&mut store, "f").unwrap();
+                let stopper = scope.spawn(move || {
+                    running.store(true, Ordering::Release);
+                    while !stop.load(Ordering::Acquire) {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                    // SAFETY: the memory lives until the guest has returned, which this lets it do.
+                    unsafe { std::ptr::write_volatile(base as *mut u32, 1) };
+                });
+                let result = f.call(&mut store, ()).unwrap();
+                stopper.join().unwrap();
+                (result, memory.data(&store)[8..16].to_vec())
+            });
+            while !running.load(Ordering::Acquire) {
+                std::thread::yield_now();
+            }
+            let mut moved = 0;
+            for round in 0..10 {
+                for options in variants() {
+                    let report = module.recompile(function, &options).unwrap();
+                    moved += report.frames_redirected;
+                    assert_eq!(report.freed_bytes, report.bytes_before, "round {round}, {options}");
+                }
+            }
+            assert!(moved > 0, "the running frame left its code");
+            // It goes on in machine code, not in the interpreter: its loop has been entered.
+            let until = Instant::now() + Duration::from_secs(20);
+            while engine.stats().osr_entries.total() == 0 && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            stop.store(true, Ordering::Release);
+            let (result, counted) = guest.join().unwrap();
+            assert_eq!(result.to_le_bytes(), counted[..]);
+            assert!(engine.stats().osr_entries.total() > 0, "{tier:?}: {:?}", engine.stats());
+        });
+        let live: Vec<_> = engine.code_ledger().code.iter().map(|entry| entry.version).collect();
+        assert!(!live.is_empty() && live.len() <= 2, "{live:?}");
+        for event in events {
+            if let Event::Freed { address, bytes } = event {
+                assert!(engine.is_code_free(address, bytes));
+            }
+        }
+    }
+}
+
+/// `f` recurses, recompiles itself at the bottom with other options, and goes on.
+#[test]
+fn suspended_frames_leave_code_that_is_recompiled_under_them() {
+    let engine = engine(Tier::Optimized);
+    let text = r#"(module (import "host" "bottom" (func $bottom))
+        (func $f (export "f") (param i32) (result i32)
+            (if (result i32) (i32.eqz (local.get 0))
+                (then (call $bottom) (i32.const 0))
+                (else (i32.add
+                    (call $f (i32.sub (local.get 0) (i32.const 1)))
+                    (local.get 0))))))"#;
+    let module = Module::new(&engine, text).unwrap();
+    let function = module.function_index("f").unwrap();
+    let mut linker = Linker::<()>::new(&engine);
+    let recompiled = module.clone();
+    linker
+        .func_wrap("host", "bottom", move || -> midair::Result<()> {
+            for options in variants() {
+                let report = recompiled.recompile(function, &options)?;
+                anyhow::ensure!(report.freed_bytes == report.bytes_before, "{report:?}");
+            }
+            Ok(())
+        })
+        .unwrap();
+    let mut store = Store::new(&engine, ());
+    let instance = linker.instantiate(&mut store, &module).unwrap();
+    let f = instance.get_typed_func::<i32, i32>(&mut store, "f").unwrap();
+    assert_eq!(f.call(&mut store, 100).unwrap(), 5050);
+    assert!(engine.stats().frames.redirected >= 101, "{:?}", engine.stats().frames);
+    assert_eq!(f.call(&mut store, 10).unwrap(), 55);
+}
+
+/// Many threads recompile one function at once; the guest does not notice.
+#[test]
+fn recompilations_from_several_threads_leave_one_code() {
+    let engine = engine(Tier::Auto);
+    let module = Module::new(&engine, SQUARES).unwrap();
+    let function = module.function_index("f").unwrap();
+    let done = &AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let guest = scope.spawn(|| {
+            let mut store = Store::new(&engine, ());
+            let instance = Instance::new(&mut store, &module, &[]).unwrap();
+            let f = instance.get_typed_func::<i32, i32>(&mut store, "f").unwrap();
+            while !done.load(Ordering::Acquire) {
+                assert_eq!(f.call(&mut store, 3000).unwrap(), squares(3000));
+            }
+        });
+        let tuners: Vec<_> = (0..3)
+            .map(|_| {
+                scope.spawn(|| {
+                    for options in variants() {
+                        module.recompile(function, &options).unwrap();
+                    }
+                })
+            })
+            .collect();
+        for tuner in tuners {
+            tuner.join().unwrap();
+        }
+        done.store(true, Ordering::Release);
+        guest.join().unwrap();
+    });
+    let ledger = engine.code_ledger();
+    assert!(!ledger.code.is_empty() && ledger.code.len() <= 2, "{ledger}");
+}
