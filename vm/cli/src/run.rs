@@ -52,7 +52,7 @@ fn run_guest(options: &RunOptions) -> i32 {
         Err(error) => report(&error),
     };
     if let Some(output) = &options.stats
-        && let Err(error) = stats::write(&engine.stats(), output)
+        && let Err(error) = stats::write(&engine.stats(), &engine.code_ledger().summary(), output)
     {
         eprintln!("error: cannot write the statistics: {error}");
         return if status == 0 { CANNOT_RUN } else { status };

@@ -1,27 +1,29 @@
 //! Statistics as text and as JSON.
 
 use crate::command_line::StatsOutput;
-use midair::Stats;
 use midair::stats::{CompilationStats, TierStats};
+use midair::{LedgerSummary, Stats, Sum};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::time::Duration;
 
 /// Writes the statistics where the user wants them.
-pub fn write(stats: &Stats, output: &StatsOutput) -> std::io::Result<()> {
+pub fn write(stats: &Stats, ledger: &LedgerSummary, output: &StatsOutput) -> std::io::Result<()> {
     match output {
-        StatsOutput::Text => eprint!("{}", text(stats)),
-        StatsOutput::Json(None) => eprintln!("{:#}", json(stats)),
-        StatsOutput::Json(Some(file)) => std::fs::write(file, format!("{:#}\n", json(stats)))?,
+        StatsOutput::Text => eprint!("{}", text(stats, ledger)),
+        StatsOutput::Json(None) => eprintln!("{:#}", json(stats, ledger)),
+        StatsOutput::Json(Some(file)) => {
+            std::fs::write(file, format!("{:#}\n", json(stats, ledger)))?
+        }
     }
     Ok(())
 }
 
 /// For people.
-fn text(stats: &Stats) -> String {
+fn text(stats: &Stats, ledger: &LedgerSummary) -> String {
     let mut out = String::from("--- midair statistics ---\n");
     // Writing to a string cannot fail.
-    let _ = write_text(&mut out, stats);
+    let _ = write_text(&mut out, stats).and_then(|()| writeln!(out, "ledger        {ledger}"));
     out
 }
 
@@ -137,7 +139,7 @@ fn bytes(bytes: u64) -> String {
 }
 
 /// For programs. Times are in seconds, sizes in bytes.
-fn json(stats: &Stats) -> Value {
+fn json(stats: &Stats, ledger: &LedgerSummary) -> Value {
     json!({
         "tiers": {
             "interpreter": tier_json(&stats.interpreter),
@@ -175,12 +177,27 @@ fn json(stats: &Stats) -> Value {
             "freed": stats.code.freed,
             "peak": stats.code.peak,
         },
+        "ledger": {
+            "modules": ledger.modules,
+            "linked": sum_json(&ledger.linked),
+            "osr_entries": sum_json(&ledger.osr_entries),
+            "unlinked": sum_json(&ledger.unlinked),
+            "old_versions": sum_json(&ledger.old_versions),
+            "quarantined": sum_json(&ledger.quarantined),
+            "thunk_bytes": ledger.thunk_bytes,
+            "committed_bytes": ledger.committed_bytes,
+            "released_bytes": ledger.released_bytes,
+        },
         "pauses": {
             "count": stats.pauses.count,
             "total": stats.pauses.total.as_secs_f64(),
             "longest": stats.pauses.longest.as_secs_f64(),
         },
     })
+}
+
+fn sum_json(sum: &Sum) -> Value {
+    json!({ "count": sum.count, "bytes": sum.bytes })
 }
 
 fn tier_json(tier: &TierStats) -> Value {
@@ -221,22 +238,24 @@ mod tests {
 
     #[test]
     fn text_shows_shares_sums_and_units() {
-        let text = text(&example());
+        let text = text(&example(), &LedgerSummary::default());
         assert!(text.contains("25.0%") && text.contains("75.0%"), "{text}");
         assert!(text.contains("osr entries   5 (2 hot loops"), "{text}");
         assert!(text.contains("7 redirected"), "{text}");
+        assert!(text.contains("ledger        0 modules; 0 B linked (0)"), "{text}");
         assert!(text.contains("3072.0 KiB peak"), "{text}");
         assert!(text.contains("sampled 24 times, every 5.00 ms"), "{text}");
     }
 
     #[test]
     fn json_has_the_same() {
-        let json = json(&example());
+        let json = json(&example(), &LedgerSummary::default());
         assert_eq!(json["tiers"]["interpreter"]["calls"], 12);
         assert_eq!(json["tiers"]["optimized"]["time"], 0.09);
         assert_eq!(json["tiers"]["host"]["samples"], 0);
         assert_eq!(json["sample_interval"], 0.005);
         assert_eq!(json["osr_entries"]["total"], 5);
         assert_eq!(json["code_bytes"]["peak"], 3 << 20);
+        assert_eq!(json["ledger"]["linked"]["count"], 0);
     }
 }
