@@ -100,11 +100,14 @@ fn every_function_of_the_suite_compiles_in_both_tiers_from_every_entry() {
                         };
                         let compiled = compile(EntryPoint::Function)
                             .unwrap_or_else(|error| panic!("{}: {body:?}: {error}", file.name()));
-                        check(&compiled, compiler.isa(tier));
+                        check(&compiled, &*compiler.isa(options.settings).expect("supported"));
                         functions += 1;
                         for point in loops(body) {
                             match compile(EntryPoint::Loop(point)) {
-                                Ok(compiled) => check(&compiled, compiler.isa(tier)),
+                                Ok(compiled) => check(
+                                    &compiled,
+                                    &*compiler.isa(options.settings).expect("supported"),
+                                ),
                                 Err(CompileError::NoSuchLoop(_)) => continue,
                                 Err(error) => panic!("{}: {body:?}: {error}", file.name()),
                             }
