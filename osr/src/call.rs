@@ -304,7 +304,8 @@ pub unsafe fn call_native(
         result_gpr: [0; 2],
         result_xmm: [0; 2],
     };
-    let mut stack_slots: SmallVec<[u64; 16]> = SmallVec::new();
+    // Small: a guest that goes back and forth between tiers has one of these frames for each of its own.
+    let mut stack_slots: SmallVec<[u64; 4]> = SmallVec::new();
     for (i, place) in shape.params.iter().enumerate() {
         // SAFETY: the caller provides a slot for every parameter.
         let value = unsafe { *slots.add(i) };

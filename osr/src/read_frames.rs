@@ -61,6 +61,9 @@ pub struct FrameReader<'a> {
     registers: Registers,
     /// Frame pointer of the frame that was returned last; 0 at first.
     callee: usize,
+    /// Whether only registers are asked for.
+    #[cfg(feature = "verify-walks")]
+    without_values: bool,
 }
 
 impl StackContext {
@@ -73,19 +76,33 @@ impl StackContext {
         FrameReader::new(unsafe { self.walk() })
     }
 
-    /// The same for those who verify walks.
+    /// The same without values, for those who verify walks.
     ///
     /// # Safety
     /// As for [`StackContext::walk`].
     #[cfg(feature = "verify-walks")]
     pub(crate) unsafe fn read_unverified(&self) -> FrameReader<'_> {
-        FrameReader::new(self.walk_unverified(self.exit_fp))
+        let walk = self.walk_unverified(self.exit_fp);
+        FrameReader { without_values: true, ..FrameReader::new(walk) }
     }
 }
 
 impl<'a> FrameReader<'a> {
     fn new(walk: StackWalk<'a>) -> FrameReader<'a> {
-        FrameReader { walk, registers: Registers::default(), callee: 0 }
+        FrameReader {
+            walk,
+            registers: Registers::default(),
+            callee: 0,
+            #[cfg(feature = "verify-walks")]
+            without_values: false,
+        }
+    }
+
+    fn wants_values(&self) -> bool {
+        #[cfg(feature = "verify-walks")]
+        return !self.without_values;
+        #[cfg(not(feature = "verify-walks"))]
+        true
     }
 }
 
@@ -94,9 +111,11 @@ impl Iterator for FrameReader<'_> {
 
     fn next(&mut self) -> Option<SuspendedFrame> {
         let frame = self.walk.next()?;
-        let map = frame.object().frame_map(frame.pc);
         let record = frame.callee_record();
-        if record != self.callee {
+        let after_exit = record != self.callee;
+        let wanted = self.wants_values() || after_exit;
+        let map = wanted.then(|| frame.object().frame_map(frame.pc)).flatten();
+        if after_exit {
             let kind = map.as_ref().map_or(SiteKind::Call, |map| map.kind);
             // SAFETY: the callee is not the managed frame before, so it is the stub of an exit: the poll
             // stub at polls, else the callout stub.

@@ -30,7 +30,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Frames that are compared at every walk.
-const NEAR: usize = 32;
+const NEAR: usize = 12;
 
 /// A frame as one of the walkers sees it.
 #[derive(Clone, Copy, PartialEq, Eq)]
