@@ -10,7 +10,7 @@ use super::system::CodeSystem;
 use super::version::{CodeOwner, FunctionVersion, tier_of};
 use crate::config::{Config, Tier};
 use crate::engine::Engine;
-use crate::live::OldVersions;
+use crate::live::{Continuation, OldVersions};
 use crate::module::{Bodies, ModuleState};
 use crate::{Error, Result};
 use midair_osr::{CodeDescription, CodeObject, Mutator};
@@ -327,6 +327,15 @@ impl ModuleCode {
 
     /// The lowered code of a version. Fails if its body is invalid.
     pub(crate) fn lowered<'a>(&self, version: &'a FunctionVersion) -> Result<&'a Arc<LoweredCode>> {
+        self.lowered_in(&self.env, version)
+    }
+
+    /// The lowered code of a version, in index spaces that those of the module are going to be.
+    pub(crate) fn lowered_in<'a>(
+        &self,
+        env: &ModuleEnv,
+        version: &'a FunctionVersion,
+    ) -> Result<&'a Arc<LoweredCode>> {
         if let Some(code) = version.lowered() {
             return Ok(code);
         }
@@ -334,7 +343,7 @@ impl ModuleCode {
         let function = version.body.function;
         let valid = !self.config.lazy_validation || version.body.version > 0;
         let validate = (!valid).then(|| self.validation(function));
-        let code = lower(&self.env, &version.body, validate).map_err(|error| {
+        let code = lower(env, &version.body, validate).map_err(|error| {
             self.system.counters.lowering.failed.add(1);
             Error::new(error)
         })?;
@@ -428,6 +437,7 @@ impl ModuleCode {
         };
         let started = Instant::now();
         let compiled = self.compile(version, entry, &options);
+        let compiled = self.compile(&self.env, version, entry, tier);
         let time = started.elapsed();
         let installed = compiled.and_then(|description| {
             if self.config.stress.retire.is_some() {
@@ -500,8 +510,10 @@ impl ModuleCode {
         entry.is_some_and(|entry| std::ptr::eq(Arc::as_ptr(&entry.current), version))
     }
 
+    /// Compiles an entry point of a version, in the module's index spaces or what they are going to be.
     pub(super) fn compile(
         &self,
+        env: &ModuleEnv,
         version: &FunctionVersion,
         entry: EntryPoint,
         options: &CompileOptions,
@@ -509,6 +521,7 @@ impl ModuleCode {
         let compile = || {
             self.system.count_compilation(self.config.stress);
             self.system.compiler.compile(&self.env, &version.body, entry, options)
+            self.system.compiler.compile(env, &version.body, entry, &options)
         };
         match catch_unwind(AssertUnwindSafe(compile)) {
             Ok(compiled) => Ok(compiled?),
@@ -519,6 +532,9 @@ impl ModuleCode {
     /// Publishes compiled code and links it, if it is a current function's. Fails for code that nothing
     /// would lead to: that of a version which was replaced meanwhile, but for loops that still run; and for
     /// code that is to be compiled with other options by now. If another thread has been faster, its code is the answer.
+    /// would lead to: that of a version which was replaced meanwhile, but for loops whose frames stay in it.
+    /// (Code that others may enter after the old code was gathered for retirement would not be retired.) If
+    /// another thread has been faster, its code is the answer.
     pub(crate) fn install(
         self: &Arc<Self>,
         version: &Arc<FunctionVersion>,
@@ -538,7 +554,13 @@ impl ModuleCode {
         let known = self.entry(&mut functions, function);
         let current = Arc::ptr_eq(&known.current, version);
         let wanted = current
-            || entry != EntryPoint::Function && known.older.iter().any(|v| Arc::ptr_eq(v, version));
+            || match entry {
+                EntryPoint::Function => false,
+                EntryPoint::Loop(point) => {
+                    known.older.iter().any(|older| Arc::ptr_eq(older, version))
+                        && matches!(version.continuation(point), Continuation::Stay)
+                }
+            };
         let mut code = version.code();
         let present = code.object(entry).cloned();
         let outdated = code.options(tier_of(options)) != *options;

@@ -7,6 +7,8 @@ use crate::config::Tier;
 use crate::live::PreparedBody;
 use crate::{Error, Result};
 use midair_osr::{CodeObject, ShadowStackActive, handshake, shadow_stack_active};
+use midair_osr::{CodeObject, ShadowStackActive, shadow_stack_active};
+use midair_tiers::ModuleEnv;
 use midair_tiers::compile::EntryPoint;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,10 +25,12 @@ impl ModuleCode {
         Ok(())
     }
 
-    /// Compiles an entry point of a version that is not current yet, and keeps it with the version.
+    /// Compiles an entry point of a version that is not current yet, in the index spaces that the module is
+    /// going to have, and keeps it with the version.
     /// Returns its size, and what is to be announced if the version becomes current.
     pub(crate) fn compile_aside(
         self: &Arc<Self>,
+        env: &ModuleEnv,
         version: &Arc<FunctionVersion>,
         entry: EntryPoint,
         tier: Tier,
@@ -34,6 +38,7 @@ impl ModuleCode {
         let options = version.code().options(tier);
         let started = Instant::now();
         let description = self.compile(version, entry, &options)?;
+        let description = self.compile(env, version, entry, tier)?;
         let time = started.elapsed();
         if self.config.stress.retire.is_some() {
             version.code().kept.push((entry, Arc::new(description.clone())));

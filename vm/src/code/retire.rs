@@ -21,6 +21,8 @@ pub(crate) struct Retirement {
     ids: HashSet<u64>,
     /// A stack that is known to hold no frames of the code outside the first redirected one.
     innermost_only: Option<StackAddress>,
+    /// What else changes for the store, at the same moment.
+    also: Option<Arc<dyn Operation<StackContext>>>,
     redirected: AtomicUsize,
     longest_pause: AtomicU64,
     /// Stores that the code was retired for, and how far that is.
@@ -38,6 +40,10 @@ unsafe impl Sync for StackAddress {}
 
 impl Operation<StackContext> for Retirement {
     unsafe fn perform(&self, stack: *mut StackContext) {
+        if let Some(also) = &self.also {
+            // SAFETY: as the caller vouches.
+            unsafe { also.perform(stack) };
+        }
         let innermost_only = self.innermost_only == Some(StackAddress(stack));
         // SAFETY: the stack stands still and is not used by anything else; what is polled is not part of
         // what is borrowed. Every site in guest code has a frame map.
@@ -122,7 +128,8 @@ pub(crate) struct Retiring {
     begun: Instant,
 }
 
-/// Begins to retire code objects. Stacks of stores that do not run guest code have been served when this
+/// Begins to retire code objects, and to perform `also` on each store at the same moment at which it is rid of
+/// the code: no guest runs old code after it, or new code before. Stacks of stores that do not run guest code have been served when this
 /// returns; to free the code the others have to be waited for.
 ///
 /// # Safety
@@ -133,9 +140,10 @@ pub(crate) unsafe fn retire(
     system: &Arc<CodeSystem>,
     objects: Vec<Arc<CodeObject>>,
     stores: Vec<Arc<Mutator>>,
+    also: Option<Arc<dyn Operation<StackContext>>>,
 ) -> Option<Retiring> {
     // SAFETY: as the caller vouches.
-    unsafe { begin(system, objects, stores, None) }
+    unsafe { begin(system, objects, stores, None, also) }
 }
 
 /// Begins to retire all code that has frames on one stack inside the first one that is redirected.
@@ -149,7 +157,7 @@ pub(crate) unsafe fn retire_innermost(
     stack: *const StackContext,
 ) -> Option<Retiring> {
     // SAFETY: as the caller vouches.
-    unsafe { begin(system, objects, stores, Some(StackAddress(stack))) }
+    unsafe { begin(system, objects, stores, Some(StackAddress(stack)), None) }
 }
 
 /// # Safety
@@ -159,10 +167,11 @@ unsafe fn begin(
     objects: Vec<Arc<CodeObject>>,
     mut stores: Vec<Arc<Mutator>>,
     innermost_only: Option<StackAddress>,
+    also: Option<Arc<dyn Operation<StackContext>>>,
 ) -> Option<Retiring> {
     let begun = Instant::now();
     let objects: Vec<_> = objects.into_iter().filter(|object| object.retire()).collect();
-    if objects.is_empty() {
+    if objects.is_empty() && also.is_none() {
         return None;
     }
     for object in &objects {
@@ -182,6 +191,7 @@ unsafe fn begin(
         ids: objects.iter().map(|object| object.id).collect(),
         objects,
         innermost_only,
+        also,
         redirected: AtomicUsize::new(0),
         longest_pause: AtomicU64::new(0),
         stores: stores.len(),

@@ -29,7 +29,7 @@ use wasmparser::{FuncToValidate, ValidatorResources};
 
 /// What an update adds to a module, prepared. Dropping it leaves everything as it was.
 ///
-/// While it exists no instances of the module can be made: it is not to be held across code of embedders.
+/// If it adds anything, no instances of the module can be made while it exists: it is not to be held across code of embedders.
 pub(crate) struct Growth<'m> {
     module: &'m Arc<ModuleState>,
     /// The index spaces as they will be.
@@ -42,7 +42,8 @@ pub(crate) struct Growth<'m> {
     globals: Vec<Box<[u8]>>,
     entries: ReservedEntries,
     exports: Vec<(Box<str>, Item)>,
-    instantiation: RwLockWriteGuard<'m, ()>,
+    /// Held if anything is added.
+    instantiation: Option<RwLockWriteGuard<'m, ()>>,
 }
 
 /// A function that is added: lowered, not called yet.
@@ -57,7 +58,8 @@ impl<'m> Growth<'m> {
     ///
     /// Waits for all stores if tables have to grow: not to be called from guest code.
     pub(crate) fn prepare(module: &'m Arc<ModuleState>, changes: &Changes) -> Result<Growth<'m>> {
-        let instantiation = module.code.bar_instantiation();
+        let adds = !changes.only_bodies();
+        let instantiation = adds.then(|| module.code.bar_instantiation());
         check_room(module, changes)?;
         let mut growth = Growth {
             module,
@@ -99,7 +101,7 @@ impl<'m> Growth<'m> {
     }
 
     /// The module's index spaces as they will be.
-    pub(crate) fn env(&self) -> &Arc<ModuleEnv> {
+    pub(crate) fn env(&self) -> &ModuleEnv {
         &self.env
     }
 
@@ -228,7 +230,7 @@ pub(crate) struct Committed<'m> {
     module: &'m Arc<ModuleState>,
     entries: ReservedEntries,
     exports: Vec<(Box<str>, Item)>,
-    _instantiation: RwLockWriteGuard<'m, ()>,
+    _instantiation: Option<RwLockWriteGuard<'m, ()>>,
 }
 
 impl Committed<'_> {

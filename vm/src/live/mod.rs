@@ -25,7 +25,7 @@
 //!   refusal       why a frame cannot go on in the new body
 //! ```
 
-// The parts of `Changes` that add to a module are wired next.
+// What module diffs use of this is wired next.
 #![allow(dead_code, unused_imports)]
 
 mod alignment;

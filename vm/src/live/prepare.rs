@@ -7,11 +7,13 @@
 use super::changes::{ChangedBody, Changes};
 use super::continuation::Migration;
 use super::frame_map::FrameMap;
+use super::growth::{Committed, Growth};
 use super::layout::Compositions;
 use super::mapping::{Analysis, Mapping, Names};
 use super::policy::Policy;
 use super::refusal::Refusal;
 use crate::code::{Event, FunctionVersion, ModuleCode};
+use crate::module::ModuleState;
 use crate::{Error, Result};
 use anyhow::Context as _;
 use midair_tiers::FunctionBody;
@@ -22,8 +24,10 @@ use std::sync::atomic::Ordering;
 
 /// An update that only has to be published. The caller holds [`ModuleCode::begin_replacement`] from before
 /// this is made until it is published or dropped.
-pub(crate) struct Prepared {
-    code: Arc<ModuleCode>,
+pub(crate) struct Prepared<'m> {
+    code: &'m Arc<ModuleCode>,
+    /// What is added to the module, until it is.
+    growth: Option<Growth<'m>>,
     pub(crate) bodies: Vec<PreparedBody>,
     /// Announced when the update is published.
     events: Vec<Event>,
@@ -67,11 +71,16 @@ pub(crate) fn label(code: &ModuleCode, function: u32) -> String {
     }
 }
 
-impl Prepared {
+impl<'m> Prepared<'m> {
     /// Prepares an update; with `compile`, so that it can be published.
-    pub(crate) fn new(code: &Arc<ModuleCode>, changes: Changes, compile: bool) -> Result<Prepared> {
-        anyhow::ensure!(changes.only_bodies(), "a running module cannot be added to yet");
-        let mut prepared = Prepared { code: code.clone(), bodies: Vec::new(), events: Vec::new() };
+    pub(crate) fn new(
+        module: &'m Arc<ModuleState>,
+        changes: Changes,
+        compile: bool,
+    ) -> Result<Prepared<'m>> {
+        let code = &module.code;
+        let growth = Some(Growth::prepare(module, &changes)?);
+        let mut prepared = Prepared { code, growth, bodies: Vec::new(), events: Vec::new() };
         let mut seen = HashSet::new();
         for changed in changes.bodies {
             let function = changed.function;
@@ -97,19 +106,21 @@ impl Prepared {
     fn body(&mut self, changed: ChangedBody) -> Result<()> {
         let ChangedBody { function, body, policy, map } = changed;
         let code = &self.code;
-        let env = &code.env;
+        let live = &code.env;
         anyhow::ensure!(
-            function >= env.imported_functions && (function as usize) < env.functions.len(),
+            function >= live.imported_functions && (function as usize) < live.functions.len(),
             "function {function} is not defined by the module"
         );
+        let growth = self.growth.as_ref().expect(PREPARING);
+        let env = growth.env();
         let old = code.current(function);
         code.check_redirection(function)?;
         let len = body.len();
         let body = FunctionBody::new(Arc::new(body), 0, len, function, old.body.version + 1);
-        let after = Analysis::new(env, &body, code.validation(function))
+        let after = Analysis::new(env, &body, growth.validation(function))
             .context("the new body is not valid in this module")?;
         let new = Arc::new(FunctionVersion::new(body));
-        let lowered = code.lowered(&new)?;
+        let lowered = code.lowered_in(env, &new)?;
         let reachable = |point| lowered.has_safepoint(env, point);
         let name = |function| label(code, function);
         let names = Names { env, function: &name };
@@ -123,7 +134,7 @@ impl Prepared {
             Policy::Finish => Migration::Stay,
             Policy::Trap => Migration::Trap,
             Policy::Migrate => {
-                let before = Analysis::new(env, &old.body, code.validation(function))
+                let before = Analysis::new(env, &old.body, growth.validation(function))
                     .context("the old body is not valid")?;
                 let mut mapping = Mapping::new(&names, &before, &after, map.as_ref(), &reachable)?;
                 points_mapped = mapping.len();
@@ -177,9 +188,10 @@ impl Prepared {
             }
         }
         let new = body.new.clone();
+        let growth = self.growth.as_ref().expect(PREPARING);
         let entries = entries.into_iter().map(EntryPoint::Loop);
         for entry in body.hot.then_some(EntryPoint::Function).into_iter().chain(entries) {
-            match self.code.compile_aside(&new, entry, tier) {
+            match self.code.compile_aside(growth.env(), &new, entry, tier) {
                 Ok((bytes, event)) => {
                     self.bodies[index].compiled_bytes += bytes;
                     self.events.push(event);
@@ -192,11 +204,19 @@ impl Prepared {
         Ok(())
     }
 
-    /// The parts, for the one who publishes them.
+    /// Makes what is added a part of the module: once, before the bodies are published.
+    pub(super) fn commit_growth(&mut self) -> Committed<'m> {
+        self.growth.take().expect(PREPARING).commit()
+    }
+
+    /// The other parts, for the one who publishes them.
     pub(super) fn into_parts(mut self) -> (Vec<PreparedBody>, Vec<Event>) {
         (std::mem::take(&mut self.bodies), std::mem::take(&mut self.events))
     }
 }
+
+/// Why there is a growth.
+const PREPARING: &str = "the growth is committed when all has been prepared";
 
 /// Whether a body is beyond what is compiled at all, so that nothing has gone wrong.
 fn is_limit(error: &Error) -> bool {
@@ -208,7 +228,7 @@ fn is_limit(error: &Error) -> bool {
     )
 }
 
-impl Drop for Prepared {
+impl Drop for Prepared<'_> {
     /// What has not been published is given back.
     fn drop(&mut self) {
         for body in &self.bodies {

@@ -14,7 +14,7 @@ use std::time::Instant;
 pub(crate) fn plan(module: &Module, changes: Changes) -> Result<Plan> {
     let code = &module.state.code;
     let _updating = code.begin_replacement();
-    let prepared = Prepared::new(code, changes, false)?;
+    let prepared = Prepared::new(&module.state, changes, false)?;
     Ok(Plan::new(module, &prepared))
 }
 
@@ -30,18 +30,22 @@ pub(crate) fn apply(
         undone.check_current()?;
     }
     let started = Instant::now();
-    let prepared = Prepared::new(code, changes, true)?;
+    let mut prepared = Prepared::new(&module.state, changes, true)?;
     let preparation = started.elapsed();
 
-    // From here on nothing fails.
+    // From here on nothing fails but publishing, and that only for shadow stacks; then nothing refers to what
+    // has been added. Old code is retired and table entries change at the same moment in each store: code
+    // that calls through the table expects functions of these types.
+    let added = prepared.commit_growth();
     let objects = code.publish(&prepared.bodies)?;
     let (bodies, events) = prepared.into_parts();
     for event in events {
         code.system.events.send(|| event);
     }
     // SAFETY: the old code was unlinked by `publish`.
-    let retiring = unsafe { retire(&code.system, objects, code.stores()) };
+    let retiring = unsafe { retire(&code.system, objects, code.stores(), added.entries()) };
     let retired = retiring.map(Retiring::wait).unwrap_or_default();
+    added.finish();
 
     for body in &bodies {
         if body.hot {

@@ -1,9 +1,16 @@
 use super::*;
 use crate::every_tier::every_tier;
-use crate::live::{AddedFunction, AddedGlobal};
+use crate::live::{AddedFunction, AddedGlobal, ChangedBody, transaction};
 use crate::*;
-use midair_osr::Handshake;
 use std::sync::Mutex;
+
+/// Frames of the interpreter do not migrate.
+fn compiled_tiers(test: impl Fn(&Config)) {
+    for tier in [Tier::Baseline, Tier::Optimized] {
+        test(Config::new().tier(tier));
+        test(Config::new().tier(tier).stress("retire:1".parse().unwrap()));
+    }
+}
 
 /// The module that runs. `grown` adds to it without renumbering anything.
 const RUNNING: &str = r#"
@@ -83,16 +90,15 @@ fn all(running: &Module) -> Changes {
     changes
 }
 
+fn body_of(engine: &Engine, text: &str, name: &str) -> Vec<u8> {
+    Module::new(engine, text).unwrap().function_body(name).unwrap()
+}
+
 const RUN: u32 = 2;
 const ADDED: u32 = 6;
 
 fn apply(module: &Module, changes: &Changes) -> Result<()> {
-    let committed = Growth::prepare(&module.state, changes)?.commit();
-    if let Some(entries) = committed.entries() {
-        Handshake::begin(&module.state.code.stores(), entries).wait();
-    }
-    committed.finish();
-    Ok(())
+    transaction::apply(module, changes.clone(), None).map(drop)
 }
 
 /// A linker whose `grow` calls this.
@@ -149,9 +155,7 @@ fn a_suspended_function_finds_what_was_added_meanwhile() {
             "(call_indirect (type $unary) (local.get 0) (i32.const 7)))\n    (func (export \"wait\")",
             &format!("{referring})\n    (func (export \"wait\")"),
         );
-        let edited = Module::new(&engine, text).unwrap();
-        let body = edited.function_body("run").unwrap();
-        module.replace_function(RUN, &body).unwrap();
+        module.update().body(RUN, body_of(&engine, &text, "run")).apply().unwrap();
         assert_eq!(call(&mut store, instance, "run", 0).unwrap(), 44 + 45 + 46);
     });
 }
@@ -296,4 +300,105 @@ fn lazily_validated_modules_validate_what_is_added_at_once() {
     assert_eq!(call(&mut store, instance, "run", 1).unwrap(), 1 + 41);
     // A body that had not been called before the module grew.
     assert_eq!(call(&mut store, instance, "twice", 4).unwrap(), 8);
+}
+
+#[test]
+fn a_suspended_body_is_replaced_by_one_that_uses_what_the_same_update_adds() {
+    compiled_tiers(|config| {
+        let engine = Engine::new(config).unwrap();
+        let module = Module::new(&engine, wat(&[RUNNING])).unwrap();
+        let mut store = Store::new(&engine, ());
+        let text = wat(&[RUNNING, ADDITIONS]).replace(
+            "(call $grow)\n        (call_indirect",
+            "(call $grow)\n (local.set 0 (call $added (local.get 0))) (global.set $count (local.get 0))\n
+            (call_indirect",
+        );
+        let (grown, done, text) = (module.clone(), Mutex::new(false), text);
+        let linker = linker(&mut store, move || {
+            if !std::mem::replace(&mut *done.lock().unwrap(), true) {
+                let mut changes = all(&grown);
+                changes.bodies.push(ChangedBody {
+                    function: RUN,
+                    body: body_of(grown.engine(), &text, "run"),
+                    policy: Policy::Migrate,
+                    map: None,
+                });
+                apply(&grown, &changes).unwrap();
+            }
+        });
+        let instance = linker.instantiate(&mut store, &module).unwrap();
+        let once = 1 + 41;
+        assert_eq!(call(&mut store, instance, "run", 1).unwrap(), once + (once + 1));
+    });
+}
+
+/// `spin` calls the function in the table for ever, which is of one type or of another.
+fn spinning(two: bool) -> String {
+    let callee =
+        if two { "(type $two) (local.get 0) (i32.const 1)" } else { "(type $one) (local.get 0)" };
+    format!(
+        r#"(module
+            (type $one (func (param i32) (result i32)))
+            (type $two (func (param i32 i32) (result i32)))
+            (type $spin (func))
+            (table 1 funcref)
+            (elem (i32.const 0) $f)
+            (func $f (type $one) (i32.add (local.get 0) (i32.const 1)))
+            (func (export "spin") (type $spin) (local i32)
+                (loop $again
+                    (local.set 0 (call_indirect {callee} (i32.const 0)))
+                    (br $again)))
+            {})"#,
+        if two { "(func $g (type $two) (i32.add (local.get 0) (local.get 1)))" } else { "" }
+    )
+}
+
+/// The point of the first operator that `is_it` answers for.
+fn point(body: &[u8], is_it: impl Fn(&wasmparser::Operator<'_>) -> bool) -> u32 {
+    let reader = wasmparser::FunctionBody::new(wasmparser::BinaryReader::new(body, 0));
+    let mut operators = reader.get_operators_reader().unwrap();
+    loop {
+        let (operator, offset) = operators.read_with_offset().unwrap();
+        if is_it(&operator) {
+            return offset as u32;
+        }
+    }
+}
+
+/// The table entry, and all code that calls through it, change at the same moment: a caller never meets a
+/// function of the other type.
+#[test]
+fn signatures_change_under_a_running_caller() {
+    compiled_tiers(|config| {
+        let engine = Engine::new(config).unwrap();
+        let module = Module::new(&engine, spinning(false)).unwrap();
+        let mut store = Store::new(&engine, ());
+        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+        let spin = instance.get_typed_func::<(), ()>(&mut store, "spin").unwrap();
+        let interrupt = store.interrupt_handle();
+        let thread = std::thread::spawn(move || spin.call(&mut store, ()).unwrap_err());
+        let bodies = [false, true].map(|two| body_of(&engine, &spinning(two), "spin"));
+        let is_call = |operator: &wasmparser::Operator<'_>| {
+            matches!(operator, wasmparser::Operator::CallIndirect { .. })
+        };
+        let calls = [0, 1].map(|i| point(&bodies[i], is_call));
+        let spin = module.function_index("spin").unwrap();
+        // After the first round the frame may be one of the interpreter.
+        for round in 0..1 {
+            let mut changes =
+                if round == 0 { additions(&module, &spinning(true)) } else { Changes::default() };
+            let (old, new) = (round % 2, (round + 1) % 2);
+            changes.elements.push(entry(0, [0, 2][new]));
+            changes.bodies.push(ChangedBody {
+                function: spin,
+                body: bodies[new].clone(),
+                policy: Policy::Migrate,
+                map: Some(FrameMap::new().point(calls[old], calls[new])),
+            });
+            apply(&module, &changes).unwrap();
+        }
+        interrupt.interrupt();
+        let error = thread.join().unwrap();
+        assert_eq!(error.downcast_ref::<Trap>(), Some(&Trap::Interrupt), "{error:?}");
+    });
 }
