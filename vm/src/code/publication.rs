@@ -7,7 +7,6 @@ use crate::config::Tier;
 use crate::live::PreparedBody;
 use crate::{Error, Result};
 use midair_osr::{CodeObject, ShadowStackActive, handshake, shadow_stack_active};
-use midair_osr::{CodeObject, ShadowStackActive, shadow_stack_active};
 use midair_tiers::ModuleEnv;
 use midair_tiers::compile::EntryPoint;
 use std::sync::Arc;

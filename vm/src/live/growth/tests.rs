@@ -4,14 +4,6 @@ use crate::live::{AddedFunction, AddedGlobal, ChangedBody, transaction};
 use crate::*;
 use std::sync::Mutex;
 
-/// Frames of the interpreter do not migrate.
-fn compiled_tiers(test: impl Fn(&Config)) {
-    for tier in [Tier::Baseline, Tier::Optimized] {
-        test(Config::new().tier(tier));
-        test(Config::new().tier(tier).stress("retire:1".parse().unwrap()));
-    }
-}
-
 /// The module that runs. `grown` adds to it without renumbering anything.
 const RUNNING: &str = r#"
     (type $unary (func (param i32) (result i32)))
@@ -304,7 +296,7 @@ fn lazily_validated_modules_validate_what_is_added_at_once() {
 
 #[test]
 fn a_suspended_body_is_replaced_by_one_that_uses_what_the_same_update_adds() {
-    compiled_tiers(|config| {
+    every_tier(|config| {
         let engine = Engine::new(config).unwrap();
         let module = Module::new(&engine, wat(&[RUNNING])).unwrap();
         let mut store = Store::new(&engine, ());
@@ -329,76 +321,5 @@ fn a_suspended_body_is_replaced_by_one_that_uses_what_the_same_update_adds() {
         let instance = linker.instantiate(&mut store, &module).unwrap();
         let once = 1 + 41;
         assert_eq!(call(&mut store, instance, "run", 1).unwrap(), once + (once + 1));
-    });
-}
-
-/// `spin` calls the function in the table for ever, which is of one type or of another.
-fn spinning(two: bool) -> String {
-    let callee =
-        if two { "(type $two) (local.get 0) (i32.const 1)" } else { "(type $one) (local.get 0)" };
-    format!(
-        r#"(module
-            (type $one (func (param i32) (result i32)))
-            (type $two (func (param i32 i32) (result i32)))
-            (type $spin (func))
-            (table 1 funcref)
-            (elem (i32.const 0) $f)
-            (func $f (type $one) (i32.add (local.get 0) (i32.const 1)))
-            (func (export "spin") (type $spin) (local i32)
-                (loop $again
-                    (local.set 0 (call_indirect {callee} (i32.const 0)))
-                    (br $again)))
-            {})"#,
-        if two { "(func $g (type $two) (i32.add (local.get 0) (local.get 1)))" } else { "" }
-    )
-}
-
-/// The point of the first operator that `is_it` answers for.
-fn point(body: &[u8], is_it: impl Fn(&wasmparser::Operator<'_>) -> bool) -> u32 {
-    let reader = wasmparser::FunctionBody::new(wasmparser::BinaryReader::new(body, 0));
-    let mut operators = reader.get_operators_reader().unwrap();
-    loop {
-        let (operator, offset) = operators.read_with_offset().unwrap();
-        if is_it(&operator) {
-            return offset as u32;
-        }
-    }
-}
-
-/// The table entry, and all code that calls through it, change at the same moment: a caller never meets a
-/// function of the other type.
-#[test]
-fn signatures_change_under_a_running_caller() {
-    compiled_tiers(|config| {
-        let engine = Engine::new(config).unwrap();
-        let module = Module::new(&engine, spinning(false)).unwrap();
-        let mut store = Store::new(&engine, ());
-        let instance = Instance::new(&mut store, &module, &[]).unwrap();
-        let spin = instance.get_typed_func::<(), ()>(&mut store, "spin").unwrap();
-        let interrupt = store.interrupt_handle();
-        let thread = std::thread::spawn(move || spin.call(&mut store, ()).unwrap_err());
-        let bodies = [false, true].map(|two| body_of(&engine, &spinning(two), "spin"));
-        let is_call = |operator: &wasmparser::Operator<'_>| {
-            matches!(operator, wasmparser::Operator::CallIndirect { .. })
-        };
-        let calls = [0, 1].map(|i| point(&bodies[i], is_call));
-        let spin = module.function_index("spin").unwrap();
-        // After the first round the frame may be one of the interpreter.
-        for round in 0..1 {
-            let mut changes =
-                if round == 0 { additions(&module, &spinning(true)) } else { Changes::default() };
-            let (old, new) = (round % 2, (round + 1) % 2);
-            changes.elements.push(entry(0, [0, 2][new]));
-            changes.bodies.push(ChangedBody {
-                function: spin,
-                body: bodies[new].clone(),
-                policy: Policy::Migrate,
-                map: Some(FrameMap::new().point(calls[old], calls[new])),
-            });
-            apply(&module, &changes).unwrap();
-        }
-        interrupt.interrupt();
-        let error = thread.join().unwrap();
-        assert_eq!(error.downcast_ref::<Trap>(), Some(&Trap::Interrupt), "{error:?}");
     });
 }
