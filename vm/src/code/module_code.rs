@@ -436,8 +436,7 @@ impl ModuleCode {
             code.options(tier)
         };
         let started = Instant::now();
-        let compiled = self.compile(version, entry, &options);
-        let compiled = self.compile(&self.env, version, entry, tier);
+        let compiled = self.compile(&self.env, version, entry, &options);
         let time = started.elapsed();
         let installed = compiled.and_then(|description| {
             if self.config.stress.retire.is_some() {
@@ -520,8 +519,7 @@ impl ModuleCode {
     ) -> Result<CodeDescription> {
         let compile = || {
             self.system.count_compilation(self.config.stress);
-            self.system.compiler.compile(&self.env, &version.body, entry, options)
-            self.system.compiler.compile(env, &version.body, entry, &options)
+            self.system.compiler.compile(env, &version.body, entry, options)
         };
         match catch_unwind(AssertUnwindSafe(compile)) {
             Ok(compiled) => Ok(compiled?),

@@ -36,8 +36,7 @@ impl ModuleCode {
     ) -> Result<(usize, Event)> {
         let options = version.code().options(tier);
         let started = Instant::now();
-        let description = self.compile(version, entry, &options)?;
-        let description = self.compile(env, version, entry, tier)?;
+        let description = self.compile(env, version, entry, &options)?;
         let time = started.elapsed();
         if self.config.stress.retire.is_some() {
             version.code().kept.push((entry, Arc::new(description.clone())));

@@ -135,7 +135,7 @@ impl ModuleCode {
         let old = self.swap_code(&version, options.compile, objects)?;
         let bytes_before = old.iter().map(|object| object.len()).sum();
         // SAFETY: `swap_code` has unlinked the old code with sequentially consistent stores.
-        let retiring = unsafe { retire::retire(&self.system, old, self.stores()) };
+        let retiring = unsafe { retire::retire(&self.system, old, self.stores(), None) };
         let retired = retiring.map(Retiring::wait).unwrap_or_default();
         Ok(Recompiled {
             version: version.body.version,
@@ -169,7 +169,7 @@ impl ModuleCode {
         let mut compiled = Vec::new();
         for entry in function.into_iter().chain(loops.into_iter().map(EntryPoint::Loop)) {
             let started = Instant::now();
-            match self.compile(version, entry, options) {
+            match self.compile(&self.env, version, entry, options) {
                 Ok(description) => {
                     compiled.push(CompiledEntry { entry, description, time: started.elapsed() });
                 }
