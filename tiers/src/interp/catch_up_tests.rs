@@ -261,21 +261,28 @@ fn backtraces_see_through_the_landing() {
     assert_eq!(expected.len(), 6);
     instance.store.stack.poll_flag.store(1, Ordering::Relaxed);
     let raw = &raw const *instance;
-    let frames: Rc<RefCell<Vec<usize>>> = Rc::default();
+    let frames: Rc<RefCell<Vec<Vec<u32>>>> = Rc::default();
     let sink = frames.clone();
     instance.on_safepoint = Some(Box::new(move |_, _, _, _| {
         // SAFETY: the instance is alive, and at a safepoint.
         unsafe {
             (*raw).epoch.fetch_add(1, Ordering::AcqRel);
             let activation = Activation::innermost(&raw const *(*raw).store).unwrap();
-            sink.borrow_mut().push(activation.frames().map(|frame| frame.point()).count());
+            sink.borrow_mut().push(activation.frames().map(|frame| frame.point()).collect());
         }
         SafepointAction::Continue
     }));
     instance.backtrace.clear();
     assert!(instance.call("f", &[5]).is_err());
     assert_eq!(instance.backtrace, expected);
-    assert_eq!(*frames.borrow(), [1, 2, 3, 4, 5, 6]);
+    // The innermost one is at its entry each time; all others wait at the call.
+    let call = expected[1].1;
+    for (depth, points) in frames.borrow().iter().enumerate() {
+        let mut expected = vec![call; depth + 1];
+        expected[0] = FunctionBody::ENTRY;
+        assert_eq!(*points, expected);
+    }
+    assert_eq!(frames.borrow().len(), 6);
 }
 
 #[test]
