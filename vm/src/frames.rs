@@ -111,6 +111,11 @@ impl<T: 'static> Store<T> {
     pub fn frames(&self) -> Vec<Frame> {
         self.as_context().frames()
     }
+
+    /// The same without values: see [`Caller::frames_without_values`].
+    pub fn frames_without_values(&self) -> Vec<Frame> {
+        self.as_context().frames_without_values()
+    }
 }
 
 impl<T: 'static> StoreContextRef<'_, T> {

@@ -135,7 +135,8 @@ fn run_part(
         .args([part.test, "--exact", "--nocapture"])
         .env("MIDAIR_MUTANTS", MUTANTS)
         .env("MIDAIR_RANDOM_SECONDS", seconds.to_string())
-        .env("MIDAIR_RANDOM_SEED", seed.to_string());
+        .env("MIDAIR_RANDOM_SEED", seed.to_string())
+        .env("MIDAIR_VERIFY_WALKS", "1");
     process::run_limited(&mut command, None, limit)
 }
 

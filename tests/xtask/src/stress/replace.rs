@@ -56,6 +56,7 @@ pub fn run(args: &ReplaceArgs) -> Result<bool> {
     let program = project::target().join("release/replace-stress");
     let mut command = Command::new(&program);
     command
+        .env("MIDAIR_VERIFY_WALKS", "1")
         .arg(format!("--seconds={}", (60.0 * args.minutes).round()))
         .arg(format!("--threads={}", args.threads))
         .arg(format!("--seed={seed}"))
