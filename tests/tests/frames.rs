@@ -194,9 +194,9 @@ fn stress_schedules_do_not_change_what_frames_hold() {
 }
 
 #[test]
-fn frames_whose_code_is_gone_are_read() {
+fn frames_that_wait_to_move_are_read() {
     let (result, frames) = interpreted(45);
-    for tier in [Tier::Baseline, Tier::Optimized] {
+    for tier in [Tier::Interp, Tier::Baseline, Tier::Optimized] {
         let (found, seen) = run(Config::new().tier(tier), 45, true);
         assert_eq!(found, result);
         assert_eq!(seen.iter().map(told).collect::<Vec<_>>(), frames, "{tier:?}");

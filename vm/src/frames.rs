@@ -8,7 +8,7 @@ use crate::backtrace::{FrameInfo, interpreted};
 use crate::code::{CodeOwner, ModuleCode, module_of, object_info};
 use crate::config::Tier;
 use crate::guest_frames::{GuestFrame, GuestFrames};
-use crate::live::Safepoints;
+use crate::live::{Continuation, Safepoints};
 use crate::store::{AsContext, Store, StoreContextMut, StoreContextRef, StoreOpaque};
 use crate::value::Val;
 use crate::{Caller, Module, ValType};
@@ -27,7 +27,7 @@ pub struct Frame {
     info: FrameInfo,
     version: u32,
     tier: Tier,
-    retired: bool,
+    waits_to_move: bool,
     locals: Vec<Option<Val>>,
     operands: Vec<Val>,
 }
@@ -73,10 +73,10 @@ impl Frame {
         self.info.module_offset()
     }
 
-    /// Whether the frame's machine code has been retired: when the frame is returned to, it goes on
-    /// elsewhere. Always false for frames of the interpreter.
+    /// Whether the frame leaves what runs it when it is returned to: because its machine code was retired, or
+    /// because its function was replaced and the frame goes on in the new body, or traps.
     pub fn waits_to_move(&self) -> bool {
-        self.retired
+        self.waits_to_move
     }
 
     /// The locals, parameters first. `None`: the value is not kept, because nothing reads it again.
@@ -98,7 +98,7 @@ impl fmt::Debug for Frame {
             .field("version", &self.version)
             .field("tier", &self.tier)
             .field("func_offset", &self.func_offset())
-            .field("waits_to_move", &self.retired)
+            .field("waits_to_move", &self.waits_to_move)
             .field("locals", &self.locals)
             .field("operands", &self.operands)
             .finish()
@@ -220,7 +220,7 @@ unsafe fn compiled_frame(
         info: object_info(&frame.object, frame.pc - 1)?,
         version: body.version,
         tier: owner.tier(),
-        retired: frame.redirected,
+        waits_to_move: frame.redirected,
         locals: Vec::new(),
         operands: Vec::new(),
     };
@@ -246,11 +246,13 @@ unsafe fn interpreted_frame(
     let (module, info, body) =
         unsafe { (module_of(frame.context()), interpreted(frame), (*frame.code()).body()) };
     let point = frame.point();
+    let version = module.version_of(frame.code(), body.function);
+    let goes_on = version.map_or(Continuation::Stay, |version| version.continuation(point));
     let mut told = Frame {
         info,
         version: body.version,
         tier: Tier::Interp,
-        retired: false,
+        waits_to_move: !matches!(goes_on, Continuation::Stay),
         locals: Vec::new(),
         operands: Vec::new(),
     };

@@ -50,7 +50,7 @@ fn unwinder() -> &'static UnwinderX86_64<&'static [u8]> {
 /// As for [`super::verify`].
 pub(super) unsafe fn walk(stack: &StackContext, record: usize, count: usize) -> Vec<Sighting> {
     let mut read = |address: u64| {
-        if address % 8 != 0 || address.wrapping_sub(record as u64) > MAX_STACK {
+        if !address.is_multiple_of(8) || address.wrapping_sub(record as u64) > MAX_STACK {
             return Err(());
         }
         // SAFETY: between the record and the stack's end.
