@@ -807,7 +807,7 @@ fn argument_of(case: &Case, code: &Code, arguments: &[u64]) -> i32 {
 
 #[test]
 fn frames_go_on_where_the_plan_says_with_the_same_result_in_every_tier() {
-    let tiers = [Tier::Baseline, Tier::Optimized];
+    let tiers = [Tier::Interp, Tier::Baseline, Tier::Optimized];
     let tally = Tally::default();
     let config =
         ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() };

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-const TIERS: [Tier; 2] = [Tier::Baseline, Tier::Optimized];
+const TIERS: [Tier; 3] = [Tier::Interp, Tier::Baseline, Tier::Optimized];
 
 fn engine(tier: Tier) -> Engine {
     Engine::new(Config::new().tier(tier).background_compilation(false)).unwrap()
@@ -614,7 +614,7 @@ fn replacing_a_function_that_runs_for_ever_keeps_memory_flat() {
 /// The same for a frame that waits for a call to return.
 #[test]
 fn replacing_a_function_that_is_suspended_for_ever_keeps_memory_flat() {
-    for (tier, rounds) in [(Tier::Optimized, 2_000)] {
+    for (tier, rounds) in [(Tier::Interp, 20_000), (Tier::Optimized, 2_000)] {
         let engine = engine(tier);
         let mut program = Program::new(&engine, &two(10, 1));
         program.then(move |module| {
@@ -639,7 +639,7 @@ fn with_a_shadow_stack_only_what_has_been_compiled_cannot_be_replaced() {
     let engine = Engine::new(config.assume_shadow_stack(true)).unwrap();
     let mut program = Program::new(&engine, &two(10, 1));
     program.then(|module| update(module, &two(20, 2), &["f", "g"]).apply().map(drop));
-    program.call(0).unwrap();
+    assert_eq!(program.call(0).unwrap(), 22, "interpreted frames move");
     for _ in 0..1000 {
         assert_eq!(program.call(0).unwrap(), 22);
     }
