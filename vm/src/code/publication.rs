@@ -2,6 +2,7 @@
 
 use super::events::Event;
 use super::module_code::ModuleCode;
+use super::transition::ASK_AGAIN;
 use super::version::{CodeOwner, FunctionVersion};
 use crate::config::Tier;
 use crate::live::PreparedBody;
@@ -90,7 +91,9 @@ impl ModuleCode {
             self.unlink(function);
             let state = self.state(function);
             state.lowered.store(Arc::as_ptr(lowered).cast_mut().cast(), Ordering::SeqCst);
-            state.countdown.store(self.first_countdown(), Ordering::Relaxed);
+            // A loop that has been taken out of its code shall not be interpreted for long.
+            let countdown = code.map_or(self.first_countdown(), |_| ASK_AGAIN);
+            state.countdown.store(countdown, Ordering::Relaxed);
             if let Some(code) = code {
                 state.entry.store(code, Ordering::SeqCst);
                 state.native.store(code, Ordering::SeqCst);

@@ -28,7 +28,7 @@ use std::sync::atomic::Ordering;
 use wasmparser::Operator;
 
 /// How often a hot loop or function that waits for its code asks again, in calls plus iterations.
-const ASK_AGAIN: i32 = 1_000;
+pub(super) const ASK_AGAIN: i32 = 1_000;
 /// Priority of an OSR entry that a running loop waits for.
 const PRIORITY_LOOP: u32 = 2;
 /// Priority of a function that is called often.
@@ -362,6 +362,10 @@ impl TransferHook for Transfer {
                 counters.osr_entries_return.add(1);
                 counters.moved.arrived(CodeOwner::of(&code).tier());
                 return code.start();
+            }
+            // It will be wanted in a moment, by the frame in the interpreter or by the next one here.
+            if module.config.osr && module.config.background_compilation {
+                module.request(&version, EntryPoint::Loop(point), PRIORITY_LOOP);
             }
         }
         if to_interpreter {
