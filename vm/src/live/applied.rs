@@ -1,13 +1,13 @@
 //! What an update did.
 
 use super::prepare::label;
-use super::{FrameMap, Policy, Refusal, Update};
+use super::{FrameMap, Policy, Refusal};
 use crate::Result;
 use crate::module::Module;
 use std::fmt;
 use std::time::Duration;
 
-/// What an update did: see [`Update::apply`].
+/// What an update did: see [`Update::apply`](super::Update::apply).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Applied {

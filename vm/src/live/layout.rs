@@ -59,11 +59,6 @@ impl Layout {
         Layout::new(locals, (0..locals as u32).map(Slot::Old))
     }
 
-    /// Slots of the new frame's locals.
-    pub(crate) fn local_slots(&self) -> usize {
-        self.locals.len()
-    }
-
     /// The canonical slots of a frame, laid out for the new body.
     pub(crate) fn apply(&self, old: &[u64]) -> Vec<u64> {
         let value = |slot: &Slot| match *slot {

@@ -2,7 +2,7 @@
 
 use super::census::{FrameCount, suspended_frames};
 use super::continuation::{Continuation, Migration};
-use super::prepare::{Prepared, PreparedBody, label};
+use super::prepare::{Prepared, PreparedBody};
 use super::{Policy, Refusal};
 use crate::module::Module;
 use std::fmt;
