@@ -5,6 +5,7 @@
 
 use crate::mutation::Random;
 use anyhow::{Context, Result};
+use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
 use wasm_encoder::{BlockType, Encode, Instruction, ValType};
 use wasmparser::{BinaryReader, FunctionBody, Operator};
 
@@ -30,7 +31,10 @@ enum Class {
 
 #[derive(Clone, Debug)]
 struct Op {
+    /// Offset in the body.
     at: usize,
+    /// Offset in [`Body::code`].
+    code: usize,
     class: Class,
     safepoint: bool,
 }
@@ -38,12 +42,15 @@ struct Op {
 /// A body, cut into operators.
 #[derive(Debug)]
 pub struct Body {
+    /// As it is in the module.
     bytes: Vec<u8>,
+    /// Its operators, with every number in as few bytes as possible: whoever encodes an edited body anew
+    /// changes nothing.
+    code: Vec<u8>,
     /// Number of locals, parameters included.
     locals: u32,
-    /// Number of groups of declarations, and where the groups lie.
-    groups: u32,
-    group_bytes: std::ops::Range<usize>,
+    /// Declarations of locals.
+    groups: Vec<(u32, ValType)>,
     ops: Vec<Op>,
 }
 
@@ -74,13 +81,13 @@ impl Body {
         let body = FunctionBody::new(BinaryReader::new(bytes, 0));
         let mut locals = parameters;
         let mut reader = body.get_locals_reader()?;
-        let groups = reader.get_count();
-        let first_group = reader.original_position() as usize;
-        for _ in 0..groups {
-            locals = locals.checked_add(reader.read()?.0).context("too many locals")?;
+        let mut groups = Vec::new();
+        for _ in 0..reader.get_count() {
+            let (count, ty) = reader.read()?;
+            locals = locals.checked_add(count).context("too many locals")?;
+            groups.push((count, RoundtripReencoder.val_type(ty)?));
         }
-        let group_bytes = first_group..reader.original_position() as usize;
-        let mut ops = Vec::new();
+        let (mut ops, mut code) = (Vec::new(), Vec::new());
         let mut operators = body.get_operators_reader()?;
         while !operators.eof() {
             let (operator, at) = operators.read_with_offset()?;
@@ -88,9 +95,11 @@ impl Body {
                 operator,
                 Operator::Loop { .. } | Operator::Call { .. } | Operator::CallIndirect { .. }
             );
-            ops.push(Op { at: at as usize, class: class(&operator)?, safepoint });
+            let class = class(&operator)?;
+            ops.push(Op { at: at as usize, code: code.len(), class, safepoint });
+            RoundtripReencoder.instruction(operator)?.encode(&mut code);
         }
-        Ok(Body { bytes: bytes.to_vec(), locals, groups, group_bytes, ops })
+        Ok(Body { bytes: bytes.to_vec(), code, locals, groups, ops })
     }
 
     /// The body as it is.
@@ -123,9 +132,10 @@ impl Body {
         let Edit { out: code, points, differ, .. } = edit;
         // Two more groups: a counter of loops, and locals that nothing reads.
         let mut bytes = Vec::new();
-        (self.groups + 2).encode(&mut bytes);
-        bytes.extend_from_slice(&self.bytes[self.group_bytes.clone()]);
-        for (count, ty) in [(1, ValType::I32), (1 + random.below(3) as u32, ValType::I64)] {
+        let mut groups = self.groups.clone();
+        groups.extend([(1, ValType::I32), (1 + random.below(3) as u32, ValType::I64)]);
+        groups.len().encode(&mut bytes);
+        for (count, ty) in groups {
             count.encode(&mut bytes);
             ty.encode(&mut bytes);
         }
@@ -134,10 +144,10 @@ impl Body {
         Edited { bytes, points, safepoints_differ: differ }
     }
 
-    /// The bytes of an operator.
+    /// The code of an operator.
     fn bytes_of(&self, index: usize) -> &[u8] {
-        let end = self.ops.get(index + 1).map_or(self.bytes.len(), |op| op.at);
-        &self.bytes[self.ops[index].at..end]
+        let end = self.ops.get(index + 1).map_or(self.code.len(), |op| op.code);
+        &self.code[self.ops[index].code..end]
     }
 
     /// Index of the end of the block that is opened at `index`.
