@@ -74,6 +74,11 @@ impl Functions {
         self.defined[(function - self.imported) as usize].1.len()
     }
 
+    /// The bytes of a defined function's body.
+    pub fn bytes<'a>(&self, wasm: &'a [u8], function: u32) -> &'a [u8] {
+        &wasm[self.defined[(function - self.imported) as usize].1.clone()]
+    }
+
     /// The body of a defined function of the module that this was made from.
     pub fn body(&self, wasm: &[u8], function: u32) -> Result<Body> {
         let (parameters, range) = &self.defined[(function - self.imported) as usize];

@@ -5,7 +5,7 @@ use super::journal::Journal;
 use super::target::{Bodies, Target};
 use crate::mutation::Random;
 use anyhow::{Context, Result};
-use midair::{Applied, FrameMap, Policy};
+use midair::{Applied, FrameMap, OptLevel, Policy, RecompileOptions};
 use std::collections::BTreeMap;
 use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +13,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// How often what was done.
 #[derive(Debug, Default)]
 pub struct Counts {
+    recompiled: AtomicU64,
+    not_recompiled: AtomicU64,
+    pub(super) modules: AtomicU64,
+    pub(super) modules_refused: AtomicU64,
+    pub(super) modules_otherwise: AtomicU64,
     again: AtomicU64,
     migrated: AtomicU64,
     finished: AtomicU64,
@@ -24,9 +29,14 @@ pub struct Counts {
 
 impl Counts {
     /// By name.
-    pub fn numbers(&self) -> [(&'static str, u64); 7] {
+    pub fn numbers(&self) -> [(&'static str, u64); 12] {
         let number = |count: &AtomicU64| count.load(Ordering::Relaxed);
         [
+            ("functions recompiled", number(&self.recompiled)),
+            ("functions not recompiled", number(&self.not_recompiled)),
+            ("whole modules updated", number(&self.modules)),
+            ("whole modules refused", number(&self.modules_refused)),
+            ("whole modules matched otherwise", number(&self.modules_otherwise)),
             ("updates with the same bodies", number(&self.again)),
             ("updates with other bodies, migrating", number(&self.migrated)),
             ("updates with other bodies, finishing", number(&self.finished)),
@@ -38,7 +48,7 @@ impl Counts {
     }
 }
 
-fn count(counter: &AtomicU64) {
+pub(super) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
@@ -68,13 +78,14 @@ impl Operator<'_> {
         match random.below(20) {
             0..=3 => self.again(&mut bodies, random),
             4..=6 => self.edit(&mut bodies, random, Policy::Finish),
-            7 | 8 => self.undo(&mut bodies),
+            7 => self.undo(&mut bodies),
+            8..=11 => self.recompile(&bodies, random),
             _ => self.edit(&mut bodies, random, Policy::Migrate),
         }
     }
 
     /// Random functions; mostly one.
-    fn functions(&self, bodies: &Bodies, random: &mut Random) -> Vec<u32> {
+    pub(super) fn functions(&self, bodies: &Bodies, random: &mut Random) -> Vec<u32> {
         let count = match random.below(8) {
             0 => 1 + random.below(24),
             1 => 1 + random.below(4),
@@ -94,13 +105,15 @@ impl Operator<'_> {
             new.insert(function, self.target.current(bodies, function)?);
         }
         count(&self.counts.again);
-        self.update(bodies, random, new, Policy::Migrate, "again")
+        let policy = if bodies.unsure { Policy::Finish } else { Policy::Migrate };
+        self.update(bodies, random, new, policy, "again")
     }
 
     /// Other bodies that do the same.
     fn edit(&self, bodies: &mut Bodies, random: &mut Random, policy: Policy) -> Result<()> {
         // Additions are such that frames find their places by themselves, or not.
-        let additions = Additions { safepoints: random.below(2) == 0, nothing: None };
+        let additions = Additions { safepoints: random.below(2) == 0, nothing: bodies.nothing };
+        let policy = if bodies.unsure { Policy::Finish } else { policy };
         let mut new = BTreeMap::new();
         for function in self.functions(bodies, random) {
             new.insert(function, self.target.edited(bodies, function, random, additions)?);
@@ -171,7 +184,7 @@ impl Operator<'_> {
     }
 
     /// Takes in what an update has done.
-    fn applied(&self, bodies: &mut Bodies, applied: &Applied) -> String {
+    pub(super) fn applied(&self, bodies: &mut Bodies, applied: &Applied) -> String {
         let frames = applied.frames_redirected;
         self.counts.functions.fetch_add(applied.functions.len() as u64, Ordering::Relaxed);
         if let ([one], true) = (&applied.functions[..], frames > 0) {
@@ -179,6 +192,32 @@ impl Operator<'_> {
         }
         let versions: Vec<u32> = applied.functions.iter().map(|f| f.version).collect();
         format!("versions {versions:?}, {frames} frames, {} bytes freed", applied.freed_bytes)
+    }
+
+    /// The same body, compiled anew by some compiler.
+    fn recompile(&self, bodies: &Bodies, random: &mut Random) -> Result<()> {
+        let function = self.target.choose(bodies, random);
+        let options = match random.below(4) {
+            0 | 1 => RecompileOptions::baseline(),
+            2 => RecompileOptions::optimized().opt_level(OptLevel::SpeedAndSize),
+            _ => RecompileOptions::optimized(),
+        };
+        let text =
+            format!("{}: {} recompile {function} {options}", self.who, self.target.program.name);
+        let number = self.journal.begin(text);
+        let outcome = match self.target.module.recompile(function, &options) {
+            Ok(done) => {
+                count(&self.counts.recompiled);
+                format!("{} frames, {} OSR entries", done.frames_redirected, done.osr_entries)
+            }
+            // The code space is full, the function is too large, or nothing is ever compiled.
+            Err(error) => {
+                count(&self.counts.not_recompiled);
+                format!("{error:#}")
+            }
+        };
+        self.journal.end(number, outcome);
+        Ok(())
     }
 
     /// Undoes the last update of this target.

@@ -2,14 +2,14 @@
 
 use super::body_edits::{Additions, Body, Edited};
 use super::corpus;
-use super::functions::Functions;
+use super::functions::{Functions, rewrite};
 use super::generated::Generated;
 use super::operations::Undo;
 use crate::differential::Interlude;
 use crate::mutation::Random;
 use anyhow::{Context, Result};
 use midair::{Config, Engine, Event, Module, Tier};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -134,6 +134,12 @@ impl Program {
         }
     }
 
+    /// The index of a function that is added behind those that the module defines; none if there is no
+    /// type for a function that does nothing.
+    pub fn added_function(&self) -> Option<u32> {
+        self.functions.type_of_nothing().map(|_| self.functions.defined().end)
+    }
+
     /// A random function that can be replaced. `found` are functions that were on a stack lately.
     fn choose(&self, random: &mut Random, found: &[u32]) -> u32 {
         let defined = self.functions.defined();
@@ -175,6 +181,10 @@ pub struct Bodies {
     on_stacks: Vec<u32>,
     /// The last update.
     pub undo: Option<Undo>,
+    /// An added function that does nothing.
+    pub nothing: Option<u32>,
+    /// Whether functions may have other bodies than is thought here, which do the same.
+    pub unsure: bool,
 }
 
 impl Target {
@@ -230,6 +240,24 @@ impl Target {
         additions: Additions,
     ) -> Result<Edited> {
         Ok(self.original(bodies, function)?.edit(random, additions))
+    }
+}
+
+impl Target {
+    /// The whole module with these bodies, and otherwise the current ones; with a function more that does
+    /// nothing.
+    pub fn with_bodies(&self, bodies: &Bodies, new: &BTreeMap<u32, Edited>) -> Result<Vec<u8>> {
+        let mut nothing = wasm_encoder::Function::new([]);
+        nothing.instruction(&wasm_encoder::Instruction::End);
+        let added = self.program.functions.type_of_nothing().map(|ty| (ty, &nothing));
+        let wasm = self.program.wasm();
+        rewrite(wasm, added, |function| {
+            let body = new.get(&function).or_else(|| bodies.current.get(&function));
+            match body {
+                Some(body) => body.bytes.clone(),
+                None => self.program.functions.bytes(wasm, function).to_vec(),
+            }
+        })
     }
 }
 
