@@ -1,7 +1,7 @@
 //! Bodies of functions: statements, loops, branches and calls.
 
 use super::choices::Choices;
-use super::{BUDGET_GLOBAL, MAX_DEPTH, MAX_OPERATORS, Signature, TABLE, TYPES, type_index};
+use super::{BUDGET_GLOBAL, Limits, MAX_DEPTH, MAX_OPERATORS, Signature, TABLE, TYPES, type_index};
 use wasm_encoder::{BlockType, Function, Instruction, ValType};
 
 /// The body of a function in the making.
@@ -11,6 +11,7 @@ pub(super) struct Body<'c, 'b> {
     callees: &'c [Signature],
     imports: usize,
     signature: &'c Signature,
+    limits: &'c Limits,
     /// Types of all locals, parameters first. Loop counters are not in it.
     locals: Vec<ValType>,
     /// Locals that count iterations.
@@ -31,6 +32,7 @@ impl<'c, 'b> Body<'c, 'b> {
         callees: &'c [Signature],
         imports: usize,
         signature: &'c Signature,
+        limits: &'c Limits,
     ) -> Body<'c, 'b> {
         let mut declared = TYPES.to_vec();
         let more = choices.below(8);
@@ -42,6 +44,7 @@ impl<'c, 'b> Body<'c, 'b> {
             callees,
             imports,
             signature,
+            limits,
             locals,
             counters: Vec::new(),
             declared,
@@ -224,7 +227,7 @@ impl<'c, 'b> Body<'c, 'b> {
 
     fn start_counter(&mut self) -> u32 {
         let counter = self.new_counter();
-        let iterations = 1 + self.choices.below(12) as i32;
+        let iterations = 1 + self.choices.below(self.limits.iterations) as i32;
         self.emit(Instruction::I32Const(iterations));
         self.emit(Instruction::LocalSet(counter));
         counter

@@ -21,6 +21,9 @@ use wasm_encoder::{
 /// Calls and loop iterations of each call from outside.
 const BUDGET: i32 = 60;
 
+/// Most iterations of a loop.
+const ITERATIONS: u32 = 12;
+
 /// Global that holds the rest of the budget.
 const BUDGET_GLOBAL: u32 = 0;
 
@@ -44,12 +47,20 @@ struct Signature {
 
 /// A program made from random bytes. Fewer bytes make a smaller one.
 pub fn program(bytes: &[u8]) -> Vec<u8> {
-    program_with_budget(bytes, BUDGET)
+    program_with_limits(bytes, &Limits { budget: BUDGET, iterations: ITERATIONS })
 }
 
-/// A program made from random bytes, with another budget: calls and loop iterations of each call from
-/// outside.
-pub fn program_with_budget(bytes: &[u8], budget: i32) -> Vec<u8> {
+/// How long a program runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Calls and loop iterations of each call from outside.
+    pub budget: i32,
+    /// Most iterations of a loop each time that it is reached.
+    pub iterations: u32,
+}
+
+/// A program made from random bytes that runs longer, or less long, than others.
+pub fn program_with_limits(bytes: &[u8], limits: &Limits) -> Vec<u8> {
     let mut choices = Choices(Unstructured::new(bytes));
     let mut types = Vec::new();
     let imports: Vec<Signature> = (0..choices.below(3)).map(|_| choices.signature(6)).collect();
@@ -64,11 +75,11 @@ pub fn program_with_budget(bytes: &[u8], budget: i32) -> Vec<u8> {
 
     let mut code = CodeSection::new();
     for signature in &functions {
-        let body = Body::new(&mut choices, &mut types, &callees, imports.len(), signature);
+        let body = Body::new(&mut choices, &mut types, &callees, imports.len(), signature, limits);
         code.function(&body.finish());
     }
     for (index, signature) in functions.iter().enumerate() {
-        code.function(&wrapper(signature, (imports.len() + index) as u32, budget));
+        code.function(&wrapper(signature, (imports.len() + index) as u32, limits.budget));
     }
     assemble(&types_of(&mut types, &callees), types, &imports, &functions, code)
 }

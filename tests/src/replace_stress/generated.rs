@@ -2,7 +2,7 @@
 
 use crate::differential::{self, Interlude, Observation};
 use crate::mutation::Random;
-use crate::program::program_with_budget;
+use crate::program::{Limits, program_with_limits};
 use anyhow::Result;
 use midair::{Config, Module, Tier};
 use std::time::{Duration, Instant};
@@ -33,8 +33,10 @@ impl Generated {
             let mut random = Random::new(seed);
             let bytes: Vec<u8> =
                 (0..1_000 + random.below(4_000)).map(|_| random.word() as u8).collect();
-            let budget = [300, 3_000, 20_000][random.below(3)];
-            let wasm = program_with_budget(&bytes, budget);
+            // Many calls, or long loops.
+            let limits = [(300, 12), (3_000, 12), (20_000, 250), (200_000, 4_000)];
+            let (budget, iterations) = limits[random.below(limits.len())];
+            let wasm = program_with_limits(&bytes, &Limits { budget, iterations });
             let start = Instant::now();
             let expected = differential::observe_midair(&config, &wasm)?;
             let useful = start.elapsed() < MOST
