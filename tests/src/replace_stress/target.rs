@@ -285,12 +285,14 @@ pub fn configuration(random: &mut Random, programs: &[Arc<Program>]) -> Config {
     let small = programs.iter().all(|program| program.is_small());
     let tiers = [Tier::Auto, Tier::Auto, Tier::Optimized, Tier::Baseline, Tier::Interp];
     let tier = tiers[random.below(if small { tiers.len() } else { 2 })];
+    // A large program would do little but wait for compilers.
+    let thresholds: &[u32] = if small { &[5, 50, 500, 5_000] } else { &[500, 5_000] };
     let mut config = Config::new();
     config
         .tier(tier)
         .max_wasm_stack(super::generated::STACK)
-        .optimized_threshold([5, 50, 500, 5_000][random.below(4)])
-        .background_compilation(random.below(4) != 0)
+        .optimized_threshold(thresholds[random.below(thresholds.len())])
+        .background_compilation(!small || random.below(4) != 0)
         .compiler_threads(1 + random.below(2))
         .lazy_validation(!small);
     config
