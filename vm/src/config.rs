@@ -178,7 +178,7 @@ impl Config {
     /// An update that adds more is refused. Default: 32.
     ///
     /// What running code has of a module stays where it is, so room for more is set aside when the module is
-    /// loaded and when it is instantiated: about 200 bytes of address space for each function. The system
+    /// loaded and when it is instantiated: about 300 bytes of address space for each function. The system
     /// gives memory for large room only when it is used.
     pub fn spare_functions(&mut self, count: usize) -> &mut Config {
         self.spare_functions = count.min(MOST_SPARE);
