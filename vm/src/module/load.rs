@@ -386,8 +386,12 @@ impl Bodies {
             Ok(())
         };
         let count = self.ranges.len();
+        // Asking for the number of processors reads files, which takes longer than validating a small module.
+        if self.total < PARALLEL_VALIDATION {
+            return run(0..count);
+        }
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(8));
-        if self.total < PARALLEL_VALIDATION || threads == 1 {
+        if threads == 1 {
             return run(0..count);
         }
         // More pieces than threads, for functions differ in size; taken in order, so that the
