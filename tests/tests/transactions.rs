@@ -577,6 +577,11 @@ fn a_loop_that_finishes_in_its_old_body_is_compiled_for_it() {
     assert_eq!(result.unwrap(), 0, "it ended in the old body");
 }
 
+/// How often to replace: what `MIDAIR_REPLACEMENTS` says, for long runs, or `usual`.
+fn replacements(usual: usize) -> usize {
+    std::env::var("MIDAIR_REPLACEMENTS").map_or(usual, |count| count.parse().expect("a number"))
+}
+
 fn resident_bytes() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: usize = statm.split_whitespace().nth(1).unwrap().parse().unwrap();
@@ -587,7 +592,7 @@ fn resident_bytes() -> usize {
 #[test]
 fn replacing_a_function_that_runs_for_ever_keeps_memory_flat() {
     for (tier, rounds) in [(Tier::Interp, 20_000), (Tier::Optimized, 2_000)] {
-        let engine = engine(tier);
+        let (engine, rounds) = (engine(tier), replacements(rounds));
         let result = beside_a_loop(&engine, |module, beats| {
             let updates =
                 [spinning(0), spinning(4096)].map(|text| update(module, &text, &["f", "pass"]));
@@ -615,7 +620,7 @@ fn replacing_a_function_that_runs_for_ever_keeps_memory_flat() {
 #[test]
 fn replacing_a_function_that_is_suspended_for_ever_keeps_memory_flat() {
     for (tier, rounds) in [(Tier::Interp, 20_000), (Tier::Optimized, 2_000)] {
-        let engine = engine(tier);
+        let (engine, rounds) = (engine(tier), replacements(rounds));
         let mut program = Program::new(&engine, &two(10, 1));
         program.then(move |module| {
             let updates = [two(20, 2), two(10, 1)].map(|text| update(module, &text, &["f", "g"]));
@@ -625,6 +630,7 @@ fn replacing_a_function_that_is_suspended_for_ever_keeps_memory_flat() {
             let resident = resident_bytes();
             replace(rounds);
             let grown = resident_bytes().saturating_sub(resident);
+            println!("{tier:?}: {grown} bytes more after {rounds} replacements");
             assert!(grown < 6 << 20, "{tier:?}: {grown} bytes in {rounds} replacements");
             updates[0].apply().map(drop)
         });
