@@ -51,18 +51,20 @@ pub trait TransferHook {
 pub(crate) struct MachineState {
     registers: Registers,
     pub(crate) target: usize,
-    _pad: u64,
+    /// The word below the stack pointer at the landing, where the return address was.
+    pub(crate) back: usize,
 }
 
 const RAX: usize = 0;
 const RDX: usize = 2;
 const RDI: usize = 7;
 
-/// Called by the landing stub. On return `state` describes the entry of the target.
+/// Called by the landing stub. Answers 0 if the frame has been dropped: `state` describes the entry of the
+/// target. Otherwise the frame goes on where it was: `state` is as it was, and `back` is the address.
 ///
 /// # Safety
 /// Only the landing stub calls it: `state` is what it saved.
-pub(crate) unsafe extern "sysv64" fn land(state: *mut MachineState) {
+pub(crate) unsafe extern "sysv64" fn land(state: *mut MachineState) -> usize {
     // A panic must not leave this function: there is nothing to unwind into.
     let guard = AbortOnPanic;
     // SAFETY: the stub's frame is exclusively ours.
@@ -71,7 +73,18 @@ pub(crate) unsafe extern "sysv64" fn land(state: *mut MachineState) {
     let registers = &mut state.registers;
     let fp = registers.gpr[RBP] as usize;
     // SAFETY: a return was redirected on this thread, so its current stack is the one.
-    let entry = unsafe { (*stack).redirected.take(fp) };
+    let entry = unsafe {
+        if (*stack).barrier == fp {
+            let mutator = (*stack).mutator.clone();
+            mutator.cross(stack);
+        }
+        (*stack).redirected.take(fp)
+    };
+    if !entry.moves {
+        state.back = entry.return_address;
+        std::mem::forget(guard);
+        return 1;
+    }
     let object = entry.object;
     let map = object.frame_map(entry.return_address).expect("a redirected site has a frame map");
     let mut values = Vec::with_capacity(map.values.len());
@@ -112,7 +125,14 @@ pub(crate) unsafe extern "sysv64" fn land(state: *mut MachineState) {
     let hook = unsafe { (*stack).transfer.as_mut() }.expect("a stack of managed frames has a hook");
     state.target = hook.transfer(stack, frame) as usize;
     std::mem::forget(guard);
+    0
 }
+
+const _: () = {
+    use std::mem::{offset_of, size_of};
+    assert!(offset_of!(MachineState, registers) == 0);
+    assert!(offset_of!(MachineState, back) == size_of::<MachineState>() - 8);
+};
 
 struct AbortOnPanic;
 

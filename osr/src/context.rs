@@ -123,8 +123,11 @@ pub struct StackContext {
     /// How many calls of this stack's code are nested in code of another stack.
     #[cfg(feature = "verify-walks")]
     interleaved: AtomicUsize,
+    /// Frame pointer of the frame with the barrier, 0 if the stack is not divided: see
+    /// [`crate::handshake`].
+    pub(crate) barrier: usize,
     /// The stack as other threads see it.
-    mutator: Arc<Mutator<StackContext>>,
+    pub(crate) mutator: Arc<Mutator<StackContext>>,
 }
 
 impl StackContext {
@@ -147,6 +150,7 @@ impl StackContext {
             transfer: None,
             #[cfg(feature = "verify-walks")]
             interleaved: AtomicUsize::new(0),
+            barrier: 0,
             mutator: Arc::new(Mutator::new()),
         }
     }
@@ -198,11 +202,49 @@ impl Drop for StackContext {
 }
 
 impl Stack for StackContext {
+    /// Address of the frame record whose return address is looked at next.
+    type Cursor = usize;
+    type Records = RedirectTable;
+    const AT_STOP: usize = 32;
+    const AT_ONCE: usize = 256;
+
     unsafe fn arm(this: *const StackContext) {
         // SAFETY: the stack is alive; both fields are atomic, and nothing but they is borrowed.
         unsafe {
             (*this).poll_flag.store(1, Ordering::Release);
             (*this).stack_limit.store(usize::MAX, Ordering::Release);
+        }
+    }
+
+    unsafe fn innermost(this: *const StackContext) -> Option<usize> {
+        // SAFETY: the stack is alive and stands still.
+        let exit_fp = unsafe { (*this).exit_fp };
+        #[cfg(feature = "verify-walks")]
+        // SAFETY: as above, and it is not divided.
+        unsafe {
+            crate::verify_walks::verify(&*this, exit_fp);
+        }
+        (exit_fp != 0).then_some(exit_fp)
+    }
+
+    unsafe fn records<'a>(this: *mut StackContext) -> &'a mut RedirectTable {
+        // SAFETY: as the caller vouches.
+        unsafe { &mut (*this).redirected }
+    }
+
+    unsafe fn divide(this: *mut StackContext, at: usize) -> RedirectTable {
+        // SAFETY: as the caller vouches.
+        let (barrier, outer) = unsafe { (*this).redirected.put_barrier(at) };
+        // SAFETY: as above; the field is only used by who may divide the stack.
+        unsafe { (*this).barrier = barrier };
+        outer
+    }
+
+    unsafe fn unite(this: *mut StackContext, outer: RedirectTable) {
+        // SAFETY: as the caller vouches.
+        unsafe {
+            (*this).redirected.unite(outer);
+            (*this).barrier = 0;
         }
     }
 }

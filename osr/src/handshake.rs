@@ -24,11 +24,30 @@
 //!
 //! A requester that waits does not wait for long: managed code polls, and a mutator in the host is served
 //! without it. A requester that is itself in `Managed` (at a poll) must not wait: two of them would wait for
-//! each other. It [detaches](Handshake::detach) instead.
+//! each other. It makes a [`request`] instead, whose last mutator completes it.
+//!
+//! # Barriers
+//!
+//! An operation that goes through all frames of a deep stack need not stop its mutator for so long. If it is
+//! [`Stepwise`], only the innermost frames are gone through at the stop. On the next one a *barrier* is put:
+//!
+//! ```text
+//!   innermost   frames that have been gone through     the mutator's: it runs on, calls, returns
+//!               ------- the frame with the barrier ---------------------------------------------
+//!               frames that have been gone through     the requester's: looked at and changed with
+//!               ------- a task's cursor --------        the mutator's lock held, a few at a time
+//!   outermost   frames that have not
+//! ```
+//!
+//! What is known of the frames ([`Stack::Records`]) is divided in the same way. A mutator that returns into
+//! the frame with the barrier [crosses](Mutator::cross) it: it takes the lock, and puts the barrier further
+//! out, where nobody has been yet. It also settles with the requester before it drops frames outside the
+//! barrier ([`Mutator::unwind`]) or walks over them ([`Mutator::settle`]). Several operations can be under
+//! way on one stack, each with a cursor of its own; the barrier is at the innermost.
 
 use crate::sync::{
-    AtomicBool, AtomicU8, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, heavy_fence,
-    light_fence, prepare_fences,
+    AtomicBool, AtomicU8, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, full_fence,
+    heavy_fence, light_fence, prepare_fences, symmetric, yield_now,
 };
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -47,15 +66,49 @@ pub enum State {
 
 /// A stack that other threads make requests to.
 pub trait Stack {
+    /// Where a walk over the frames goes on. Ordered from the innermost frame outwards.
+    type Cursor: Copy + Ord + Send;
+    /// What is known of frames that an operation has gone through.
+    type Records: Default + Send;
+    /// How many frames an operation goes through while its mutator stands still.
+    const AT_STOP: usize;
+    /// How many frames a requester goes through before a mutator that waits for it is let in.
+    const AT_ONCE: usize;
+
     /// Makes the managed code of this stack poll soon. Called by any thread.
     ///
     /// # Safety
     /// `this` must be alive. Everything but what is polled may be in use by the stack's own thread.
     unsafe fn arm(this: *const Self);
+
+    /// A walk from the innermost frame on; `None` if there are no frames.
+    ///
+    /// # Safety
+    /// `this` must be alive and stand still: its own thread is this one, at a safepoint, or is kept out of
+    /// managed code.
+    unsafe fn innermost(this: *const Self) -> Option<Self::Cursor>;
+
+    /// The stack's records, but for those that have been divided off.
+    ///
+    /// # Safety
+    /// `this` must be alive and its records not be in use meanwhile.
+    unsafe fn records<'a>(this: *mut Self) -> &'a mut Self::Records;
+
+    /// Puts the barrier on the frame at `at`, which exists, and returns the records of the frames outside it.
+    ///
+    /// # Safety
+    /// As for [`Stack::records`], and the stack's own thread is this one or kept out of managed code.
+    unsafe fn divide(this: *mut Self, at: Self::Cursor) -> Self::Records;
+
+    /// Undoes [`Stack::divide`], but for the frame's mark: a mutator crosses where there is nothing to cross.
+    ///
+    /// # Safety
+    /// As for [`Stack::divide`].
+    unsafe fn unite(this: *mut Self, outer: Self::Records);
 }
 
 /// What is done to each stack.
-pub trait Operation<S>: Send + Sync {
+pub trait Operation<S: Stack>: Send + Sync {
     /// Does it to one stack.
     ///
     /// # Safety
@@ -74,9 +127,34 @@ pub trait Operation<S>: Send + Sync {
     fn complete(&self) {}
 }
 
+/// An operation that goes through the frames of a stack step by step.
+pub trait Stepwise<S: Stack>: Operation<S> {
+    /// Called once for each stack, before the first step.
+    ///
+    /// # Safety
+    /// As for [`Operation::perform`].
+    unsafe fn stop(&self, stack: *mut S) {
+        let _ = stack;
+    }
+
+    /// Goes through at most so many frames. Answers where to go on; `None` if it has come to the end.
+    ///
+    /// # Safety
+    /// The frames from the cursor outwards stand still, `records` are theirs (and perhaps of frames inside
+    /// them too), and nothing else uses these meanwhile.
+    unsafe fn step(
+        &self,
+        records: &mut S::Records,
+        from: S::Cursor,
+        most: usize,
+    ) -> Option<S::Cursor>;
+}
+
 /// An operation under way.
-struct Request<S> {
+struct Request<S: Stack> {
     operation: Arc<dyn Operation<S>>,
+    /// The same, if it is to be done step by step.
+    steps: Option<Arc<dyn Stepwise<S>>>,
     /// Mutators that have not acknowledged, and one for the requester itself. [`SLEEPING`] is added while
     /// the requester sleeps.
     waiting: AtomicUsize,
@@ -86,7 +164,29 @@ struct Request<S> {
 
 const SLEEPING: usize = 1 << 32;
 
-impl<S> Request<S> {
+impl<S: Stack> Request<S> {
+    fn new(
+        operation: Arc<dyn Operation<S>>,
+        steps: Option<Arc<dyn Stepwise<S>>>,
+        mutators: &[Arc<Mutator<S>>],
+    ) -> Arc<Request<S>> {
+        let request = Arc::new(Request {
+            operation,
+            steps,
+            waiting: AtomicUsize::new(mutators.len() + 1),
+            lock: Mutex::new(()),
+            wake: Condvar::new(),
+        });
+        for mutator in mutators {
+            mutator.publish(&request);
+        }
+        heavy_fence();
+        for mutator in mutators {
+            mutator.deliver(&request);
+        }
+        request
+    }
+
     /// One mutator has been served, or the requester does not wait any more.
     fn acknowledge(&self) {
         let before = self.waiting.fetch_sub(1, Ordering::AcqRel);
@@ -98,27 +198,136 @@ impl<S> Request<S> {
             self.wake.notify_one();
         }
     }
+
+    /// Waits until all mutators have acknowledged.
+    fn wait(&self) {
+        if self.waiting.load(Ordering::Acquire) == 1 {
+            return;
+        }
+        let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.waiting.fetch_add(SLEEPING, Ordering::AcqRel) != 1 {
+            while self.waiting.load(Ordering::Acquire) != SLEEPING + 1 {
+                guard = self.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+        self.waiting.fetch_sub(SLEEPING, Ordering::AcqRel);
+    }
+}
+
+/// A stepwise operation that has not come to the end of a stack.
+struct Task<S: Stack> {
+    request: Arc<Request<S>>,
+    cursor: S::Cursor,
+}
+
+impl<S: Stack> Task<S> {
+    /// Goes through some frames. Returns whether there may be more.
+    ///
+    /// # Safety
+    /// As for [`Stepwise::step`].
+    unsafe fn step(&mut self, records: &mut S::Records, most: usize) -> bool {
+        let Some(steps) = &self.request.steps else { return false };
+        // SAFETY: as the caller vouches.
+        match unsafe { steps.step(records, self.cursor, most) } {
+            Some(next) => {
+                self.cursor = next;
+                true
+            }
+            None => false,
+        }
+    }
 }
 
 /// What the lock of a mutator protects.
-struct Guarded<S> {
+struct Guarded<S: Stack> {
     /// The stack, while there is one.
     stack: Option<StackPointer<S>>,
-    /// What has been requested and not been performed. If this is not empty, `Mutator::requested` is set.
+    /// What has been requested and not been performed. If this is not empty, [`REQUESTED`] is set.
     pending: Vec<Arc<Request<S>>>,
+    /// Operations that have not come to the end of the stack. If there are any, the stack is divided inside
+    /// all their cursors.
+    tasks: Vec<Task<S>>,
+    /// Records of the frames outside the barrier, while the stack is divided.
+    outer: Option<S::Records>,
 }
 
 struct StackPointer<S>(*mut S);
 
-// SAFETY: the stack is only used as `Stack::arm` and `Operation::perform` say, which is sound from any
-// thread.
+// SAFETY: the stack is only used as `Stack` and `Operation` say, which is sound from any thread.
 unsafe impl<S> Send for StackPointer<S> {}
 
+impl<S: Stack> Guarded<S> {
+    /// Takes the barrier away.
+    ///
+    /// # Safety
+    /// As for [`Stack::unite`].
+    unsafe fn unite(&mut self, stack: *mut S) {
+        if let Some(outer) = self.outer.take() {
+            // SAFETY: as the caller vouches.
+            unsafe { S::unite(stack, outer) };
+        }
+    }
+
+    /// Puts the barrier where it has to be, if there are tasks.
+    ///
+    /// # Safety
+    /// As for [`Stack::divide`]; the stack must not be divided.
+    unsafe fn divide(&mut self, stack: *mut S) {
+        while let Some(at) = self.tasks.iter().map(|task| task.cursor).min() {
+            // The frame that gets the barrier has to be gone through: only what lies outside is left.
+            // SAFETY: the whole stack stands still, and all records are here.
+            self.tasks
+                .retain_mut(|task| task.cursor != at || unsafe { task.step(S::records(stack), 1) });
+            if !self.tasks.is_empty() {
+                // SAFETY: as above. There is a frame at `at`: a task has gone on from there, or would have
+                // come to the end.
+                self.outer = Some(unsafe { S::divide(stack, at) });
+                return;
+            }
+        }
+    }
+
+    /// Performs everything that is pending, with the whole stack standing still.
+    ///
+    /// # Safety
+    /// As for [`Operation::perform`].
+    unsafe fn perform(&mut self) -> Vec<Arc<Request<S>>> {
+        let requests = std::mem::take(&mut self.pending);
+        let Some(StackPointer(stack)) = self.stack else { return requests };
+        // SAFETY: as the caller vouches.
+        unsafe {
+            self.unite(stack);
+            for request in &requests {
+                let Some(steps) = &request.steps else {
+                    request.operation.perform(stack);
+                    continue;
+                };
+                steps.stop(stack);
+                if let Some(cursor) = S::innermost(stack) {
+                    let mut task = Task { request: request.clone(), cursor };
+                    if task.step(S::records(stack), S::AT_STOP) {
+                        self.tasks.push(task);
+                    }
+                }
+            }
+            self.divide(stack);
+        }
+        requests
+    }
+}
+
+/// Something is pending.
+const REQUESTED: u8 = 1;
+/// The mutator has to execute a full fence before it looks whether something is pending.
+const FENCE: u8 = 2;
+
 /// A stack as requesters see it. See the module's documentation.
-pub struct Mutator<S> {
+pub struct Mutator<S: Stack> {
     state: AtomicU8,
-    /// Whether something is pending. Written with the lock held.
-    requested: AtomicBool,
+    /// [`REQUESTED`] and [`FENCE`]. Written with the lock held.
+    flags: AtomicU8,
+    /// The mutator waits for the lock.
+    waits: AtomicBool,
     guarded: Mutex<Guarded<S>>,
 }
 
@@ -132,16 +341,26 @@ impl<S: Stack> Mutator<S> {
     /// A mutator outside managed code, without a stack.
     pub fn new() -> Mutator<S> {
         prepare_fences();
+        let guarded = Guarded { stack: None, pending: Vec::new(), tasks: Vec::new(), outer: None };
         Mutator {
             state: AtomicU8::new(State::Outside as u8),
-            requested: AtomicBool::new(false),
-            guarded: Mutex::new(Guarded { stack: None, pending: Vec::new() }),
+            flags: AtomicU8::new(if symmetric() { FENCE } else { 0 }),
+            waits: AtomicBool::new(false),
+            guarded: Mutex::new(guarded),
         }
     }
 
     fn guarded(&self) -> MutexGuard<'_, Guarded<S>> {
         // Nothing that can panic happens between two changes that belong together.
         self.guarded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same for the mutator's own thread, before which requesters stand back.
+    fn guarded_by_mutator(&self) -> MutexGuard<'_, Guarded<S>> {
+        self.waits.store(true, Ordering::Relaxed);
+        let guarded = self.guarded();
+        self.waits.store(false, Ordering::Relaxed);
+        guarded
     }
 
     /// Tells where the stack is.
@@ -197,8 +416,25 @@ impl<S: Stack> Mutator<S> {
         // Release: who reads it and works on the stack sees what this thread did to it.
         self.state.store(to as u8, Ordering::Release);
         light_fence();
-        if self.is_requested() {
+        // Acquire: if this is reset, what is seen of the stack is what has been done to it.
+        if self.flags.load(Ordering::Acquire) != 0 {
             // SAFETY: on the way in and on the way out frames stand still.
+            unsafe { self.look_again() };
+        }
+    }
+
+    /// Something is requested, or fences are symmetric.
+    ///
+    /// # Safety
+    /// As for [`Mutator::serve`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn look_again(&self) {
+        if self.flags.load(Ordering::Relaxed) & FENCE != 0 {
+            full_fence();
+        }
+        if self.is_requested() {
+            // SAFETY: as the caller vouches.
             unsafe { self.serve() };
         }
     }
@@ -206,7 +442,7 @@ impl<S: Stack> Mutator<S> {
     /// Whether something is requested.
     #[inline(always)]
     pub fn is_requested(&self) -> bool {
-        self.requested.load(Ordering::Acquire)
+        self.flags.load(Ordering::Acquire) & REQUESTED != 0
     }
 
     /// Performs what is requested, or waits until a requester has done so.
@@ -217,7 +453,7 @@ impl<S: Stack> Mutator<S> {
     #[inline(never)]
     pub unsafe fn serve(&self) {
         let started = Instant::now();
-        let mut guarded = self.guarded();
+        let mut guarded = self.guarded_by_mutator();
         // SAFETY: as the caller vouches; the lock keeps requesters off.
         let requests = unsafe { self.perform_pending(&mut guarded) };
         drop(guarded);
@@ -233,16 +469,11 @@ impl<S: Stack> Mutator<S> {
     /// # Safety
     /// As for [`Operation::perform`]; `guarded` is this mutator's.
     unsafe fn perform_pending(&self, guarded: &mut Guarded<S>) -> Vec<Arc<Request<S>>> {
-        let requests = std::mem::take(&mut guarded.pending);
-        if let Some(StackPointer(stack)) = guarded.stack {
-            for request in &requests {
-                // SAFETY: as the caller vouches.
-                unsafe { request.operation.perform(stack) };
-            }
-        }
+        // SAFETY: as the caller vouches.
+        let requests = unsafe { guarded.perform() };
         // Only now: until here a mutator that comes in has to wait for the lock. Release: one that does not
         // take the lock any more sees what has been done to its stack.
-        self.requested.store(false, Ordering::Release);
+        self.flags.fetch_and(!REQUESTED, Ordering::Release);
         requests
     }
 
@@ -250,7 +481,7 @@ impl<S: Stack> Mutator<S> {
     fn publish(&self, request: &Arc<Request<S>>) {
         let mut guarded = self.guarded();
         guarded.pending.push(request.clone());
-        self.requested.store(true, Ordering::Relaxed);
+        self.flags.fetch_or(REQUESTED, Ordering::Relaxed);
     }
 
     /// Second half, after the heavy fence.
@@ -281,6 +512,99 @@ impl<S: Stack> Mutator<S> {
         }
     }
 
+    /// Goes on with a request on this stack, as the requester: through the frames outside the barrier.
+    /// Returns whether there may be more.
+    fn go_on(&self, request: &Arc<Request<S>>) -> bool {
+        while self.waits.load(Ordering::Relaxed) {
+            yield_now();
+        }
+        let guarded = &mut *self.guarded();
+        let is_its = |task: &Task<S>| Arc::ptr_eq(&task.request, request);
+        let Some(i) = guarded.tasks.iter().position(is_its) else { return false };
+        let outer = guarded.outer.as_mut().expect("a stack with tasks is divided");
+        // SAFETY: frames outside the barrier stand still: the mutator takes the lock before it returns to
+        // one of them, drops it or looks at it. Their records are here.
+        let more = unsafe { guarded.tasks[i].step(outer, S::AT_ONCE) };
+        if !more {
+            guarded.tasks.swap_remove(i);
+        }
+        more
+    }
+
+    /// The mutator has returned to the frame with the barrier. Afterwards the frame's record is among those
+    /// of the stack, and the barrier is further out, or gone.
+    ///
+    /// # Safety
+    /// Called by the thread that owns `stack`, which is this mutator's, in state `Managed`, when it has
+    /// returned to the frame and has not changed anything outside it.
+    #[cold]
+    pub unsafe fn cross(&self, stack: *mut S) {
+        let started = Instant::now();
+        let guarded = &mut *self.guarded_by_mutator();
+        // SAFETY: the whole stack stands still: it is this thread's, and the lock keeps requesters off.
+        unsafe {
+            guarded.unite(stack);
+            if let Some(at) = guarded.tasks.iter().map(|task| task.cursor).min() {
+                // The requester has not come further: it is not left to return after return.
+                guarded.tasks.retain_mut(|task| {
+                    task.cursor != at || task.step(S::records(stack), S::AT_STOP)
+                });
+            }
+            guarded.divide(stack);
+        }
+        for task in &guarded.tasks {
+            task.request.operation.paused(started.elapsed());
+        }
+    }
+
+    /// The mutator is about to drop all frames inside `outer`, the barrier's among them, and goes on with
+    /// the frames from `outer` on; `None` if there are none.
+    ///
+    /// # Safety
+    /// Called by the thread that owns `stack`, which is this mutator's, in state `Managed`, before the
+    /// memory of the frames is used for anything else.
+    #[cold]
+    pub unsafe fn unwind(&self, stack: *mut S, outer: Option<S::Cursor>) {
+        let guarded = &mut *self.guarded_by_mutator();
+        // SAFETY: as in `cross`.
+        unsafe { guarded.unite(stack) };
+        guarded.tasks.retain_mut(|task| match outer {
+            Some(outer) => {
+                task.cursor = task.cursor.max(outer);
+                true
+            }
+            None => false,
+        });
+        // SAFETY: as above; the cursors are at frames that stay.
+        unsafe { guarded.divide(stack) };
+    }
+
+    /// Completes what is under way on the stack, and takes the barrier away, so that all frames can be
+    /// looked at.
+    ///
+    /// # Safety
+    /// Called by the thread that owns `stack`, which is this mutator's, in state `Managed`, while its
+    /// frames stand still.
+    #[cold]
+    pub unsafe fn settle(&self, stack: *mut S) {
+        let guarded = &mut *self.guarded_by_mutator();
+        // SAFETY: as in `cross`.
+        unsafe { guarded.settle(stack) };
+    }
+
+    /// Runs `f` on the stack while its frames stand still, with nothing under way on it, and no requester at
+    /// work.
+    ///
+    /// # Safety
+    /// Called by the thread that owns `stack`, which is this mutator's, in state `Managed` at a safepoint,
+    /// `Host` or `Outside`. `f` must not run managed code, and must make no requests.
+    pub unsafe fn stopped<R>(&self, stack: *mut S, f: impl FnOnce(*mut S) -> R) -> R {
+        let mut guarded = self.guarded_by_mutator();
+        // SAFETY: as in `cross`; in the other states too the lock keeps requesters off.
+        unsafe { guarded.settle(stack) };
+        f(stack)
+    }
+
     /// Makes managed code poll soon, for a purpose of the caller's: who wants to be sure that it is seen
     /// makes a [`fence`] between telling that purpose and this.
     pub fn arm(&self) {
@@ -298,7 +622,24 @@ impl<S: Stack> Mutator<S> {
     }
 }
 
-impl<S> std::fmt::Debug for Mutator<S> {
+impl<S: Stack> Guarded<S> {
+    /// Completes all tasks.
+    ///
+    /// # Safety
+    /// As for [`Stack::divide`].
+    unsafe fn settle(&mut self, stack: *mut S) {
+        // SAFETY: as the caller vouches.
+        unsafe {
+            self.unite(stack);
+            for mut task in self.tasks.drain(..) {
+                let more = task.step(S::records(stack), usize::MAX);
+                debug_assert!(!more, "a stack has an end");
+            }
+        }
+    }
+}
+
+impl<S: Stack> std::fmt::Debug for Mutator<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Mutator").finish_non_exhaustive()
     }
@@ -311,42 +652,29 @@ pub fn fence() {
 }
 
 /// The mutator's half.
-#[inline(always)]
+#[inline]
 pub fn mutator_fence() {
     light_fence();
-}
-
-/// An operation that has been requested. When this is dropped the thread waits for its end.
-#[must_use]
-pub struct Handshake<S> {
-    request: Option<Arc<Request<S>>>,
-}
-
-impl<S: Stack> Handshake<S> {
-    /// Requests an operation of all these mutators, each of which must be listed once. Stacks that are not
-    /// running managed code have been served when this returns.
-    pub fn begin(mutators: &[Arc<Mutator<S>>], operation: Arc<dyn Operation<S>>) -> Handshake<S> {
-        let request = Arc::new(Request {
-            operation,
-            waiting: AtomicUsize::new(mutators.len() + 1),
-            lock: Mutex::new(()),
-            wake: Condvar::new(),
-        });
-        for mutator in mutators {
-            mutator.publish(&request);
-        }
-        heavy_fence();
-        for mutator in mutators {
-            mutator.deliver(&request);
-        }
-        Handshake { request: Some(request) }
+    if symmetric() {
+        full_fence();
     }
 }
 
-/// How far a handshake has come, for somebody who only watches.
-pub struct HandshakeProgress<S>(Weak<Request<S>>);
+/// Requests an operation of all these mutators, each of which must be listed once, and does not wait: the
+/// last one that is served completes it, which may have happened when this returns.
+pub fn request<S: Stack>(
+    mutators: &[Arc<Mutator<S>>],
+    operation: Arc<dyn Operation<S>>,
+) -> HandshakeProgress<S> {
+    let request = Request::new(operation, None, mutators);
+    request.acknowledge();
+    HandshakeProgress(Arc::downgrade(&request))
+}
 
-impl<S> HandshakeProgress<S> {
+/// How far a handshake has come, for somebody who only watches.
+pub struct HandshakeProgress<S: Stack>(Weak<Request<S>>);
+
+impl<S: Stack> HandshakeProgress<S> {
     /// Mutators that have not been served. 0 when the handshake is over.
     pub fn waiting(&self) -> usize {
         let Some(request) = self.0.upgrade() else { return 0 };
@@ -354,49 +682,55 @@ impl<S> HandshakeProgress<S> {
     }
 }
 
-impl<S> Handshake<S> {
+/// An operation that has been requested. When this is dropped the thread waits for its end.
+#[must_use]
+pub struct Handshake<S: Stack> {
+    request: Option<Arc<Request<S>>>,
+    /// Where the requester has to go through frames, if the operation is stepwise.
+    mutators: Vec<Arc<Mutator<S>>>,
+}
+
+impl<S: Stack> Handshake<S> {
+    /// Requests an operation of all these mutators, each of which must be listed once. Stacks that are not
+    /// running managed code have been served when this returns.
+    pub fn begin(mutators: &[Arc<Mutator<S>>], operation: Arc<dyn Operation<S>>) -> Handshake<S> {
+        let request = Request::new(operation, None, mutators);
+        Handshake { request: Some(request), mutators: Vec::new() }
+    }
+
+    /// The same for an operation that only goes through the innermost frames of a stack while its mutator
+    /// stands still. Whoever waits goes through the others.
+    pub fn begin_stepwise(
+        mutators: Vec<Arc<Mutator<S>>>,
+        operation: Arc<dyn Stepwise<S>>,
+    ) -> Handshake<S> {
+        let request = Request::new(operation.clone(), Some(operation), &mutators);
+        Handshake { request: Some(request), mutators }
+    }
+
     /// What somebody else can watch it by.
     pub fn progress(&self) -> HandshakeProgress<S> {
         HandshakeProgress(self.request.as_ref().map(Arc::downgrade).unwrap_or_default())
     }
 
-    /// Whether all mutators have been served.
-    pub fn is_done(&self) -> bool {
-        let waiting = |request: &Arc<Request<S>>| request.waiting.load(Ordering::Acquire);
-        self.request.as_ref().is_none_or(|request| waiting(request) == 1)
-    }
-
-    /// Waits until all mutators have been served, and completes the operation.
+    /// Waits until it has been done to all stacks, and completes the operation.
     ///
     /// Must not be called by a thread that a mutator in state `Managed` belongs to.
     pub fn wait(mut self) {
         self.finish();
     }
 
-    /// Does not wait: the last mutator that is served completes the operation, which may have happened
-    /// already.
-    pub fn detach(mut self) {
-        if let Some(request) = self.request.take() {
-            request.acknowledge();
-        }
-    }
-
     fn finish(&mut self) {
         let Some(request) = self.request.take() else { return };
-        if request.waiting.load(Ordering::Acquire) != 1 {
-            let mut guard = request.lock.lock().unwrap_or_else(PoisonError::into_inner);
-            if request.waiting.fetch_add(SLEEPING, Ordering::AcqRel) != 1 {
-                while request.waiting.load(Ordering::Acquire) != SLEEPING + 1 {
-                    guard = request.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
-                }
-            }
-            request.waiting.fetch_sub(SLEEPING, Ordering::AcqRel);
+        request.wait();
+        for mutator in &self.mutators {
+            while mutator.go_on(&request) {}
         }
         request.acknowledge();
     }
 }
 
-impl<S> Drop for Handshake<S> {
+impl<S: Stack> Drop for Handshake<S> {
     fn drop(&mut self) {
         self.finish();
     }

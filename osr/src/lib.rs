@@ -28,6 +28,7 @@ pub mod frame_map;
 pub mod handshake;
 pub mod read_frames;
 pub mod redirect;
+mod redirect_table;
 pub mod registers;
 pub mod registry;
 mod stubs;
@@ -46,9 +47,9 @@ pub use code_heap::{CodeHeap, CodeHeapError, CodeHeapSnapshot, CodeHeapStats, PO
 pub use code_object::{CodeDescription, CodeObject, CodeState};
 pub use context::{ContextHeader, StackContext};
 pub use frame_map::{FrameMap, FrameMapTable, FrameValue, Location, SiteKind, ValueKind};
-pub use handshake::{Handshake, HandshakeProgress, Operation};
+pub use handshake::{Handshake, HandshakeProgress, Operation, Stepwise};
 pub use read_frames::{FrameReader, FrameState, SuspendedFrame};
-pub use redirect::{Choice, ShadowStackActive, shadow_stack_active};
+pub use redirect::{Choice, RedirectTable, ShadowStackActive, shadow_stack_active};
 pub use registry::CodeRegistry;
 pub use walk::{StackWalk, WalkedFrame};
 

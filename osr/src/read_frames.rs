@@ -31,6 +31,9 @@ pub struct SuspendedFrame {
     pub pc: usize,
     /// Whether the frame will leave its code when it is returned to.
     pub redirected: bool,
+    /// Whether its return address leads to the landing stub.
+    #[cfg_attr(not(feature = "verify-walks"), expect(dead_code))]
+    pub(crate) lands: bool,
     /// The callee-saved registers while the frame was running, in the order of [`CALLEE_SAVED`].
     pub saved_registers: [u64; 5],
     /// What the frame map of its site says; `None` if the site has none, as a runtime call.
@@ -71,7 +74,7 @@ impl StackContext {
     ///
     /// # Safety
     /// As for [`StackContext::walk`].
-    pub unsafe fn read_frames(&self) -> FrameReader<'_> {
+    pub unsafe fn read_frames(&mut self) -> FrameReader<'_> {
         // SAFETY: as the caller vouches.
         FrameReader::new(unsafe { self.walk() })
     }
@@ -142,6 +145,7 @@ impl Iterator for FrameReader<'_> {
             fp: frame.fp,
             pc: frame.pc,
             redirected: frame.redirected,
+            lands: frame.lands(),
             saved_registers: CALLEE_SAVED.map(|n| self.registers.gpr[usize::from(n)]),
             state,
             object: frame.object_arc(),

@@ -8,102 +8,15 @@
 //!
 //! The original address is kept in the stack's [`RedirectTable`], together with the code object, whose
 //! tables outlive its bytes. From then on no register, no stack slot and no table refers to the bytes.
+//!
+//! An address can also be redirected to serve as a barrier: see [`crate::handshake`]. If nothing else is to
+//! happen to its frame, that goes on where it was.
 
-use crate::code_object::CodeObject;
 use crate::context::StackContext;
+pub use crate::redirect_table::RedirectTable;
+use crate::redirect_table::Redirected;
 use crate::stubs;
-use crate::walk::WalkedFrame;
-use std::sync::Arc;
-
-/// One redirected return address.
-#[derive(Debug)]
-pub(crate) struct Redirected {
-    /// Frame pointer of the frame that is returned into.
-    fp: usize,
-    /// What the slot held.
-    pub(crate) return_address: usize,
-    /// The code object that the address lies in.
-    pub(crate) object: Arc<CodeObject>,
-}
-
-/// Redirected return addresses of one stack, outermost first: frame pointers fall towards the end, so the
-/// frame that is returned into next is the last one.
-#[derive(Debug, Default)]
-pub struct RedirectTable {
-    entries: Vec<Redirected>,
-    /// Frames that were unwound before they were returned to, since somebody last asked.
-    dropped: u64,
-    /// See [`RedirectTable::is_selective`].
-    selective: bool,
-}
-
-impl RedirectTable {
-    /// How many frames wait for their transfer.
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Whether no frame waits.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    /// Says whether frames are about to be redirected selectively, or all of them up to the first one that
-    /// is redirected.
-    pub fn set_selective(&mut self, selective: bool) {
-        self.selective = selective || self.is_selective();
-    }
-
-    /// Whether some frames outside a redirected one may not be redirected. If not, frames have only ever
-    /// been redirected from the innermost outwards to the end of the stack, or the first redirected one.
-    pub fn is_selective(&self) -> bool {
-        self.selective && !self.entries.is_empty()
-    }
-
-    /// The original address and code object of a redirected frame.
-    pub(crate) fn get(&self, fp: usize) -> Option<&Redirected> {
-        let i = self.entries.binary_search_by(|e| fp.cmp(&e.fp)).ok()?;
-        Some(&self.entries[i])
-    }
-
-    /// Removes the entry of the frame that is returned into, and entries of frames that vanished.
-    pub(crate) fn take(&mut self, fp: usize) -> Redirected {
-        self.forget_below(fp);
-        let entry = self.entries.pop().expect("every redirected frame has an entry");
-        assert_eq!(entry.fp, fp, "a landing in a frame that was not redirected");
-        entry
-    }
-
-    /// Forgets frames that were unwound: all below the address.
-    pub(crate) fn forget_below(&mut self, address: usize) {
-        while self.entries.last().is_some_and(|e| e.fp < address) {
-            self.entries.pop();
-            self.dropped += 1;
-        }
-    }
-
-    /// How many redirected frames were unwound, since this was last called, before they were returned to.
-    pub fn take_dropped(&mut self) -> u64 {
-        std::mem::take(&mut self.dropped)
-    }
-
-    /// Adds entries, which are given innermost first and are none of ours yet.
-    fn merge(&mut self, added: Vec<Redirected>) {
-        let Some(outermost) = added.last().map(|e| e.fp) else { return };
-        // Only the inner part, from the outermost added frame on, has to be merged.
-        let at = self.entries.partition_point(|e| e.fp > outermost);
-        let inner = self.entries.split_off(at);
-        self.entries.reserve(inner.len() + added.len());
-        let mut inner = inner.into_iter().peekable();
-        for entry in added.into_iter().rev() {
-            while let Some(older) = inner.next_if(|older| older.fp > entry.fp) {
-                self.entries.push(older);
-            }
-            self.entries.push(entry);
-        }
-        self.entries.extend(inner);
-    }
-}
+use crate::walk::{StackWalk, WalkedFrame};
 
 /// Why frames cannot be redirected on this machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -153,6 +66,72 @@ pub enum Choice {
     Stop,
 }
 
+impl RedirectTable {
+    /// Redirects frames as `choose` says, from the frame record `from` on, which is that of what the first
+    /// of them has called. Goes through at most so many frames. Returns how many were redirected, and the
+    /// record to go on from, if there may be more.
+    ///
+    /// # Safety
+    /// The table is that of the frames' stack or, if that is divided, of the frames outside the barrier.
+    /// Until it has been merged nothing returns into them: the frames stand still. As for selected frames:
+    /// see [`StackContext::redirect_frames`].
+    pub unsafe fn redirect(
+        &mut self,
+        from: usize,
+        most: usize,
+        mut choose: impl FnMut(&WalkedFrame) -> Choice,
+    ) -> (usize, Option<usize>) {
+        let mut added = Vec::new();
+        // Frames that have an entry, but so far only as a barrier.
+        let mut moved = Vec::new();
+        // SAFETY: as the caller vouches.
+        let mut walk = unsafe { StackWalk::new(self, from) };
+        let mut left = most;
+        let next = loop {
+            if left == 0 {
+                break walk.record();
+            }
+            left -= 1;
+            let Some(frame) = walk.next() else { break None };
+            match choose(&frame) {
+                Choice::Stop => break None,
+                Choice::Redirect if !frame.redirected => {}
+                Choice::Redirect | Choice::Skip => continue,
+            }
+            if frame.lands() {
+                moved.push(frame.fp);
+                continue;
+            }
+            added.push(Redirected::new(&frame, true));
+            // SAFETY: the walk found a managed return address there, and the entry is added below,
+            // before anything can return.
+            unsafe { write_return_address(frame.return_slot) };
+        };
+        let count = added.len() + moved.len();
+        self.add(added);
+        for fp in moved {
+            self.get_mut(fp).expect("it has an entry").moves = true;
+        }
+        (count, next)
+    }
+
+    /// Puts a barrier on the first frame from the frame record `from` on. Returns its frame pointer, and the
+    /// entries of the frames outside it.
+    ///
+    /// # Safety
+    /// As for [`RedirectTable::redirect`]; there must be such a frame, at a site with a frame map.
+    pub(crate) unsafe fn put_barrier(&mut self, from: usize) -> (usize, RedirectTable) {
+        // SAFETY: as the caller vouches.
+        let frame = unsafe { StackWalk::new(self, from) }.next().expect("a frame for the barrier");
+        if !frame.lands() {
+            self.add(vec![Redirected::new(&frame, false)]);
+            // SAFETY: as in `redirect`.
+            unsafe { write_return_address(frame.return_slot) };
+        }
+        (frame.fp, self.split_outside(frame.fp))
+    }
+}
+
 impl StackContext {
     /// Redirects every suspended frame that `choose` chooses and that is not redirected yet: when it is
     /// returned to, it is captured and transferred instead. Frames are asked for from the innermost
@@ -162,30 +141,14 @@ impl StackContext {
     /// The thread that owns this stack is in Rust code reached through a callout or a poll (or has no
     /// managed frames), and is this thread or stopped. Every selected frame must be at a site with a frame
     /// map, which holds for all calls that managed code makes except runtime calls.
-    pub unsafe fn redirect_frames(
-        &mut self,
-        mut choose: impl FnMut(&WalkedFrame) -> Choice,
-    ) -> usize {
-        let mut added = Vec::new();
+    pub unsafe fn redirect_frames(&mut self, choose: impl FnMut(&WalkedFrame) -> Choice) -> usize {
         // SAFETY: as the caller vouches.
-        for frame in unsafe { self.walk() } {
-            match choose(&frame) {
-                Choice::Stop => break,
-                Choice::Redirect if !frame.redirected => {}
-                Choice::Redirect | Choice::Skip => continue,
-            }
-            added.push(Redirected {
-                fp: frame.fp,
-                return_address: frame.pc,
-                object: frame.object_arc(),
-            });
-            // SAFETY: the walk found a managed return address there, and the entry is added below,
-            // before anything can return.
-            unsafe { write_return_address(frame.return_slot) };
+        unsafe {
+            self.settle();
+            #[cfg(feature = "verify-walks")]
+            crate::verify_walks::verify(self, self.exit_fp);
+            self.redirected.redirect(self.exit_fp, usize::MAX, choose).0
         }
-        let count = added.len();
-        self.redirected.merge(added);
-        count
     }
 
     /// Redirects the innermost managed frame alone: the one that made the poll or callout. Returns
@@ -194,57 +157,25 @@ impl StackContext {
     /// # Safety
     /// As for [`StackContext::redirect_frames`].
     pub unsafe fn redirect_innermost(&mut self) -> bool {
-        // SAFETY: as the caller vouches.
-        let Some(frame) = (unsafe { self.walk() }).next() else { return false };
-        if frame.redirected {
-            return false;
-        }
-        let entry =
-            Redirected { fp: frame.fp, return_address: frame.pc, object: frame.object_arc() };
-        // SAFETY: as in `redirect_frames`.
-        unsafe { write_return_address(frame.return_slot) };
-        self.redirected.forget_below(entry.fp);
-        self.redirected.entries.push(entry);
-        true
+        self.redirected.forget_below(self.exit_fp);
+        // SAFETY: as the caller vouches. The innermost frame is inside the barrier: it has been returned to.
+        unsafe { self.redirected.redirect(self.exit_fp, 1, |_| Choice::Redirect).0 == 1 }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn entry(fp: usize) -> Redirected {
-        Redirected { fp, return_address: fp + 1, object: CodeObject::for_tests() }
-    }
-
-    proptest! {
-        #[test]
-        fn entries_stay_sorted_and_are_taken_innermost_first(
-            first in proptest::collection::btree_set(1usize..200, 0..40),
-            second in proptest::collection::btree_set(1usize..200, 0..40),
-        ) {
-            let second: std::collections::BTreeSet<_> = second.difference(&first).copied().collect();
-            let mut table = RedirectTable::default();
-            // Innermost first: lowest frame pointer first.
-            table.merge(first.iter().map(|&fp| entry(fp)).collect());
-            table.merge(second.iter().map(|&fp| entry(fp)).collect());
-            let all: Vec<usize> = first.union(&second).copied().collect();
-            for &fp in &all {
-                prop_assert_eq!(table.get(fp).map(|e| e.return_address), Some(fp + 1));
-            }
-            for &fp in &all {
-                prop_assert_eq!(table.take(fp).return_address, fp + 1);
-            }
-            prop_assert!(table.is_empty());
+/// Called by the unwinding stub before it drops all frames up to the innermost entry.
+///
+/// # Safety
+/// Only the stub calls it, with the stack of this thread.
+pub(crate) unsafe extern "sysv64" fn unwinding(stack: *mut StackContext) {
+    // SAFETY: the stack is this thread's. The trampoline's frame and those outside it stay.
+    unsafe {
+        let (barrier, entry_sp) = ((*stack).barrier, (*stack).entry_sp);
+        if barrier == 0 || barrier > entry_sp {
+            return;
         }
-
-        #[test]
-        fn unwound_frames_are_forgotten(fps in proptest::collection::btree_set(1usize..200, 0..40), cut in 0usize..200) {
-            let mut table = RedirectTable::default();
-            table.merge(fps.iter().map(|&fp| entry(fp)).collect());
-            table.forget_below(cut);
-            prop_assert_eq!(table.len(), fps.iter().filter(|&&fp| fp >= cut).count());
-        }
+        let exit_fp = stubs::exit_fp_before_entry(entry_sp);
+        let mutator = (*stack).mutator.clone();
+        mutator.unwind(stack, (exit_fp != 0).then_some(exit_fp));
     }
 }

@@ -108,13 +108,19 @@ global_asm!(
     "pop rbp",
     "ret",
     // Drops every managed frame above the innermost entry. rdi = stack.
+    // The frames still stand while Rust is told. rbx is the trampoline's to restore.
     "midair_osr_unwind:",
+    "mov rbx, rdi",
+    "and rsp, -16",
+    "call {unwinding}",
+    "mov rdi, rbx",
     "mov rsp, [rdi + {entry_sp}]",
     "lea rbp, [rsp + 80]",
     "mov eax, 1",
     "jmp 4b",
     ".cfi_endproc",
     ".size midair_osr_enter, . - midair_osr_enter",
+    unwinding = sym crate::redirect::unwinding,
     exit_fp = const StackContext::EXIT_FP,
     entry_sp = const StackContext::ENTRY_SP,
     stack_count = const offset_of!(NativeCall, stack_count),
@@ -372,6 +378,8 @@ global_asm!(
     "movups [rsp + 368], xmm15",
     "mov rdi, rsp",
     "call {land}",
+    "test rax, rax",
+    "jnz 2f",
     // The state now describes the entry of the target: its context in rdi, the callee-saved
     // registers and stack pointer as the retired function's caller left them.
     "mov rbx, [rsp + 24]",
@@ -384,6 +392,35 @@ global_asm!(
     "mov rax, [rsp + {target}]",
     "mov rsp, [rsp + 32]",
     "jmp rax",
+    // The frame goes on where it was: the word that held the return address holds the original one.
+    "2:",
+    "movups xmm0, [rsp + 128]",
+    "movups xmm1, [rsp + 144]",
+    "movups xmm2, [rsp + 160]",
+    "movups xmm3, [rsp + 176]",
+    "movups xmm4, [rsp + 192]",
+    "movups xmm5, [rsp + 208]",
+    "movups xmm6, [rsp + 224]",
+    "movups xmm7, [rsp + 240]",
+    "movups xmm8, [rsp + 256]",
+    "movups xmm9, [rsp + 272]",
+    "movups xmm10, [rsp + 288]",
+    "movups xmm11, [rsp + 304]",
+    "movups xmm12, [rsp + 320]",
+    "movups xmm13, [rsp + 336]",
+    "movups xmm14, [rsp + 352]",
+    "movups xmm15, [rsp + 368]",
+    "mov rax, [rsp + 0]",
+    "mov rcx, [rsp + 8]",
+    "mov rdx, [rsp + 16]",
+    "mov rsi, [rsp + 48]",
+    "mov rdi, [rsp + 56]",
+    "mov r8, [rsp + 64]",
+    "mov r9, [rsp + 72]",
+    "mov r10, [rsp + 80]",
+    "mov r11, [rsp + 88]",
+    "lea rsp, [rsp + {size} - 8]",
+    "ret",
     ".cfi_endproc",
     ".globl midair_osr_landing_end",
     "midair_osr_landing_end:",
@@ -427,6 +464,15 @@ unsafe extern "sysv64" {
 /// Where managed code returns to the entry trampoline: ends a segment of managed frames.
 pub(crate) fn enter_return_address() -> usize {
     midair_osr_enter_return as *const () as usize
+}
+
+/// The `exit_fp` of a stack before its innermost entry, whose trampoline has this stack pointer.
+///
+/// # Safety
+/// `entry_sp` must be that of a stack that has been entered.
+pub(crate) unsafe fn exit_fp_before_entry(entry_sp: usize) -> usize {
+    // SAFETY: the trampoline's frame pointer lies 80 bytes above, and the word 64 bytes below that.
+    unsafe { *((entry_sp + 80 - 64) as *const usize) }
 }
 
 /// What `ContextHeader::callout` holds.

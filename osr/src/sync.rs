@@ -37,20 +37,31 @@ fn membarrier(command: libc::c_int) -> bool {
     unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
 }
 
+/// Whether mutators have to execute [`full_fence`] beside [`light_fence`].
+pub(crate) fn symmetric() -> bool {
+    SYMMETRIC.load(Ordering::Relaxed)
+}
+
 /// The half that mutators execute.
 #[inline(always)]
 pub(crate) fn light_fence() {
-    if SYMMETRIC.load(Ordering::Relaxed) {
-        fence(Ordering::SeqCst);
-    } else {
-        compiler_fence(Ordering::SeqCst);
-    }
+    compiler_fence(Ordering::SeqCst);
+}
+
+/// A fence of the processor, for mutators where fences are symmetric.
+pub(crate) fn full_fence() {
+    fence(Ordering::SeqCst);
+}
+
+/// Lets another thread have the processor.
+pub(crate) fn yield_now() {
+    std::thread::yield_now();
 }
 
 /// The half that requesters execute.
 pub(crate) fn heavy_fence() {
     fence(Ordering::SeqCst);
-    if !SYMMETRIC.load(Ordering::Relaxed) && !membarrier(PRIVATE_EXPEDITED) {
+    if !symmetric() && !membarrier(PRIVATE_EXPEDITED) {
         // It worked at start-up, and was forbidden to the process since.
         interrupt_processors();
     }

@@ -29,12 +29,19 @@ pub struct WalkedFrame {
     pub pc: usize,
     /// The stack slot that holds the return address.
     pub(crate) return_slot: *mut usize,
-    /// Whether the slot has been redirected already.
+    /// Whether the frame will leave its code when it is returned to.
     pub redirected: bool,
+    /// Whether the slot leads to the landing stub.
+    lands: bool,
     object: *const CodeObject,
 }
 
 impl WalkedFrame {
+    /// Whether the frame is returned to through the landing stub.
+    pub(crate) fn lands(&self) -> bool {
+        self.lands
+    }
+
     /// The code object that the frame runs.
     pub fn object(&self) -> &CodeObject {
         // SAFETY: a code object with a suspended frame is alive: registered, or kept by the redirect
@@ -66,13 +73,9 @@ impl StackContext {
     /// # Safety
     /// The thread that owns this stack is in Rust code reached through a callout or a poll, or has no
     /// managed frames; and is this thread, or stopped while the iterator lives.
-    pub unsafe fn walk(&self) -> StackWalk<'_> {
-        #[cfg(feature = "verify-walks")]
+    pub unsafe fn walk(&mut self) -> StackWalk<'_> {
         // SAFETY: as the caller vouches.
-        unsafe {
-            crate::verify_walks::verify(self, self.exit_fp);
-        }
-        self.walk_unverified(self.exit_fp)
+        unsafe { self.walk_callers(self.exit_fp) }
     }
 
     /// Walks the frames that called the function whose frame record is at `fp`.
@@ -80,10 +83,11 @@ impl StackContext {
     /// # Safety
     /// `fp` must be the frame pointer of a managed frame of this stack that is stopped past its prologue,
     /// and otherwise as for [`StackContext::walk`].
-    pub unsafe fn walk_callers(&self, fp: usize) -> StackWalk<'_> {
-        #[cfg(feature = "verify-walks")]
+    pub unsafe fn walk_callers(&mut self, fp: usize) -> StackWalk<'_> {
         // SAFETY: as the caller vouches.
         unsafe {
+            self.settle();
+            #[cfg(feature = "verify-walks")]
             crate::verify_walks::verify(self, fp);
         }
         self.walk_unverified(fp)
@@ -92,6 +96,33 @@ impl StackContext {
     /// Walks the frames that called the function with this frame record.
     pub(crate) fn walk_unverified(&self, record: usize) -> StackWalk<'_> {
         StackWalk { record, table: &self.redirected }
+    }
+
+    /// Completes what requesters have under way on this stack: the frames outside a barrier are theirs.
+    ///
+    /// # Safety
+    /// As for [`StackContext::walk`].
+    pub(crate) unsafe fn settle(&mut self) {
+        if self.barrier != 0 {
+            let mutator = self.mutator.clone();
+            // SAFETY: this is the stack's thread; its frames stand still.
+            unsafe { mutator.settle(self) };
+        }
+    }
+}
+
+impl<'a> StackWalk<'a> {
+    /// Walks the frames from a frame record on, of which `table` knows the redirected ones.
+    ///
+    /// # Safety
+    /// The frames stand still while the iterator lives.
+    pub(crate) unsafe fn new(table: &'a RedirectTable, record: usize) -> StackWalk<'a> {
+        StackWalk { record, table }
+    }
+
+    /// The frame record to go on from; `None` at the end.
+    pub(crate) fn record(&self) -> Option<usize> {
+        (self.record != 0).then_some(self.record)
     }
 }
 
@@ -123,12 +154,20 @@ impl Iterator for StackWalk<'_> {
                     fp,
                     pc: entry.return_address,
                     return_slot,
-                    redirected: true,
+                    redirected: entry.moves,
+                    lands: true,
                     object: Arc::as_ptr(&entry.object),
                 });
             }
             let object = registry::lookup(pc - 1).expect("managed code calls from registered code");
-            return Some(WalkedFrame { fp, pc, return_slot, redirected: false, object });
+            return Some(WalkedFrame {
+                fp,
+                pc,
+                return_slot,
+                redirected: false,
+                lands: false,
+                object,
+            });
         }
     }
 }

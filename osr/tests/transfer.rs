@@ -302,7 +302,7 @@ fn frames_that_are_not_selected_stay() {
 fn a_second_walker_sees_the_same_frames() {
     let (_, result, _) = run(sum(7), 200, |context| {
         // SAFETY: set up by `run`.
-        let stack = unsafe { &*context.header.stack };
+        let stack = unsafe { &mut *context.header.stack };
         // SAFETY: the thread is in a callout.
         let ours: Vec<u64> = unsafe { stack.walk() }.map(|frame| frame.pc as u64).collect();
         let mut read = |address: u64| {

@@ -156,7 +156,7 @@ pub(crate) fn capture(store: &mut StoreOpaque, trapped: Option<(usize, usize)>) 
     // SAFETY: this thread runs the store, and its guest waits: activations and machine frames stand
     // still.
     unsafe {
-        let stack = &(*runtime).stack;
+        let stack = &mut (*runtime).stack;
         let top = trapped.map(|(pc, fp)| (fp, code::trapped_frame(pc)));
         let walk = match trapped {
             Some((_, fp)) => stack.walk_callers(fp),

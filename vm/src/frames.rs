@@ -183,13 +183,13 @@ impl<T: 'static> Caller<'_, T> {
 /// Lists the frames of a store's guest.
 fn list(store: &StoreOpaque, with_values: bool) -> Vec<Frame> {
     let mut shapes = with_values.then(Shapes::default);
-    // The lock keeps off requesters, which redirect return addresses. Otherwise the frames stand still.
-    let machine = store.mutator.with_stack(|stack| {
-        // SAFETY: the store is borrowed, so its guest does not run: it is suspended in a call of the host on
-        // this thread, or there is none.
-        unsafe { (*stack).read_frames() }.collect::<Vec<_>>()
-    });
-    let machine = machine.unwrap_or_default().into_iter().map(|frame| (frame.fp, frame));
+    // SAFETY: the store is borrowed, so its guest does not run: it is suspended in a call of the host on this
+    // thread, or there is none.
+    let machine = unsafe {
+        // Requesters, which redirect return addresses, are kept off.
+        store.mutator.stopped(store.stack(), |stack| (*stack).read_frames().collect::<Vec<_>>())
+    };
+    let machine = machine.into_iter().map(|frame| (frame.fp, frame));
     // SAFETY: as above: activations stand still too.
     unsafe {
         GuestFrames::new(machine, Activation::innermost(store.runtime()))

@@ -194,7 +194,7 @@ unsafe fn check(stack: &StackContext, record: usize, limit: usize) -> Result<usi
             .map(|frame| {
                 let registers = Some(frame.saved_registers);
                 let seen = Sighting { fp: frame.fp, pc: frame.pc, registers };
-                let code = frame.redirected.then(|| RedirectedFrame::new(&frame.object, frame.pc));
+                let code = frame.lands.then(|| RedirectedFrame::new(&frame.object, frame.pc));
                 (seen, code)
             })
             .collect()

@@ -6,10 +6,11 @@
 use super::events::Event;
 use super::system::CodeSystem;
 use super::version::CodeOwner;
+use midair_osr::handshake::{self, Stack};
 use midair_osr::{
-    Choice, CodeObject, Handshake, HandshakeProgress, Mutator, Operation, StackContext,
+    Choice, CodeObject, Handshake, HandshakeProgress, Mutator, Operation, RedirectTable,
+    StackContext, Stepwise, WalkedFrame,
 };
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -18,9 +19,10 @@ use std::time::{Duration, Instant};
 pub(crate) struct Retirement {
     system: Arc<CodeSystem>,
     objects: Vec<Arc<CodeObject>>,
-    ids: HashSet<u64>,
-    /// A stack that is known to hold no frames of the code outside the first redirected one.
-    innermost_only: Option<StackAddress>,
+    ids: Ids,
+    /// The innermost frame record of a stack that is known to hold no frames of the code outside the first
+    /// redirected one.
+    innermost_only: Option<usize>,
     /// What else changes for the store, at the same moment.
     also: Option<Arc<dyn Operation<StackContext>>>,
     redirected: AtomicUsize,
@@ -30,39 +32,30 @@ pub(crate) struct Retirement {
     progress: OnceLock<HandshakeProgress<StackContext>>,
 }
 
-#[derive(PartialEq)]
-struct StackAddress(*const StackContext);
+/// Numbers of code objects. Asked for each frame of a stack; mostly it is one.
+struct Ids(Vec<u64>);
 
-// SAFETY: it is only compared.
-unsafe impl Send for StackAddress {}
-// SAFETY: as above.
-unsafe impl Sync for StackAddress {}
+impl Ids {
+    fn new(objects: &[Arc<CodeObject>]) -> Ids {
+        let mut ids: Vec<u64> = objects.iter().map(|object| object.id).collect();
+        ids.sort_unstable();
+        Ids(ids)
+    }
+
+    fn contains(&self, id: u64) -> bool {
+        if self.0.len() <= 4 { self.0.contains(&id) } else { self.0.binary_search(&id).is_ok() }
+    }
+}
 
 impl Operation<StackContext> for Retirement {
     unsafe fn perform(&self, stack: *mut StackContext) {
-        if let Some(also) = &self.also {
-            // SAFETY: as the caller vouches.
-            unsafe { also.perform(stack) };
+        // SAFETY: the stack stands still.
+        unsafe {
+            self.stop(stack);
+            if let Some(innermost) = StackContext::innermost(stack) {
+                self.step(StackContext::records(stack), innermost, usize::MAX);
+            }
         }
-        let innermost_only = self.innermost_only == Some(StackAddress(stack));
-        // SAFETY: the stack stands still and is not used by anything else; what is polled is not part of
-        // what is borrowed. Every site in guest code has a frame map.
-        let redirected = unsafe {
-            let table = &mut (*stack).redirected;
-            table.set_selective(!innermost_only);
-            let stop = innermost_only && !table.is_selective();
-            (*stack).redirect_frames(|frame| {
-                if frame.redirected && stop {
-                    Choice::Stop
-                } else if self.ids.contains(&frame.object().id) {
-                    Choice::Redirect
-                } else {
-                    Choice::Skip
-                }
-            })
-        };
-        self.redirected.fetch_add(redirected, Ordering::Relaxed);
-        self.system.counters.frames_redirected.add(redirected as u64);
     }
 
     fn paused(&self, time: Duration) {
@@ -78,6 +71,35 @@ impl Operation<StackContext> for Retirement {
             let (address, bytes) = (object.start() as usize, object.len());
             self.system.events.send(|| Event::Freed { address, bytes });
         }
+    }
+}
+
+impl Stepwise<StackContext> for Retirement {
+    unsafe fn stop(&self, stack: *mut StackContext) {
+        if let Some(also) = &self.also {
+            // SAFETY: as the caller vouches.
+            unsafe { also.perform(stack) };
+        }
+    }
+
+    unsafe fn step(&self, table: &mut RedirectTable, from: usize, most: usize) -> Option<usize> {
+        let innermost_only = self.innermost_only == Some(from);
+        table.set_selective(!innermost_only);
+        let stop = innermost_only && !table.is_selective();
+        let choose = |frame: &WalkedFrame| {
+            if frame.redirected && stop {
+                Choice::Stop
+            } else if self.ids.contains(frame.object().id) {
+                Choice::Redirect
+            } else {
+                Choice::Skip
+            }
+        };
+        // SAFETY: the frames stand still; every site in guest code has a frame map.
+        let (redirected, next) = unsafe { table.redirect(from, most, choose) };
+        self.redirected.fetch_add(redirected, Ordering::Relaxed);
+        self.system.counters.frames_redirected.add(redirected as u64);
+        next
     }
 }
 
@@ -101,7 +123,7 @@ impl Retirements {
     pub(crate) fn waiting(&self, object: &CodeObject) -> Option<usize> {
         let list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut retirements = list.iter().filter_map(Weak::upgrade);
-        let retirement = retirements.find(|retirement| retirement.ids.contains(&object.id))?;
+        let retirement = retirements.find(|retirement| retirement.ids.contains(object.id))?;
         let progress = retirement.progress.get();
         Some(progress.map_or(retirement.stores, HandshakeProgress::waiting))
     }
@@ -128,9 +150,9 @@ pub(crate) struct Retiring {
     begun: Instant,
 }
 
-/// Begins to retire code objects, and to perform `also` on each store at the same moment at which it is rid of
-/// the code: no guest runs old code after it, or new code before. Stacks of stores that do not run guest code have been served when this
-/// returns; to free the code the others have to be waited for.
+/// Begins to retire code objects, and to perform `also` on each store at the same moment at which it is rid
+/// of the code: no guest runs old code after it, or new code before. To free the code the stores that run it
+/// have to be waited for.
 ///
 /// # Safety
 /// Nothing may lead into the code any more but return addresses: it has been unlinked (with sequentially
@@ -142,34 +164,40 @@ pub(crate) unsafe fn retire(
     stores: Vec<Arc<Mutator>>,
     also: Option<Arc<dyn Operation<StackContext>>>,
 ) -> Option<Retiring> {
-    // SAFETY: as the caller vouches.
-    unsafe { begin(system, objects, stores, None, also) }
+    let begun = Instant::now();
+    let (retirement, stores) = prepare(system, objects, stores, None, also)?;
+    let handshake = Handshake::begin_stepwise(stores, retirement.clone());
+    // Set once, here or below.
+    let _ = retirement.progress.set(handshake.progress());
+    Some(Retiring { retirement, handshake, begun })
 }
 
-/// Begins to retire all code that has frames on one stack inside the first one that is redirected.
+/// Retires all code that has frames on one stack inside the first one that is redirected. Does not wait:
+/// the store that is served last frees the code.
 ///
 /// # Safety
-/// As for [`retire`]; no other code may be among the objects.
+/// As for [`retire`]; no other code may be among the objects, and the innermost frame record of the stack is
+/// `innermost`.
 pub(crate) unsafe fn retire_innermost(
     system: &Arc<CodeSystem>,
     objects: Vec<Arc<CodeObject>>,
     stores: Vec<Arc<Mutator>>,
-    stack: *const StackContext,
-) -> Option<Retiring> {
-    // SAFETY: as the caller vouches.
-    unsafe { begin(system, objects, stores, Some(StackAddress(stack)), None) }
+    innermost: usize,
+) {
+    if let Some((retirement, stores)) = prepare(system, objects, stores, Some(innermost), None) {
+        let progress = handshake::request(&stores, retirement.clone());
+        let _ = retirement.progress.set(progress);
+    }
 }
 
-/// # Safety
-/// As for [`retire`].
-unsafe fn begin(
+/// Makes a retirement of the objects that nobody else retires; `None` if there are none.
+fn prepare(
     system: &Arc<CodeSystem>,
     objects: Vec<Arc<CodeObject>>,
     mut stores: Vec<Arc<Mutator>>,
-    innermost_only: Option<StackAddress>,
+    innermost_only: Option<usize>,
     also: Option<Arc<dyn Operation<StackContext>>>,
-) -> Option<Retiring> {
-    let begun = Instant::now();
+) -> Option<(Arc<Retirement>, Vec<Arc<Mutator>>)> {
     let objects: Vec<_> = objects.into_iter().filter(|object| object.retire()).collect();
     if objects.is_empty() && also.is_none() {
         return None;
@@ -188,7 +216,7 @@ unsafe fn begin(
     stores.dedup_by(|a, b| Arc::ptr_eq(a, b));
     let retirement = Arc::new(Retirement {
         system: system.clone(),
-        ids: objects.iter().map(|object| object.id).collect(),
+        ids: Ids::new(&objects),
         objects,
         innermost_only,
         also,
@@ -198,10 +226,7 @@ unsafe fn begin(
         progress: OnceLock::new(),
     });
     system.retirements.add(&retirement);
-    let handshake = Handshake::begin(&stores, retirement.clone());
-    // Set once, here.
-    let _ = retirement.progress.set(handshake.progress());
-    Some(Retiring { retirement, handshake, begun })
+    Some((retirement, stores))
 }
 
 impl Retiring {
@@ -218,10 +243,5 @@ impl Retiring {
             longest_pause: Duration::from_nanos(retirement.longest_pause.load(Ordering::Relaxed)),
             time_to_freed: begun.elapsed(),
         }
-    }
-
-    /// Does not wait: whoever is served last frees the code.
-    pub(crate) fn detach(self) {
-        self.handshake.detach();
     }
 }

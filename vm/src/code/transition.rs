@@ -277,14 +277,11 @@ unsafe fn retire_stack(store: &mut StoreOpaque, stack: *mut StackContext) {
     }
     let system = store.engine().code().clone();
     // SAFETY: the code was unlinked above, and is that of the frames inside the first redirected one.
-    let retiring = unsafe { retire::retire_innermost(&system, retired, stores, stack) };
+    unsafe { retire::retire_innermost(&system, retired, stores, (*stack).exit_fp) };
     // SAFETY: this thread is at a safepoint.
     unsafe { store.mutator.serve() };
     // What the request has raised.
     store.rearm();
-    if let Some(retiring) = retiring {
-        retiring.detach();
-    }
 }
 
 impl ModuleCode {

@@ -1,0 +1,268 @@
+//! Which return addresses of a stack have been redirected.
+
+use crate::code_object::CodeObject;
+use crate::walk::WalkedFrame;
+use std::sync::Arc;
+
+/// One redirected return address.
+#[derive(Debug)]
+pub(crate) struct Redirected {
+    /// Frame pointer of the frame that is returned into.
+    pub(crate) fp: usize,
+    /// What the slot held.
+    pub(crate) return_address: usize,
+    /// The code object that the address lies in.
+    pub(crate) object: Arc<CodeObject>,
+    /// Whether the frame leaves its code when it is returned to. If not, the entry is, or was, a barrier.
+    pub(crate) moves: bool,
+}
+
+impl Redirected {
+    /// The entry of a frame that has none.
+    pub(crate) fn new(frame: &WalkedFrame, moves: bool) -> Redirected {
+        let object = frame.object_arc();
+        Redirected { fp: frame.fp, return_address: frame.pc, object, moves }
+    }
+}
+
+/// Redirected return addresses of one stack, or of its part outside a barrier.
+///
+/// Entries lie in blocks, so that frames in the middle can be added, and the table be divided and united,
+/// without touching all of a deep stack's entries.
+#[derive(Debug, Default)]
+pub struct RedirectTable {
+    /// Outermost first, in and between blocks: frame pointers fall towards the end, so that the frame that
+    /// is returned into next is the last of all. No block is empty.
+    blocks: Vec<Vec<Redirected>>,
+    /// Frames that were unwound before they were returned to, since somebody last asked.
+    dropped: u64,
+    /// See [`RedirectTable::is_selective`].
+    selective: bool,
+}
+
+/// Most entries of a block that is added to.
+const BLOCK: usize = 512;
+
+/// Frame pointer of a block's outermost entry.
+fn first(block: &[Redirected]) -> usize {
+    block[0].fp
+}
+
+/// Frame pointer of a block's innermost entry.
+fn last(block: &[Redirected]) -> usize {
+    block[block.len() - 1].fp
+}
+
+impl RedirectTable {
+    /// How many frames are redirected.
+    pub fn len(&self) -> usize {
+        self.blocks.iter().map(Vec::len).sum()
+    }
+
+    /// Whether no frame is redirected.
+    pub fn is_empty(&self) -> bool {
+        self.blocks.is_empty()
+    }
+
+    /// Says whether frames are about to be redirected selectively, or all of them up to the first one that
+    /// is redirected.
+    pub fn set_selective(&mut self, selective: bool) {
+        self.selective = selective || self.is_selective();
+    }
+
+    /// Whether some frames outside a redirected one may not be redirected. If not, frames have only ever
+    /// been redirected from the innermost outwards to the end of the stack, or the first redirected one.
+    pub fn is_selective(&self) -> bool {
+        self.selective && !self.is_empty()
+    }
+
+    /// Where the entry of a frame is: its block, and its place there.
+    fn find(&self, fp: usize) -> Option<(usize, usize)> {
+        let block = self.blocks.partition_point(|block| last(block) > fp);
+        let entries = self.blocks.get(block)?;
+        Some((block, entries.binary_search_by(|entry| fp.cmp(&entry.fp)).ok()?))
+    }
+
+    /// The entry of a redirected frame.
+    pub(crate) fn get(&self, fp: usize) -> Option<&Redirected> {
+        let (block, i) = self.find(fp)?;
+        Some(&self.blocks[block][i])
+    }
+
+    /// The entry of a redirected frame.
+    pub(crate) fn get_mut(&mut self, fp: usize) -> Option<&mut Redirected> {
+        let (block, i) = self.find(fp)?;
+        Some(&mut self.blocks[block][i])
+    }
+
+    /// Removes the entry of the frame that is returned into, and entries of frames that vanished.
+    pub(crate) fn take(&mut self, fp: usize) -> Redirected {
+        self.forget_below(fp);
+        let entry = self.pop().expect("every redirected frame has an entry");
+        assert_eq!(entry.fp, fp, "a landing in a frame that was not redirected");
+        entry
+    }
+
+    /// Removes the innermost entry.
+    fn pop(&mut self) -> Option<Redirected> {
+        let block = self.blocks.last_mut()?;
+        let entry = block.pop();
+        if block.is_empty() {
+            self.blocks.pop();
+        }
+        entry
+    }
+
+    /// Forgets frames that were unwound: all below the address.
+    pub(crate) fn forget_below(&mut self, address: usize) {
+        while self.blocks.last().is_some_and(|block| last(block) < address) {
+            let entry = self.pop().expect("no block is empty");
+            self.dropped += u64::from(entry.moves);
+        }
+    }
+
+    /// How many redirected frames were unwound, since this was last called, before they were returned to.
+    pub fn take_dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped)
+    }
+
+    /// Adds entries, which are given innermost first and are none of ours yet. Only touches blocks between
+    /// the innermost and the outermost of them.
+    pub(crate) fn add(&mut self, added: Vec<Redirected>) {
+        let (Some(inner), Some(outer)) = (added.first(), added.last()) else { return };
+        let (inner, outer) = (inner.fp, outer.fp);
+        let mut start = self.blocks.partition_point(|block| last(block) > outer);
+        let mut end = self.blocks.partition_point(|block| first(block) >= inner);
+        let fits = |block: &Vec<Redirected>| block.len() + added.len() <= BLOCK;
+        if start == end && self.blocks.get(start).is_some_and(fits) {
+            end += 1;
+        } else if start == end && start > 0 && fits(&self.blocks[start - 1]) {
+            start -= 1;
+        }
+        let mut older = self.blocks.splice(start..end, None).flatten().peekable();
+        let mut merged = Vec::new();
+        for entry in added.into_iter().rev() {
+            while let Some(older) = older.next_if(|older| older.fp > entry.fp) {
+                merged.push(older);
+            }
+            merged.push(entry);
+        }
+        merged.extend(older);
+        let mut blocks = Vec::new();
+        while merged.len() > BLOCK {
+            let rest = merged.split_off(BLOCK);
+            blocks.push(std::mem::replace(&mut merged, rest));
+        }
+        blocks.push(merged);
+        self.blocks.splice(start..start, blocks);
+    }
+
+    /// Takes away the entries of all frames outside the one with this frame pointer.
+    pub(crate) fn split_outside(&mut self, fp: usize) -> RedirectTable {
+        let at = self.blocks.partition_point(|block| last(block) > fp);
+        let mut inner = self.blocks.split_off(at);
+        if let Some(block) = inner.first_mut() {
+            let rest = block.split_off(block.partition_point(|entry| entry.fp > fp));
+            let outer = std::mem::replace(block, rest);
+            if !outer.is_empty() {
+                self.blocks.push(outer);
+            }
+        }
+        // The block that `fp` divides has an entry that is not outside it: its last one.
+        let blocks = std::mem::replace(&mut self.blocks, inner);
+        RedirectTable { blocks, dropped: 0, selective: self.selective }
+    }
+
+    /// Adds the entries of a table that lie outside all of this one.
+    pub(crate) fn unite(&mut self, mut outer: RedirectTable) {
+        self.selective |= outer.selective;
+        if let (Some(last), Some(first)) = (outer.blocks.last_mut(), self.blocks.first_mut())
+            && last.len() + first.len() <= BLOCK
+        {
+            last.append(first);
+            self.blocks.remove(0);
+        }
+        outer.blocks.append(&mut self.blocks);
+        self.blocks = outer.blocks;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::btree_set;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn entry(fp: usize) -> Redirected {
+        let object = CodeObject::for_tests();
+        Redirected { fp, return_address: fp + 1, object, moves: true }
+    }
+
+    /// Adds frame pointers, innermost (lowest) first, in portions as operations do.
+    fn add(table: &mut RedirectTable, fps: &BTreeSet<usize>, portion: usize) {
+        let fps: Vec<usize> = fps.iter().copied().collect();
+        for fps in fps.chunks(portion) {
+            table.add(fps.iter().map(|&fp| entry(fp)).collect());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn entries_stay_sorted_and_are_taken_innermost_first(
+            first in btree_set(1usize..5000, 0..1500),
+            second in btree_set(1usize..5000, 0..1500),
+            portions in (1usize..600, 1usize..600),
+        ) {
+            let second: BTreeSet<_> = second.difference(&first).copied().collect();
+            let mut table = RedirectTable::default();
+            add(&mut table, &first, portions.0);
+            add(&mut table, &second, portions.1);
+            let all: Vec<usize> = first.union(&second).copied().collect();
+            prop_assert_eq!(table.len(), all.len());
+            for &fp in &all {
+                prop_assert_eq!(table.get(fp).map(|e| e.return_address), Some(fp + 1));
+            }
+            for &fp in &all {
+                prop_assert_eq!(table.take(fp).return_address, fp + 1);
+            }
+            prop_assert!(table.is_empty());
+        }
+
+        #[test]
+        fn a_divided_table_is_united_to_what_it_was(
+            fps in btree_set(1usize..5000, 1..1500),
+            cuts in proptest::collection::vec((any::<prop::sample::Index>(), 0usize..5), 0..20),
+        ) {
+            let mut table = RedirectTable::default();
+            add(&mut table, &fps, 100);
+            let mut left: Vec<usize> = fps.into_iter().rev().collect();
+            for (cut, taken) in cuts {
+                if left.is_empty() {
+                    break;
+                }
+                let fp = left[cut.index(left.len())];
+                let outer = table.split_outside(fp);
+                prop_assert!(outer.get(fp).is_none() && table.get(fp).is_some());
+                prop_assert_eq!(outer.len(), left.iter().filter(|&&other| other > fp).count());
+                // The inner part is used meanwhile.
+                for _ in 0..taken.min(table.len()) {
+                    prop_assert_eq!(table.take(left.pop().unwrap()).moves, true);
+                }
+                table.unite(outer);
+                prop_assert_eq!(table.len(), left.len());
+            }
+            while let Some(fp) = left.pop() {
+                prop_assert_eq!(table.take(fp).fp, fp);
+            }
+        }
+
+        #[test]
+        fn unwound_frames_are_forgotten(fps in btree_set(1usize..200, 0..40), cut in 0usize..200) {
+            let mut table = RedirectTable::default();
+            add(&mut table, &fps, 10);
+            table.forget_below(cut);
+            prop_assert_eq!(table.len(), fps.iter().filter(|&&fp| fp >= cut).count());
+        }
+    }
+}

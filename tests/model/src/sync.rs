@@ -1,0 +1,58 @@
+//! What `osr/src/sync.rs` is for the production build, for models.
+//!
+//! Both halves of the asymmetric fence are sequentially consistent fences here, which is what they are to
+//! each other. A model can leave one half out, to show that it would find that.
+
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
+
+use std::cell::Cell;
+
+/// Something that a faulty protocol would lack.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// Mutators do not fence between telling their state and looking for requests.
+    NoLightFence,
+    /// Requesters do not fence between publishing a request and looking at states.
+    NoHeavyFence,
+}
+
+thread_local! {
+    // All threads of a model are coroutines of the thread that explores it.
+    static FAULT: Cell<Option<Fault>> = const { Cell::new(None) };
+}
+
+/// Builds a fault into the models that this thread explores from now on.
+pub fn build_in(fault: Fault) {
+    FAULT.set(Some(fault));
+}
+
+fn has(fault: Fault) -> bool {
+    FAULT.get() == Some(fault)
+}
+
+pub(crate) fn prepare_fences() {}
+
+pub(crate) fn symmetric() -> bool {
+    false
+}
+
+pub(crate) fn light_fence() {
+    if !has(Fault::NoLightFence) {
+        full_fence();
+    }
+}
+
+pub(crate) fn full_fence() {
+    loom::sync::atomic::fence(Ordering::SeqCst);
+}
+
+pub(crate) fn heavy_fence() {
+    if !has(Fault::NoHeavyFence) {
+        full_fence();
+    }
+}
+
+pub(crate) fn yield_now() {
+    loom::thread::yield_now();
+}
