@@ -2,7 +2,8 @@
 //!
 //! Prints one table. Each figure is the median of several runs; costs of a frame or a transition are
 //! differences between a run with and one without, divided by how many there were, as the engine counts
-//! them. `--quick` makes the long run of replacements a hundred times shorter.
+//! them. `--quick` makes the long run of replacements a hundred times shorter, `--long`
+//! ten times longer.
 
 use anyhow::{Context, Result, ensure};
 use midair::{Caller, Config, Engine, Linker, Module, Store, StressSpec, Tier};
@@ -17,7 +18,12 @@ fn main() -> Result<()> {
     transitions()?;
     frames()?;
     publish_and_free()?;
-    let replacements = if quick { 10_000 } else { 1_000_000 };
+    let long = std::env::args().any(|argument| argument == "--long");
+    let replacements = match (quick, long) {
+        (true, _) => 10_000,
+        (_, true) => 10_000_000,
+        _ => 1_000_000,
+    };
     recompiled_while_running(replacements)?;
     replaced_while_running(replacements)?;
     Ok(())

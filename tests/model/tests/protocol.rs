@@ -151,6 +151,11 @@ impl Guest {
 
     /// Returns into the innermost frame, and runs its code unless it has been redirected.
     fn ret(&self, codes: &[Arc<Code>]) {
+        self.ret_over(codes, true);
+    }
+
+    /// The same; does not stop at the barrier if it shall not.
+    fn ret_over(&self, codes: &[Arc<Code>], cross: bool) {
         let stack = &self.stack;
         // SAFETY: cells of this thread's stack, which nobody uses meanwhile; if that is wrong, the model
         // says so.
@@ -159,7 +164,7 @@ impl Guest {
             let frame = stack.frames[at].with(|frame| *frame);
             let mut moves = false;
             if frame.lands {
-                if stack.barrier.with(|barrier| *barrier) == Some(at) {
+                if cross && stack.barrier.with(|barrier| *barrier) == Some(at) {
                     self.mutator.cross(self.pointer());
                 }
                 moves = stack.records.with(|records| (*records).contains(&at));
@@ -348,7 +353,7 @@ fn a_guest_that_waits_in_the_host_delays_nobody() {
 #[test]
 fn a_guest_returns_over_the_barrier() {
     for codes in [[0, 0, 0, 0], [1, 0, 1, 0], [1, 1, 0, 1], [0, 1, 1, 1]] {
-        explore(2, move || {
+        explore(3, move || {
             let all = [Code::new(), Code::new()];
             let guest = Guest::new(&codes);
             let requester = thread::spawn(retire(&all[0], 0, &guest));
@@ -360,6 +365,22 @@ fn a_guest_returns_over_the_barrier() {
             requester.join().unwrap();
         });
     }
+}
+
+#[test]
+#[should_panic]
+fn a_guest_that_ignores_the_barrier_meets_the_requester() {
+    explore(2, move || {
+        let codes = [Code::new()];
+        let guest = Guest::new(&[0; 4]);
+        let requester = thread::spawn(retire(&codes[0], 0, &guest));
+        guest.poll();
+        for _ in 0..4 {
+            guest.ret_over(&codes, false);
+        }
+        guest.leave(State::Outside);
+        requester.join().unwrap();
+    });
 }
 
 #[test]
