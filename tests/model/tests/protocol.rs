@@ -18,6 +18,9 @@ struct Code {
     freed: UnsafeCell<bool>,
 }
 
+// SAFETY: a cell of the model, whose uses it checks.
+unsafe impl Sync for Code {}
+
 impl Code {
     fn new() -> Arc<Code> {
         Arc::new(Code { linked: AtomicBool::new(true), freed: UnsafeCell::new(false) })
@@ -70,7 +73,8 @@ impl Stack for Frames {
         // SAFETY: it is alive and stands still.
         unsafe {
             let innermost = (*this).innermost.with(|innermost| *innermost);
-            (innermost < (&(*this).frames).len()).then_some(innermost)
+            let frames = &(*this).frames;
+            (innermost < frames.len()).then_some(innermost)
         }
     }
 
