@@ -2,7 +2,7 @@
 
 use crate::quantity::{parse_bytes, parse_duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use midair::StressSpec;
+use midair::{DataPolicy, Policy, StressSpec};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +19,7 @@ pub struct CommandLine {
 #[derive(Subcommand, Debug)]
 pub enum Command {
     Run(RunOptions),
+    Watch(WatchOptions),
     Wast(WastOptions),
 }
 
@@ -88,6 +89,62 @@ impl RunOptions {
     fn unknown_option(&self) -> Option<&str> {
         self.program[0].to_str().filter(|first| first.len() > 1 && first.starts_with('-'))
     }
+}
+
+/// Runs a program (.wasm or .wat), and brings it up to each new version of its file while it runs
+#[derive(Args, Debug)]
+#[command(override_usage = "midair watch [OPTIONS] FILE [ARGS]...")]
+pub struct WatchOptions {
+    /// What to do when the data that memory begins with has moved or changed
+    #[arg(long, value_enum, value_name = "DATA", default_value = "refuse")]
+    data: DataName,
+
+    /// What frames of a changed function do that are suspended in its old body
+    #[arg(long, value_enum, value_name = "POLICY", default_value = "migrate")]
+    policy: PolicyName,
+
+    #[command(flatten)]
+    pub run: RunOptions,
+}
+
+impl WatchOptions {
+    /// What becomes of data segments that differ.
+    pub fn data(&self) -> DataPolicy {
+        match self.data {
+            DataName::Refuse => DataPolicy::Refuse,
+            DataName::Keep => DataPolicy::Keep,
+            DataName::Apply => DataPolicy::Apply,
+        }
+    }
+
+    /// What suspended frames do.
+    pub fn policy(&self) -> Policy {
+        match self.policy {
+            PolicyName::Migrate => Policy::Migrate,
+            PolicyName::Finish => Policy::Finish,
+            PolicyName::Trap => Policy::Trap,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum DataName {
+    /// Refuse the new version
+    Refuse,
+    /// Leave memory as it is
+    Keep,
+    /// Write the bytes that differ into memory
+    Apply,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PolicyName {
+    /// They go on in the new body, where that has a matching place
+    Migrate,
+    /// They finish in the old body
+    Finish,
+    /// They trap
+    Trap,
 }
 
 /// Runs scripts of the specification's test suite
@@ -189,7 +246,8 @@ fn parse_stats(text: &str) -> Result<StatsOutput, String> {
 }
 
 /// Words that the first argument can be other than an option of `run` or a file.
-const FIRST_WORDS: [&str; 7] = ["run", "wast", "help", "-h", "--help", "-V", "--version"];
+const FIRST_WORDS: [&str; 8] =
+    ["run", "watch", "wast", "help", "-h", "--help", "-V", "--version"];
 
 /// The arguments with `run` put in where it was left out.
 pub fn with_command(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
@@ -211,16 +269,21 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Command {
 
 fn try_parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
     let command = CommandLine::try_parse_from(with_command(arguments))?.command;
-    if let Command::Run(options) = &command
+    let program = match &command {
+        Command::Run(options) => Some(("run", options)),
+        Command::Watch(options) => Some(("watch", &options.run)),
+        Command::Wast(_) => None,
+    };
+    if let Some((name, options)) = program
         && let Some(option) = options.unknown_option()
     {
         use clap::CommandFactory;
         let message = format!("unexpected argument '{option}' found");
         let mut command_line = CommandLine::command();
         command_line.build();
-        let run =
-            command_line.find_subcommand_mut("run").expect("the command has a subcommand `run`");
-        return Err(run.error(clap::error::ErrorKind::UnknownArgument, message));
+        let command =
+            command_line.find_subcommand_mut(name).expect("the command has these subcommands");
+        return Err(command.error(clap::error::ErrorKind::UnknownArgument, message));
     }
     Ok(command)
 }
@@ -248,6 +311,24 @@ mod tests {
         let options = run("midair --tier=interp a.wasm b");
         assert!(matches!(options.tiering.tier, TierName::Interp));
         assert_eq!(options.arguments(), ["b"]);
+    }
+
+    #[test]
+    fn watching_takes_the_options_of_running() {
+        let line = "midair watch --tier=interp --data keep --policy=trap --max-memory 1M a.wat x -y";
+        match try_parse(line.split(' ').map(OsString::from)) {
+            Ok(Command::Watch(options)) => {
+                assert_eq!(options.data(), DataPolicy::Keep);
+                assert_eq!(options.policy(), Policy::Trap);
+                assert_eq!(options.run.max_memory, Some(1 << 20));
+                assert_eq!(options.run.file(), PathBuf::from("a.wat"));
+                assert_eq!(options.run.arguments(), ["x", "-y"]);
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(error("midair watch --data=x a.wat").contains("refuse"));
+        assert!(error("midair watch --frob a.wat").contains("midair watch"));
+        assert!(error("midair watch --help").contains("brings it up to each new version"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The `midair` command: runs programs and spec scripts.
+//! The `midair` command: runs programs, also ones that are being edited, and spec scripts.
 //!
 //! It is a library too, so that tests can run spec scripts in their own process: see [`wast`].
 
@@ -10,6 +10,7 @@ mod quantity;
 mod run;
 mod stats;
 pub mod wast;
+mod watch;
 
 use command_line::Command;
 use std::ffi::OsString;
@@ -19,6 +20,7 @@ use std::process::ExitCode;
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match command_line::parse(arguments) {
         Command::Run(options) => run::run(options),
+        Command::Watch(options) => watch::watch(options),
         Command::Wast(options) => wast::command(&options),
     }
 }

@@ -20,11 +20,19 @@ const PANICKED: u8 = 101;
 
 /// Runs the program, and ends the process with its status.
 pub fn run(options: RunOptions) -> ExitCode {
-    let stack = usize::try_from(options.max_stack).unwrap_or(usize::MAX).saturating_add(HOST_STACK);
+    in_guest_thread(options.max_stack, move || {
+        run_guest(&options, |_| {}, |engine| Module::from_file(engine, options.file()))
+    })
+}
+
+/// Calls `guest` on a thread with room for `max_stack` bytes of guest frames, and ends the process with the
+/// status that it returns.
+pub fn in_guest_thread(max_stack: u64, guest: impl FnOnce() -> i32 + Send + 'static) -> ExitCode {
+    let stack = usize::try_from(max_stack).unwrap_or(usize::MAX).saturating_add(HOST_STACK);
     // The guest has a thread of its own for the sake of the stack's size.
     let guest =
         std::thread::Builder::new().name("guest".to_owned()).stack_size(stack).spawn(move || {
-            let status = run_guest(&options);
+            let status = guest();
             // At once, rather than by returning: nobody has to wait for the threads that compile,
             // and the system is faster at freeing memory.
             std::process::exit(status)
@@ -41,13 +49,18 @@ pub fn run(options: RunOptions) -> ExitCode {
     }
 }
 
-/// Runs the program, prints what there is to say, and returns the status.
-fn run_guest(options: &RunOptions) -> i32 {
-    let engine = match engine(options) {
+/// Runs the program, prints what there is to say, and returns the status. `configure` has the last word on
+/// the engine's configuration; `load` loads the program.
+pub fn run_guest(
+    options: &RunOptions,
+    configure: impl FnOnce(&mut Config),
+    load: impl FnOnce(&Engine) -> Result<Module>,
+) -> i32 {
+    let engine = match engine(options, configure) {
         Ok(engine) => engine,
         Err(error) => return report(&error),
     };
-    let status = match run_program(options, &engine) {
+    let status = match load(&engine).and_then(|module| run_program(options, &engine, &module)) {
         Ok(()) => 0,
         Err(error) => report(&error),
     };
@@ -69,7 +82,7 @@ fn report(error: &midair::Error) -> i32 {
     status
 }
 
-fn engine(options: &RunOptions) -> Result<Engine> {
+fn engine(options: &RunOptions, configure: impl FnOnce(&mut Config)) -> Result<Engine> {
     let mut config = Config::new();
     options.tiering.configure(&mut config);
     config
@@ -78,14 +91,14 @@ fn engine(options: &RunOptions) -> Result<Engine> {
         .sample_tiers(options.stats.is_some())
         // A large program's start must not wait for functions that it may never call.
         .lazy_validation(true);
+    configure(&mut config);
     Engine::new(&config)
 }
 
-fn run_program(options: &RunOptions, engine: &Engine) -> Result<()> {
+fn run_program(options: &RunOptions, engine: &Engine, module: &Module) -> Result<()> {
     let file = options.file();
-    let module = Module::from_file(engine, &file)?;
     let entry = options.invoke.as_deref().unwrap_or("_start");
-    check_entry(&module, entry, &file)?;
+    check_entry(module, entry, &file)?;
 
     let arguments = options
         .arguments()
@@ -106,7 +119,7 @@ fn run_program(options: &RunOptions, engine: &Engine) -> Result<()> {
         Some(time) => Some(Deadline::start(time, store.interrupt_handle())?),
         None => None,
     };
-    let result = call(options, &linker, &mut store, &module, entry, &arguments);
+    let result = call(options, &linker, &mut store, module, entry, &arguments);
     if let Some(deadline) = deadline {
         deadline.met();
     }

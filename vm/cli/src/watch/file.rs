@@ -1,0 +1,192 @@
+//! A file that is edited.
+//!
+//! Editors write files in many ways: in place, in pieces, or as a new file that takes the old one's name. So
+//! it is the directory that is watched; the file is read when it has not changed for a moment; and a version
+//! that makes no sense gets a little longer, for it may not be complete.
+
+use midair::Result;
+use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
+use std::fs::Metadata;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant, SystemTime};
+
+/// How often the file is looked at if nothing is heard of it: not every file system tells.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long a file must not have changed to be read.
+const SETTLED: Duration = Duration::from_millis(25);
+/// How long a file that makes no sense may stay as it is until that is said.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// When a file that never settles is read all the same.
+const LONGEST: Duration = Duration::from_secs(2);
+
+/// A file, and the version of it that was last seen.
+pub struct WatchedFile {
+    path: PathBuf,
+    contents: Vec<u8>,
+    stamp: Option<Stamp>,
+    /// Something has happened in the file's directory.
+    events: Receiver<()>,
+    /// Kept for as long as events are wanted.
+    _watcher: Option<RecommendedWatcher>,
+}
+
+/// What tells two states of a file apart without reading it.
+#[derive(Clone, PartialEq, Eq)]
+struct Stamp {
+    modified: Option<SystemTime>,
+    len: u64,
+    #[cfg(unix)]
+    inode: u64,
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Stamp> {
+        path.metadata().ok().map(|metadata: Metadata| Stamp {
+            modified: metadata.modified().ok(),
+            len: metadata.len(),
+            #[cfg(unix)]
+            inode: std::os::unix::fs::MetadataExt::ino(&metadata),
+        })
+    }
+}
+
+impl WatchedFile {
+    /// Reads a file, and watches it from now on.
+    pub fn new(path: &Path) -> Result<WatchedFile> {
+        let (sender, events) = channel();
+        let watcher = notify::recommended_watcher(move |_: notify::Result<Event>| {
+            // Whoever is interested is gone if this fails.
+            let _ = sender.send(());
+        });
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        // Without it, the file is still looked at from time to time.
+        let watcher = watcher.ok().and_then(|mut watcher| {
+            let directory = directory.unwrap_or(Path::new("."));
+            watcher.watch(directory, RecursiveMode::NonRecursive).ok()?;
+            Some(watcher)
+        });
+        let stamp = Stamp::of(path);
+        let contents = std::fs::read(path)?;
+        Ok(WatchedFile { path: path.to_owned(), contents, stamp, events, _watcher: watcher })
+    }
+
+    /// The version that was last seen.
+    pub fn contents(&self) -> &[u8] {
+        &self.contents
+    }
+
+    /// Waits for a version that differs from the last one, and returns what `check` makes of it.
+    pub fn next_version<T>(&mut self, check: impl Fn(&[u8]) -> Result<T>) -> Result<T> {
+        loop {
+            self.wait_for_change();
+            self.wait_until_settled(SETTLED);
+            let Some(contents) = self.read() else { continue };
+            let checked = check(&contents);
+            if checked.is_err() {
+                self.wait_until_settled(PATIENCE);
+                if self.read().is_some_and(|now| now != contents) {
+                    // It was not complete.
+                    self.stamp = None;
+                    continue;
+                }
+            }
+            self.contents = contents;
+            return checked;
+        }
+    }
+
+    /// The file's contents, if they are other ones than before.
+    fn read(&mut self) -> Option<Vec<u8>> {
+        self.stamp = Stamp::of(&self.path);
+        // While it is being replaced, there may be none.
+        std::fs::read(&self.path).ok().filter(|contents| *contents != self.contents)
+    }
+
+    fn wait_for_change(&self) {
+        while Stamp::of(&self.path) == self.stamp {
+            self.wait(LOOK);
+        }
+    }
+
+    fn wait_until_settled(&self, time: Duration) {
+        let started = Instant::now();
+        let mut stamp = Stamp::of(&self.path);
+        let mut since = Instant::now();
+        while since.elapsed() < time && started.elapsed() < LONGEST.max(time) {
+            self.wait(time);
+            let now = Stamp::of(&self.path);
+            if now != stamp {
+                (stamp, since) = (now, Instant::now());
+            }
+        }
+    }
+
+    /// Waits until something happens, but not longer than this.
+    fn wait(&self, time: Duration) {
+        match self.events.recv_timeout(time) {
+            Ok(()) => while self.events.try_recv().is_ok() {},
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(time),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn watched(name: &str, contents: &str) -> (PathBuf, WatchedFile) {
+        let directory = std::env::temp_dir().join(format!("midair-{name}-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("file");
+        fs::write(&path, contents).unwrap();
+        let file = WatchedFile::new(&path).unwrap();
+        (path, file)
+    }
+
+    fn text(contents: &[u8]) -> Result<String> {
+        let text = std::str::from_utf8(contents)?;
+        anyhow::ensure!(text.ends_with('.'), "incomplete: {text}");
+        Ok(text.to_owned())
+    }
+
+    #[test]
+    fn each_version_is_seen_however_it_is_written() {
+        let (path, mut file) = watched("versions", "one.");
+        assert_eq!(file.contents(), b"one.");
+        fs::write(&path, "two.").unwrap();
+        assert_eq!(file.next_version(text).unwrap(), "two.");
+        let other = path.with_extension("new");
+        fs::write(&other, "three.").unwrap();
+        fs::rename(&other, &path).unwrap();
+        assert_eq!(file.next_version(text).unwrap(), "three.");
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "three.").unwrap();
+        fs::write(&path, "four.").unwrap();
+        assert_eq!(file.next_version(text).unwrap(), "four.");
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn a_version_that_is_being_written_is_waited_for() {
+        let (path, mut file) = watched("incomplete", "one.");
+        let writer = {
+            let path = path.clone();
+            std::thread::spawn(move || {
+                for text in ["", "t", "tw", "two."] {
+                    fs::write(&path, text).unwrap();
+                    std::thread::sleep(Duration::from_millis(60));
+                }
+            })
+        };
+        assert_eq!(file.next_version(text).unwrap(), "two.");
+        writer.join().unwrap();
+        fs::write(&path, "three").unwrap();
+        assert_eq!(file.next_version(text).unwrap_err().to_string(), "incomplete: three");
+        fs::write(&path, "two.").unwrap();
+        assert_eq!(file.next_version(text).unwrap(), "two.");
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+}

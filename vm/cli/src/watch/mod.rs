@@ -1,0 +1,82 @@
+//! `midair watch`: runs a program, and brings it up to each new version of its file.
+//!
+//! The program runs as `midair run` would run it. A thread of its own looks at the file. The program ends
+//! the process, as always; the other thread only ever changes it.
+
+mod file;
+mod report;
+
+use crate::command_line::WatchOptions;
+use crate::run;
+use anyhow::Context;
+use file::WatchedFile;
+use midair::{Engine, Module, Result};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// How many functions edits can add; each takes address space, and memory when it is used.
+const SPARE_FUNCTIONS: usize = 10_000;
+
+/// Runs the program, and ends the process with its status.
+pub fn watch(options: WatchOptions) -> ExitCode {
+    let options = Arc::new(options);
+    run::in_guest_thread(options.run.max_stack, move || {
+        run::run_guest(
+            &options.run,
+            |config| {
+                config.spare_functions(SPARE_FUNCTIONS);
+            },
+            |engine| start(&options, engine),
+        )
+    })
+}
+
+/// Loads the program, and begins to watch its file.
+fn start(options: &Arc<WatchOptions>, engine: &Engine) -> Result<Module> {
+    let path = options.run.file();
+    let failed = || format!("failed to load `{}`", path.display());
+    // From before the file is read, so that no version is missed. It is read, not mapped into memory: it is
+    // going to change.
+    let mut file = WatchedFile::new(&path).with_context(failed)?;
+    let module = Module::from_binary(engine, &binary(&path, file.contents()).with_context(failed)?)
+        .with_context(failed)?;
+    let (options, watched) = (options.clone(), module.clone());
+    std::thread::Builder::new()
+        .name("watch".to_owned())
+        .spawn(move || {
+            let engine = watched.engine();
+            let check = |contents: &[u8]| {
+                let binary = binary(file_name(&path), contents)?;
+                Module::validate(engine, &binary)?;
+                Ok(binary)
+            };
+            loop {
+                let version = file.next_version(check);
+                report::print(&version.and_then(|binary| update(&options, &watched, binary)));
+            }
+        })
+        .context("cannot start a thread to watch the file")?;
+    Ok(module)
+}
+
+fn file_name(path: &Path) -> &Path {
+    path.file_name().map_or(path, Path::new)
+}
+
+/// The binary format of a module in either format.
+fn binary(path: &Path, contents: &[u8]) -> Result<Vec<u8>> {
+    Ok(wat::Parser::new().parse_bytes(Some(path), contents)?.into_owned())
+}
+
+/// Brings the running program up to a new version.
+fn update(options: &WatchOptions, module: &Module, binary: Vec<u8>) -> Result<report::Edit> {
+    let update = module
+        .update()
+        .module(binary)?
+        .data(options.data())
+        .default_policy(options.policy());
+    let plan = update.plan()?;
+    let applied = update.apply()?;
+    Ok(report::Edit { plan, applied })
+}
