@@ -131,6 +131,12 @@ unsafe extern "sysv64" fn host_callout(
         // SAFETY: as above. Nothing has touched the stack since but requesters, and calls into the guest
         // that have ended.
         unsafe { mutator.enter() };
+        // SAFETY: the store is alive; its handle on its contents stays where it is.
+        let contents = unsafe { &store.as_ref().contents };
+        if contents.is_data_pending() {
+            // SAFETY: this is the store's thread, and the host function has ended, with all that it borrowed.
+            unsafe { contents.write_pending_data() };
+        }
         outcome?;
         // SAFETY: the stack is the store's, and its result buffer has room for any signature.
         unsafe { shape.write_results(&mut *frame, &mut *function.header.stack, slots) };

@@ -507,6 +507,11 @@ unsafe fn initialize(instance: &mut InstanceEntity, contents: &mut LockedContent
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), base.add(offset), bytes.len()) };
         instance.dropped_data[i] = true;
     }
+    for changed in &*module.added.data() {
+        let memory = instance.memory(changed.memory);
+        // SAFETY: the memory belongs to the store, which nothing else uses now.
+        unsafe { crate::store::write_memory(memory, changed.address, &changed.bytes) };
+    }
     Ok(())
 }
 

@@ -96,6 +96,10 @@ impl Entered {
     unsafe fn new(store: NonNull<StoreOpaque>) -> Result<Entered> {
         // SAFETY: as the caller vouches.
         let this = unsafe { &mut *store.as_ptr() };
+        if this.contents.is_data_pending() {
+            // SAFETY: the store is borrowed mutably here, so that nothing of it is borrowed elsewhere.
+            unsafe { this.contents.write_pending_data() };
+        }
         if this.depth == 0 {
             // Not every function has a poll.
             if this.interrupt.is_requested() && this.take_interrupt() {

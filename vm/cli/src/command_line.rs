@@ -246,8 +246,7 @@ fn parse_stats(text: &str) -> Result<StatsOutput, String> {
 }
 
 /// Words that the first argument can be other than an option of `run` or a file.
-const FIRST_WORDS: [&str; 8] =
-    ["run", "watch", "wast", "help", "-h", "--help", "-V", "--version"];
+const FIRST_WORDS: [&str; 8] = ["run", "watch", "wast", "help", "-h", "--help", "-V", "--version"];
 
 /// The arguments with `run` put in where it was left out.
 pub fn with_command(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
@@ -315,7 +314,8 @@ mod tests {
 
     #[test]
     fn watching_takes_the_options_of_running() {
-        let line = "midair watch --tier=interp --data keep --policy=trap --max-memory 1M a.wat x -y";
+        let line =
+            "midair watch --tier=interp --data keep --policy=trap --max-memory 1M a.wat x -y";
         match try_parse(line.split(' ').map(OsString::from)) {
             Ok(Command::Watch(options)) => {
                 assert_eq!(options.data(), DataPolicy::Keep);

@@ -115,6 +115,10 @@ unsafe fn serve(store: &mut StoreOpaque) -> bool {
         // SAFETY: as the caller vouches, and every frame outside a safepoint can be redirected.
         unsafe { store.mutator.serve() };
     }
+    if store.contents.is_data_pending() {
+        // SAFETY: as the caller vouches; host functions below have lent the store to their guest.
+        unsafe { store.contents.write_pending_data() };
+    }
     store.take_interrupt()
 }
 

@@ -1,7 +1,7 @@
 //! What an update did.
 
 use super::prepare::label;
-use super::{FrameMap, Policy, Refusal};
+use super::{FrameMap, ModuleSummary, Policy, Provenance, Refusal};
 use crate::Result;
 use crate::module::Module;
 use std::fmt;
@@ -24,7 +24,11 @@ pub struct Applied {
     pub time_to_freed: Duration,
     /// How long it took to prepare the update, compilation included. Guests ran on meanwhile.
     pub preparation: Duration,
+    /// What a [new module](super::Update::module) has changed, if there was one.
+    pub summary: Option<ModuleSummary>,
     pub(super) module: Module,
+    /// If there was a new module: the one before; the loaded one if that is `None`.
+    pub(super) previous_source: Option<Option<Provenance>>,
     /// The bodies that were current before, in the order of `functions`.
     pub(super) previous: Vec<Vec<u8>>,
     /// The maps that were given, in the same order.
@@ -57,12 +61,23 @@ impl Applied {
 
     /// Gives all functions that were changed the bodies back that they had before.
     ///
+    /// If the update brought the program up to a new module, it is brought back to the one before: also
+    /// table entries, exports and data are again what that says. What was added stays, unused.
+    ///
     /// That is an update like any other, with the same policies, and with the inverse of the frame maps
     /// that were given. Frames that finish in the bodies that were
     /// replaced are then frames of current code again. Fails, without changing anything, if one of the
     /// functions has been changed again meanwhile.
     pub fn undo(&self) -> Result<Applied> {
         let mut update = self.module.update();
+        if let Some(source) = &self.previous_source {
+            let source = match source {
+                Some(provenance) => Module { state: provenance.source.clone() },
+                None => Module::from_binary(self.module.engine(), self.module.state.bytes())?,
+            };
+            let data = self.summary.as_ref().is_some_and(|summary| summary.data_bytes > 0);
+            update = update.back_to(source, data);
+        }
         let before = self.previous.iter().zip(&self.maps);
         for (applied, (body, map)) in self.functions.iter().zip(before) {
             update = update.body(applied.function, body.clone());

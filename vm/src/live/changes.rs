@@ -3,7 +3,7 @@
 //! These index spaces only grow: what is added gets the next indices in the order given here, and every
 //! index that exists keeps its meaning and type for ever.
 
-use super::{FrameMap, Policy};
+use super::{FrameMap, ModuleSummary, Policy, Provenance};
 use crate::module::Item;
 use crate::types::{FuncType, GlobalType};
 
@@ -22,6 +22,29 @@ pub(crate) struct Changes {
     pub(crate) bodies: Vec<ChangedBody>,
     /// Exports that are added or point elsewhere.
     pub(crate) exports: Vec<(Box<str>, Item)>,
+    /// Bytes that are written into memories.
+    pub(crate) data: Vec<ChangedData>,
+    /// Pairs of functions, of which the second one, added or not, takes the place of the first one, whose
+    /// type is another one. Calls of both are the same where the results are.
+    pub(crate) retyped: Vec<(u32, u32)>,
+    /// The module that the running one is brought up to, if these are all changes that lead there.
+    pub(crate) source: Option<NewSource>,
+}
+
+/// Bytes that are written into a memory. What is beyond its end is not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ChangedData {
+    /// Memory index.
+    pub(crate) memory: u32,
+    pub(crate) address: u64,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// A module that the running one is brought up to.
+#[derive(Clone, Debug)]
+pub(crate) struct NewSource {
+    pub(crate) provenance: Provenance,
+    pub(crate) summary: ModuleSummary,
 }
 
 /// A function that the running module has not had.
@@ -68,9 +91,28 @@ pub(crate) struct ChangedBody {
 }
 
 impl Changes {
-    /// Whether nothing is added to the module and only bodies change.
+    /// What changes, for people.
+    ///
+    /// # Panics
+    /// If these are not the changes that lead to a new module.
+    #[cfg(test)]
+    pub(crate) fn summary(&self) -> &ModuleSummary {
+        &self.source.as_ref().expect("they lead to a new module").summary
+    }
+
+    /// Whether nothing is added to the module and only bodies and data change.
     pub(crate) fn only_bodies(&self) -> bool {
-        let Changes { types, functions, globals, elements, bodies: _, exports } = self;
+        let Changes {
+            types,
+            functions,
+            globals,
+            elements,
+            bodies: _,
+            exports,
+            data: _,
+            retyped: _,
+            source: _,
+        } = self;
         types.is_empty()
             && functions.is_empty()
             && globals.is_empty()

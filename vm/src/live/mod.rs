@@ -11,6 +11,7 @@
 //!   entries       its tables get other entries
 //!   in_each_store what is done to all instances of a module
 //!
+//!   data          bytes that an update writes into memories
 //!   module_diff   what brings a running module up to a new one
 //!
 //!   policy        what frames of a changed body do
@@ -33,6 +34,7 @@ mod applied;
 mod census;
 mod changes;
 mod continuation;
+mod data;
 mod entries;
 mod frame_map;
 mod growth;
@@ -50,14 +52,16 @@ mod transaction;
 mod update;
 
 pub use applied::{Applied, AppliedFunction, Replacement};
-pub(crate) use changes::{AddedFunction, AddedGlobal, ChangedBody, ChangedElements, Changes};
+pub(crate) use changes::{
+    AddedFunction, AddedGlobal, ChangedBody, ChangedData, ChangedElements, Changes, NewSource,
+};
 pub(crate) use continuation::{Continuation, Migration};
 pub(crate) use entries::set_earlier;
 pub use frame_map::{FrameMap, Source};
 pub(crate) use growth::{Committed, Growth};
 pub(crate) use layout::Layout;
 pub use module_diff::{DataPolicy, FunctionLabel, ModuleRefusal, ModuleRefused, ModuleSummary};
-pub(crate) use module_diff::{LiveModule, ModuleDiff, Patch, Provenance, diff};
+pub(crate) use module_diff::{LiveModule, Provenance, diff};
 pub(crate) use old_versions::OldVersions;
 pub use plan::{Plan, PlannedFrames, PlannedFunction, PlannedOutcome};
 pub use policy::Policy;

@@ -3,7 +3,7 @@
 use super::census::{FrameCount, suspended_frames};
 use super::continuation::{Continuation, Migration};
 use super::prepare::{Prepared, PreparedBody};
-use super::{Policy, Refusal};
+use super::{ModuleSummary, Policy, Refusal};
 use crate::module::Module;
 use std::fmt;
 use std::sync::Arc;
@@ -16,6 +16,8 @@ pub struct Plan {
     pub functions: Vec<PlannedFunction>,
     /// Suspended frames of these functions, those of one store at one point together.
     pub frames: Vec<PlannedFrames>,
+    /// What a [new module](super::Update::module) would change, if there is one.
+    pub summary: Option<ModuleSummary>,
 }
 
 /// What an update would do to one function.
@@ -94,7 +96,11 @@ impl fmt::Display for PlannedOutcome {
 }
 
 impl Plan {
-    pub(super) fn new(module: &Module, prepared: &Prepared) -> Plan {
+    pub(super) fn new(
+        module: &Module,
+        prepared: &Prepared,
+        summary: Option<ModuleSummary>,
+    ) -> Plan {
         let bodies = &prepared.bodies;
         let frames =
             suspended_frames(&module.state.code, bodies.iter().map(PreparedBody::function));
@@ -114,6 +120,7 @@ impl Plan {
         Plan {
             functions: bodies.iter().map(|body| planned(module, body)).collect(),
             frames: frames.into_iter().filter_map(planned_frames).collect(),
+            summary,
         }
     }
 }
@@ -200,6 +207,12 @@ impl fmt::Display for PlannedFunction {
 /// A line for each function, with what is refused; then a line for each group of suspended frames.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(summary) = &self.summary {
+            writeln!(f, "{summary}")?;
+            for note in &summary.notes {
+                writeln!(f, "    note: {note}")?;
+            }
+        }
         if self.functions.is_empty() {
             return f.write_str("nothing changes");
         }

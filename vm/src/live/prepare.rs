@@ -28,6 +28,8 @@ pub(crate) struct Prepared<'m> {
     code: &'m Arc<ModuleCode>,
     /// What is added to the module, until it is.
     growth: Option<Growth<'m>>,
+    /// See [`Changes::retyped`].
+    retyped: Vec<(u32, u32)>,
     pub(crate) bodies: Vec<PreparedBody>,
     /// Announced when the update is published.
     events: Vec<Event>,
@@ -80,7 +82,8 @@ impl<'m> Prepared<'m> {
     ) -> Result<Prepared<'m>> {
         let code = &module.code;
         let growth = Some(Growth::prepare(module, &changes)?);
-        let mut prepared = Prepared { code, growth, bodies: Vec::new(), events: Vec::new() };
+        let (bodies, events, retyped) = (Vec::new(), Vec::new(), changes.retyped);
+        let mut prepared = Prepared { code, growth, retyped, bodies, events };
         let mut seen = HashSet::new();
         for changed in changes.bodies {
             let function = changed.function;
@@ -117,8 +120,15 @@ impl<'m> Prepared<'m> {
         code.check_redirection(function)?;
         let len = body.len();
         let body = FunctionBody::new(Arc::new(body), 0, len, function, old.body.version + 1);
-        let after = Analysis::new(env, &body, growth.validation(function))
+        let mut after = Analysis::new(env, &body, growth.validation(function))
             .context("the new body is not valid in this module")?;
+        // A frame that has called a function of which there is another one now goes on behind the call of
+        // that one, for what is still to come of the call are its results.
+        after.safepoints.take_for_equal(|function| {
+            let (old, new) = self.retyped.iter().find(|(_, new)| *new == function)?;
+            let results = |function| &env.func_type(function).results;
+            (results(*old) == results(*new)).then_some(*old)
+        });
         let new = Arc::new(FunctionVersion::new(body));
         let lowered = code.lowered_in(env, &new)?;
         let reachable = |point| lowered.has_safepoint(env, point);

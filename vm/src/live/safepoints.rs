@@ -57,6 +57,17 @@ pub(crate) struct Safepoints {
 }
 
 impl Safepoints {
+    /// Takes calls of a function for calls of another one, if `other` knows one.
+    pub(crate) fn take_for_equal(&mut self, other: impl Fn(u32) -> Option<u32>) {
+        for safepoint in &mut self.points {
+            if let SafepointKind::Call(function) = &mut safepoint.kind
+                && let Some(other) = other(*function)
+            {
+                *function = other;
+            }
+        }
+    }
+
     /// Validates a body and lists its safepoints. Errors are the validator's.
     pub(crate) fn new(
         env: &ModuleEnv,

@@ -1,35 +1,36 @@
 //! An update happens: prepared, published, old code retired, report made.
 
 use super::applied::{Applied, AppliedFunction};
-use super::changes::Changes;
 use super::plan::Plan;
 use super::prepare::{Prepared, PreparedBody};
+use super::{Update, data};
 use crate::Result;
 use crate::code::{Event, Retiring, retire};
 use crate::module::Module;
+use midair_osr::Handshake;
 use midair_tiers::compile::EntryPoint;
 use std::time::Instant;
 
 /// What an update would do.
-pub(crate) fn plan(module: &Module, changes: Changes) -> Result<Plan> {
+pub(crate) fn plan(module: &Module, update: &Update) -> Result<Plan> {
     let code = &module.state.code;
     let _updating = code.begin_replacement();
+    let mut changes = update.changes()?;
+    let source = changes.source.take();
     let prepared = Prepared::new(&module.state, changes, false)?;
-    Ok(Plan::new(module, &prepared))
+    Ok(Plan::new(module, &prepared, source.map(|source| source.summary)))
 }
 
 /// Applies an update. `undone`: the one that it undoes.
-pub(crate) fn apply(
-    module: &Module,
-    changes: Changes,
-    undone: Option<&Applied>,
-) -> Result<Applied> {
+pub(crate) fn apply(module: &Module, update: &Update, undone: Option<&Applied>) -> Result<Applied> {
     let code = &module.state.code;
     let _updating = code.begin_replacement();
     if let Some(undone) = undone {
         undone.check_current()?;
     }
     let started = Instant::now();
+    let mut changes = update.changes()?;
+    let (source, data) = (changes.source.take(), std::mem::take(&mut changes.data));
     let mut prepared = Prepared::new(&module.state, changes, true)?;
     let preparation = started.elapsed();
 
@@ -42,9 +43,16 @@ pub(crate) fn apply(
     for event in events {
         code.system.events.send(|| event);
     }
+    // Where guests are in the host, before they come back to new code.
+    let writing = (!data.is_empty()).then(|| {
+        let writing = Handshake::begin(&code.stores(), data::writing(&module.state, &data));
+        module.state.added.data().extend(data);
+        writing
+    });
     // SAFETY: the old code was unlinked by `publish`.
     let retiring = unsafe { retire(&code.system, objects, code.stores(), added.entries()) };
     let retired = retiring.map(Retiring::wait).unwrap_or_default();
+    writing.map(Handshake::wait);
     added.finish();
 
     for body in &bodies {
@@ -65,7 +73,14 @@ pub(crate) fn apply(
         refusals: body.refusals.clone(),
         compiled_bytes: body.compiled_bytes,
     };
+    let (mut summary, mut previous_source) = (None, None);
+    if let Some(source) = source {
+        summary = Some(source.summary);
+        previous_source = Some(module.state.added.provenance().replace(source.provenance));
+    }
     let applied = Applied {
+        summary,
+        previous_source,
         functions: bodies.iter().map(report).collect(),
         frames_redirected: retired.redirected,
         freed_bytes: retired.freed_bytes,

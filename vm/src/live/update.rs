@@ -2,7 +2,9 @@
 
 use super::changes::{ChangedBody, Changes};
 use super::prepare::label;
-use super::{Applied, FrameMap, Plan, Policy, transaction};
+use super::{
+    Applied, DataPolicy, FrameMap, LiveModule, Plan, Policy, Provenance, diff, transaction,
+};
 use crate::Result;
 use crate::module::Module;
 use std::collections::BTreeMap;
@@ -51,7 +53,11 @@ use std::collections::BTreeMap;
 #[must_use = "an update does nothing until it is applied"]
 pub struct Update {
     module: Module,
+    /// The module that the running one is brought up to.
+    source: Option<Module>,
+    data: DataPolicy,
     bodies: BTreeMap<u32, Vec<u8>>,
+    default_policy: Policy,
     policies: BTreeMap<u32, Policy>,
     maps: BTreeMap<u32, FrameMap>,
 }
@@ -61,6 +67,9 @@ impl Module {
     pub fn update(&self) -> Update {
         Update {
             module: self.clone(),
+            source: None,
+            data: DataPolicy::default(),
+            default_policy: Policy::default(),
             bodies: BTreeMap::new(),
             policies: BTreeMap::new(),
             maps: BTreeMap::new(),
@@ -73,6 +82,78 @@ impl Update {
     /// operators, end. That is what [`Module::function_body`] returns.
     pub fn body(mut self, function: u32, body: impl Into<Vec<u8>>) -> Update {
         self.bodies.insert(function, body.into());
+        self
+    }
+
+    /// Brings the running program up to a new version of the module, in binary or text format.
+    ///
+    /// Its functions are matched with those of the running module: by the names of imports, exports and the
+    /// name section, by what they do, and last by where they lie. What differs gets new bodies; functions,
+    /// types, globals, table entries and exports are added. A function of another type is added, and takes
+    /// the place of the old one wherever the new module refers to it. Globals and memories keep their
+    /// contents; what is no longer used stays.
+    ///
+    /// Fails if it is not a valid module. If the running module cannot be brought up to it, planning and
+    /// applying fail with [`ModuleRefused`](crate::ModuleRefused), which says why. Bodies that are given too
+    /// are those of the running module's functions in addition, or instead of what the new module says.
+    ///
+    /// ```
+    /// use midair::{Engine, Instance, Module, Store};
+    ///
+    /// let engine = Engine::default();
+    /// let module = Module::new(
+    ///     &engine,
+    ///     r#"(module (global $count (mut i32) (i32.const 0))
+    ///         (func (export "next") (result i32)
+    ///             (global.set $count (i32.add (global.get $count) (i32.const 1)))
+    ///             (global.get $count)))"#,
+    /// )?;
+    /// let mut store = Store::new(&engine, ());
+    /// let instance = Instance::new(&mut store, &module, &[])?;
+    /// let next = instance.get_typed_func::<(), i32>(&mut store, "next")?;
+    /// next.call(&mut store, ())?;
+    /// assert_eq!(next.call(&mut store, ())?, 2);
+    ///
+    /// let update = module.update().module(
+    ///     r#"(module (func $step (result i32) (i32.const 100))
+    ///         (global $count (mut i32) (i32.const 0))
+    ///         (func (export "next") (result i32)
+    ///             (global.set $count (i32.add (global.get $count) (call $step)))
+    ///             (global.get $count)))"#,
+    /// )?;
+    /// let applied = update.apply()?;
+    /// println!("{}", applied.summary.unwrap());
+    /// assert_eq!(next.call(&mut store, ())?, 102);
+    /// # Ok::<(), midair::Error>(())
+    /// ```
+    pub fn module(mut self, source: impl AsRef<[u8]>) -> Result<Update> {
+        let engine = self.module.engine();
+        let source = Module::new(engine, source)?;
+        if engine.config().lazy_validation {
+            Module::validate(engine, source.state.bytes())?;
+        }
+        self.source = Some(source);
+        Ok(self)
+    }
+
+    /// Brings the running program back to a module that it was brought up to before. `data`: also its data.
+    pub(super) fn back_to(mut self, source: Module, data: bool) -> Update {
+        self.source = Some(source);
+        self.data(if data { DataPolicy::Apply } else { DataPolicy::Keep })
+    }
+
+    /// What becomes of data segments of a [new module](Update::module) that differ from those that the
+    /// running program began with. By default the update is refused.
+    pub fn data(mut self, policy: DataPolicy) -> Update {
+        self.data = policy;
+        self
+    }
+
+    /// What suspended frames of all functions do whose bodies change, unless
+    /// [`policy`](Update::policy) says otherwise for one of them. By default they
+    /// [migrate](Policy::Migrate).
+    pub fn default_policy(mut self, policy: Policy) -> Update {
+        self.default_policy = policy;
         self
     }
 
@@ -95,10 +176,19 @@ impl Update {
         &self.module
     }
 
-    /// All that changes, in the index spaces of the running module.
-    fn changes(&self) -> Result<Changes> {
-        let mut changes = Changes::default();
+    /// All that changes, in the index spaces of the running module. Nobody else may be updating it.
+    pub(super) fn changes(&self) -> Result<Changes> {
+        let mut changes = match &self.source {
+            Some(source) => {
+                let module = &self.module.state;
+                let provenance = module.added.provenance().clone();
+                let provenance = provenance.unwrap_or_else(|| Provenance::of_loaded(module));
+                diff(&LiveModule::new(module, provenance), &source.state, self.data)?
+            }
+            None => Changes::default(),
+        };
         for (&function, body) in &self.bodies {
+            changes.bodies.retain(|changed| changed.function != function);
             changes.bodies.push(ChangedBody {
                 function,
                 body: body.clone(),
@@ -107,7 +197,8 @@ impl Update {
             });
         }
         for changed in &mut changes.bodies {
-            changed.policy = self.policies.get(&changed.function).copied().unwrap_or_default();
+            changed.policy =
+                self.policies.get(&changed.function).copied().unwrap_or(self.default_policy);
             changed.map = self.maps.get(&changed.function).cloned();
         }
         for function in self.maps.keys() {
@@ -123,7 +214,7 @@ impl Update {
     /// What would happen if the update were applied now. Nothing is changed; guests stand still only while
     /// their frames are looked at.
     pub fn plan(&self) -> Result<Plan> {
-        transaction::plan(&self.module, self.changes()?)
+        transaction::plan(&self.module, self)
     }
 
     /// Changes the running program.
@@ -141,6 +232,6 @@ impl Update {
 
     /// Applies it, as undoing `undone`.
     pub(super) fn apply_as(&self, undone: Option<&Applied>) -> Result<Applied> {
-        transaction::apply(&self.module, self.changes()?, undone)
+        transaction::apply(&self.module, self, undone)
     }
 }

@@ -1,6 +1,7 @@
 //! What updates have added to a module besides its index spaces. Instances that are made later get it from
 //! the start.
 
+use crate::live::{ChangedData, Provenance};
 use midair_tiers::AppendVec;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,6 +16,10 @@ pub(crate) struct Added {
     globals: AppendVec<Box<[u8]>>,
     /// Functions, or null, that table entries have been set to, by table and index.
     elements: Mutex<BTreeMap<(u32, u32), Option<u32>>>,
+    /// Bytes that memories begin with, over what the data segments say.
+    data: Mutex<Vec<ChangedData>>,
+    /// The module that this one was last brought up to; `None`: itself.
+    provenance: Mutex<Option<Provenance>>,
 }
 
 impl Added {
@@ -25,6 +30,8 @@ impl Added {
             names: AppendVec::new(),
             globals: AppendVec::new(),
             elements: Mutex::default(),
+            data: Mutex::default(),
+            provenance: Mutex::default(),
         };
         this.names.reserve(spare);
         this.globals.reserve(spare);
@@ -52,6 +59,18 @@ impl Added {
     pub(crate) fn add_global(&self, init: Box<[u8]>) {
         let added = self.globals.append(init);
         debug_assert!(added.is_ok(), "there is as much room for values as for globals");
+    }
+
+    /// Bytes that memories begin with, over what the data segments say, in this order.
+    pub(crate) fn data(&self) -> MutexGuard<'_, Vec<ChangedData>> {
+        // Each change of the list stands for itself.
+        self.data.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The module that this one was last brought up to; `None`: itself.
+    pub(crate) fn provenance(&self) -> MutexGuard<'_, Option<Provenance>> {
+        // It is only ever set as a whole.
+        self.provenance.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Functions, or null, that table entries have been set to, by table and index.

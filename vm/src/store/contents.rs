@@ -7,13 +7,19 @@
 
 use crate::instance::InstanceEntity;
 use crate::limits::StoreLimits;
+use crate::memory::MemoryEntity;
 use crate::table::TableEntity;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The lock. In an allocation of its own, for the store may be borrowed mutably by its owner.
 #[derive(Default)]
-pub(crate) struct Contents(Mutex<LockedContents>);
+pub(crate) struct Contents {
+    locked: Mutex<LockedContents>,
+    /// Whether bytes wait to be written into memories.
+    data_pending: AtomicBool,
+}
 
 /// What the lock guards: the fields here, and the tables of the store.
 pub(crate) struct LockedContents {
@@ -23,6 +29,15 @@ pub(crate) struct LockedContents {
     table_elements: u64,
     /// Most of them.
     table_limit: u64,
+    /// Bytes that the store's thread is to write into memories at its next safepoint. It does so itself,
+    /// because until then host functions may have borrowed the memory.
+    pending_data: Vec<PendingData>,
+}
+
+struct PendingData {
+    memory: NonNull<MemoryEntity>,
+    address: u64,
+    bytes: Vec<u8>,
 }
 
 // SAFETY: instances are only used as long as their store exists, and in the way that the module's
@@ -32,7 +47,12 @@ unsafe impl Send for LockedContents {}
 impl Default for LockedContents {
     fn default() -> LockedContents {
         let table_limit = StoreLimits::default().table_elements;
-        LockedContents { instances: Vec::new(), table_elements: 0, table_limit }
+        LockedContents {
+            instances: Vec::new(),
+            table_elements: 0,
+            table_limit,
+            pending_data: Vec::new(),
+        }
     }
 }
 
@@ -40,11 +60,69 @@ impl Contents {
     /// Keeps others from changing the contents.
     pub(crate) fn lock(&self) -> MutexGuard<'_, LockedContents> {
         // What panics under the lock has changed nothing before.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.locked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Contents {
+    /// Whether bytes wait to be written into memories.
+    pub(crate) fn is_data_pending(&self) -> bool {
+        self.data_pending.load(Ordering::Acquire)
+    }
+
+    /// Says that there are bytes to be written into memories, after
+    /// [`write_later`](LockedContents::write_later).
+    pub(crate) fn set_data_pending(&self) {
+        self.data_pending.store(true, Ordering::Release);
+    }
+
+    /// Writes the bytes that wait into memories.
+    ///
+    /// # Safety
+    /// Called by the store's thread, while nothing has borrowed the contents of memories.
+    #[cold]
+    pub(crate) unsafe fn write_pending_data(&self) {
+        let pending = {
+            let mut locked = self.lock();
+            self.data_pending.store(false, Ordering::Release);
+            std::mem::take(&mut locked.pending_data)
+        };
+        for PendingData { memory, address, bytes } in pending {
+            // SAFETY: memories live as long as their store; as the caller vouches.
+            unsafe { write(memory, address, &bytes) };
+        }
+    }
+}
+
+/// Writes bytes into a memory, as far as it reaches.
+///
+/// # Safety
+/// The memory must be alive, and nothing else may use its contents.
+pub(crate) unsafe fn write(memory: NonNull<MemoryEntity>, address: u64, bytes: &[u8]) {
+    // SAFETY: the memory is alive.
+    let (base, len) = unsafe {
+        let def = &memory.as_ref().def;
+        (def.base, def.len)
+    };
+    let Ok(address) = usize::try_from(address) else { return };
+    let count = bytes.len().min(len.saturating_sub(address));
+    if count > 0 {
+        // SAFETY: so many bytes from the address on are in the memory, and nothing else uses them.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), base.add(address), count) };
     }
 }
 
 impl LockedContents {
+    /// Leaves bytes to be written by the store's thread.
+    pub(crate) fn write_later(
+        &mut self,
+        memory: NonNull<MemoryEntity>,
+        address: u64,
+        bytes: Vec<u8>,
+    ) {
+        self.pending_data.push(PendingData { memory, address, bytes });
+    }
+
     /// Sets how many elements all tables can have together. Those that there are stay.
     pub(crate) fn set_limits(&mut self, limits: StoreLimits) {
         self.table_limit = limits.table_elements;

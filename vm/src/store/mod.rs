@@ -6,6 +6,7 @@ mod guest_stack;
 mod opaque;
 mod running;
 
+pub(crate) use contents::write as write_memory;
 pub(crate) use contents::{Contents, LockedContents};
 pub(crate) use guest_stack::{GuestStack, RESUME_SLOTS};
 pub(crate) use opaque::{PendingExit, StoreId, StoreOpaque};

@@ -31,7 +31,10 @@ impl StoreOpaque {
         }
         // Whoever asks after this sets them; whoever asked before is seen here.
         mutator_fence();
-        if self.interrupt.is_requested() || self.mutator.is_requested() {
+        if self.interrupt.is_requested()
+            || self.mutator.is_requested()
+            || self.contents.is_data_pending()
+        {
             self.mutator.arm();
         }
     }

@@ -71,11 +71,8 @@ fn binary(path: &Path, contents: &[u8]) -> Result<Vec<u8>> {
 
 /// Brings the running program up to a new version.
 fn update(options: &WatchOptions, module: &Module, binary: Vec<u8>) -> Result<report::Edit> {
-    let update = module
-        .update()
-        .module(binary)?
-        .data(options.data())
-        .default_policy(options.policy());
+    let update =
+        module.update().module(binary)?.data(options.data()).default_policy(options.policy());
     let plan = update.plan()?;
     let applied = update.apply()?;
     Ok(report::Edit { plan, applied })

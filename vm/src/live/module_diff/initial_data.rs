@@ -4,6 +4,7 @@
 //! older data, and has been written to since. So a difference is for the user to decide about.
 
 use super::refusal::ModuleRefusal;
+use crate::live::ChangedData;
 use crate::module::ModuleState;
 use std::collections::{BTreeMap, HashMap};
 
@@ -60,14 +61,6 @@ impl Segment<'_> {
 
 /// Bytes that a module puts into memory, by memory and base, then by address.
 type Image<'a> = HashMap<(u32, Base), BTreeMap<u64, &'a [u8]>>;
-
-/// Bytes to write into a memory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Patch {
-    pub(crate) memory: u32,
-    pub(crate) address: u64,
-    pub(crate) bytes: Vec<u8>,
-}
 
 fn image<'a>(segments: &[Segment<'a>]) -> Image<'a> {
     let mut image = Image::new();
@@ -157,7 +150,7 @@ fn runs_that_differ<'a>(start: u64, new: &'a [u8], old: &[u8], found: &mut Vec<(
 #[derive(Default)]
 pub(super) struct DataDifferences {
     /// Bytes that are new or changed, where their place is known.
-    pub(super) patches: Vec<Patch>,
+    pub(super) patches: Vec<ChangedData>,
     /// For people: which segments, and how. Empty if nothing differs.
     pub(super) refusals: Vec<ModuleRefusal>,
     /// Whether all differences are in `patches`.
@@ -177,7 +170,7 @@ pub(super) fn compare(old: &[Segment<'_>], new: &[Segment<'_>]) -> DataDifferenc
     for key in keys {
         for (address, bytes) in differences(old_image.get(key), &new_image[key]) {
             if key.1 == Base::Absolute {
-                found.patches.push(Patch { memory: key.0, address, bytes: bytes.to_vec() });
+                found.patches.push(ChangedData { memory: key.0, address, bytes: bytes.to_vec() });
             } else {
                 found.can_apply = false;
             }

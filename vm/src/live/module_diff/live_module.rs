@@ -20,6 +20,12 @@ pub(crate) struct Provenance {
     pub(crate) older_names: Arc<HashMap<u32, Box<str>>>,
 }
 
+impl std::fmt::Debug for Provenance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Provenance").field("source", &self.source.name()).finish_non_exhaustive()
+    }
+}
+
 impl Provenance {
     /// Of a module that no other one has been applied to.
     pub(crate) fn of_loaded(module: &Arc<ModuleState>) -> Provenance {
@@ -61,7 +67,7 @@ pub(crate) struct LiveModule {
 }
 
 impl LiveModule {
-    /// The running module. Nobody else may be replacing functions of it.
+    /// The running module, which was last brought up to `provenance`. Nobody else may be replacing functions of it.
     pub(crate) fn new(module: &Arc<ModuleState>, provenance: Provenance) -> LiveModule {
         let env = &module.env;
         let functions = env.functions.to_vec();

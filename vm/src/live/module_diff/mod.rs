@@ -30,12 +30,11 @@ mod table_slots;
 mod tests;
 
 pub use initial_data::DataPolicy;
-pub(crate) use initial_data::Patch;
 pub(crate) use live_module::{LiveModule, Provenance};
 pub use refusal::{ModuleRefusal, ModuleRefused};
 pub use summary::{FunctionLabel, ModuleSummary};
 
-use super::{AddedFunction, AddedGlobal, ChangedBody, ChangedElements, Changes, Policy};
+use super::{AddedFunction, AddedGlobal, ChangedBody, ChangedElements, Changes, NewSource, Policy};
 use crate::module::{ConstExpr, ConstScope, Import, Item, ModuleState};
 use crate::types::{ExternType, FuncType};
 use initial_data::{Base, Segment};
@@ -46,19 +45,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use wasm_encoder::reencode::Error as ReencodeError;
 
-/// What brings a running module up to a new one.
-pub(crate) struct ModuleDiff {
-    pub(crate) changes: Changes,
-    /// Bytes to write into memories, if the policy is to apply changed data.
-    pub(crate) patches: Vec<Patch>,
-    /// Pairs of functions that stand for each other, one of which has been added because its type differs:
-    /// the old one and the new one.
-    pub(crate) retyped: Vec<(u32, u32)>,
-    /// What the running module is brought up to.
-    pub(crate) provenance: Provenance,
-    pub(crate) summary: ModuleSummary,
-}
-
 /// Globals by which LLVM's linker tells where things are in memory.
 const LAYOUT_GLOBALS: [&str; 6] =
     ["__stack_pointer", "__heap_base", "__heap_end", "__data_end", "__global_base", "__stack_low"];
@@ -68,7 +54,7 @@ pub(crate) fn diff(
     live: &LiveModule,
     new: &Arc<ModuleState>,
     data: DataPolicy,
-) -> Result<ModuleDiff, ModuleRefused> {
+) -> Result<Changes, ModuleRefused> {
     let mut diff = Diff::new(live, new);
     diff.types();
     diff.memories();
@@ -78,7 +64,7 @@ pub(crate) fn diff(
     if diff.refusals.is_empty() {
         diff.run(data);
     }
-    let Diff { maps, changes, patches, retyped, older_names, summary, refusals, .. } = diff;
+    let Diff { maps, mut changes, older_names, summary, refusals, .. } = diff;
     if !refusals.is_empty() {
         return Err(ModuleRefused { reasons: refusals });
     }
@@ -87,7 +73,8 @@ pub(crate) fn diff(
         maps: Arc::new(maps),
         older_names: Arc::new(older_names),
     };
-    Ok(ModuleDiff { changes, patches, retyped, provenance, summary })
+    changes.source = Some(NewSource { provenance, summary });
+    Ok(changes)
 }
 
 /// The value of a constant expression of a valid module, if it is the same in all instances.
@@ -129,8 +116,6 @@ struct Diff<'a> {
     /// From the running module to itself; equal types have one index.
     live_maps: IndexMaps,
     changes: Changes,
-    patches: Vec<Patch>,
-    retyped: Vec<(u32, u32)>,
     /// Names of functions that the new module does not have.
     older_names: HashMap<u32, Box<str>>,
     summary: ModuleSummary,
@@ -228,8 +213,6 @@ impl<'a> Diff<'a> {
             maps: IndexMaps::default(),
             live_maps,
             changes: Changes::default(),
-            patches: Vec::new(),
-            retyped: Vec::new(),
             older_names: HashMap::new(),
             summary: ModuleSummary::default(),
             refusals: Vec::new(),
@@ -540,7 +523,15 @@ impl<'a> Diff<'a> {
         let mut next = live.functions.len() as u32;
         for (i, pair) in (0..).zip(&matching.functions.live_of) {
             self.maps.functions.push(pair.unwrap_or(next));
-            if pair.is_some() {
+            if let Some(pair) = *pair {
+                // Of a type that the function of this name has had before.
+                if !live.functions[pair as usize].present
+                    && let Some(before) = self.same_name(i, matching, new, live)
+                {
+                    self.changes.retyped.push((before, pair));
+                    let label = self.label(pair, i);
+                    self.summary.retyped.push(label);
+                }
                 continue;
             }
             debug_assert!(new.functions[i as usize].import.is_none(), "imports are all there");
@@ -548,7 +539,7 @@ impl<'a> Diff<'a> {
             let before = self.same_name(i, matching, new, live);
             match before {
                 Some(before) => {
-                    self.retyped.push((before, next));
+                    self.changes.retyped.push((before, next));
                     self.summary.retyped.push(label);
                 }
                 None => self.summary.added.push(label),
@@ -630,7 +621,7 @@ impl<'a> Diff<'a> {
         match policy {
             DataPolicy::Apply if found.can_apply => {
                 self.summary.data_bytes = found.patches.iter().map(|p| p.bytes.len()).sum();
-                self.patches = found.patches;
+                self.changes.data = found.patches;
             }
             DataPolicy::Keep => {
                 self.summary.notes.extend(
@@ -812,7 +803,7 @@ impl<'a> Diff<'a> {
             }
         }
         for &i in &live.function_order {
-            let retyped = self.retyped.iter().any(|(old, _)| *old == i);
+            let retyped = self.changes.retyped.iter().any(|(old, _)| *old == i);
             if matching.functions.new_of[i as usize].is_none() && !retyped {
                 let name = live.functions[i as usize].name.map(Into::into);
                 self.summary.vanished.push(FunctionLabel { index: i, name });

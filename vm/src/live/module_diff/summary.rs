@@ -51,6 +51,18 @@ pub struct ModuleSummary {
     pub notes: Vec<String>,
 }
 
+impl ModuleSummary {
+    /// Whether nothing is changed or added.
+    pub fn is_empty(&self) -> bool {
+        let counts = [self.types, self.globals, self.table_entries, self.exports, self.data_bytes];
+        self.changed.is_empty()
+            && self.added.is_empty()
+            && self.retyped.is_empty()
+            && self.vanished.is_empty()
+            && counts == [0; 5]
+    }
+}
+
 /// Names that are spelt out in one line.
 const NAMED: usize = 4;
 

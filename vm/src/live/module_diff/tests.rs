@@ -5,7 +5,8 @@
 mod edits;
 mod permutations;
 
-use super::{DataPolicy, LiveModule, ModuleDiff, ModuleRefused, Provenance, diff};
+use super::{DataPolicy, LiveModule, ModuleRefused, Provenance, diff};
+use crate::live::Changes;
 use crate::module::{Module, ModuleState};
 use crate::{Config, Engine};
 use midair_tiers::FunctionBody;
@@ -27,7 +28,7 @@ impl Running {
     }
 
     /// What brings it up to `source`.
-    fn diff(&self, source: impl AsRef<[u8]>) -> Result<ModuleDiff, ModuleRefused> {
+    fn diff(&self, source: impl AsRef<[u8]>) -> Result<Changes, ModuleRefused> {
         self.diff_with(source, DataPolicy::Refuse)
     }
 
@@ -35,7 +36,7 @@ impl Running {
         &self,
         source: impl AsRef<[u8]>,
         data: DataPolicy,
-    ) -> Result<ModuleDiff, ModuleRefused> {
+    ) -> Result<Changes, ModuleRefused> {
         let new = Module::new(&self.engine, source).unwrap().state;
         diff(&self.live, &new, data)
     }
@@ -46,9 +47,8 @@ impl Running {
         self.apply(diff)
     }
 
-    fn apply(&mut self, diff: ModuleDiff) -> String {
+    fn apply(&mut self, changes: Changes) -> String {
         let live = &mut self.live;
-        let changes = diff.changes;
         live.types.extend(changes.types);
         for added in changes.functions {
             let index = live.functions.len() as u32;
@@ -65,22 +65,24 @@ impl Running {
             live.exports.retain(|(other, _)| *other != name);
             live.exports.push((name, item));
         }
-        live.provenance = diff.provenance;
-        diff.summary.to_string()
+        let source = changes.source.unwrap();
+        live.provenance = source.provenance;
+        source.summary.to_string()
     }
 
     /// Why it cannot be brought up to `source`.
     fn refusals(&self, source: &str) -> Vec<String> {
-        let refused = self.diff(source).map(|diff| diff.summary).unwrap_err();
+        let refused = self.diff(source).map(drop).unwrap_err();
         refused.reasons.iter().map(ToString::to_string).collect()
     }
 
     /// What it would have to do is nothing at all.
     fn assert_unchanged(&self, source: impl AsRef<[u8]>) {
-        let diff = self.diff(source).unwrap();
-        assert_eq!(diff.summary.to_string(), "nothing changed");
-        assert!(diff.changes.only_bodies() && diff.changes.bodies.is_empty(), "{:?}", diff.changes);
-        assert_eq!(diff.summary.unchanged, self.loaded.code.loaded_functions());
+        let changes = self.diff(source).unwrap();
+        let summary = changes.summary();
+        assert_eq!(summary.to_string(), "nothing changed");
+        assert!(changes.only_bodies() && changes.bodies.is_empty(), "{changes:?}");
+        assert_eq!(summary.unchanged, self.loaded.code.loaded_functions());
     }
 }
 

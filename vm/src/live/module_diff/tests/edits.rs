@@ -33,8 +33,8 @@ fn a_function_that_is_inserted_renumbers_nothing() {
     let mut running = Running::new(source("", ""));
     let new = r#"(func $new (param i64))"#;
     let diff = running.diff(source(new, "")).unwrap();
-    assert_eq!(diff.changes.functions.len(), 1);
-    assert_eq!(diff.changes.functions[0].ty, 1);
+    assert_eq!(diff.functions.len(), 1);
+    assert_eq!(diff.functions[0].ty, 1);
     assert_eq!(running.apply(diff), "1 function added (new), 1 type added");
     // It is found again wherever it goes, and also after it has been away.
     assert_eq!(running.edit(source("", new)), NOTHING);
@@ -74,11 +74,11 @@ fn a_function_of_another_type_is_added_with_all_that_refers_to_it() {
     let mut running = Running::new(one);
     let diff = running.diff(two).unwrap();
     assert_eq!(diff.retyped, [(0, 3)]);
-    assert_eq!(diff.changes.elements.len(), 1);
-    assert_eq!(diff.changes.elements[0].offset, 0);
-    assert_eq!(diff.changes.elements[0].functions, [Some(3)]);
-    assert_eq!(diff.changes.exports, [("f".into(), Item::Func(3))]);
-    assert_eq!(diff.changes.bodies[0].body, [0, 0x41, 2, 0x10, 3, 0x0b]);
+    assert_eq!(diff.elements.len(), 1);
+    assert_eq!(diff.elements[0].offset, 0);
+    assert_eq!(diff.elements[0].functions, [Some(3)]);
+    assert_eq!(diff.exports, [("f".into(), Item::Func(3))]);
+    assert_eq!(diff.bodies[0].body, [0, 0x41, 2, 0x10, 3, 0x0b]);
     assert_eq!(
         running.apply(diff),
         "1 function changed (main), 1 function of another type (f), 1 type added, \
@@ -87,12 +87,12 @@ fn a_function_of_another_type_is_added_with_all_that_refers_to_it() {
     assert_eq!(running.edit(two), NOTHING);
     // Back again: to the function that is still there.
     let diff = running.diff(one).unwrap();
-    assert!(diff.changes.functions.is_empty());
-    assert_eq!(diff.changes.elements[0].functions, [Some(0)]);
+    assert!(diff.functions.is_empty());
+    assert_eq!(diff.elements[0].functions, [Some(0)]);
     running.apply(diff);
     assert_eq!(running.edit(one), NOTHING);
     let diff = running.diff(two).unwrap();
-    assert!(diff.changes.functions.is_empty());
+    assert!(diff.functions.is_empty());
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn unnamed_functions_are_known_by_what_they_do_and_where_they_lie() {
     let mut running = Running::new(source("", 2));
     assert_eq!(running.edit(source("", 20)), "1 function changed (function 1)");
     let diff = running.diff(source("(func (result i32) (i32.const 0))", 20)).unwrap();
-    assert!(diff.changes.bodies.is_empty());
+    assert!(diff.bodies.is_empty());
     assert_eq!(running.apply(diff), "1 function added (function 3)");
 }
 
@@ -137,7 +137,7 @@ fn callees_of_equal_bodies_are_equal() {
     running.assert_unchanged(source("ba", 1, 2));
     // Both change, and change places: the caller tells which is which.
     let diff = running.diff(source("ba", 10, 20)).unwrap();
-    let bodies: Vec<_> = diff.changes.bodies.iter().map(|b| (b.function, b.body.clone())).collect();
+    let bodies: Vec<_> = diff.bodies.iter().map(|b| (b.function, b.body.clone())).collect();
     assert_eq!(bodies, [(1, vec![0, 0x41, 20, 0x0b]), (0, vec![0, 0x41, 10, 0x0b])]);
 }
 
@@ -153,7 +153,7 @@ fn renaming_a_function_is_no_change() {
 fn a_function_is_not_taken_for_one_of_another_name_and_body() {
     let running = Running::new("(module (func $a (nop)) (func $b (unreachable)))");
     let diff = running.diff("(module (func $c (nop) (nop)) (func $b (unreachable)))").unwrap();
-    assert_eq!(diff.summary.to_string(), "1 function added (c), 1 function no longer used (a)");
+    assert_eq!(diff.summary().to_string(), "1 function added (c), 1 function no longer used (a)");
 }
 
 #[test]
@@ -166,8 +166,8 @@ fn an_export_may_point_elsewhere() {
     };
     let running = Running::new(source("a"));
     let diff = running.diff(source("b")).unwrap();
-    assert_eq!(diff.changes.exports, [("run".into(), Item::Func(1))]);
-    assert!(diff.changes.bodies.is_empty());
+    assert_eq!(diff.exports, [("run".into(), Item::Func(1))]);
+    assert!(diff.bodies.is_empty());
 }
 
 #[test]
@@ -180,12 +180,12 @@ fn globals_keep_their_values() {
     };
     let mut running = Running::new(source("", 1));
     let diff = running.diff(source("", 2)).unwrap();
-    assert_eq!(diff.summary.notes, ["global `a` keeps its value; only its first value changed"]);
-    assert_eq!(diff.summary.to_string(), NOTHING);
+    assert_eq!(diff.summary().notes, ["global `a` keeps its value; only its first value changed"]);
+    assert_eq!(diff.summary().to_string(), NOTHING);
 
     let diff = running.diff(source("(global $new i64 (i64.const 5))", 1)).unwrap();
-    assert_eq!(diff.changes.globals.len(), 1);
-    assert_eq!(diff.changes.globals[0].init, [0x42, 5, 0x0b]);
+    assert_eq!(diff.globals.len(), 1);
+    assert_eq!(diff.globals[0].init, [0x42, 5, 0x0b]);
     // `global.get 1` now means `$a`.
     assert_eq!(running.apply(diff), "1 function changed (run), 1 global added");
     assert_eq!(running.edit(source("(global $new i64 (i64.const 5))", 1)), NOTHING);
@@ -235,8 +235,8 @@ fn memories_and_tables_must_be_there() {
         ]
     );
     let diff = running.diff("(module (memory 1 3) (table 3 funcref))").unwrap();
-    assert_eq!(diff.summary.notes, ["memory 0 keeps its limit: 2 pages instead of 3 pages"]);
-    let elements = &diff.changes.elements[0];
+    assert_eq!(diff.summary().notes, ["memory 0 keeps its limit: 2 pages instead of 3 pages"]);
+    let elements = &diff.elements[0];
     assert_eq!((elements.offset, &elements.functions[..]), (2, &[None][..]));
 }
 
@@ -253,12 +253,12 @@ fn moved_data_is_refused_unless_told_otherwise() {
     let reasons = running.refusals(&new);
     assert_eq!(reasons, ["data segment 0 moved from 0x10 to 0x11, grew from 3 to 4 bytes"]);
     let kept = running.diff_with(&new, DataPolicy::Keep).unwrap();
-    assert!(kept.patches.is_empty());
-    assert_eq!(kept.summary.notes, [format!("memory stays as it is: {}", reasons[0])]);
+    assert!(kept.data.is_empty());
+    assert_eq!(kept.summary().notes, [format!("memory stays as it is: {}", reasons[0])]);
     let applied = running.diff_with(&new, DataPolicy::Apply).unwrap();
-    let written: Vec<u8> = applied.patches.iter().flat_map(|patch| patch.bytes.clone()).collect();
-    assert_eq!((applied.patches[0].address, &written[..]), (17, &b"abcd"[..]));
-    assert_eq!(applied.summary.to_string(), "1 function changed (run), 4 bytes of data written");
+    let written: Vec<u8> = applied.data.iter().flat_map(|patch| patch.bytes.clone()).collect();
+    assert_eq!((applied.data[0].address, &written[..]), (17, &b"abcd"[..]));
+    assert_eq!(applied.summary().to_string(), "1 function changed (run), 4 bytes of data written");
 }
 
 #[test]
@@ -282,7 +282,7 @@ fn a_moved_stack_is_a_moved_layout() {
         ["the memory's layout moved: `__stack_pointer` begins with 0x10010 instead of 0x10000"]
     );
     let diff = running.diff_with(source(65552), DataPolicy::Keep).unwrap();
-    assert_eq!(diff.summary.notes.len(), 1);
+    assert_eq!(diff.summary().notes.len(), 1);
 }
 
 #[test]
@@ -324,9 +324,9 @@ fn the_start_function_is_not_run_again() {
     let mut running = Running::new(source(1));
     assert_eq!(running.edit(source(1)), NOTHING);
     let diff = running.diff(source(2)).unwrap();
-    assert_eq!(diff.summary.notes, ["the start function is not run again"]);
+    assert_eq!(diff.summary().notes, ["the start function is not run again"]);
     running.apply(diff);
-    assert!(running.diff(source(2)).unwrap().summary.notes.is_empty());
+    assert!(running.diff(source(2)).unwrap().summary().notes.is_empty());
 }
 
 #[test]
@@ -339,9 +339,9 @@ fn table_entries_follow_their_functions() {
     };
     let mut running = Running::new(source("$a $b $c"));
     let diff = running.diff(source("$a $c $b")).unwrap();
-    assert_eq!(diff.changes.elements.len(), 1);
-    assert_eq!(diff.changes.elements[0].offset, 1);
-    assert_eq!(diff.changes.elements[0].functions, [Some(2), Some(1)]);
+    assert_eq!(diff.elements.len(), 1);
+    assert_eq!(diff.elements[0].offset, 1);
+    assert_eq!(diff.elements[0].functions, [Some(2), Some(1)]);
     assert_eq!(running.apply(diff), "2 table entries set");
     assert_eq!(running.edit(source("$a $c $b")), NOTHING);
     assert_eq!(running.edit(source("$a $b $c")), "2 table entries set");

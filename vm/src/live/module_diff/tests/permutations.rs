@@ -240,10 +240,10 @@ proptest! {
         let diff = running.diff(after.encode(&after.in_order())).unwrap();
         running.apply(diff);
         let again = running.diff(after.encode(&after.in_order())).unwrap();
-        prop_assert_eq!(again.summary.to_string(), "nothing changed");
+        prop_assert_eq!(again.summary().to_string(), "nothing changed");
         running.apply(again);
         let permuted = running.diff(after.encode(&order)).unwrap();
-        prop_assert_eq!(permuted.changes.functions.len(), 0);
+        prop_assert_eq!(permuted.functions.len(), 0);
     }
 
     /// Going back and forth adds each named function once.

@@ -1,0 +1,282 @@
+//! Running modules that are brought up to new ones.
+
+use anyhow::Result;
+use midair::{
+    Caller, Config, DataPolicy, Engine, Instance, Linker, Module, ModuleRefused, Policy, Store,
+    Tier,
+};
+use std::sync::{Arc, Mutex};
+
+const TIERS: [Tier; 4] = [Tier::Interp, Tier::Optimized, Tier::Baseline, Tier::Auto];
+
+fn engine(tier: Tier) -> Engine {
+    Engine::new(Config::new().tier(tier).background_compilation(false)).unwrap()
+}
+
+/// A module that runs, and edits that its host function `host.edit` applies, one at each call.
+struct Program {
+    store: Store<()>,
+    instance: Instance,
+    module: Module,
+    edits: Arc<Mutex<Vec<String>>>,
+}
+
+impl Program {
+    fn new(tier: Tier, source: &str) -> Program {
+        let engine = engine(tier);
+        let module = Module::new(&engine, source).unwrap();
+        let edits = Arc::new(Mutex::new(Vec::<String>::new()));
+        let mut linker = Linker::new(&engine);
+        let (edited, waiting) = (module.clone(), edits.clone());
+        linker
+            .func_wrap("host", "edit", move |_: Caller<'_, ()>| -> Result<()> {
+                if let Some(source) = waiting.lock().unwrap().pop() {
+                    edited.update().module(source)?.apply()?;
+                }
+                Ok(())
+            })
+            .unwrap();
+        let mut store = Store::new(&engine, ());
+        let instance = linker.instantiate(&mut store, &module).unwrap();
+        Program { store, instance, module, edits }
+    }
+
+    fn call(&mut self, name: &str, argument: i32) -> i32 {
+        let function = self.instance.get_typed_func::<i32, i32>(&mut self.store, name).unwrap();
+        function.call(&mut self.store, argument).unwrap()
+    }
+
+    fn edit(&self, source: &str) -> String {
+        let applied = self.module.update().module(source).unwrap().apply().unwrap();
+        applied.summary.unwrap().to_string()
+    }
+}
+
+const EDIT: &str = r#"(import "host" "edit" (func $edit))"#;
+
+#[test]
+fn state_is_kept_and_everything_can_be_added() {
+    for tier in TIERS {
+        let mut program = Program::new(
+            tier,
+            &format!(
+                r#"(module {EDIT} (memory 1) (table 1 funcref) (elem (i32.const 0) $step)
+                    (type $step (func (result i32)))
+                    (global $count (mut i32) (i32.const 0))
+                    (func $step (type $step) (i32.const 1))
+                    (func (export "next") (param i32) (result i32)
+                        (i32.store (i32.const 8) (i32.add (i32.load (i32.const 8)) (local.get 0)))
+                        (global.set $count
+                            (i32.add (global.get $count) (call_indirect (type $step) (i32.const 0))))
+                        (i32.add (global.get $count) (i32.load (i32.const 8)))))"#
+            ),
+        );
+        assert_eq!(program.call("next", 10), 11);
+        assert_eq!(program.call("next", 10), 22);
+        let new = format!(
+            r#"(module {EDIT}
+                (func $twice (param i64) (result i64) (i64.mul (local.get 0) (i64.const 2)))
+                (memory 1) (table 2 funcref) (elem (i32.const 0) $other $step)
+                (type $step (func (result i32)))
+                (global $factor i64 (i64.const 50))
+                (global $count (mut i32) (i32.const 0))
+                (func $other (type $step) (i32.wrap_i64 (call $twice (global.get $factor))))
+                (func $step (type $step) (i32.const 1))
+                (func (export "next") (param i32) (result i32)
+                    (i32.store (i32.const 8) (i32.add (i32.load (i32.const 8)) (local.get 0)))
+                    (global.set $count
+                        (i32.add (global.get $count) (call_indirect (type $step) (i32.const 0))))
+                    (i32.add (global.get $count) (i32.load (i32.const 8))))
+                (func (export "step_of") (param i32) (result i32)
+                    (call_indirect (type $step) (local.get 0))))"#
+        );
+        assert_eq!(
+            program.edit(&new),
+            "3 functions added (twice, other, step_of), 1 type added, 1 global added, \
+             2 table entries set, 1 export changed"
+        );
+        assert_eq!(program.call("next", 10), 2 + 100 + 30, "{tier:?}");
+        assert_eq!(program.call("step_of", 0), 100);
+        assert_eq!(program.call("step_of", 1), 1);
+        assert_eq!(program.edit(&new), "nothing changed");
+    }
+}
+
+/// `run` calls `work` for ever, and `work` the host.
+fn looping(work: &str, call: &str, step: i32) -> String {
+    format!(
+        r#"(module {EDIT} (global $sum (mut i32) (i32.const 0))
+            {work}
+            (func $run (export "run") (param $n i32) (result i32)
+                (loop $again
+                    (global.set $sum (i32.add (global.get $sum) {call}))
+                    (global.set $sum (i32.add (global.get $sum) (i32.const {step})))
+                    (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+                (global.get $sum)))"#
+    )
+}
+
+#[test]
+fn a_frame_behind_a_call_of_a_function_that_gets_another_type_goes_on() {
+    let one = looping("(func $work (result i32) (call $edit) (i32.const 1))", "(call $work)", 0);
+    let two = looping(
+        "(func $work (param i32) (result i32) (call $edit) (local.get 0))",
+        "(call $work (i32.const 10))",
+        1000,
+    );
+    for tier in TIERS {
+        let mut program = Program::new(tier, &one);
+        // The first call edits the program, and returns 1 to the new body of its caller.
+        program.edits.lock().unwrap().push(two.clone());
+        assert_eq!(program.call("run", 3), (1 + 1000) + 2 * (10 + 1000), "{tier:?}");
+        // And back, while the new one is suspended.
+        program.edits.lock().unwrap().push(one.clone());
+        assert_eq!(program.call("run", 3), 3021 + (10 + 2), "{tier:?}");
+        assert_eq!(program.edit(&one), "nothing changed");
+    }
+}
+
+#[test]
+fn ten_edits_in_a_row_under_a_running_loop() {
+    let source = |k: i32| {
+        looping(
+            &format!(
+                "(func $work (result i32) (call $edit) (call $added)) (func $added (result i32) (i32.const {k}))"
+            ),
+            "(call $work)",
+            0,
+        )
+    };
+    let first = looping("(func $work (result i32) (call $edit) (i32.const 0))", "(call $work)", 0);
+    for tier in TIERS {
+        let mut program = Program::new(tier, &first);
+        *program.edits.lock().unwrap() = (1..=10).rev().map(source).collect();
+        // Each call of `work` sees the edit that it has made: its frame goes on in the new body.
+        assert_eq!(program.call("run", 10), (1..=10).sum(), "{tier:?}");
+        assert_eq!(program.edit(&source(10)), "nothing changed");
+    }
+}
+
+#[test]
+fn undoing_brings_everything_back() {
+    let one = r#"(module (table 1 funcref) (elem (i32.const 0) $f)
+        (func $f (export "f") (param i32) (result i32) (i32.add (local.get 0) (i32.const 1)))
+        (func (export "g") (param i32) (result i32)
+            (call_indirect (param i32) (result i32) (local.get 0) (i32.const 0))))"#;
+    let two = r#"(module (table 1 funcref) (elem (i32.const 0) $h)
+        (func $h (export "f") (param i32) (result i32) (call $k (local.get 0)))
+        (func $k (param i32) (result i32) (i32.mul (local.get 0) (i32.const 100)))
+        (func (export "g") (param i32) (result i32)
+            (call_indirect (param i32) (result i32) (local.get 0) (i32.const 0))))"#;
+    for tier in TIERS {
+        let mut program = Program::new(tier, one);
+        let applied = program.module.update().module(two).unwrap().apply().unwrap();
+        assert_eq!((program.call("f", 7), program.call("g", 7)), (700, 700), "{tier:?}");
+        applied.undo().unwrap();
+        assert_eq!((program.call("f", 7), program.call("g", 7)), (8, 8), "{tier:?}");
+        assert_eq!(program.edit(one), "nothing changed");
+        program.edit(two);
+        assert_eq!((program.call("f", 7), program.call("g", 7)), (700, 700), "{tier:?}");
+    }
+}
+
+#[test]
+fn refused_modules_leave_the_program_as_it_was() {
+    let source = |data: &str, k: i32| {
+        format!(
+            r#"(module (memory 1) (data (i32.const 16) "{data}")
+                (func (export "get") (param i32) (result i32)
+                    (i32.add (i32.load8_u (local.get 0)) (i32.const {k}))))"#
+        )
+    };
+    for tier in TIERS {
+        let mut program = Program::new(tier, &source("a", 0));
+        let update = program.module.update();
+        assert!(update.clone().module("(module").is_err());
+        assert!(update.clone().module("(module (func (result i32)))").is_err());
+        let update = update.module(source("b", 1000)).unwrap();
+        let error = update.apply().unwrap_err();
+        let refused = error.downcast_ref::<ModuleRefused>().unwrap();
+        assert_eq!(refused.reasons.len(), 1);
+        assert!(refused.reasons[0].is_about_data());
+        assert_eq!(
+            error.to_string(),
+            "the running module cannot be brought up to the new one: data segment 0 differs from \
+             byte 0 (at 0x10) on, which was 0x61 and is 0x62"
+        );
+        assert_eq!(update.plan().unwrap_err().to_string(), error.to_string());
+        assert_eq!(program.call("get", 16), i32::from(b'a'));
+
+        update.clone().data(DataPolicy::Keep).apply().unwrap();
+        assert_eq!(program.call("get", 16), 1000 + i32::from(b'a'));
+        let applied = program
+            .module
+            .update()
+            .module(source("c", 2000))
+            .unwrap()
+            .data(DataPolicy::Apply)
+            .apply()
+            .unwrap();
+        assert_eq!(program.call("get", 16), 2000 + i32::from(b'c'));
+        let mut store = Store::new(program.module.engine(), ());
+        let later = Instance::new(&mut store, &program.module, &[]).unwrap();
+        let get = later.get_typed_func::<i32, i32>(&mut store, "get").unwrap();
+        assert_eq!(get.call(&mut store, 16).unwrap(), 2000 + i32::from(b'c'));
+        applied.undo().unwrap();
+        assert_eq!(program.call("get", 16), 1000 + i32::from(b'b'));
+    }
+}
+
+#[test]
+fn data_is_written_under_a_suspended_guest() {
+    let source = |data: i32| {
+        format!(
+            r#"(module {EDIT} (memory 1) (data (i32.const 16) "\{data:02x}")
+                (func $read (result i32) (i32.load8_u (i32.const 16)))
+                (func (export "run") (param i32) (result i32) (call $edit) (call $read)))"#
+        )
+    };
+    for tier in TIERS {
+        let engine = engine(tier);
+        let module = Module::new(&engine, source(1)).unwrap();
+        let mut linker = Linker::new(&engine);
+        let (edited, new) = (module.clone(), source(2));
+        linker
+            .func_wrap("host", "edit", move |_: Caller<'_, ()>| -> Result<()> {
+                edited.update().module(&new)?.data(DataPolicy::Apply).apply()?;
+                Ok(())
+            })
+            .unwrap();
+        let mut store = Store::new(&engine, ());
+        let instance = linker.instantiate(&mut store, &module).unwrap();
+        let run = instance.get_typed_func::<i32, i32>(&mut store, "run").unwrap();
+        assert_eq!(run.call(&mut store, 0).unwrap(), 2, "{tier:?}");
+    }
+}
+
+#[test]
+fn the_policy_of_all_functions_can_be_set() {
+    let source = |k: i32| {
+        format!(
+            r#"(module {EDIT} (func (export "run") (param i32) (result i32) (call $edit) (i32.const {k})))"#
+        )
+    };
+    for tier in TIERS {
+        let engine = engine(tier);
+        let module = Module::new(&engine, source(1)).unwrap();
+        let mut linker = Linker::new(&engine);
+        let (edited, new) = (module.clone(), source(2));
+        linker
+            .func_wrap("host", "edit", move |_: Caller<'_, ()>| -> Result<()> {
+                let update = edited.update().module(&new)?.default_policy(Policy::Finish);
+                update.apply()?;
+                Ok(())
+            })
+            .unwrap();
+        let mut store = Store::new(&engine, ());
+        let instance = linker.instantiate(&mut store, &module).unwrap();
+        let run = instance.get_typed_func::<i32, i32>(&mut store, "run").unwrap();
+        assert_eq!(run.call(&mut store, 0).unwrap(), 1, "{tier:?}");
+        assert_eq!(run.call(&mut store, 0).unwrap(), 2, "{tier:?}");
+    }
+}
