@@ -1,9 +1,10 @@
 //! An update happens: prepared, published, old code retired, report made.
 
 use super::applied::{Applied, AppliedFunction};
+use super::changes::Changes;
+use super::data;
 use super::plan::Plan;
 use super::prepare::{Prepared, PreparedBody};
-use super::{Update, data};
 use crate::Result;
 use crate::code::{Event, Retiring, retire};
 use crate::module::Module;
@@ -11,25 +12,29 @@ use midair_osr::Handshake;
 use midair_tiers::compile::EntryPoint;
 use std::time::Instant;
 
-/// What an update would do.
-pub(crate) fn plan(module: &Module, update: &Update) -> Result<Plan> {
+/// What an update would do. `changes` is called when nobody else can be updating the module.
+pub(crate) fn plan(module: &Module, changes: impl FnOnce() -> Result<Changes>) -> Result<Plan> {
     let code = &module.state.code;
     let _updating = code.begin_replacement();
-    let mut changes = update.changes()?;
+    let mut changes = changes()?;
     let source = changes.source.take();
     let prepared = Prepared::new(&module.state, changes, false)?;
     Ok(Plan::new(module, &prepared, source.map(|source| source.summary)))
 }
 
-/// Applies an update. `undone`: the one that it undoes.
-pub(crate) fn apply(module: &Module, update: &Update, undone: Option<&Applied>) -> Result<Applied> {
+/// Applies an update. `changes` is called when nobody else can be updating the module. `undone`: the one that it undoes.
+pub(crate) fn apply(
+    module: &Module,
+    changes: impl FnOnce() -> Result<Changes>,
+    undone: Option<&Applied>,
+) -> Result<Applied> {
     let code = &module.state.code;
     let _updating = code.begin_replacement();
     if let Some(undone) = undone {
         undone.check_current()?;
     }
     let started = Instant::now();
-    let mut changes = update.changes()?;
+    let mut changes = changes()?;
     let (source, data) = (changes.source.take(), std::mem::take(&mut changes.data));
     let mut prepared = Prepared::new(&module.state, changes, true)?;
     let preparation = started.elapsed();

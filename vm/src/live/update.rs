@@ -214,7 +214,7 @@ impl Update {
     /// What would happen if the update were applied now. Nothing is changed; guests stand still only while
     /// their frames are looked at.
     pub fn plan(&self) -> Result<Plan> {
-        transaction::plan(&self.module, self)
+        transaction::plan(&self.module, || self.changes())
     }
 
     /// Changes the running program.
@@ -232,6 +232,6 @@ impl Update {
 
     /// Applies it, as undoing `undone`.
     pub(super) fn apply_as(&self, undone: Option<&Applied>) -> Result<Applied> {
-        transaction::apply(&self.module, self, undone)
+        transaction::apply(&self.module, || self.changes(), undone)
     }
 }
