@@ -57,7 +57,9 @@ pub(crate) fn apply(
     // SAFETY: the old code was unlinked by `publish`.
     let retiring = unsafe { retire(&code.system, objects, code.stores(), added.entries()) };
     let retired = retiring.map(Retiring::wait).unwrap_or_default();
-    writing.map(Handshake::wait);
+    if let Some(writing) = writing {
+        writing.wait();
+    }
     added.finish();
 
     for body in &bodies {
