@@ -7,6 +7,7 @@
 //!   functions    where a module's bodies lie; modules with other bodies
 //!   body_edits   random edits of a body that do not change what it does
 //!   operations   what is done to a running program
+//!   whole_module the same, by a new version of the whole module
 //!   round        one engine, its guests, and the thread that replaces
 //!   kinds        what is counted, and what has to have happened
 //!   journal      the last operations, and the history of code addresses
@@ -28,6 +29,7 @@ mod memory;
 mod operations;
 mod round;
 mod target;
+mod whole_module;
 
 use crate::mutation::Random;
 use anyhow::{Context, Result, ensure};

@@ -80,6 +80,7 @@ impl Operator<'_> {
             4..=6 => self.edit(&mut bodies, random, Policy::Finish),
             7 => self.undo(&mut bodies),
             8..=11 => self.recompile(&bodies, random),
+            12 if self.target.program.is_small() => self.whole_module(&mut bodies, random),
             _ => self.edit(&mut bodies, random, Policy::Migrate),
         }
     }

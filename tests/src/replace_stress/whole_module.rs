@@ -1,0 +1,64 @@
+//! New versions of whole modules.
+
+use super::body_edits::Additions;
+use super::operations::{Operator, count};
+use super::target::Bodies;
+use crate::mutation::Random;
+use anyhow::{Context, Result};
+use midair::Policy;
+use std::collections::BTreeMap;
+
+impl Operator<'_> {
+    /// A new version of the whole module, in which some bodies are others, and which has a function more.
+    pub(super) fn whole_module(&self, bodies: &mut Bodies, random: &mut Random) -> Result<()> {
+        let mut new = BTreeMap::new();
+        for function in self.functions(bodies, random) {
+            let additions = Additions { safepoints: false, nothing: None };
+            new.insert(function, self.target.edited(bodies, function, random, additions)?);
+        }
+        let functions: Vec<u32> = new.keys().copied().collect();
+        let text = format!("{}: {} whole module {functions:?}", self.who, self.target.program.name);
+        let number = self.journal.begin(text);
+        let wasm = self.target.with_bodies(bodies, &new)?;
+        let mut update =
+            self.target.module.update().module(&wasm).context("a module that is valid")?;
+        for (&function, body) in &new {
+            let old = self.target.current(bodies, function)?;
+            if bodies.unsure || old.safepoints_differ || body.safepoints_differ {
+                update = update.policy(function, Policy::Finish);
+            }
+        }
+        let outcome = match update.apply() {
+            Ok(applied) => {
+                count(&self.counts.modules);
+                let summary = applied.summary.clone().unwrap_or_default();
+                let added = summary.added.first().map(|label| label.index);
+                let expected = self.target.program.added_function();
+                let as_expected =
+                    summary.changed.iter().all(|label| new.contains_key(&label.index))
+                        && summary.added.len() <= 1
+                        && added.is_none_or(|added| Some(added) == expected);
+                if !as_expected {
+                    // Some functions stand for others, which is right, but not known here.
+                    count(&self.counts.modules_otherwise);
+                    bodies.unsure = true;
+                }
+                if added.is_some() && added == expected {
+                    bodies.nothing = added;
+                }
+                bodies.undo = None;
+                let outcome = self.applied(bodies, &applied);
+                for (function, body) in new {
+                    bodies.replaced(function, body);
+                }
+                format!("{summary}; {outcome}")
+            }
+            Err(error) => {
+                count(&self.counts.modules_refused);
+                format!("{error:#}")
+            }
+        };
+        self.journal.end(number, outcome);
+        Ok(())
+    }
+}
