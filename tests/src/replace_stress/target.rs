@@ -41,7 +41,12 @@ pub struct Program {
 
 enum Kind {
     Generated(Generated),
-    Real { program: corpus::Program, size: String, expected: corpus::Outcome, wasm: memmap2::Mmap },
+    Real {
+        program: Box<corpus::Program>,
+        size: String,
+        expected: Box<corpus::Outcome>,
+        wasm: memmap2::Mmap,
+    },
 }
 
 impl Program {
@@ -88,9 +93,11 @@ impl Program {
                 _ => None,
             })
             .collect();
-        let kind = Kind::Real { program: program.clone(), size: size.to_owned(), expected, wasm };
+        let name = program.name.clone();
+        let (program, expected) = (Box::new(program.clone()), Box::new(expected));
+        let kind = Kind::Real { program, size: size.to_owned(), expected, wasm };
         Ok(Program {
-            name: program.name.clone(),
+            name,
             kind,
             functions,
             hot: hot.into_iter().collect(),
