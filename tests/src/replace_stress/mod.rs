@@ -209,7 +209,7 @@ impl Session<'_> {
         for (name, number) in done.counts.numbers() {
             *self.counts.entry(name).or_default() += number;
         }
-        let resident = self.memory.check(0)?;
+        let resident = self.memory.check()?;
         println!(
             "round {number:>4}  {names:<32} {:>5.1} s  {:>6} runs  {:>7} operations  {:>8} frames \
              moved  {} left",
