@@ -8,7 +8,7 @@ use std::time::Duration;
 type Kind = (&'static str, bool, fn(&Stats) -> u64);
 
 const KINDS: &[Kind] = &[
-    ("frames moved", true, |s| s.frames.moved),
+    ("frames of machine code moved", true, |s| s.frames.moved),
     ("  running, at a poll", true, |s| s.frames.kinds.at_poll),
     ("  suspended in a call", true, |s| s.frames.kinds.at_call),
     ("  suspended in a call of themselves", true, |s| s.frames.kinds.recursive),
