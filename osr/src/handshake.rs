@@ -158,6 +158,8 @@ struct Request<S: Stack> {
     /// Mutators that have not acknowledged, and one for the requester itself. [`SLEEPING`] is added while
     /// the requester sleeps.
     waiting: AtomicUsize,
+    /// Nobody performs it before this is set: see [`Handshake::begin_around`].
+    open: AtomicBool,
     lock: Mutex<()>,
     wake: Condvar,
 }
@@ -170,10 +172,25 @@ impl<S: Stack> Request<S> {
         steps: Option<Arc<dyn Stepwise<S>>>,
         mutators: &[Arc<Mutator<S>>],
     ) -> Arc<Request<S>> {
+        let request = Request::publish(operation, steps, mutators, true);
+        for mutator in mutators {
+            mutator.deliver(&request);
+        }
+        request
+    }
+
+    /// A request that all mutators see from now on.
+    fn publish(
+        operation: Arc<dyn Operation<S>>,
+        steps: Option<Arc<dyn Stepwise<S>>>,
+        mutators: &[Arc<Mutator<S>>],
+        open: bool,
+    ) -> Arc<Request<S>> {
         let request = Arc::new(Request {
             operation,
             steps,
             waiting: AtomicUsize::new(mutators.len() + 1),
+            open: AtomicBool::new(open),
             lock: Mutex::new(()),
             wake: Condvar::new(),
         });
@@ -181,10 +198,27 @@ impl<S: Stack> Request<S> {
             mutator.publish(&request);
         }
         heavy_fence();
-        for mutator in mutators {
-            mutator.deliver(&request);
-        }
         request
+    }
+
+    fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire)
+    }
+
+    /// Lets it be performed.
+    fn open(&self) {
+        let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        self.open.store(true, Ordering::Release);
+        drop(guard);
+        self.wake.notify_all();
+    }
+
+    /// Waits until it may be performed.
+    fn wait_until_open(&self) {
+        let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        while !self.is_open() {
+            guard = self.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
     /// One mutator has been served, or the requester does not wait any more.
@@ -287,12 +321,14 @@ impl<S: Stack> Guarded<S> {
         }
     }
 
-    /// Performs everything that is pending, with the whole stack standing still.
+    /// Performs everything that is pending and may be performed, with the whole stack standing still.
     ///
     /// # Safety
     /// As for [`Operation::perform`].
     unsafe fn perform(&mut self) -> Vec<Arc<Request<S>>> {
-        let requests = std::mem::take(&mut self.pending);
+        let (requests, closed) =
+            std::mem::take(&mut self.pending).into_iter().partition(|request| request.is_open());
+        self.pending = closed;
         let Some(StackPointer(stack)) = self.stack else { return requests };
         // SAFETY: as the caller vouches.
         unsafe {
@@ -453,18 +489,24 @@ impl<S: Stack> Mutator<S> {
     #[inline(never)]
     pub unsafe fn serve(&self) {
         let started = Instant::now();
-        let mut guarded = self.guarded_by_mutator();
-        // SAFETY: as the caller vouches; the lock keeps requesters off.
-        let requests = unsafe { self.perform_pending(&mut guarded) };
-        drop(guarded);
-        let time = started.elapsed();
-        for request in requests {
-            request.operation.paused(time);
-            request.acknowledge();
+        loop {
+            let mut guarded = self.guarded_by_mutator();
+            // SAFETY: as the caller vouches; the lock keeps requesters off.
+            let requests = unsafe { self.perform_pending(&mut guarded) };
+            let closed = guarded.pending.first().cloned();
+            drop(guarded);
+            let time = started.elapsed();
+            for request in requests {
+                request.operation.paused(time);
+                request.acknowledge();
+            }
+            // The lock is free meanwhile: the requester needs it before it opens its request.
+            let Some(closed) = closed else { return };
+            closed.wait_until_open();
         }
     }
 
-    /// Performs everything that is pending.
+    /// Performs everything that is pending and may be performed.
     ///
     /// # Safety
     /// As for [`Operation::perform`]; `guarded` is this mutator's.
@@ -473,7 +515,9 @@ impl<S: Stack> Mutator<S> {
         let requests = unsafe { guarded.perform() };
         // Only now: until here a mutator that comes in has to wait for the lock. Release: one that does not
         // take the lock any more sees what has been done to its stack.
-        self.flags.fetch_and(!REQUESTED, Ordering::Release);
+        if guarded.pending.is_empty() {
+            self.flags.fetch_and(!REQUESTED, Ordering::Release);
+        }
         requests
     }
 
@@ -708,6 +752,30 @@ impl<S: Stack> Handshake<S> {
         Handshake { request: Some(request), mutators }
     }
 
+    /// The same, around a `change` of what all mutators share: no mutator performs the operation before the
+    /// change, and each performs it before its first poll after the change has ended. So a mutator that
+    /// polls sees either neither of the two or both.
+    ///
+    /// Mutators that poll or come back meanwhile wait for `change`, which must not wait for them.
+    pub fn begin_around(
+        mutators: Vec<Arc<Mutator<S>>>,
+        operation: Arc<dyn Stepwise<S>>,
+        change: impl FnOnce(),
+    ) -> Handshake<S> {
+        let request = Request::publish(operation.clone(), Some(operation), &mutators, false);
+        // Whoever runs polls from now on, so that it does not get far after the change.
+        for mutator in &mutators {
+            mutator.arm();
+        }
+        let opening = OpenOnDrop(&request);
+        change();
+        drop(opening);
+        for mutator in &mutators {
+            mutator.deliver(&request);
+        }
+        Handshake { request: Some(request), mutators }
+    }
+
     /// What somebody else can watch it by.
     pub fn progress(&self) -> HandshakeProgress<S> {
         HandshakeProgress(self.request.as_ref().map(Arc::downgrade).unwrap_or_default())
@@ -727,6 +795,15 @@ impl<S: Stack> Handshake<S> {
             while mutator.go_on(&request) {}
         }
         request.acknowledge();
+    }
+}
+
+/// Opens a request, also when the change that it waits for panics.
+struct OpenOnDrop<'a, S: Stack>(&'a Request<S>);
+
+impl<S: Stack> Drop for OpenOnDrop<'_, S> {
+    fn drop(&mut self) {
+        self.0.open();
     }
 }
 

@@ -428,6 +428,59 @@ fn a_guest_walks_over_its_frames_under_way() {
     });
 }
 
+/// Notes on the stack that it has been performed: as a record of a frame that does not exist.
+struct Note;
+
+const NOTED: usize = usize::MAX;
+
+impl Operation<Frames> for Note {
+    unsafe fn perform(&self, stack: *mut Frames) {
+        // SAFETY: as the caller vouches.
+        unsafe { self.stop(stack) };
+    }
+}
+
+impl Stepwise<Frames> for Note {
+    unsafe fn stop(&self, stack: *mut Frames) {
+        // SAFETY: as the caller vouches.
+        unsafe { Frames::records(stack).push(NOTED) };
+    }
+
+    unsafe fn step(&self, _: &mut Vec<usize>, _: usize, _: usize) -> Option<usize> {
+        None
+    }
+}
+
+/// What a guest sees of a change that an operation belongs to: whether it has changed, and been noted.
+#[test]
+fn a_guest_at_a_poll_sees_a_change_and_its_operation_or_neither() {
+    explore(3, || {
+        let changed = Arc::new(AtomicBool::new(false));
+        let guest = Guest::new(&[]);
+        let requester = {
+            let (mutators, changed) = (vec![guest.mutator.clone()], changed.clone());
+            thread::spawn(move || {
+                let change = || changed.store(true, Ordering::Release);
+                Handshake::begin_around(mutators, Arc::new(Note), change).wait();
+            })
+        };
+        let noted = || {
+            // SAFETY: the records are this thread's while it is in managed code.
+            unsafe { guest.stack.records.with(|records| (*records).contains(&NOTED)) }
+        };
+        guest.enter();
+        for _ in 0..2 {
+            let seen = changed.load(Ordering::Acquire);
+            // New code polls when it is called.
+            guest.poll();
+            assert!(noted() || !seen, "changed, but not noted");
+            assert!(changed.load(Ordering::Acquire) || !noted(), "noted before it changed");
+        }
+        guest.leave(State::Outside);
+        requester.join().unwrap();
+    });
+}
+
 #[test]
 fn two_requesters_serve_one_guest() {
     explore(2, || {

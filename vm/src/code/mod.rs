@@ -38,7 +38,7 @@ pub use ledger::{
 };
 pub(crate) use module_code::ModuleCode;
 pub use recompile::{RecompileOptions, Recompiled};
-pub(crate) use retire::{Retiring, retire};
+pub(crate) use retire::{Retiring, retire, retire_around};
 pub(crate) use system::CodeSystem;
 pub(crate) use transition::module_of;
 pub(crate) use version::{CodeOwner, FunctionVersion};

@@ -135,7 +135,7 @@ impl ModuleCode {
         let old = self.swap_code(&version, options.compile, objects)?;
         let bytes_before = old.iter().map(|object| object.len()).sum();
         // SAFETY: `swap_code` has unlinked the old code with sequentially consistent stores.
-        let retiring = unsafe { retire::retire(&self.system, old, self.stores(), None) };
+        let retiring = unsafe { retire::retire(&self.system, old, self.stores()) };
         let retired = retiring.map(Retiring::wait).unwrap_or_default();
         Ok(Recompiled {
             version: version.body.version,

@@ -6,6 +6,7 @@
 use super::events::Event;
 use super::system::CodeSystem;
 use super::version::CodeOwner;
+use crate::Result;
 use midair_osr::handshake::{self, Stack};
 use midair_osr::{
     Choice, CodeObject, Handshake, HandshakeProgress, Mutator, Operation, RedirectTable,
@@ -18,18 +19,24 @@ use std::time::{Duration, Instant};
 /// Unlinked code on its way out, as what is done to each stack.
 pub(crate) struct Retirement {
     system: Arc<CodeSystem>,
-    objects: Vec<Arc<CodeObject>>,
-    ids: Ids,
+    /// Set before the retirement is performed anywhere, unless there is nothing to be done.
+    code: OnceLock<RetiredCode>,
     /// The innermost frame record of a stack that is known to hold no frames of the code outside the first
     /// redirected one.
     innermost_only: Option<usize>,
     /// What else changes for the store, at the same moment.
-    also: Option<Arc<dyn Operation<StackContext>>>,
+    also: Vec<Arc<dyn Operation<StackContext>>>,
     redirected: AtomicUsize,
     longest_pause: AtomicU64,
     /// Stores that the code was retired for, and how far that is.
     stores: usize,
     progress: OnceLock<HandshakeProgress<StackContext>>,
+}
+
+/// What is retired.
+struct RetiredCode {
+    objects: Vec<Arc<CodeObject>>,
+    ids: Ids,
 }
 
 /// Numbers of code objects. Asked for each frame of a stack; mostly it is one.
@@ -44,6 +51,53 @@ impl Ids {
 
     fn contains(&self, id: u64) -> bool {
         if self.0.len() <= 4 { self.0.contains(&id) } else { self.0.binary_search(&id).is_ok() }
+    }
+}
+
+impl Retirement {
+    fn new(
+        system: &Arc<CodeSystem>,
+        stores: &[Arc<Mutator>],
+        innermost_only: Option<usize>,
+        also: Vec<Arc<dyn Operation<StackContext>>>,
+    ) -> Arc<Retirement> {
+        let retirement = Arc::new(Retirement {
+            system: system.clone(),
+            code: OnceLock::new(),
+            innermost_only,
+            also,
+            redirected: AtomicUsize::new(0),
+            longest_pause: AtomicU64::new(0),
+            stores: stores.len(),
+            progress: OnceLock::new(),
+        });
+        system.retirements.add(&retirement);
+        retirement
+    }
+
+    /// Says what is retired, and announces it. All of it has been marked as retired by this thread.
+    fn set_code(&self, objects: Vec<Arc<CodeObject>>) {
+        for object in &objects {
+            self.system.counters.retired_bytes.add(heap_bytes(object));
+            let version = &CodeOwner::of(object).version;
+            self.system.events.send(|| Event::Retired {
+                function: version.body.function,
+                version: version.body.version,
+                address: object.start() as usize,
+                bytes: object.len(),
+            });
+        }
+        let ids = Ids::new(&objects);
+        // Set once, by the thread that retires.
+        let _ = self.code.set(RetiredCode { objects, ids });
+    }
+
+    fn objects(&self) -> &[Arc<CodeObject>] {
+        self.code.get().map_or(&[], |code| &code.objects)
+    }
+
+    fn contains(&self, id: u64) -> bool {
+        self.code.get().is_some_and(|code| code.ids.contains(id))
     }
 }
 
@@ -64,7 +118,7 @@ impl Operation<StackContext> for Retirement {
     }
 
     fn complete(&self) {
-        for object in &self.objects {
+        for object in self.objects() {
             // SAFETY: the code was unlinked, and every stack that could hold frames has redirected them.
             unsafe { self.system.heap.free(object) };
             self.system.counters.retired_bytes_freed.add(heap_bytes(object));
@@ -76,9 +130,12 @@ impl Operation<StackContext> for Retirement {
 
 impl Stepwise<StackContext> for Retirement {
     unsafe fn stop(&self, stack: *mut StackContext) {
-        if let Some(also) = &self.also {
-            // SAFETY: as the caller vouches.
-            unsafe { also.perform(stack) };
+        // Without code the change that this belongs to has not happened.
+        if self.code.get().is_some() {
+            for also in &self.also {
+                // SAFETY: as the caller vouches.
+                unsafe { also.perform(stack) };
+            }
         }
     }
 
@@ -89,7 +146,7 @@ impl Stepwise<StackContext> for Retirement {
         let choose = |frame: &WalkedFrame| {
             if frame.redirected && stop {
                 Choice::Stop
-            } else if self.ids.contains(frame.object().id) {
+            } else if self.contains(frame.object().id) {
                 Choice::Redirect
             } else {
                 Choice::Skip
@@ -123,7 +180,7 @@ impl Retirements {
     pub(crate) fn waiting(&self, object: &CodeObject) -> Option<usize> {
         let list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut retirements = list.iter().filter_map(Weak::upgrade);
-        let retirement = retirements.find(|retirement| retirement.ids.contains(object.id))?;
+        let retirement = retirements.find(|retirement| retirement.contains(object.id))?;
         let progress = retirement.progress.get();
         Some(progress.map_or(retirement.stores, HandshakeProgress::waiting))
     }
@@ -150,9 +207,7 @@ pub(crate) struct Retiring {
     begun: Instant,
 }
 
-/// Begins to retire code objects, and to perform `also` on each store at the same moment at which it is rid
-/// of the code: no guest runs old code after it, or new code before. To free the code the stores that run it
-/// have to be waited for.
+/// Begins to retire code objects. To free the code the stores that run it have to be waited for.
 ///
 /// # Safety
 /// Nothing may lead into the code any more but return addresses: it has been unlinked (with sequentially
@@ -162,14 +217,40 @@ pub(crate) unsafe fn retire(
     system: &Arc<CodeSystem>,
     objects: Vec<Arc<CodeObject>>,
     stores: Vec<Arc<Mutator>>,
-    also: Option<Arc<dyn Operation<StackContext>>>,
 ) -> Option<Retiring> {
     let begun = Instant::now();
-    let (retirement, stores) = prepare(system, objects, stores, None, also)?;
+    let objects = not_yet_retired(objects)?;
+    let stores = each_once(stores);
+    let retirement = Retirement::new(system, &stores, None, Vec::new());
+    retirement.set_code(objects);
     let handshake = Handshake::begin_stepwise(stores, retirement.clone());
     // Set once, here or below.
     let _ = retirement.progress.set(handshake.progress());
     Some(Retiring { retirement, handshake, begun })
+}
+
+/// Runs `publish`, which unlinks code, retires what it returns, and performs `also` on each store at the moment
+/// at which it is rid of that code. Guests that come to a safepoint meanwhile wait for `publish`. A guest that has come to a safepoint runs the old code and has not been
+/// changed, or the new code and has been. If `publish` fails, nothing is done.
+///
+/// # Safety
+/// As for [`retire`], when `publish` has returned. `publish` must not wait for guests.
+pub(crate) unsafe fn retire_around(
+    system: &Arc<CodeSystem>,
+    stores: Vec<Arc<Mutator>>,
+    also: Vec<Arc<dyn Operation<StackContext>>>,
+    publish: impl FnOnce() -> Result<Vec<Arc<CodeObject>>>,
+) -> Result<Retiring> {
+    let begun = Instant::now();
+    let stores = each_once(stores);
+    let retirement = Retirement::new(system, &stores, None, also);
+    let mut published = Ok(());
+    let handshake = Handshake::begin_around(stores, retirement.clone(), || {
+        published =
+            publish().map(|old| retirement.set_code(not_yet_retired(old).unwrap_or_default()));
+    });
+    let _ = retirement.progress.set(handshake.progress());
+    published.map(|()| Retiring { retirement, handshake, begun })
 }
 
 /// Retires all code that has frames on one stack inside the first one that is redirected. Does not wait:
@@ -184,49 +265,24 @@ pub(crate) unsafe fn retire_innermost(
     stores: Vec<Arc<Mutator>>,
     innermost: usize,
 ) {
-    if let Some((retirement, stores)) = prepare(system, objects, stores, Some(innermost), None) {
-        let progress = handshake::request(&stores, retirement.clone());
-        let _ = retirement.progress.set(progress);
-    }
+    let Some(objects) = not_yet_retired(objects) else { return };
+    let stores = each_once(stores);
+    let retirement = Retirement::new(system, &stores, Some(innermost), Vec::new());
+    retirement.set_code(objects);
+    let progress = handshake::request(&stores, retirement.clone());
+    let _ = retirement.progress.set(progress);
 }
 
-/// Makes a retirement of the objects that nobody else retires; `None` if there are none.
-fn prepare(
-    system: &Arc<CodeSystem>,
-    objects: Vec<Arc<CodeObject>>,
-    mut stores: Vec<Arc<Mutator>>,
-    innermost_only: Option<usize>,
-    also: Option<Arc<dyn Operation<StackContext>>>,
-) -> Option<(Arc<Retirement>, Vec<Arc<Mutator>>)> {
+/// The objects that nobody else retires; `None` if there are none.
+fn not_yet_retired(objects: Vec<Arc<CodeObject>>) -> Option<Vec<Arc<CodeObject>>> {
     let objects: Vec<_> = objects.into_iter().filter(|object| object.retire()).collect();
-    if objects.is_empty() && also.is_none() {
-        return None;
-    }
-    for object in &objects {
-        system.counters.retired_bytes.add(heap_bytes(object));
-        let version = &CodeOwner::of(object).version;
-        system.events.send(|| Event::Retired {
-            function: version.body.function,
-            version: version.body.version,
-            address: object.start() as usize,
-            bytes: object.len(),
-        });
-    }
+    (!objects.is_empty()).then_some(objects)
+}
+
+fn each_once(mut stores: Vec<Arc<Mutator>>) -> Vec<Arc<Mutator>> {
     stores.sort_unstable_by_key(Arc::as_ptr);
     stores.dedup_by(|a, b| Arc::ptr_eq(a, b));
-    let retirement = Arc::new(Retirement {
-        system: system.clone(),
-        ids: Ids::new(&objects),
-        objects,
-        innermost_only,
-        also,
-        redirected: AtomicUsize::new(0),
-        longest_pause: AtomicU64::new(0),
-        stores: stores.len(),
-        progress: OnceLock::new(),
-    });
-    system.retirements.add(&retirement);
-    Some((retirement, stores))
+    stores
 }
 
 impl Retiring {
@@ -239,7 +295,7 @@ impl Retiring {
         handshake.wait();
         Retired {
             redirected: retirement.redirected.load(Ordering::Relaxed),
-            freed_bytes: retirement.objects.iter().map(|object| object.len()).sum(),
+            freed_bytes: retirement.objects().iter().map(|object| object.len()).sum(),
             longest_pause: Duration::from_nanos(retirement.longest_pause.load(Ordering::Relaxed)),
             time_to_freed: begun.elapsed(),
         }

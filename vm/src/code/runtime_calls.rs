@@ -63,6 +63,11 @@ pub(crate) unsafe extern "sysv64" fn continuation(
     cx: *mut InstanceContext,
     frame: &mut SuspendedFrame,
 ) -> FrameContinuation {
-    // SAFETY: the interpreter passes the context of the instance whose code runs.
-    unsafe { interpreter_frames::continuation(&transition::module_of(cx), frame) }
+    // SAFETY: the interpreter passes the context of the instance whose code runs, and waits: at a call that
+    // has returned, or at a safepoint.
+    unsafe {
+        // What comes with the new body has to be there before it runs.
+        transition::serve_requests(cx);
+        interpreter_frames::continuation(&transition::module_of(cx), frame)
+    }
 }

@@ -122,6 +122,19 @@ unsafe fn serve(store: &mut StoreOpaque) -> bool {
     store.take_interrupt()
 }
 
+/// Serves other threads. What is polled stays as it is.
+///
+/// # Safety
+/// As for [`safepoint`], at a safepoint.
+pub(super) unsafe fn serve_requests(instance: *mut InstanceContext) {
+    // SAFETY: as the caller vouches.
+    let (store, _) = unsafe { store_of(instance) };
+    if store.mutator.is_requested() {
+        // SAFETY: as above.
+        unsafe { store.mutator.serve() };
+    }
+}
+
 /// The poll handler of guest code: `StackContext::on_poll`.
 ///
 /// # Safety

@@ -6,9 +6,8 @@ use super::data;
 use super::plan::Plan;
 use super::prepare::{Prepared, PreparedBody};
 use crate::Result;
-use crate::code::{Event, Retiring, retire};
+use crate::code::{Event, Retiring, retire, retire_around};
 use crate::module::Module;
-use midair_osr::Handshake;
 use midair_tiers::compile::EntryPoint;
 use std::time::Instant;
 
@@ -40,26 +39,29 @@ pub(crate) fn apply(
     let preparation = started.elapsed();
 
     // From here on nothing fails but publishing, and that only for shadow stacks; then nothing refers to what
-    // has been added. Old code is retired and table entries change at the same moment in each store: code
-    // that calls through the table expects functions of these types.
+    // has been added.
     let added = prepared.commit_growth();
-    let objects = code.publish(&prepared.bodies)?;
+    // Where guests are in the host, data is written before they come back to new code.
+    let writing = (!data.is_empty()).then(|| data::writing(&module.state, &data));
+    let also: Vec<_> = added.entries().into_iter().chain(writing).collect();
+    let retiring = if also.is_empty() && prepared.bodies.len() <= 1 {
+        let objects = code.publish(&prepared.bodies)?;
+        // SAFETY: the old code was unlinked by `publish`.
+        unsafe { retire(&code.system, objects, code.stores()) }
+    } else {
+        // Guests that come to a safepoint wait until all functions have changed. Code that calls through a
+        // table expects functions of the new types, and code finds its data in the new places: so new
+        // bodies are not run before the store's entries and data have been set, nor old ones after.
+        let publish = || code.publish(&prepared.bodies);
+        // SAFETY: as above.
+        Some(unsafe { retire_around(&code.system, code.stores(), also, publish)? })
+    };
+    module.state.added.data().extend(data);
     let (bodies, events) = prepared.into_parts();
     for event in events {
         code.system.events.send(|| event);
     }
-    // Where guests are in the host, before they come back to new code.
-    let writing = (!data.is_empty()).then(|| {
-        let writing = Handshake::begin(&code.stores(), data::writing(&module.state, &data));
-        module.state.added.data().extend(data);
-        writing
-    });
-    // SAFETY: the old code was unlinked by `publish`.
-    let retiring = unsafe { retire(&code.system, objects, code.stores(), added.entries()) };
     let retired = retiring.map(Retiring::wait).unwrap_or_default();
-    if let Some(writing) = writing {
-        writing.wait();
-    }
     added.finish();
 
     for body in &bodies {

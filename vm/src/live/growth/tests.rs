@@ -323,3 +323,73 @@ fn a_suspended_body_is_replaced_by_one_that_uses_what_the_same_update_adds() {
         assert_eq!(call(&mut store, instance, "run", 1).unwrap(), once + (once + 1));
     });
 }
+
+/// `spin` calls the function in the table for ever, which is of one type or of another.
+fn spinning(two: bool) -> String {
+    let callee =
+        if two { "(type $two) (local.get 0) (i32.const 1)" } else { "(type $one) (local.get 0)" };
+    format!(
+        r#"(module
+            (type $one (func (param i32) (result i32)))
+            (type $two (func (param i32 i32) (result i32)))
+            (type $spin (func))
+            (table 1 funcref)
+            (elem (i32.const 0) $f)
+            (func $f (type $one) (i32.add (local.get 0) (i32.const 1)))
+            (func (export "spin") (type $spin) (local i32)
+                (loop $again
+                    (local.set 0 (call_indirect {callee} (i32.const 0)))
+                    (br $again)))
+            {})"#,
+        if two { "(func $g (type $two) (i32.add (local.get 0) (local.get 1)))" } else { "" }
+    )
+}
+
+/// The point of the first operator that `is_it` answers for.
+fn point(body: &[u8], is_it: impl Fn(&wasmparser::Operator<'_>) -> bool) -> u32 {
+    let reader = wasmparser::FunctionBody::new(wasmparser::BinaryReader::new(body, 0));
+    let mut operators = reader.get_operators_reader().unwrap();
+    loop {
+        let (operator, offset) = operators.read_with_offset().unwrap();
+        if is_it(&operator) {
+            return offset as u32;
+        }
+    }
+}
+
+/// The table entry, and all code that calls through it, change at the same moment: a caller never meets a
+/// function of the other type.
+#[test]
+fn signatures_change_under_a_running_caller() {
+    every_tier(|config| {
+        let engine = Engine::new(config).unwrap();
+        let module = Module::new(&engine, spinning(false)).unwrap();
+        let mut store = Store::new(&engine, ());
+        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+        let spin = instance.get_typed_func::<(), ()>(&mut store, "spin").unwrap();
+        let interrupt = store.interrupt_handle();
+        let thread = std::thread::spawn(move || spin.call(&mut store, ()).unwrap_err());
+        let bodies = [false, true].map(|two| body_of(&engine, &spinning(two), "spin"));
+        let is_call = |operator: &wasmparser::Operator<'_>| {
+            matches!(operator, wasmparser::Operator::CallIndirect { .. })
+        };
+        let calls = [0, 1].map(|i| point(&bodies[i], is_call));
+        let spin = module.function_index("spin").unwrap();
+        for round in 0..40 {
+            let mut changes =
+                if round == 0 { additions(&module, &spinning(true)) } else { Changes::default() };
+            let (old, new) = (round % 2, (round + 1) % 2);
+            changes.elements.push(entry(0, [0, 2][new]));
+            changes.bodies.push(ChangedBody {
+                function: spin,
+                body: bodies[new].clone(),
+                policy: Policy::Migrate,
+                map: Some(FrameMap::new().point(calls[old], calls[new])),
+            });
+            apply(&module, &changes).unwrap();
+        }
+        interrupt.interrupt();
+        let error = thread.join().unwrap();
+        assert_eq!(error.downcast_ref::<Trap>(), Some(&Trap::Interrupt), "{error:?}");
+    });
+}
