@@ -62,9 +62,12 @@ unsafe fn interpret(
 unsafe fn resume(cx: *mut InstanceContext, frame: &mut CalloutFrame) -> CalloutOutcome {
     // SAFETY: as in `interpret`. A transfer has just put the frame into the store.
     unsafe {
-        let resumption = store(cx).transitions.resumption.take().expect("a transfer comes first");
-        let Resumption { module, version, kind, point, values, to_interpreter, trap, epoch } =
-            resumption;
+        let resumption = store(cx).transitions.resumption.take();
+        let mut resumption = resumption.expect("a transfer comes first");
+        resumption.serve(cx);
+        let Resumption {
+            module, version, kind, point, values, to_interpreter, trap, epoch, ..
+        } = resumption;
         if let Some(code) = trap {
             return raise(cx, code);
         }

@@ -65,9 +65,5 @@ pub(crate) unsafe extern "sysv64" fn continuation(
 ) -> FrameContinuation {
     // SAFETY: the interpreter passes the context of the instance whose code runs, and waits: at a call that
     // has returned, or at a safepoint.
-    unsafe {
-        // What comes with the new body has to be there before it runs.
-        transition::serve_requests(cx);
-        interpreter_frames::continuation(&transition::module_of(cx), frame)
-    }
+    unsafe { interpreter_frames::continuation(cx, frame) }
 }

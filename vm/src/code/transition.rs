@@ -46,6 +46,8 @@ pub(crate) struct Resumption {
     pub(crate) to_interpreter: bool,
     /// The frame does not go on, but traps.
     pub(crate) trap: Option<TrapCode>,
+    /// Something was requested of the store when the frame was captured: see [`Resumption::serve`].
+    unserved: bool,
     /// The module's epoch as of which the version was chosen.
     pub(crate) epoch: u64,
 }
@@ -122,11 +124,59 @@ unsafe fn serve(store: &mut StoreOpaque) -> bool {
     store.take_interrupt()
 }
 
+impl Resumption {
+    /// Makes up for what could not be done when the frame was captured: serves other threads, and moves the
+    /// frame to the version that is current then.
+    ///
+    /// # Safety
+    /// As for [`serve_requests`], in the callout that resumes the frame.
+    pub(super) unsafe fn serve(&mut self, instance: *mut InstanceContext) {
+        if !std::mem::take(&mut self.unserved) {
+            return;
+        }
+        // SAFETY: as the caller vouches.
+        let continuation = unsafe {
+            continuation_when_served(instance, || {
+                self.epoch = self.module.epoch().load(Ordering::Acquire);
+                self.version.continuation(self.point)
+            })
+        };
+        match continuation {
+            Continuation::Stay => {}
+            Continuation::Move { version, point, layout } => {
+                self.values = layout.apply(&self.values);
+                (self.version, self.point) = (version, point);
+            }
+            Continuation::Trap => self.trap = Some(TrapCode::FunctionReplaced),
+        }
+    }
+}
+
+/// Where a frame goes on, with everything done to the store that belongs to the version that it goes on in.
+///
+/// # Safety
+/// As for [`serve_requests`].
+pub(super) unsafe fn continuation_when_served(
+    instance: *mut InstanceContext,
+    mut continuation: impl FnMut() -> Continuation,
+) -> Continuation {
+    loop {
+        // SAFETY: as the caller vouches.
+        unsafe { serve_requests(instance) };
+        let continuation = continuation();
+        // A version is not published before its request is.
+        // SAFETY: as above.
+        if !unsafe { store_of(instance) }.0.mutator.is_requested() {
+            return continuation;
+        }
+    }
+}
+
 /// Serves other threads. What is polled stays as it is.
 ///
 /// # Safety
 /// As for [`safepoint`], at a safepoint.
-pub(super) unsafe fn serve_requests(instance: *mut InstanceContext) {
+unsafe fn serve_requests(instance: *mut InstanceContext) {
     // SAFETY: as the caller vouches.
     let (store, _) = unsafe { store_of(instance) };
     if store.mutator.is_requested() {
@@ -347,7 +397,12 @@ impl TransferHook for Transfer {
             }
         }
         let mut trap = None;
-        match version.continuation(point) {
+        let continuation = version.continuation(point);
+        // What belongs to the new version may not have been done to this store yet, and a landing is no place
+        // to do it: the frame is asked again when it is resumed.
+        let unserved = store.mutator.is_requested();
+        match continuation {
+            _ if unserved => {}
             Continuation::Stay => {}
             Continuation::Move { version: next, point: at, layout } => {
                 values = layout.apply(&values);
@@ -361,7 +416,7 @@ impl TransferHook for Transfer {
         }
         // A function that is compiled without having been lowered can have any number of operands.
         let fits = values.len() <= RESUME_SLOTS;
-        let at_loop = kind == SiteKind::Poll && point != FunctionBody::ENTRY;
+        let at_loop = kind == SiteKind::Poll && point != FunctionBody::ENTRY && !unserved;
         if at_loop && !to_interpreter && fits && trap.is_none() {
             if module.config.stress.retire.is_some() {
                 module.compile_now(&version, EntryPoint::Loop(point));
@@ -389,8 +444,17 @@ impl TransferHook for Transfer {
         } else {
             counters.osr_exits_return.add(1);
         }
-        store.transitions.resumption =
-            Some(Resumption { module, version, kind, point, values, to_interpreter, trap, epoch });
+        store.transitions.resumption = Some(Resumption {
+            module,
+            version,
+            kind,
+            point,
+            values,
+            to_interpreter,
+            trap,
+            epoch,
+            unserved,
+        });
         resume_entry()
     }
 }

@@ -3,6 +3,7 @@ use crate::every_tier::every_tier;
 use crate::live::{AddedFunction, AddedGlobal, ChangedBody, transaction};
 use crate::*;
 use std::sync::Mutex;
+use std::time::Duration;
 
 /// The module that runs. `grown` adds to it without renumbering anything.
 const RUNNING: &str = r#"
@@ -375,6 +376,8 @@ fn signatures_change_under_a_running_caller() {
         };
         let calls = [0, 1].map(|i| point(&bodies[i], is_call));
         let spin = module.function_index("spin").unwrap();
+        // The guest shall be running by then.
+        std::thread::sleep(Duration::from_millis(3));
         for round in 0..40 {
             let mut changes =
                 if round == 0 { additions(&module, &spinning(true)) } else { Changes::default() };
