@@ -107,7 +107,7 @@ fn tune(engine: &Engine, module: &Module, shared: &Shared) -> Result<RecompileOp
     let as_it_was = shared.measure(Duration::from_millis(100));
     println!("{:<46} {:>66.0}", "(as the engine's own policy has it)", as_it_was);
     let mut best: Option<(f64, RecompileOptions)> = None;
-    let mut try_out = |options: RecompileOptions, name: &str| -> Result<f64> {
+    let try_out = |options: RecompileOptions, name: &str| -> Result<f64> {
         let report = module.recompile(function, &options)?;
         ensure!(report.freed_bytes == report.bytes_before, "old code is left: {report:?}");
         std::thread::sleep(Duration::from_millis(10));
