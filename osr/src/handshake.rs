@@ -45,11 +45,16 @@
 //! barrier ([`Mutator::unwind`]) or walks over them ([`Mutator::settle`]). Several operations can be under
 //! way on one stack, each with a cursor of its own; the barrier is at the innermost.
 
+#[path = "handshake/requester.rs"]
+mod requester;
+
+pub use requester::{Handshake, HandshakeProgress, request};
+
 use crate::sync::{
     AtomicBool, AtomicU8, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, full_fence,
     heavy_fence, light_fence, prepare_fences, symmetric, yield_now,
 };
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Where a mutator is.
@@ -701,114 +706,5 @@ pub fn mutator_fence() {
     light_fence();
     if symmetric() {
         full_fence();
-    }
-}
-
-/// Requests an operation of all these mutators, each of which must be listed once, and does not wait: the
-/// last one that is served completes it, which may have happened when this returns.
-pub fn request<S: Stack>(
-    mutators: &[Arc<Mutator<S>>],
-    operation: Arc<dyn Operation<S>>,
-) -> HandshakeProgress<S> {
-    let request = Request::new(operation, None, mutators);
-    request.acknowledge();
-    HandshakeProgress(Arc::downgrade(&request))
-}
-
-/// How far a handshake has come, for somebody who only watches.
-pub struct HandshakeProgress<S: Stack>(Weak<Request<S>>);
-
-impl<S: Stack> HandshakeProgress<S> {
-    /// Mutators that have not been served. 0 when the handshake is over.
-    pub fn waiting(&self) -> usize {
-        let Some(request) = self.0.upgrade() else { return 0 };
-        (request.waiting.load(Ordering::Acquire) % SLEEPING).saturating_sub(1)
-    }
-}
-
-/// An operation that has been requested. When this is dropped the thread waits for its end.
-#[must_use]
-pub struct Handshake<S: Stack> {
-    request: Option<Arc<Request<S>>>,
-    /// Where the requester has to go through frames, if the operation is stepwise.
-    mutators: Vec<Arc<Mutator<S>>>,
-}
-
-impl<S: Stack> Handshake<S> {
-    /// Requests an operation of all these mutators, each of which must be listed once. Stacks that are not
-    /// running managed code have been served when this returns.
-    pub fn begin(mutators: &[Arc<Mutator<S>>], operation: Arc<dyn Operation<S>>) -> Handshake<S> {
-        let request = Request::new(operation, None, mutators);
-        Handshake { request: Some(request), mutators: Vec::new() }
-    }
-
-    /// The same for an operation that only goes through the innermost frames of a stack while its mutator
-    /// stands still. Whoever waits goes through the others.
-    pub fn begin_stepwise(
-        mutators: Vec<Arc<Mutator<S>>>,
-        operation: Arc<dyn Stepwise<S>>,
-    ) -> Handshake<S> {
-        let request = Request::new(operation.clone(), Some(operation), &mutators);
-        Handshake { request: Some(request), mutators }
-    }
-
-    /// The same, around a `change` of what all mutators share: no mutator performs the operation before the
-    /// change, and each performs it before its first poll after the change has ended. So a mutator that
-    /// polls sees either neither of the two or both.
-    ///
-    /// Mutators that poll or come back meanwhile wait for `change`, which must not wait for them.
-    pub fn begin_around(
-        mutators: Vec<Arc<Mutator<S>>>,
-        operation: Arc<dyn Stepwise<S>>,
-        change: impl FnOnce(),
-    ) -> Handshake<S> {
-        let request = Request::publish(operation.clone(), Some(operation), &mutators, false);
-        // Whoever runs polls from now on, so that it does not get far after the change.
-        for mutator in &mutators {
-            mutator.arm();
-        }
-        let opening = OpenOnDrop(&request);
-        change();
-        drop(opening);
-        for mutator in &mutators {
-            mutator.deliver(&request);
-        }
-        Handshake { request: Some(request), mutators }
-    }
-
-    /// What somebody else can watch it by.
-    pub fn progress(&self) -> HandshakeProgress<S> {
-        HandshakeProgress(self.request.as_ref().map(Arc::downgrade).unwrap_or_default())
-    }
-
-    /// Waits until it has been done to all stacks, and completes the operation.
-    ///
-    /// Must not be called by a thread that a mutator in state `Managed` belongs to.
-    pub fn wait(mut self) {
-        self.finish();
-    }
-
-    fn finish(&mut self) {
-        let Some(request) = self.request.take() else { return };
-        request.wait();
-        for mutator in &self.mutators {
-            while mutator.go_on(&request) {}
-        }
-        request.acknowledge();
-    }
-}
-
-/// Opens a request, also when the change that it waits for panics.
-struct OpenOnDrop<'a, S: Stack>(&'a Request<S>);
-
-impl<S: Stack> Drop for OpenOnDrop<'_, S> {
-    fn drop(&mut self) {
-        self.0.open();
-    }
-}
-
-impl<S: Stack> Drop for Handshake<S> {
-    fn drop(&mut self) {
-        self.finish();
     }
 }
