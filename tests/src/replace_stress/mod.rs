@@ -73,21 +73,21 @@ const REPORT: Duration = Duration::from_secs(30);
 pub fn run(options: &Options) -> Result<()> {
     let journal = Arc::new(Journal::new());
     crash::install(journal.clone(), replay(options, 0), options.hold)?;
-    let mut session = Session::new(options, journal)?;
+    let mut campaign = Campaign::new(options, journal)?;
     let start = Instant::now();
     let mut number = options.first_round;
     println!("seed {}, {} guest threads", options.seed, options.threads);
     while start.elapsed() < options.time {
         let left = options.time.saturating_sub(start.elapsed());
-        if let Err(error) = session.round(number, left) {
-            let last = session.journal.operations();
+        if let Err(error) = campaign.round(number, left) {
+            let last = campaign.journal.operations();
             println!("FAILED: {error:#}\nlast operations:\n{last}{}", replay(options, number));
             anyhow::bail!("round {number} failed");
         }
         number += 1;
     }
-    session.report(start.elapsed());
-    let missing = session.totals.missing();
+    campaign.report(start.elapsed());
+    let missing = campaign.totals.missing();
     ensure!(
         missing.is_empty() || options.program.is_some(),
         "never happened in this run: {}",
@@ -109,7 +109,7 @@ fn replay(options: &Options, round: u64) -> String {
     text
 }
 
-struct Session<'a> {
+struct Campaign<'a> {
     options: &'a Options,
     journal: Arc<Journal>,
     real: Vec<corpus::Program>,
@@ -125,8 +125,8 @@ struct Session<'a> {
     reported: Instant,
 }
 
-impl Session<'_> {
-    fn new(options: &Options, journal: Arc<Journal>) -> Result<Session<'_>> {
+impl Campaign<'_> {
+    fn new(options: &Options, journal: Arc<Journal>) -> Result<Campaign<'_>> {
         let mut real = match &options.corpus {
             Some(corpus) => corpus::programs(corpus)?,
             None => Vec::new(),
@@ -139,7 +139,7 @@ impl Session<'_> {
             );
         }
         std::fs::create_dir_all(&options.room)?;
-        Ok(Session {
+        Ok(Campaign {
             options,
             journal,
             real,

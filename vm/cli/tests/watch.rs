@@ -176,8 +176,8 @@ fn starts_with(line: &str, start: &str) {
     assert!(line.starts_with(start), "{line}");
 }
 
-/// A whole session of edits, some of which are refused.
-fn session(name: &str, options: &[&str]) {
+/// A series of edits, some of which are refused.
+fn series_of_edits(name: &str, options: &[&str]) {
     let mut program = Watched::new(name, options);
     program.counts_by(1);
 
@@ -235,18 +235,18 @@ fn session(name: &str, options: &[&str]) {
 }
 
 #[test]
-fn a_session_in_the_interpreter() {
-    session("interp", &["--tier=interp"]);
+fn a_series_of_edits_in_the_interpreter() {
+    series_of_edits("interp", &["--tier=interp"]);
 }
 
 #[test]
-fn a_session_in_machine_code() {
-    session("optimized", &["--tier=optimized"]);
+fn a_series_of_edits_in_machine_code() {
+    series_of_edits("optimized", &["--tier=optimized"]);
 }
 
 #[test]
-fn a_session_in_the_automatic_tier() {
-    session("auto", &[]);
+fn a_series_of_edits_in_the_automatic_tier() {
+    series_of_edits("auto", &[]);
 }
 
 #[test]
