@@ -303,6 +303,11 @@ impl ModuleCode {
         self.instantiation.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many more functions there is room for here.
+    pub(crate) fn room_for_functions(&self) -> usize {
+        self.states.room()
+    }
+
     /// Adds the next function, with its first version, which has been lowered. There must be room, and an
     /// entry thunk.
     pub(crate) fn add_function(&self, version: &Arc<FunctionVersion>) {

@@ -234,7 +234,8 @@ pub(crate) unsafe fn retire(
 /// changed, or the new code and has been. If `publish` fails, nothing is done.
 ///
 /// # Safety
-/// As for [`retire`], when `publish` has returned. `publish` must not wait for guests.
+/// As for [`retire`], when `publish` has returned: no store must get its first instance of the module during the
+/// call. `publish` must not wait for guests.
 pub(crate) unsafe fn retire_around(
     system: &Arc<CodeSystem>,
     stores: Vec<Arc<Mutator>>,

@@ -84,11 +84,14 @@ impl FrameMap {
     }
 
     /// The way back. Points at which values are rearranged have none, nor have those whose values the old
-    /// body needs and the new one does not keep.
+    /// body needs and the new one does not keep. If there are any of the former, the map is exclusive: by
+    /// default their locals would be taken for those of the same number.
     pub(crate) fn inverse(&self) -> FrameMap {
-        let plain = self.points.iter().filter(|map| map.locals.is_none() && map.operands.is_none());
+        let is_plain = |map: &&PointMap| map.locals.is_none() && map.operands.is_none();
+        let plain = self.points.iter().filter(is_plain);
+        let exclusive = self.exclusive || !self.points.iter().all(|map| is_plain(&map));
         let back =
             |map: &PointMap| PointMap { old: map.new, new: map.old, locals: None, operands: None };
-        FrameMap { points: plain.map(back).collect(), exclusive: self.exclusive, lenient: true }
+        FrameMap { points: plain.map(back).collect(), exclusive, lenient: true }
     }
 }

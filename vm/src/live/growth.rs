@@ -72,7 +72,9 @@ impl<'m> Growth<'m> {
             exports: changes.exports.clone(),
             instantiation,
         };
-        if grows(changes) {
+        // The resources that a module is loaded with know only the references that it declared.
+        if grows(changes) || changes.bodies.iter().any(|changed| refers_to_functions(&changed.body))
+        {
             growth.grow_index_spaces(changes)?;
         }
         for added in &changes.functions {
@@ -221,7 +223,7 @@ impl<'m> Growth<'m> {
             });
             add.perform_and_wait();
         }
-        Committed { module, entries, exports, _instantiation: instantiation }
+        Committed { module, entries, exports, instantiation }
     }
 }
 
@@ -230,10 +232,17 @@ pub(crate) struct Committed<'m> {
     module: &'m Arc<ModuleState>,
     entries: ReservedEntries,
     exports: Vec<(Box<str>, Item)>,
-    _instantiation: Option<RwLockWriteGuard<'m, ()>>,
+    instantiation: Option<RwLockWriteGuard<'m, ()>>,
 }
 
 impl Committed<'_> {
+    /// No instances of the module are made from now on, until this is dropped: all stores that have instances
+    /// are known.
+    pub(crate) fn bar_instantiation(&mut self) {
+        let module = self.module;
+        self.instantiation.get_or_insert_with(|| module.code.bar_instantiation());
+    }
+
     /// What sets the table entries of a store, if there are any: to be performed on all stores that have
     /// instances of the module, when the code that expects the old ones is gone.
     pub(crate) fn entries(&self) -> Option<Arc<dyn Operation<StackContext>>> {
@@ -254,14 +263,22 @@ fn grows(changes: &Changes) -> bool {
     !(changes.types.is_empty() && changes.functions.is_empty() && changes.globals.is_empty())
 }
 
+/// Whether a body makes references to functions.
+fn refers_to_functions(body: &[u8]) -> bool {
+    let reader = wasmparser::FunctionBody::new(wasmparser::BinaryReader::new(body, 0));
+    let Ok(operators) = reader.get_operators_reader() else { return false };
+    operators
+        .into_iter()
+        .any(|operator| matches!(operator, Ok(wasmparser::Operator::RefFunc { .. })))
+}
+
 /// Refuses what there is no room for.
 fn check_room(module: &ModuleState, changes: &Changes) -> Result<()> {
-    let env = &module.env;
     let new_exports = changes.exports.iter().filter(|(name, _)| module.export(name).is_none());
     let additions = [
-        ("functions", changes.functions.len(), env.functions.room()),
-        ("types", changes.types.len(), env.types.room()),
-        ("globals", changes.globals.len(), env.globals.room()),
+        ("functions", changes.functions.len(), module.room_for_functions()),
+        ("types", changes.types.len(), module.room_for_types()),
+        ("globals", changes.globals.len(), module.room_for_globals()),
         ("exports", new_exports.count(), module.exports.room()),
     ];
     for (what, count, room) in additions {
@@ -271,7 +288,7 @@ fn check_room(module: &ModuleState, changes: &Changes) -> Result<()> {
              see `Config::spare_functions`"
         );
     }
-    let functions = env.functions.len() + changes.functions.len();
+    let functions = module.env.functions.len() + changes.functions.len();
     if let Some(last) = functions.checked_sub(1) {
         module.code.system.heap.entry_thunk(last as u32)?;
     }

@@ -40,7 +40,7 @@ pub(crate) fn apply(
 
     // From here on nothing fails but publishing, and that only for shadow stacks; then nothing refers to what
     // has been added.
-    let added = prepared.commit_growth();
+    let mut added = prepared.commit_growth();
     // Where guests are in the host, data is written before they come back to new code.
     let writing = (!data.is_empty()).then(|| data::writing(&module.state, &data));
     let also: Vec<_> = added.entries().into_iter().chain(writing).collect();
@@ -52,6 +52,7 @@ pub(crate) fn apply(
         // Guests that come to a safepoint wait until all functions have changed. Code that calls through a
         // table expects functions of the new types, and code finds its data in the new places: so new
         // bodies are not run before the store's entries and data have been set, nor old ones after.
+        added.bar_instantiation();
         let publish = || code.publish(&prepared.bodies);
         // SAFETY: as above.
         Some(unsafe { retire_around(&code.system, code.stores(), also, publish)? })

@@ -38,6 +38,16 @@ impl Added {
         this
     }
 
+    /// How many more functions there is room for here.
+    pub(super) fn room_for_names(&self) -> usize {
+        self.names.room()
+    }
+
+    /// How many more globals there is room for here.
+    pub(super) fn room_for_globals(&self) -> usize {
+        self.globals.room()
+    }
+
     /// The name of a function that was added.
     pub(super) fn name(&self, function: u32) -> Option<&str> {
         let at = function.checked_sub(self.loaded_functions)?;
@@ -47,7 +57,7 @@ impl Added {
     /// The next function is added, with this name.
     pub(crate) fn add_name(&self, name: Option<Box<str>>) {
         let added = self.names.append(name);
-        debug_assert!(added.is_ok(), "there is as much room for names as for functions");
+        assert!(added.is_ok(), "room for the name was looked for with that for the function");
     }
 
     /// Initial values of the globals that were added.
@@ -58,7 +68,7 @@ impl Added {
     /// The next global is added, with this initial value.
     pub(crate) fn add_global(&self, init: Box<[u8]>) {
         let added = self.globals.append(init);
-        debug_assert!(added.is_ok(), "there is as much room for values as for globals");
+        assert!(added.is_ok(), "room for the value was looked for with that for the global");
     }
 
     /// Bytes that memories begin with, over what the data segments say, in this order.

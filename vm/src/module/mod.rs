@@ -79,6 +79,24 @@ impl ModuleState {
         self.interned.lock().unwrap_or_else(PoisonError::into_inner).extend(signatures);
     }
 
+    /// How many functions can be added. What is kept of each lies in several vectors, which may have more room
+    /// than was asked for.
+    pub(crate) fn room_for_functions(&self) -> usize {
+        let (env, states) = (&self.env, self.code.room_for_functions());
+        env.functions.room().min(states).min(self.added.room_for_names())
+    }
+
+    /// How many types can be added.
+    pub(crate) fn room_for_types(&self) -> usize {
+        let env = &self.env;
+        env.types.room().min(env.shapes.room()).min(self.signatures.room())
+    }
+
+    /// How many globals can be added.
+    pub(crate) fn room_for_globals(&self) -> usize {
+        self.env.globals.room().min(self.added.room_for_globals())
+    }
+
     /// The type of an item.
     pub(crate) fn item_type(&self, item: Item) -> ExternType {
         match item {
