@@ -96,10 +96,6 @@ impl Entered {
     unsafe fn new(store: NonNull<StoreOpaque>) -> Result<Entered> {
         // SAFETY: as the caller vouches.
         let this = unsafe { &mut *store.as_ptr() };
-        if this.contents.is_data_pending() {
-            // SAFETY: the store is borrowed mutably here, so that nothing of it is borrowed elsewhere.
-            unsafe { this.contents.write_pending_data() };
-        }
         if this.depth == 0 {
             // Not every function has a poll.
             if this.interrupt.is_requested() && this.take_interrupt() {
@@ -129,6 +125,11 @@ impl Entered {
         this.depth += 1;
         // SAFETY: the stack has no frames, or they are suspended in a host function on this thread.
         unsafe { this.mutator.enter() };
+        // Only now: entering may have left data with the store, and not every function has a poll.
+        if this.contents.is_data_pending() {
+            // SAFETY: the store is borrowed mutably here, so that nothing of it is borrowed elsewhere.
+            unsafe { this.contents.write_pending_data() };
+        }
         // SAFETY: the engine lives as long as the store, which lives as long as the guard.
         let place = this.sampling.then(|| unsafe { Place::guest(this.engine().code()) });
         Ok(Entered { store, place })
@@ -172,16 +173,21 @@ pub(crate) unsafe fn invoke(
     let entered = unsafe { Entered::new(store)? };
     // SAFETY: as the caller vouches.
     let outcome = unsafe { run(store, *func_ref.as_ptr(), signature, slots) };
-    drop(entered);
     match outcome {
-        NativeOutcome::Returned => Ok(()),
+        NativeOutcome::Returned => {
+            drop(entered);
+            Ok(())
+        }
         NativeOutcome::Unwound => {
             // SAFETY: guest code has been unwound, so the store is free.
-            let store = unsafe { &mut *store.as_ptr() };
+            let opaque = unsafe { &mut *store.as_ptr() };
+            // Before the store is left: other threads may work on the table of redirected frames then.
             // SAFETY: as above; the runtime context lives as long as the store.
-            let dropped = unsafe { (*store.stack()).redirected.take_dropped() };
-            store.engine().code().counters.frames_dropped.add(dropped);
-            Err(take_exit(store))
+            let dropped = unsafe { (*opaque.stack()).redirected.take_dropped() };
+            opaque.engine().code().counters.frames_dropped.add(dropped);
+            drop(entered);
+            // SAFETY: as above.
+            Err(take_exit(unsafe { &mut *store.as_ptr() }))
         }
     }
 }

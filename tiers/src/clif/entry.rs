@@ -82,9 +82,12 @@ impl Translator<'_, '_> {
         }
     }
 
+    /// Whether the function polls at its entry. New bodies of running programs always do: a thread must not run
+    /// one before it has been served what belongs to it.
     fn needs_stack_check(&self) -> bool {
         let liveness = self.source.liveness;
-        liveness.calls() > 0
+        self.source.body.version > 0
+            || liveness.calls() > 0
             || liveness.loops() > 0
             || liveness.runtime_calls()
             || self.source.body.bytes().len() > MAX_UNCHECKED_BODY

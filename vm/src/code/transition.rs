@@ -113,6 +113,16 @@ pub(crate) unsafe fn module_of(instance: *mut InstanceContext) -> Arc<ModuleCode
 /// # Safety
 /// The thread is at a safepoint of the store.
 unsafe fn serve(store: &mut StoreOpaque) -> bool {
+    // SAFETY: as the caller vouches.
+    unsafe { serve_others(store) };
+    store.take_interrupt()
+}
+
+/// Does what other threads have asked for. What is polled stays as it is.
+///
+/// # Safety
+/// As for [`serve`].
+unsafe fn serve_others(store: &mut StoreOpaque) {
     if store.mutator.is_requested() {
         // SAFETY: as the caller vouches, and every frame outside a safepoint can be redirected.
         unsafe { store.mutator.serve() };
@@ -121,7 +131,6 @@ unsafe fn serve(store: &mut StoreOpaque) -> bool {
         // SAFETY: as the caller vouches; host functions below have lent the store to their guest.
         unsafe { store.contents.write_pending_data() };
     }
-    store.take_interrupt()
 }
 
 impl Resumption {
@@ -129,7 +138,7 @@ impl Resumption {
     /// frame to the version that is current then.
     ///
     /// # Safety
-    /// As for [`serve_requests`], in the callout that resumes the frame.
+    /// As for [`continuation_when_served`], in the callout that resumes the frame.
     pub(super) unsafe fn serve(&mut self, instance: *mut InstanceContext) {
         if !std::mem::take(&mut self.unserved) {
             return;
@@ -155,33 +164,21 @@ impl Resumption {
 /// Where a frame goes on, with everything done to the store that belongs to the version that it goes on in.
 ///
 /// # Safety
-/// As for [`serve_requests`].
+/// As for [`safepoint`], at a safepoint of the store.
 pub(super) unsafe fn continuation_when_served(
     instance: *mut InstanceContext,
     mut continuation: impl FnMut() -> Continuation,
 ) -> Continuation {
     loop {
         // SAFETY: as the caller vouches.
-        unsafe { serve_requests(instance) };
+        let (store, _) = unsafe { store_of(instance) };
+        // SAFETY: as above.
+        unsafe { serve_others(store) };
         let continuation = continuation();
         // A version is not published before its request is.
-        // SAFETY: as above.
-        if !unsafe { store_of(instance) }.0.mutator.is_requested() {
+        if !store.mutator.is_requested() {
             return continuation;
         }
-    }
-}
-
-/// Serves other threads. What is polled stays as it is.
-///
-/// # Safety
-/// As for [`safepoint`], at a safepoint.
-unsafe fn serve_requests(instance: *mut InstanceContext) {
-    // SAFETY: as the caller vouches.
-    let (store, _) = unsafe { store_of(instance) };
-    if store.mutator.is_requested() {
-        // SAFETY: as above.
-        unsafe { store.mutator.serve() };
     }
 }
 
