@@ -92,6 +92,7 @@ static WALKS: AtomicU64 = AtomicU64::new(0);
 static NATIVE_FRAMES: AtomicU64 = AtomicU64::new(0);
 static REGISTER_FRAMES: AtomicU64 = AtomicU64::new(0);
 static DROPS: AtomicU64 = AtomicU64::new(0);
+static UNDECIDED: AtomicU64 = AtomicU64::new(0);
 
 /// What has been verified since the process began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +105,8 @@ pub struct Verified {
     pub register_frames: u64,
     /// Frames for which that was done when they were dropped.
     pub drops: u64,
+    /// Walks on which `unwinding` came to an end before the first managed frame.
+    pub undecided: u64,
 }
 
 /// What has been verified since the process began.
@@ -114,6 +117,7 @@ pub fn verified() -> Verified {
         native_frames: get(&NATIVE_FRAMES),
         register_frames: get(&REGISTER_FRAMES),
         drops: get(&DROPS),
+        undecided: get(&UNDECIDED),
     }
 }
 
@@ -220,6 +224,11 @@ unsafe fn check(stack: &StackContext, record: usize, limit: usize) -> Result<usi
         let (ours, redirected): (Vec<_>, Vec<_>) = ours.into_iter().unzip();
         let tables: Vec<_> = redirected.into_iter().flatten().collect();
         let found = call_frame_info::walk(&ours, tables);
+        if found.is_empty() {
+            // It did not get through the host's frames to the first of ours: it has no opinion.
+            UNDECIDED.fetch_add(1, Ordering::Relaxed);
+            return Ok(count);
+        }
         agree("unwinding", ours, found)?;
         REGISTER_FRAMES.fetch_add(count as u64, Ordering::Relaxed);
     }
