@@ -14,14 +14,14 @@
 ;;     region1 = 4 "imported globals"
 ;;
 ;;                                 block0(v0: i64, v1: f32):
-;; @0001                               v3 = load.f32 notrap aligned region0 v0+144
+;; @0001                               v3 = load.f32 notrap aligned region0 v0+160
 ;; @0005                               v4 = fadd v3, v1
-;; @0006                               store notrap aligned region0 v4, v0+144
+;; @0006                               store notrap aligned region0 v4, v0+160
 ;; @0008                               v5 = iconst.i32 -1
 ;; @000a                               v6 = load.i64 notrap aligned readonly can_move v0+64
 ;; @000a                               v7 = load.i64 notrap aligned readonly can_move v6
 ;; @000a                               store notrap aligned region1 v5, v7  ; v5 = -1
-;; @000c                               v8 = load.i64 notrap aligned readonly can_move v0+128
+;; @000c                               v8 = load.i64 notrap aligned readonly can_move v0+144
 ;; @000e                               v9 = load.i64 notrap aligned readonly can_move v0+64
 ;; @000e                               v10 = load.i64 notrap aligned readonly can_move v9
 ;; @000e                               v11 = load.i32 notrap aligned region1 v10
