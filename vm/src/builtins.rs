@@ -11,6 +11,7 @@ use crate::store::StoreOpaque;
 use midair_tiers::context::Status;
 use midair_tiers::{Builtins, FuncRef, InstanceContext, MemoryDef, TableDef, TrapCode};
 use std::ptr::NonNull;
+use std::sync::atomic::Ordering;
 
 static TABLE: Builtins = Builtins {
     memory_grow,
@@ -260,7 +261,9 @@ unsafe extern "sysv64" fn table_init(
         else {
             return TABLE_OUT_OF_BOUNDS;
         };
-        dst.copy_from_nonoverlapping(src.as_ptr(), src.len());
+        for (i, element) in src.iter().enumerate() {
+            *dst.add(i) = element.load(Ordering::Relaxed);
+        }
     }
     0
 }

@@ -1,11 +1,12 @@
 //! Globals.
 
 use crate::Result;
-use crate::store::{AsContext, AsContextMut, StoreId, StoreOpaque};
-use crate::types::GlobalType;
+use crate::store::{AsContext, AsContextMut, LockedContents, StoreId, StoreOpaque};
+use crate::types::{GlobalType, ValType};
 use crate::value::Val;
 use midair_tiers::GlobalCell;
 use std::ptr::NonNull;
+use std::sync::MutexGuard;
 
 /// A handle to a global.
 ///
@@ -69,6 +70,11 @@ impl Global {
         self.ty
     }
 
+    /// Keeps others from changing it: updates move references to functions.
+    fn lock<'a>(&self, store: &'a StoreOpaque) -> Option<MutexGuard<'a, LockedContents>> {
+        (self.ty.content == ValType::FuncRef).then(|| store.contents.lock())
+    }
+
     /// Its type.
     pub fn ty(&self, store: impl AsContext) -> GlobalType {
         self.ty_in(store.as_context().opaque())
@@ -78,6 +84,7 @@ impl Global {
     pub fn get(&self, mut store: impl AsContextMut) -> Val {
         let store = store.as_context_mut();
         let store = store.opaque();
+        let _contents = self.lock(store);
         // SAFETY: the global belongs to this store, which is borrowed.
         let cell = unsafe { *self.raw(store).as_ptr() };
         // SAFETY: the cell's value is of the global's type.
@@ -93,6 +100,7 @@ impl Global {
         check_type(&self.ty, &value)?;
         value.check_store(store)?;
         let slot = value.into_slot(store);
+        let _contents = self.lock(store);
         // SAFETY: the global belongs to this store, which is borrowed mutably.
         unsafe { (*cell.as_ptr()).0[0] = slot };
         Ok(())

@@ -20,9 +20,10 @@ use crate::types::{ExternType, MemoryType, TableType};
 use anyhow::Context as _;
 use midair_osr::ContextHeader;
 use midair_tiers::{FuncRef, GlobalCell};
+use std::collections::HashMap;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// What an import is satisfied with.
 #[derive(Clone)]
@@ -37,8 +38,9 @@ pub(crate) enum ImportValue {
 pub(crate) struct InstanceEntity {
     pub(crate) module: Arc<ModuleState>,
     context: ContextAllocation,
-    /// Elements of the segments that `table.init` can still copy from; the others are empty.
-    pub(crate) elements: Vec<Box<[u64]>>,
+    /// Elements of the segments that `table.init` can still copy from; the others are empty. Updates change
+    /// them while the guest stands still.
+    pub(crate) elements: Vec<Box<[AtomicU64]>>,
     /// Which data segments have been dropped.
     pub(crate) dropped_data: Vec<bool>,
 }
@@ -127,32 +129,57 @@ impl InstanceEntity {
         let first_added = env.globals.len() - inits.len();
         for index in first.max(first_added)..env.globals.len() {
             let init = &inits[index - first_added];
-            let value = evaluate(wasmparser::BinaryReader::new(init, 0), &mut Scope(self));
+            let value = evaluate(wasmparser::BinaryReader::new(init, 0), &mut Scope::new(self));
             self.context.add_global(index as u32, GlobalCell([value, 0]));
         }
     }
 
     /// References of an element segment.
-    fn evaluate_elements(&self, items: &ElementItems) -> Box<[u64]> {
+    fn evaluate_elements(&self, items: &ElementItems) -> Box<[AtomicU64]> {
         let bytes = self.module.bytes();
         let mut elements = Vec::new();
-        crate::module::for_each_element(bytes, items, &mut Scope(self), |slot| elements.push(slot));
+        crate::module::for_each_element(bytes, items, &mut Scope::new(self), |slot| {
+            elements.push(AtomicU64::new(slot));
+        });
         elements.into()
+    }
+
+    /// The cell of a global; `None` if it has not been added to this instance yet.
+    pub(crate) fn global_if_there(&self, index: u32) -> Option<NonNull<GlobalCell>> {
+        self.context.global_if_there(index)
+    }
+
+    /// The reference of an imported function.
+    pub(crate) fn imported_func_ref(&self, function: u32) -> NonNull<FuncRef> {
+        debug_assert!(function < self.module.env.imported_functions);
+        // SAFETY: the module has the function.
+        unsafe { self.context.func_ref(function) }
     }
 }
 
 /// An instance's values in constant expressions.
-struct Scope<'a>(&'a InstanceEntity);
+struct Scope<'a> {
+    instance: &'a InstanceEntity,
+    /// Functions that references have become references to.
+    moved: Arc<HashMap<u32, u32>>,
+}
+
+impl Scope<'_> {
+    fn new(instance: &InstanceEntity) -> Scope<'_> {
+        Scope { instance, moved: instance.module.added.moved() }
+    }
+}
 
 impl ConstScope for Scope<'_> {
     fn global(&mut self, index: u32) -> u64 {
         // SAFETY: the cells live as long as the store; validation lets expressions refer only to
         // globals that have been initialised.
-        unsafe { self.0.context.global(index).as_ref().0[0] }
+        unsafe { self.instance.context.global(index).as_ref().0[0] }
     }
 
     fn ref_func(&mut self, index: u32) -> u64 {
-        self.0.func_ref(index).as_ptr() as u64
+        let index = self.moved.get(&index).copied().unwrap_or(index);
+        self.instance.func_ref(index).as_ptr() as u64
     }
 }
 
@@ -235,6 +262,19 @@ impl Instance {
             .and_then(Extern::into_func)
             .with_context(|| format!("no exported function `{name}`"))?;
         func.typed(&store).with_context(|| format!("cannot call exported function `{name}`"))
+    }
+
+    /// The function of this index in its module, exported or not; `None` if there is no such function. For
+    /// embedders that [define functions](crate::Update::add_function) one by one.
+    ///
+    /// What a handle calls is the function of that index, whatever body it has; it keeps calling that one when
+    /// another function takes its place.
+    pub fn get_func_by_index(&self, mut store: impl AsContextMut, function: u32) -> Option<Func> {
+        let store = store.as_context_mut();
+        let store = store.opaque();
+        let entity = self.entity(store);
+        let exists = (function as usize) < entity.module.env.functions.len();
+        exists.then(|| Func::from_raw(store, entity.func_ref(function)))
     }
 
     /// The exported memory of this name.
@@ -453,7 +493,7 @@ unsafe fn initialize(instance: &mut InstanceEntity, contents: &mut LockedContent
     let source = &*module.source;
     let imported = module.env.imported_globals as usize;
     for (i, expr) in module.globals.iter().enumerate() {
-        let value = expr.evaluate(source, &mut Scope(instance));
+        let value = expr.evaluate(source, &mut Scope::new(instance));
         instance.context.add_global((imported + i) as u32, GlobalCell([value, 0]));
     }
     instance.add_globals(0);
@@ -468,7 +508,7 @@ unsafe fn initialize(instance: &mut InstanceEntity, contents: &mut LockedContent
         .collect();
     for segment in &module.elements {
         let ElementMode::Active { table, offset } = segment.mode else { continue };
-        let offset = offset.evaluate(source, &mut Scope(instance)) as usize;
+        let offset = offset.evaluate(source, &mut Scope::new(instance)) as usize;
         // SAFETY: the table belongs to the store, which nothing else uses now.
         let (base, len) = unsafe {
             let def = &instance.table(table).as_ref().def;
@@ -481,7 +521,7 @@ unsafe fn initialize(instance: &mut InstanceEntity, contents: &mut LockedContent
         crate::module::for_each_element(
             module.bytes(),
             &segment.items,
-            &mut Scope(instance),
+            &mut Scope::new(instance),
             |slot| {
                 // SAFETY: the segment fits into the table, as was checked.
                 unsafe { *base.add(at) = slot };
@@ -493,7 +533,7 @@ unsafe fn initialize(instance: &mut InstanceEntity, contents: &mut LockedContent
     unsafe { live::set_earlier(contents, instance)? };
     for (i, segment) in module.data.iter().enumerate() {
         let Some((memory, offset)) = segment.active else { continue };
-        let offset = offset.evaluate(source, &mut Scope(instance)) as usize;
+        let offset = offset.evaluate(source, &mut Scope::new(instance)) as usize;
         let bytes = &module.bytes()[segment.bytes.start as usize..segment.bytes.end as usize];
         // SAFETY: the memory belongs to the store, which nothing else uses now.
         let (base, len) = unsafe {

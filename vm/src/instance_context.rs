@@ -112,10 +112,17 @@ impl ContextAllocation {
     /// # Panics
     /// If it is not there.
     pub(crate) fn global(&self, index: u32) -> NonNull<GlobalCell> {
+        self.global_if_there(index).expect("a global that is there")
+    }
+
+    /// The cell of a global; `None` if it has not been added yet.
+    ///
+    /// # Panics
+    /// If there is no room for so many.
+    pub(crate) fn global_if_there(&self, index: u32) -> Option<NonNull<GlobalCell>> {
         assert!((index as usize) < self.most_globals);
         // SAFETY: there is room for so many globals; those that are not there are null.
-        let cell = unsafe { self.globals.base.add(index as usize).read() };
-        NonNull::new(cell).expect("a global that is there")
+        NonNull::new(unsafe { self.globals.base.add(index as usize).read() })
     }
 
     /// Makes a defined global exist, with this value.

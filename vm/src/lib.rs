@@ -89,9 +89,9 @@ pub use into_func::{IntoFunc, WasmRet};
 pub use limits::StoreLimits;
 pub use linker::{Linker, UnlinkedImport, UnlinkedImports};
 pub use live::{
-    Applied, AppliedFunction, DataPolicy, FrameMap, FunctionLabel, ModuleRefusal, ModuleRefused,
-    ModuleSummary, Plan, PlannedFrames, PlannedFunction, PlannedOutcome, Policy, Refusal,
-    Replacement, Source, Update,
+    Applied, AppliedFunction, DataPolicy, Definition, FrameMap, FunctionLabel, ModuleRefusal,
+    ModuleRefused, ModuleSummary, Plan, PlannedFrames, PlannedFunction, PlannedOutcome, Policy,
+    Reference, Refusal, Replacement, Source, StillReferred, Update,
 };
 pub use memory::{Memory, MemoryAccessError};
 pub use midair_tiers::{CodegenSettings, OptLevel, RegisterAllocation};

@@ -26,6 +26,11 @@ impl TableEntity {
         TableType::new(self.ty.element, self.def.len as u32, self.ty.maximum)
     }
 
+    /// Whether its elements are references to functions.
+    pub(crate) fn holds_functions(&self) -> bool {
+        self.ty.element == ValType::FuncRef
+    }
+
     /// The size after growing by `delta`, unless the type forbids it.
     pub(crate) fn possible_size(&self, delta: u64) -> Option<usize> {
         let size = (self.def.len as u64).checked_add(delta)?;

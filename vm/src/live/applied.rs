@@ -1,7 +1,7 @@
 //! What an update did.
 
 use super::prepare::label;
-use super::{FrameMap, ModuleSummary, Policy, Provenance, Refusal};
+use super::{Definition, Definitions, FrameMap, ModuleSummary, Policy, Provenance, Refusal};
 use crate::Result;
 use crate::module::Module;
 use std::fmt;
@@ -26,9 +26,13 @@ pub struct Applied {
     pub preparation: Duration,
     /// What a [new module](super::Update::module) has changed, if there was one.
     pub summary: Option<ModuleSummary>,
+    /// What was [defined](super::Update::add_function) function by function.
+    pub definitions: Vec<Definition>,
     pub(super) module: Module,
     /// If there was a new module: the one before; the loaded one if that is `None`.
     pub(super) previous_source: Option<Option<Provenance>>,
+    /// What undoes the definitions.
+    pub(super) inverse: Definitions,
     /// The bodies that were current before, in the order of `functions`.
     pub(super) previous: Vec<Vec<u8>>,
     /// The maps that were given, in the same order.
@@ -61,6 +65,10 @@ impl Applied {
 
     /// Gives all functions that were changed the bodies back that they had before.
     ///
+    /// What was defined function by function is undone too: exports that existed point again to what they
+    /// pointed to, references are moved back, and table entries are again what the module and earlier updates
+    /// had set them to, or null. What was added stays, unused.
+    ///
     /// If the update brought the program up to a new module, it is brought back to the one before: also
     /// table entries, exports and data are again what that says. What was added stays, unused.
     ///
@@ -78,6 +86,7 @@ impl Applied {
             let data = self.summary.as_ref().is_some_and(|summary| summary.data_bytes > 0);
             update = update.back_to(source, data);
         }
+        update = update.defining(self.inverse.clone());
         let before = self.previous.iter().zip(&self.maps);
         for (applied, (body, map)) in self.functions.iter().zip(before) {
             update = update.body(applied.function, body.clone());

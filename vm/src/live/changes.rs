@@ -3,9 +3,10 @@
 //! These index spaces only grow: what is added gets the next indices in the order given here, and every
 //! index that exists keeps its meaning and type for ever.
 
-use super::{FrameMap, ModuleSummary, Policy, Provenance};
+use super::{Definition, Definitions, FrameMap, ModuleSummary, Policy, Provenance};
 use crate::module::Item;
 use crate::types::{FuncType, GlobalType};
+use std::collections::BTreeSet;
 
 /// What an update adds to the running module and changes in it.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +28,15 @@ pub(crate) struct Changes {
     /// Pairs of functions, of which the second one, added or not, takes the place of the first one, whose
     /// type is another one. Calls of both are the same where the results are.
     pub(crate) retyped: Vec<(u32, u32)>,
+    /// Pairs of functions: references to the first one that tables, globals and element segments hold become
+    /// references to the second one.
+    pub(crate) moved: Vec<(u32, u32)>,
+    /// Functions that nothing may refer to once the update has happened.
+    pub(crate) abandoned: BTreeSet<u32>,
+    /// What is defined function by function, if there is no new module.
+    pub(crate) definitions: Vec<Definition>,
+    /// What undoes the definitions.
+    pub(crate) inverse: Definitions,
     /// The module that the running one is brought up to, if these are all changes that lead there.
     pub(crate) source: Option<NewSource>,
 }
@@ -109,8 +119,12 @@ impl Changes {
             elements,
             bodies: _,
             exports,
+            moved,
             data: _,
             retyped: _,
+            abandoned: _,
+            definitions: _,
+            inverse: _,
             source: _,
         } = self;
         types.is_empty()
@@ -118,5 +132,6 @@ impl Changes {
             && globals.is_empty()
             && elements.is_empty()
             && exports.is_empty()
+            && moved.is_empty()
     }
 }

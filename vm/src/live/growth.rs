@@ -15,6 +15,7 @@
 use super::changes::{ChangedElements, Changes};
 use super::entries::{Entries, ReservedEntries};
 use super::in_each_store::InEachStore;
+use super::references;
 use crate::Result;
 use crate::code::FunctionVersion;
 use crate::module::{Item, ModuleState, index_spaces};
@@ -42,6 +43,7 @@ pub(crate) struct Growth<'m> {
     globals: Vec<Box<[u8]>>,
     entries: ReservedEntries,
     exports: Vec<(Box<str>, Item)>,
+    moved: Vec<(u32, u32)>,
     /// Held if anything is added.
     instantiation: Option<RwLockWriteGuard<'m, ()>>,
 }
@@ -70,6 +72,7 @@ impl<'m> Growth<'m> {
             globals: changes.globals.iter().map(|global| (*global.init).into()).collect(),
             entries: ReservedEntries::default(),
             exports: changes.exports.clone(),
+            moved: changes.moved.clone(),
             instantiation,
         };
         // The resources that a module is loaded with know only the references that it declared.
@@ -196,6 +199,7 @@ impl<'m> Growth<'m> {
             globals,
             entries,
             exports,
+            moved,
             instantiation,
         } = self;
         let live = &module.env;
@@ -223,7 +227,7 @@ impl<'m> Growth<'m> {
             });
             add.perform_and_wait();
         }
-        Committed { module, entries, exports, instantiation }
+        Committed { module, entries, exports, moved, instantiation }
     }
 }
 
@@ -232,6 +236,7 @@ pub(crate) struct Committed<'m> {
     module: &'m Arc<ModuleState>,
     entries: ReservedEntries,
     exports: Vec<(Box<str>, Item)>,
+    moved: Vec<(u32, u32)>,
     instantiation: Option<RwLockWriteGuard<'m, ()>>,
 }
 
@@ -249,8 +254,15 @@ impl Committed<'_> {
         self.entries.setting(self.module)
     }
 
+    /// What moves references in a store, if any are to be: to be performed like and before
+    /// [`Committed::entries`].
+    pub(crate) fn moving(&self) -> Option<Arc<dyn Operation<StackContext>>> {
+        references::moving(self.module, &self.moved)
+    }
+
     /// Shows the world what has been added. All stores have got their entries.
     pub(crate) fn finish(self) {
+        self.module.added.move_references(&self.moved);
         self.module.added.elements().extend(self.entries.values());
         for (name, item) in &self.exports {
             self.module.exports.set(name, *item);

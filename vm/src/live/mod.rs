@@ -3,6 +3,8 @@
 //! ```text
 //!   update        what an embedder asks for: `Module::update`
 //!   changes       all that one update changes, in the index spaces of the running module
+//!   definitions   functions that are added, retyped, freed one by one
+//!   references    who refers to a function; moving references
 //!   transaction   an update happens: prepared, published, old code retired
 //!   prepare       what can fail, without touching the running program
 //!   applied, plan what an update did, and what it would do
@@ -35,6 +37,7 @@ mod census;
 mod changes;
 mod continuation;
 mod data;
+mod definitions;
 mod entries;
 mod frame_map;
 mod growth;
@@ -46,6 +49,7 @@ mod old_versions;
 mod plan;
 mod policy;
 mod prepare;
+mod references;
 mod refusal;
 mod safepoints;
 mod transaction;
@@ -56,6 +60,8 @@ pub(crate) use changes::{
     AddedFunction, AddedGlobal, ChangedBody, ChangedData, ChangedElements, Changes, NewSource,
 };
 pub(crate) use continuation::{Continuation, Migration};
+pub use definitions::Definition;
+pub(crate) use definitions::Definitions;
 pub(crate) use entries::set_earlier;
 pub use frame_map::{FrameMap, Source};
 pub(crate) use growth::{Committed, Growth};
@@ -66,6 +72,7 @@ pub(crate) use old_versions::OldVersions;
 pub use plan::{Plan, PlannedFrames, PlannedFunction, PlannedOutcome};
 pub use policy::Policy;
 pub(crate) use prepare::PreparedBody;
+pub use references::{Reference, StillReferred};
 pub use refusal::Refusal;
 pub(crate) use safepoints::Safepoints;
 pub use update::Update;

@@ -3,7 +3,7 @@
 use super::census::{FrameCount, suspended_frames};
 use super::continuation::{Continuation, Migration};
 use super::prepare::{Prepared, PreparedBody};
-use super::{ModuleSummary, Policy, Refusal};
+use super::{Definition, ModuleSummary, Policy, Refusal};
 use crate::module::Module;
 use std::fmt;
 use std::sync::Arc;
@@ -18,6 +18,8 @@ pub struct Plan {
     pub frames: Vec<PlannedFrames>,
     /// What a [new module](super::Update::module) would change, if there is one.
     pub summary: Option<ModuleSummary>,
+    /// What would be [defined](super::Update::add_function) function by function.
+    pub definitions: Vec<Definition>,
 }
 
 /// What an update would do to one function.
@@ -100,6 +102,7 @@ impl Plan {
         module: &Module,
         prepared: &Prepared,
         summary: Option<ModuleSummary>,
+        definitions: Vec<Definition>,
     ) -> Plan {
         let bodies = &prepared.bodies;
         let frames =
@@ -121,6 +124,7 @@ impl Plan {
             functions: bodies.iter().map(|body| planned(module, body)).collect(),
             frames: frames.into_iter().filter_map(planned_frames).collect(),
             summary,
+            definitions,
         }
     }
 }
@@ -204,7 +208,7 @@ impl fmt::Display for PlannedFunction {
     }
 }
 
-/// A line for each function, with what is refused; then a line for each group of suspended frames.
+/// A line for each definition and each function, with what is refused; then a line for each group of suspended frames.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(summary) = &self.summary {
@@ -213,14 +217,16 @@ impl fmt::Display for Plan {
                 writeln!(f, "    note: {note}")?;
             }
         }
-        if self.functions.is_empty() {
+        if self.functions.is_empty() && self.definitions.is_empty() {
             return f.write_str("nothing changes");
         }
-        for (i, function) in self.functions.iter().enumerate() {
+        let definitions = self.definitions.iter().map(|definition| definition as &dyn fmt::Display);
+        let functions = self.functions.iter().map(|function| function as &dyn fmt::Display);
+        for (i, line) in definitions.chain(functions).enumerate() {
             if i > 0 {
                 writeln!(f)?;
             }
-            write!(f, "{function}")?;
+            write!(f, "{line}")?;
         }
         for frames in &self.frames {
             let function = self.functions.iter().find(|f| f.function == frames.function);

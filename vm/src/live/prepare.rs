@@ -6,11 +6,13 @@
 
 use super::changes::{ChangedBody, Changes};
 use super::continuation::Migration;
+use super::definitions::FREED;
 use super::frame_map::FrameMap;
 use super::growth::{Committed, Growth};
 use super::layout::Compositions;
 use super::mapping::{Analysis, Mapping, Names};
 use super::policy::Policy;
+use super::references;
 use super::refusal::Refusal;
 use crate::code::{Event, FunctionVersion, ModuleCode};
 use crate::module::ModuleState;
@@ -50,7 +52,7 @@ pub(crate) struct PreparedBody {
     pub(crate) refusals: Vec<Refusal>,
     /// The map that the embedder has given.
     pub(crate) map: Option<FrameMap>,
-    /// Whether the old version has machine code for calls.
+    /// Whether the old version has machine code for calls, and the new one shall have some.
     pub(crate) hot: bool,
     /// Bytes of machine code of `new`.
     pub(crate) compiled_bytes: usize,
@@ -82,6 +84,7 @@ impl<'m> Prepared<'m> {
     ) -> Result<Prepared<'m>> {
         let code = &module.code;
         let growth = Some(Growth::prepare(module, &changes)?);
+        references::check(module, &changes)?;
         let (bodies, events, retyped) = (Vec::new(), Vec::new(), changes.retyped);
         let mut prepared = Prepared { code, growth, retyped, bodies, events };
         let mut seen = HashSet::new();
@@ -165,7 +168,9 @@ impl<'m> Prepared<'m> {
             };
             older.push((version, next));
         }
-        let hot = !code.state(function).native.load(Ordering::Relaxed).is_null();
+        let linked = !code.state(function).native.load(Ordering::Relaxed).is_null();
+        // A function that has been freed only traps.
+        let hot = linked && new.body.bytes() != FREED;
         self.bodies.push(PreparedBody {
             policy,
             old,

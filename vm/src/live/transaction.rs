@@ -3,6 +3,7 @@
 use super::applied::{Applied, AppliedFunction};
 use super::changes::Changes;
 use super::data;
+use super::definitions::Superseded;
 use super::plan::Plan;
 use super::prepare::{Prepared, PreparedBody};
 use crate::Result;
@@ -17,8 +18,9 @@ pub(crate) fn plan(module: &Module, changes: impl FnOnce() -> Result<Changes>) -
     let _updating = code.begin_replacement();
     let mut changes = changes()?;
     let source = changes.source.take();
+    let definitions = std::mem::take(&mut changes.definitions);
     let prepared = Prepared::new(&module.state, changes, false)?;
-    Ok(Plan::new(module, &prepared, source.map(|source| source.summary)))
+    Ok(Plan::new(module, &prepared, source.map(|source| source.summary), definitions))
 }
 
 /// Applies an update. `changes` is called when nobody else can be updating the module. `undone`: the one that it undoes.
@@ -35,6 +37,9 @@ pub(crate) fn apply(
     let started = Instant::now();
     let mut changes = changes()?;
     let (source, data) = (changes.source.take(), std::mem::take(&mut changes.data));
+    let definitions = std::mem::take(&mut changes.definitions);
+    let inverse = std::mem::take(&mut changes.inverse);
+    let superseded = Superseded::new(&changes);
     let mut prepared = Prepared::new(&module.state, changes, true)?;
     let preparation = started.elapsed();
 
@@ -43,7 +48,7 @@ pub(crate) fn apply(
     let mut added = prepared.commit_growth();
     // Where guests are in the host, data is written before they come back to new code.
     let writing = (!data.is_empty()).then(|| data::writing(&module.state, &data));
-    let also: Vec<_> = added.entries().into_iter().chain(writing).collect();
+    let also: Vec<_> = added.moving().into_iter().chain(added.entries()).chain(writing).collect();
     let retiring = if also.is_empty() && prepared.bodies.len() <= 1 {
         let objects = code.publish(&prepared.bodies)?;
         // SAFETY: the old code was unlinked by `publish`.
@@ -64,6 +69,10 @@ pub(crate) fn apply(
     }
     let retired = retiring.map(Retiring::wait).unwrap_or_default();
     added.finish();
+    module.state.set_superseded(&superseded);
+    if inverse.sets_references() {
+        module.state.added.count_set_one_by_one(undone.is_some());
+    }
 
     for body in &bodies {
         if body.hot {
@@ -90,7 +99,9 @@ pub(crate) fn apply(
     }
     let applied = Applied {
         summary,
+        definitions,
         previous_source,
+        inverse,
         functions: bodies.iter().map(report).collect(),
         frames_redirected: retired.redirected,
         freed_bytes: retired.freed_bytes,

@@ -3,7 +3,8 @@
 use super::changes::{ChangedBody, Changes};
 use super::prepare::label;
 use super::{
-    Applied, DataPolicy, FrameMap, LiveModule, Plan, Policy, Provenance, diff, transaction,
+    Applied, DataPolicy, Definitions, FrameMap, LiveModule, Plan, Policy, Provenance, diff,
+    transaction,
 };
 use crate::Result;
 use crate::module::Module;
@@ -52,7 +53,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug)]
 #[must_use = "an update does nothing until it is applied"]
 pub struct Update {
-    module: Module,
+    pub(super) module: Module,
     /// The module that the running one is brought up to.
     source: Option<Module>,
     data: DataPolicy,
@@ -60,6 +61,7 @@ pub struct Update {
     default_policy: Policy,
     policies: BTreeMap<u32, Policy>,
     maps: BTreeMap<u32, FrameMap>,
+    pub(super) definitions: Definitions,
 }
 
 impl Module {
@@ -73,13 +75,15 @@ impl Module {
             bodies: BTreeMap::new(),
             policies: BTreeMap::new(),
             maps: BTreeMap::new(),
+            definitions: Definitions::begin(&self.state),
         }
     }
 }
 
 impl Update {
     /// Gives a function a new body, in binary format with indices of this module: local declarations,
-    /// operators, end. That is what [`Module::function_body`] returns.
+    /// operators, end. That is what [`Module::function_body`] returns. The function can also be one that the
+    /// update [adds](Update::add_function).
     pub fn body(mut self, function: u32, body: impl Into<Vec<u8>>) -> Update {
         self.bodies.insert(function, body.into());
         self
@@ -136,6 +140,12 @@ impl Update {
         Ok(self)
     }
 
+    /// Defines what was defined before.
+    pub(super) fn defining(mut self, definitions: Definitions) -> Update {
+        self.definitions = definitions;
+        self
+    }
+
     /// Brings the running program back to a module that it was brought up to before. `data`: also its data.
     pub(super) fn back_to(mut self, source: Module, data: bool) -> Update {
         self.source = Some(source);
@@ -181,24 +191,34 @@ impl Update {
         let mut changes = match &self.source {
             Some(source) => {
                 let module = &self.module.state;
+                anyhow::ensure!(
+                    self.definitions.is_empty(),
+                    "an update that brings the program up to a new module defines nothing besides"
+                );
+                anyhow::ensure!(
+                    !module.added.is_set_one_by_one(),
+                    "table entries or references of the running program have been set one by one, and a new \
+                     module does not say what becomes of them"
+                );
                 let provenance = module.added.provenance().clone();
                 let provenance = provenance.unwrap_or_else(|| Provenance::of_loaded(module));
                 diff(&LiveModule::new(module, provenance), &source.state, self.data)?
             }
             None => Changes::default(),
         };
-        for (&function, body) in &self.bodies {
+        let mut bodies = self.bodies.clone();
+        self.definitions.add_to(&self.module.state, &mut bodies, &mut changes)?;
+        for (function, body) in bodies {
             changes.bodies.retain(|changed| changed.function != function);
-            changes.bodies.push(ChangedBody {
-                function,
-                body: body.clone(),
-                policy: Policy::default(),
-                map: None,
-            });
+            let (policy, map) = (Policy::default(), None);
+            changes.bodies.push(ChangedBody { function, body, policy, map });
         }
         for changed in &mut changes.bodies {
             changed.policy =
                 self.policies.get(&changed.function).copied().unwrap_or(self.default_policy);
+            if self.definitions.frees(changed.function) && changed.policy == Policy::Migrate {
+                changed.policy = Policy::Finish;
+            }
             changed.map = self.maps.get(&changed.function).cloned();
         }
         for function in self.maps.keys() {

@@ -3,8 +3,9 @@
 
 use crate::live::{ChangedData, Provenance};
 use midair_tiers::AppendVec;
-use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// See the module's documentation.
 pub(crate) struct Added {
@@ -16,6 +17,12 @@ pub(crate) struct Added {
     globals: AppendVec<Box<[u8]>>,
     /// Functions, or null, that table entries have been set to, by table and index.
     elements: Mutex<BTreeMap<(u32, u32), Option<u32>>>,
+    /// Functions whose references have become references to others, by hand.
+    moved: Mutex<Arc<HashMap<u32, u32>>>,
+    /// Functions that others have taken the place of, or that have been freed.
+    superseded: Mutex<BTreeSet<u32>>,
+    /// How many updates that are not undone have set table entries or moved references one by one.
+    set_one_by_one: AtomicUsize,
     /// Bytes that memories begin with, over what the data segments say.
     data: Mutex<Vec<ChangedData>>,
     /// The module that this one was last brought up to; `None`: itself.
@@ -30,6 +37,9 @@ impl Added {
             names: AppendVec::new(),
             globals: AppendVec::new(),
             elements: Mutex::default(),
+            moved: Mutex::default(),
+            superseded: Mutex::default(),
+            set_one_by_one: AtomicUsize::new(0),
             data: Mutex::default(),
             provenance: Mutex::default(),
         };
@@ -87,5 +97,47 @@ impl Added {
     pub(crate) fn elements(&self) -> MutexGuard<'_, BTreeMap<(u32, u32), Option<u32>>> {
         // Each change of the map stands for itself.
         self.elements.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What references to functions in initial values and element segments have become references to.
+    pub(crate) fn moved(&self) -> Arc<HashMap<u32, u32>> {
+        self.moved.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// References to the first function of each pair become references to the second one. Nobody makes
+    /// instances meanwhile.
+    pub(crate) fn move_references(&self, pairs: &[(u32, u32)]) {
+        let step: HashMap<u32, u32> = pairs.iter().copied().collect();
+        let then = |function: u32| step.get(&function).copied().unwrap_or(function);
+        let mut slot = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut moved: HashMap<u32, u32> =
+            slot.iter().map(|(from, to)| (*from, then(*to))).collect();
+        for (from, to) in step.clone() {
+            moved.entry(from).or_insert(to);
+        }
+        moved.retain(|from, to| from != to);
+        *slot = Arc::new(moved);
+        drop(slot);
+        for function in self.elements().values_mut() {
+            *function = function.map(then);
+        }
+    }
+
+    /// Functions that others have taken the place of, or that have been freed.
+    pub(crate) fn superseded(&self) -> MutexGuard<'_, BTreeSet<u32>> {
+        // Each change of the set stands for itself.
+        self.superseded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An update has set table entries or moved references one by one; or that has been `undone`.
+    pub(crate) fn count_set_one_by_one(&self, undone: bool) {
+        let step = |count: usize| Some(if undone { count.saturating_sub(1) } else { count + 1 });
+        // The closure always has an answer.
+        let _ = self.set_one_by_one.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step);
+    }
+
+    /// Whether table entries or references are not what a module says, but were set one by one.
+    pub(crate) fn is_set_one_by_one(&self) -> bool {
+        self.set_one_by_one.load(Ordering::Relaxed) > 0
     }
 }
