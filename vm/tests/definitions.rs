@@ -436,3 +436,30 @@ fn what_is_said_twice_or_of_nothing_is_refused() {
     first.apply().unwrap();
     refused(second, "begin it anew");
 }
+
+/// Toolchains and REPLs write down the same type many times.
+#[test]
+fn indirect_calls_of_equal_types_under_different_indices_correspond() {
+    let text = |call: &str, add: i32| {
+        format!(
+            r#"(module (import "host" "edit" (func $edit))
+                (type $a (func (result i32))) (type $b (func (param i64))) (type $c (func (result i32)))
+                (table 1 funcref) (elem (i32.const 0) $g)
+                (func $g (type $a) (call $edit) (i32.const 1))
+                (func (export "f") (param i32) (result i32)
+                    (i32.add (call_indirect (type {call}) (i32.const 0)) (i32.const {add}))))"#
+        )
+    };
+    for tier in TIERS {
+        let mut program = Program::new(tier, &text("$a", 10));
+        let new = text("$c", 20);
+        let text = new.clone();
+        *program.edit.lock().unwrap() = Some(Box::new(move |module| {
+            let f = module.function_index("f").unwrap();
+            let applied = module.update().body(f, body(module.engine(), &text, "f")).apply()?;
+            assert_eq!(applied.functions[0].refusals, []);
+            Ok(())
+        }));
+        assert_eq!(program.call("f", 0).unwrap(), 21, "{tier:?}");
+    }
+}

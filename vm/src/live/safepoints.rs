@@ -2,6 +2,7 @@
 
 use crate::Result;
 use midair_tiers::{FunctionBody, ModuleEnv, ValType};
+use std::collections::HashMap;
 use wasmparser::{FuncToValidate, FuncValidatorAllocations, Operator, ValidatorResources};
 
 /// Where a frame can be suspended.
@@ -13,7 +14,7 @@ pub(crate) enum SafepointKind {
     Loop,
     /// A call of this function.
     Call(u32),
-    /// A call through a table, of a function of this type.
+    /// A call through a table, of a function of this type: the first index of those of equal types.
     CallIndirect(u32),
 }
 
@@ -85,6 +86,7 @@ impl Safepoints {
         let context = [0; 2 * CONTEXT];
         let kind = SafepointKind::Entry;
         let mut points = vec![Safepoint { point: 0, kind, depth: 1, operands: vec![], context }];
+        let mut canonical = CanonicalTypes::default();
         // The operator that each of `points` is, and a hash of each operator; the entry is before all.
         let (mut places, mut hashes) = (vec![0], vec![0]);
         let mut operators = wasmparser::OperatorsReader::new(bytes);
@@ -100,7 +102,8 @@ impl Safepoints {
                     ty.map(|ty| (SafepointKind::Call(function_index), ty, 0))
                 }
                 Operator::CallIndirect { type_index, .. } => {
-                    Some((SafepointKind::CallIndirect(type_index), type_index, 1))
+                    let ty = canonical.of(env, type_index);
+                    Some((SafepointKind::CallIndirect(ty), ty, 1))
                 }
                 _ => None,
             };
@@ -133,6 +136,20 @@ impl Safepoints {
             }
         }
         Ok(Safepoints { locals, points })
+    }
+}
+
+/// Type indices, the same for equal types.
+#[derive(Default)]
+struct CanonicalTypes(HashMap<u32, u32>);
+
+impl CanonicalTypes {
+    fn of(&mut self, env: &ModuleEnv, ty: u32) -> u32 {
+        *self.0.entry(ty).or_insert_with(|| {
+            let wanted = env.types.get(ty as usize);
+            let first = env.types.iter().position(|ty| Some(ty) == wanted);
+            first.map_or(ty, |first| first as u32)
+        })
     }
 }
 
