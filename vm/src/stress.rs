@@ -33,6 +33,9 @@ pub struct StressSpec {
     /// The Nth compilation of the engine panics, once: a compiler that fails must cost the guest nothing but
     /// speed.
     pub panic: Option<u64>,
+    /// The Nth step of preparing updates that can fail does so, once in the engine: the program must go on
+    /// untouched, and the same update succeed afterwards.
+    pub fail: Option<u64>,
     /// Seed of what a schedule chooses at random.
     pub seed: u64,
 }
@@ -65,7 +68,7 @@ impl FromStr for StressSpec {
         for item in text.split(',') {
             let Some((key, number)) = item.split_once(':') else {
                 return Err(ParseStressError(format!(
-                    "`{item}` is not of the form KEY:NUMBER (keys are osr, retire, panic, seed)"
+                    "`{item}` is not of the form KEY:NUMBER (keys are osr, retire, panic, fail, seed)"
                 )));
             };
             if seen.contains(&key) {
@@ -76,6 +79,7 @@ impl FromStr for StressSpec {
                 "osr" => spec.osr = Some(interval(key, number)?),
                 "retire" => spec.retire = Some(interval(key, number)?),
                 "panic" => spec.panic = Some(interval(key, number)?),
+                "fail" => spec.fail = Some(interval(key, number)?),
                 "seed" => {
                     spec.seed = number.parse().map_err(|_| {
                         ParseStressError(format!("`{number}` is not a number, in `{item}`"))
@@ -88,7 +92,7 @@ impl FromStr for StressSpec {
                 }
                 _ => {
                     return Err(ParseStressError(format!(
-                        "unknown stress `{key}` (known are osr, retire, panic, seed)"
+                        "unknown stress `{key}` (known are osr, retire, panic, fail, seed)"
                     )));
                 }
             }
@@ -113,6 +117,7 @@ impl fmt::Display for StressSpec {
             ("gc", self.gc),
             ("deopt", self.deopt),
             ("panic", self.panic),
+            ("fail", self.fail),
             ("seed", seed),
         ];
         let mut separator = "";
@@ -136,10 +141,13 @@ mod tests {
 
     #[test]
     fn parses_what_it_prints() {
-        for text in ["osr:1", "retire:5", "osr:7,retire:5", "osr:3,retire:2,seed:9", "panic:3"] {
+        for text in
+            ["osr:1", "retire:5", "osr:7,retire:5", "osr:3,retire:2,seed:9", "panic:3,fail:2"]
+        {
             assert_eq!(text.parse::<StressSpec>().unwrap().to_string(), text);
         }
         assert!(!"panic:4".parse::<StressSpec>().unwrap().is_active());
+        assert!(!"fail:4".parse::<StressSpec>().unwrap().is_active());
         assert!(!"seed:4".parse::<StressSpec>().unwrap().is_active());
         assert!("retire:1".parse::<StressSpec>().unwrap().is_active());
     }

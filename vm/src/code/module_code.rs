@@ -303,6 +303,11 @@ impl ModuleCode {
         self.instantiation.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// See [`CodeSystem::update_step`].
+    pub(crate) fn update_step(&self, what: &str) -> Result<()> {
+        self.system.update_step(self.config.stress, what)
+    }
+
     /// How many more functions there is room for here.
     pub(crate) fn room_for_functions(&self) -> usize {
         self.states.room()

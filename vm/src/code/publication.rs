@@ -38,6 +38,7 @@ impl ModuleCode {
         let options = version.code().options(tier);
         let started = Instant::now();
         let description = self.compile(env, version, entry, &options)?;
+        self.update_step("compilation")?;
         let time = started.elapsed();
         if self.config.stress.retire.is_some() {
             version.code().kept.push((entry, Arc::new(description.clone())));
@@ -45,6 +46,11 @@ impl ModuleCode {
         let owner =
             CodeOwner { module: Arc::downgrade(self), version: version.clone(), entry, options };
         let object = self.system.heap.publish(description, Arc::new(owner))?;
+        if let Err(error) = self.update_step("code space") {
+            // SAFETY: nobody knows the address of the code that was published just now.
+            unsafe { self.system.heap.free(&object) };
+            return Err(error);
+        }
         let bytes = object.len();
         version.code().insert(entry, object);
         Ok((bytes, self.compiled(version, entry, tier, bytes, time)))

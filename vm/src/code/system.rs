@@ -30,6 +30,8 @@ pub(crate) struct CodeSystem {
     queue: Arc<Queue>,
     /// Compilations begun, counted only where a stress schedule asks for it.
     compilations: AtomicU64,
+    /// Steps of preparing updates, counted likewise.
+    update_steps: AtomicU64,
 }
 
 #[derive(Default)]
@@ -119,6 +121,7 @@ impl CodeSystem {
             modules: Mutex::default(),
             sampling: config.sample_tiers.then(Timer::start).transpose()?,
             compilations: AtomicU64::new(0),
+            update_steps: AtomicU64::new(0),
             queue: Arc::new(Queue {
                 state: Mutex::default(),
                 wake: Condvar::new(),
@@ -136,6 +139,19 @@ impl CodeSystem {
             let begun = self.compilations.fetch_add(1, atomic::Ordering::Relaxed) + 1;
             assert!(begun != number, "compilation {number} panics, as the stress schedule says");
         }
+    }
+
+    /// A step of preparing an update has come to where it may fail. Fails if it is the one for which the
+    /// schedule says so.
+    pub(crate) fn update_step(&self, stress: StressSpec, what: &str) -> crate::Result<()> {
+        if let Some(number) = stress.fail {
+            let step = self.update_steps.fetch_add(1, atomic::Ordering::Relaxed) + 1;
+            anyhow::ensure!(
+                step != number,
+                "step {number} ({what}) fails, as the stress schedule says"
+            );
+        }
+        Ok(())
     }
 
     fn module_table(&self) -> MutexGuard<'_, Modules> {

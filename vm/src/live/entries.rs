@@ -61,6 +61,7 @@ impl Entries {
         if let Some(refusal) = lock(&entries.0.refusal).take() {
             anyhow::bail!(refusal);
         }
+        module.code.update_step("room in tables")?;
         Ok(entries)
     }
 

@@ -63,6 +63,7 @@ impl<'m> Growth<'m> {
         let adds = !changes.only_bodies();
         let instantiation = adds.then(|| module.code.bar_instantiation());
         check_room(module, changes)?;
+        module.code.update_step("room")?;
         let mut growth = Growth {
             module,
             env: module.env.clone(),
@@ -91,11 +92,13 @@ impl<'m> Growth<'m> {
                     None => format!("the added function {function} is not valid"),
                 })?;
             version.set_lowered(lowered);
+            module.code.update_step("an added function")?;
             let name = added.name.as_deref().map(Box::from);
             growth.functions.push(Added { version, name });
         }
         growth.check_exports()?;
         growth.check_elements(&changes.elements)?;
+        module.code.update_step("exports and entries")?;
         growth.entries = Entries::reserve(module, &changes.elements)?;
         Ok(growth)
     }
@@ -147,6 +150,7 @@ impl<'m> Growth<'m> {
         let features = module.code.features();
         self.resources = index_spaces::resources(module, &env, &added, features)
             .context("the additions to the module are not valid")?;
+        module.code.update_step("index spaces")?;
         self.env = Arc::new(env);
         Ok(())
     }

@@ -125,6 +125,7 @@ impl<'m> Prepared<'m> {
         let body = FunctionBody::new(Arc::new(body), 0, len, function, old.body.version + 1);
         let mut after = Analysis::new(env, &body, growth.validation(function))
             .context("the new body is not valid in this module")?;
+        code.update_step("validation")?;
         // A frame that has called a function of which there is another one now goes on behind the call of
         // that one, for what is still to come of the call are its results.
         after.safepoints.take_for_equal(|function| {
@@ -134,6 +135,7 @@ impl<'m> Prepared<'m> {
         });
         let new = Arc::new(FunctionVersion::new(body));
         let lowered = code.lowered_in(env, &new)?;
+        code.update_step("lowering")?;
         let reachable = |point| lowered.has_safepoint(env, point);
         let name = |function| label(code, function);
         let names = Names { env, function: &name };
@@ -155,6 +157,7 @@ impl<'m> Prepared<'m> {
                 mapping.into_migration(&new)
             }
         };
+        code.update_step("mapping")?;
         // Frames of an older version with just this body are frames of the new one.
         let mut identity = None;
         let mut compositions = Compositions::default();

@@ -190,6 +190,7 @@ pub(super) fn check(module: &Arc<ModuleState>, changes: &Changes) -> Result<()> 
     search.initial_values();
     search.stores();
     if search.found.is_empty() {
+        module.code.update_step("references")?;
         return Ok(());
     }
     let functions =
