@@ -1,6 +1,7 @@
 //! What an engine counts: tiers, compilations, transitions, code memory, pauses.
 
 pub use midair_osr::CodeHeapStats;
+use std::fmt;
 use std::time::Duration;
 
 /// A snapshot of an engine's counters, from the engine's creation on.
@@ -149,10 +150,37 @@ pub struct FrameKinds {
     pub below_host: u64,
     /// Frames that went on in another version of their function.
     pub into_other_version: u64,
+    /// Frames that did not go on but trapped, because the policy of their function said so; they are counted
+    /// nowhere else here.
+    pub trapped: u64,
     /// The tiers that the frames came from.
     pub from: FramesByTier,
     /// The tiers that they went on in.
     pub to: FramesByTier,
+}
+
+/// Where a frame is suspended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum SuspendedIn {
+    /// In nothing: it runs, and has stopped at a poll (the function's entry or a loop).
+    Poll,
+    /// In a call of another function, or through a table.
+    Call,
+    /// In a direct call of its own function.
+    OwnCall,
+    /// In a call of an imported function, so that host frames may lie above it.
+    HostCall,
+}
+
+impl fmt::Display for SuspendedIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SuspendedIn::Poll => "running",
+            SuspendedIn::Call => "in a call",
+            SuspendedIn::OwnCall => "in a call of itself",
+            SuspendedIn::HostCall => "in a call of the host",
+        })
+    }
 }
 
 /// Numbers of frames by tier.

@@ -66,24 +66,35 @@ unsafe fn resume(cx: *mut InstanceContext, frame: &mut CalloutFrame) -> CalloutO
         let mut resumption = resumption.expect("a transfer comes first");
         resumption.serve(cx);
         let Resumption {
-            module, version, kind, point, values, to_interpreter, trap, epoch, ..
+            module,
+            origin,
+            departure,
+            version,
+            kind,
+            point,
+            values,
+            to_interpreter,
+            trap,
+            epoch,
+            ..
         } = resumption;
         if let Some(code) = trap {
+            origin.frame_trapped(&module);
             return raise(cx, code);
         }
         let shape = module.env.shape(version.body.function);
-        let moved = &module.system.counters.moved;
         if point == FunctionBody::ENTRY && !to_interpreter {
             // The function has not begun: its code can be called as if for the first time.
             let code = version.code().object(EntryPoint::Function).cloned();
             if let Some(code) = code {
                 shape.write_arguments(frame, &values[..shape.param_count()]);
                 store(cx).transitions.entering();
-                moved.arrived(CodeOwner::of(&code).tier());
+                let to = CodeOwner::of(&code).tier();
+                origin.frame_moved(&module, departure, to, &version);
                 return CalloutOutcome::TailCall(code.start());
             }
         }
-        moved.arrived(Tier::Interp);
+        origin.frame_moved(&module, departure, Tier::Interp, &version);
         let lowered = match module.lowered(&version) {
             Ok(lowered) => lowered,
             Err(_) => return raise(cx, TrapCode::InvalidFunction),

@@ -2,7 +2,7 @@
 
 use crate::config::Tier;
 use crate::sampling::{Samples, TierSamples};
-use crate::stats::{CompilationStats, FrameKinds, FramesByTier, Stats, TierStats};
+use crate::stats::{CompilationStats, FrameKinds, FramesByTier, Stats, SuspendedIn, TierStats};
 use midair_osr::CodeHeapStats;
 use midair_tiers::StoreContext;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -95,27 +95,24 @@ pub(crate) struct MovedFrames {
     recursive: Counter,
     below_host: Counter,
     into_other_version: Counter,
+    trapped: Counter,
     from: TierCounters,
     to: TierCounters,
 }
 
-/// Where a frame was suspended that is moved.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum SuspendedIn {
-    /// It was running, and stopped at a poll.
-    Poll,
-    /// A call of another function, or through a table.
-    Call,
-    /// A direct call of its own function.
-    OwnCall,
-    /// A call of an imported function.
-    HostCall,
+/// A frame's way from where it was suspended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Departure {
+    pub(crate) from: Tier,
+    pub(crate) at: SuspendedIn,
 }
 
 impl MovedFrames {
-    /// A frame has left code of `tier`.
-    pub(crate) fn left(&self, tier: Tier, at: SuspendedIn, into_other_version: bool) {
-        self.from.count(tier);
+    /// A frame goes on in `to`.
+    pub(crate) fn moved(&self, departure: Departure, to: Tier, into_other_version: bool) {
+        let Departure { from, at } = departure;
+        self.from.count(from);
+        self.to.count(to);
         match at {
             SuspendedIn::Poll => self.at_poll.add(1),
             SuspendedIn::Call | SuspendedIn::OwnCall | SuspendedIn::HostCall => self.at_call.add(1),
@@ -131,18 +128,20 @@ impl MovedFrames {
         }
     }
 
-    /// It goes on in `tier`.
-    pub(crate) fn arrived(&self, tier: Tier) {
-        self.to.count(tier);
+    /// A frame does not go on, but traps.
+    pub(crate) fn trapped(&self) {
+        self.trapped.add(1);
     }
 
-    fn stats(&self) -> FrameKinds {
+    /// The counts.
+    pub(crate) fn stats(&self) -> FrameKinds {
         FrameKinds {
             at_poll: self.at_poll.get(),
             at_call: self.at_call.get(),
             recursive: self.recursive.get(),
             below_host: self.below_host.get(),
             into_other_version: self.into_other_version.get(),
+            trapped: self.trapped.get(),
             from: self.from.stats(),
             to: self.to.stats(),
         }

@@ -1,6 +1,7 @@
 //! Frames of the interpreter whose function was replaced: each is asked where it goes on when control comes
 //! back to it, and not before. (Frames of machine code are moved by [`super::transition`].)
 
+use super::counters::Departure;
 use super::transition;
 use crate::config::Tier;
 use crate::live::Continuation;
@@ -27,15 +28,18 @@ pub(super) unsafe fn continuation(
     // SAFETY: as the caller vouches.
     match unsafe { transition::continuation_when_served(instance, ask) } {
         Continuation::Stay => FrameContinuation::Stay,
-        Continuation::Trap => FrameContinuation::Trap(TrapCode::FunctionReplaced),
-        Continuation::Move { version, point, layout } => {
+        Continuation::Trap => {
+            version.frame_trapped(&module);
+            FrameContinuation::Trap(TrapCode::FunctionReplaced)
+        }
+        Continuation::Move { version: next, point, layout } => {
             // A version is lowered before it becomes current, so that this finds the code.
-            let Ok(code) = module.lowered(&version) else {
+            let Ok(code) = module.lowered(&next) else {
                 return FrameContinuation::Trap(TrapCode::InvalidFunction);
             };
             let at = transition::suspended_in(&module, from, frame.point);
-            module.system.counters.moved.left(Tier::Interp, at, true);
-            module.system.counters.moved.arrived(Tier::Interp);
+            let departure = Departure { from: Tier::Interp, at };
+            version.frame_moved(&module, departure, Tier::Interp, &next);
             frame.code = Arc::as_ptr(code);
             frame.point = point;
             frame.values = layout.apply(&frame.values);

@@ -31,6 +31,7 @@ mod system;
 pub(crate) mod transition;
 mod version;
 
+pub(crate) use counters::MovedFrames;
 pub use events::{Event, Events};
 pub(crate) use frames::{frame_info, object_info, trapped_frame};
 pub use ledger::{

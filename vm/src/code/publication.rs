@@ -86,6 +86,7 @@ impl ModuleCode {
             for (version, migration) in &body.older {
                 version.set_migration(migration.clone());
             }
+            body.old.count_frames(&body.moved);
             body.old.set_migration(body.migration.clone());
             let old = std::mem::replace(&mut entry.current, new.clone());
             debug_assert!(Arc::ptr_eq(&old, &body.old), "versions change one at a time");

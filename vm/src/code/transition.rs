@@ -8,12 +8,13 @@
 //!   resume_entry ----------------------> callout -> `resume` -> the interpreter
 //! ```
 
-use super::counters::SuspendedIn;
+use super::counters::Departure;
 use super::module_code::ModuleCode;
 use super::retire;
 use super::version::{CodeOwner, FunctionVersion};
 use crate::invoke::{raise, stack_pointer};
 use crate::live::Continuation;
+use crate::stats::SuspendedIn;
 use crate::store::{RESUME_SLOTS, StoreOpaque};
 use crate::stress::StressSpec;
 use midair_osr::{
@@ -37,6 +38,10 @@ const PRIORITY_FUNCTION: u32 = 1;
 /// A captured frame on its way into the interpreter.
 pub(crate) struct Resumption {
     pub(crate) module: Arc<ModuleCode>,
+    /// The version that the frame was of when it was captured.
+    pub(super) origin: Arc<FunctionVersion>,
+    pub(super) departure: Departure,
+    /// The one that it goes on in.
     pub(crate) version: Arc<FunctionVersion>,
     pub(crate) kind: SiteKind,
     pub(crate) point: u32,
@@ -407,10 +412,7 @@ impl TransferHook for Transfer {
             }
             Continuation::Trap => trap = Some(TrapCode::FunctionReplaced),
         }
-        let other = !Arc::ptr_eq(&version, &owner.version);
-        if trap.is_none() {
-            counters.moved.left(owner.tier(), at, other);
-        }
+        let departure = Departure { from: owner.tier(), at };
         // A function that is compiled without having been lowered can have any number of operands.
         let fits = values.len() <= RESUME_SLOTS;
         let at_loop = kind == SiteKind::Poll && point != FunctionBody::ENTRY && !unserved;
@@ -426,7 +428,8 @@ impl TransferHook for Transfer {
                 }
                 store.transitions.entering();
                 counters.osr_entries_return.add(1);
-                counters.moved.arrived(CodeOwner::of(&code).tier());
+                let to = CodeOwner::of(&code).tier();
+                owner.version.frame_moved(&module, departure, to, &version);
                 return code.start();
             }
             // It will be wanted in a moment, by the frame in the interpreter or by the next one here.
@@ -442,6 +445,8 @@ impl TransferHook for Transfer {
             counters.osr_exits_return.add(1);
         }
         store.transitions.resumption = Some(Resumption {
+            origin: owner.version.clone(),
+            departure,
             module,
             version,
             kind,
@@ -476,7 +481,7 @@ impl Callee {
 }
 
 /// How a frame of this body is suspended at this point.
-pub(super) fn suspended_in(module: &ModuleCode, body: &FunctionBody, point: u32) -> SuspendedIn {
+pub(crate) fn suspended_in(module: &ModuleCode, body: &FunctionBody, point: u32) -> SuspendedIn {
     let callee = if point == FunctionBody::ENTRY { None } else { callee(module, body, point) };
     callee.map_or(SuspendedIn::Poll, |callee| callee.suspension(module, body))
 }

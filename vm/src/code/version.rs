@@ -1,5 +1,6 @@
 //! Versions of functions, and the code objects that belong to them.
 
+use super::counters::{Departure, MovedFrames};
 use super::module_code::ModuleCode;
 use crate::config::Tier;
 use crate::live::{Continuation, Migration};
@@ -18,6 +19,8 @@ pub(crate) struct FunctionVersion {
     /// Where frames go on that are suspended in this version. It changes when this version is replaced,
     /// and when one is that its frames would go to.
     migration: Mutex<Migration>,
+    /// Counts its frames that have gone on since it was replaced.
+    moved: OnceLock<Arc<MovedFrames>>,
 }
 
 /// Machine code of a version.
@@ -44,6 +47,36 @@ impl FunctionVersion {
             lowered: OnceLock::new(),
             code: Mutex::default(),
             migration: Mutex::default(),
+            moved: OnceLock::new(),
+        }
+    }
+
+    /// This version is being replaced: what its frames do is counted here from now on.
+    pub(super) fn count_frames(&self, moved: &Arc<MovedFrames>) {
+        // A version is replaced once.
+        let _ = self.moved.set(moved.clone());
+    }
+
+    /// A frame of this version goes on in the tier `to`, in `next`.
+    pub(super) fn frame_moved(
+        &self,
+        module: &ModuleCode,
+        departure: Departure,
+        to: Tier,
+        next: &FunctionVersion,
+    ) {
+        let other = !std::ptr::eq(self, next);
+        module.system.counters.moved.moved(departure, to, other);
+        if let Some(moved) = self.moved.get() {
+            moved.moved(departure, to, other);
+        }
+    }
+
+    /// A frame of this version traps instead of going on.
+    pub(super) fn frame_trapped(&self, module: &ModuleCode) {
+        module.system.counters.moved.trapped();
+        if let Some(moved) = self.moved.get() {
+            moved.trapped();
         }
     }
 

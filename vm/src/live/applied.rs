@@ -1,10 +1,15 @@
 //! What an update did.
 
 use super::prepare::label;
-use super::{Definition, Definitions, FrameMap, ModuleSummary, Policy, Provenance, Refusal};
+use super::{
+    Definition, Definitions, FrameMap, ModuleSummary, PlannedFrames, Policy, Provenance, Refusal,
+};
 use crate::Result;
+use crate::code::MovedFrames;
 use crate::module::Module;
+use crate::stats::FrameKinds;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What an update did: see [`Update::apply`](super::Update::apply).
@@ -16,6 +21,10 @@ pub struct Applied {
     /// Suspended frames of old machine code, on all threads, whose return addresses were redirected: they
     /// move when they are returned to. Frames of the interpreter are not looked for; they move as well.
     pub frames_redirected: usize,
+    /// The frames that were suspended in old bodies at the moment at which their stores got the new ones, as
+    /// a [plan](super::Plan::frames) lists them; `None` unless
+    /// [`count_frames`](super::Update::count_frames) was asked for.
+    pub frames: Option<Vec<PlannedFrames>>,
     /// Bytes of old machine code that were poisoned and freed.
     pub freed_bytes: usize,
     /// How long the guest that stood still longest did so.
@@ -55,6 +64,20 @@ pub struct AppliedFunction {
     pub refusals: Vec<Refusal>,
     /// Bytes of machine code that were made of the new body before it became current.
     pub compiled_bytes: usize,
+    pub(super) moved: Arc<MovedFrames>,
+}
+
+impl AppliedFunction {
+    /// The frames of the body that was replaced which have gone on so far, by kind: each does so when it is
+    /// returned to or at its next safepoint, which may be long after the update.
+    ///
+    /// They are those that moved because of this update or later ones: into another body, or out of the old
+    /// one's machine code that was freed, to finish. Frames of the interpreter that finish in the body that
+    /// they are in do not move and are not counted, nor are frames that are unwound before they are returned
+    /// to.
+    pub fn frames_moved(&self) -> FrameKinds {
+        self.moved.stats()
+    }
 }
 
 impl Applied {

@@ -1,6 +1,9 @@
 //! A census of suspended frames: where they are, counted without touching any.
 
+use crate::code::transition::suspended_in;
 use crate::code::{CodeOwner, FunctionVersion, ModuleCode};
+use crate::config::Tier;
+use crate::stats::SuspendedIn;
 use crate::store::StoreOpaque;
 use midair_osr::{Handshake, Operation, StackContext};
 use midair_tiers::StoreContext;
@@ -13,29 +16,32 @@ pub(super) struct FrameCount {
     pub(super) store: u64,
     pub(super) version: Arc<FunctionVersion>,
     pub(super) point: u32,
-    pub(super) compiled: bool,
+    pub(super) suspended: SuspendedIn,
+    /// What runs them: `Interp`, `Baseline` or `Optimized`.
+    pub(super) tier: Tier,
     pub(super) count: usize,
 }
 
-/// Store, function, version, point, and whether it is machine code.
-type Place = (u64, u32, u32, u32, bool);
+/// Store, function, version, point, and number of the tier.
+type Place = (u64, u32, u32, u32, u8);
 
-/// Counts the frames of some functions of a module on each stack.
-struct Census {
+/// Counts the frames of some functions of a module on each stack: an operation of a handshake.
+pub(super) struct Census {
     module: Arc<ModuleCode>,
     functions: HashSet<u32>,
     found: Mutex<BTreeMap<Place, FrameCount>>,
 }
 
 impl Census {
-    fn count(&self, store: u64, version: Arc<FunctionVersion>, point: u32, compiled: bool) {
+    fn count(&self, store: u64, version: Arc<FunctionVersion>, point: u32, tier: Tier) {
         let body = &version.body;
-        let place = (store, body.function, body.version, point, compiled);
+        let place = (store, body.function, body.version, point, tier as u8);
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        found
-            .entry(place)
-            .or_insert(FrameCount { store, version, point, compiled, count: 0 })
-            .count += 1;
+        let entry = found.entry(place).or_insert_with(|| {
+            let suspended = suspended_in(&self.module, &version.body, point);
+            FrameCount { store, version, point, suspended, tier, count: 0 }
+        });
+        entry.count += 1;
     }
 }
 
@@ -56,7 +62,7 @@ impl Operation<StackContext> for Census {
             // Frames at runtime calls are not suspended: they are in the middle of an operation.
             let map = concerned.then(|| frame.object().frame_map(frame.pc)).flatten();
             if let Some(map) = map {
-                self.count(store, owner.version.clone(), map.point, true);
+                self.count(store, owner.version.clone(), map.point, owner.tier());
             }
         }
         let activations = std::iter::successors(innermost, |activation| activation.outer());
@@ -71,10 +77,26 @@ impl Operation<StackContext> for Census {
                 if self.functions.contains(&function)
                     && let Some(version) = self.module.version_of(frame.code(), function)
                 {
-                    self.count(store, version, frame.point(), false);
+                    self.count(store, version, frame.point(), Tier::Interp);
                 }
             }
         }
+    }
+}
+
+impl Census {
+    pub(super) fn new(
+        module: &Arc<ModuleCode>,
+        functions: impl IntoIterator<Item = u32>,
+    ) -> Arc<Census> {
+        let functions = functions.into_iter().collect();
+        Arc::new(Census { module: module.clone(), functions, found: Mutex::default() })
+    }
+
+    /// What has been found so far.
+    pub(super) fn take(&self) -> Vec<FrameCount> {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *found).into_values().collect()
     }
 }
 
@@ -85,12 +107,9 @@ pub(super) fn suspended_frames(
     module: &Arc<ModuleCode>,
     functions: impl IntoIterator<Item = u32>,
 ) -> Vec<FrameCount> {
-    let functions: HashSet<u32> = functions.into_iter().collect();
-    if functions.is_empty() {
-        return Vec::new();
+    let census = Census::new(module, functions);
+    if !census.functions.is_empty() {
+        Handshake::begin(&module.stores(), census.clone()).wait();
     }
-    let census = Arc::new(Census { module: module.clone(), functions, found: Mutex::default() });
-    Handshake::begin(&module.stores(), census.clone()).wait();
-    let found = std::mem::take(&mut *census.found.lock().unwrap_or_else(PoisonError::into_inner));
-    found.into_values().collect()
+    census.take()
 }

@@ -4,7 +4,9 @@ use super::census::{FrameCount, suspended_frames};
 use super::continuation::{Continuation, Migration};
 use super::prepare::{Prepared, PreparedBody};
 use super::{Definition, ModuleSummary, Policy, Refusal};
+use crate::config::Tier;
 use crate::module::Module;
+use crate::stats::SuspendedIn;
 use std::fmt;
 use std::sync::Arc;
 
@@ -46,8 +48,9 @@ pub struct PlannedFunction {
     pub refusals: Vec<Refusal>,
 }
 
-/// Suspended frames of a function whose body would change.
-#[derive(Clone, Debug)]
+/// Suspended frames of a function whose body would change, or has changed: those of one store at one point that
+/// are run by the same tier.
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PlannedFrames {
     /// Number of the store in this process, by the time at which they were made.
@@ -58,6 +61,10 @@ pub struct PlannedFrames {
     pub version: u32,
     /// Offset in that body.
     pub point: u32,
+    /// What they are in the middle of.
+    pub suspended: SuspendedIn,
+    /// What runs them: [`Tier::Interp`], [`Tier::Baseline`] or [`Tier::Optimized`].
+    pub tier: Tier,
     /// Whether they are frames of machine code.
     pub compiled: bool,
     /// How many they are.
@@ -107,26 +114,36 @@ impl Plan {
         let bodies = &prepared.bodies;
         let frames =
             suspended_frames(&module.state.code, bodies.iter().map(PreparedBody::function));
-        let planned_frames = |found: FrameCount| {
-            let function = found.version.body.function;
-            let body = bodies.iter().find(|body| body.function() == function)?;
-            Some(PlannedFrames {
-                store: found.store,
-                function,
-                version: found.version.body.version,
-                point: found.point,
-                compiled: found.compiled,
-                count: found.count,
-                outcome: outcome(body, &found),
-            })
-        };
         Plan {
             functions: bodies.iter().map(|body| planned(module, body)).collect(),
-            frames: frames.into_iter().filter_map(planned_frames).collect(),
+            frames: planned_frames(bodies, frames),
             summary,
             definitions,
         }
     }
+}
+
+/// What these frames do when these bodies become current.
+pub(super) fn planned_frames(
+    bodies: &[PreparedBody],
+    frames: Vec<FrameCount>,
+) -> Vec<PlannedFrames> {
+    let planned = |found: FrameCount| {
+        let function = found.version.body.function;
+        let body = bodies.iter().find(|body| body.function() == function)?;
+        Some(PlannedFrames {
+            store: found.store,
+            function,
+            version: found.version.body.version,
+            point: found.point,
+            suspended: found.suspended,
+            tier: found.tier,
+            compiled: found.tier != Tier::Interp,
+            count: found.count,
+            outcome: outcome(body, &found),
+        })
+    };
+    frames.into_iter().filter_map(planned).collect()
 }
 
 /// What frames would do.

@@ -14,7 +14,7 @@ use super::mapping::{Analysis, Mapping, Names};
 use super::policy::Policy;
 use super::references;
 use super::refusal::Refusal;
-use crate::code::{Event, FunctionVersion, ModuleCode};
+use crate::code::{Event, FunctionVersion, ModuleCode, MovedFrames};
 use crate::module::ModuleState;
 use crate::{Error, Result};
 use anyhow::Context as _;
@@ -56,6 +56,8 @@ pub(crate) struct PreparedBody {
     pub(crate) hot: bool,
     /// Bytes of machine code of `new`.
     pub(crate) compiled_bytes: usize,
+    /// Counts frames of `old` when they go on.
+    pub(crate) moved: Arc<MovedFrames>,
 }
 
 impl PreparedBody {
@@ -185,6 +187,7 @@ impl<'m> Prepared<'m> {
             map,
             hot,
             compiled_bytes: 0,
+            moved: Arc::default(),
         });
         Ok(())
     }

@@ -1,10 +1,11 @@
 //! An update happens: prepared, published, old code retired, report made.
 
 use super::applied::{Applied, AppliedFunction};
+use super::census::Census;
 use super::changes::Changes;
 use super::data;
 use super::definitions::Superseded;
-use super::plan::Plan;
+use super::plan::{Plan, planned_frames};
 use super::prepare::{Prepared, PreparedBody};
 use crate::Result;
 use crate::code::{Event, Retiring, retire, retire_around};
@@ -23,11 +24,13 @@ pub(crate) fn plan(module: &Module, changes: impl FnOnce() -> Result<Changes>) -
     Ok(Plan::new(module, &prepared, source.map(|source| source.summary), definitions))
 }
 
-/// Applies an update. `changes` is called when nobody else can be updating the module. `undone`: the one that it undoes.
+/// Applies an update. `changes` is called when nobody else can be updating the module. `undone`: the one that
+/// it undoes. `count_frames`: see [`super::Update::count_frames`].
 pub(crate) fn apply(
     module: &Module,
     changes: impl FnOnce() -> Result<Changes>,
     undone: Option<&Applied>,
+    count_frames: bool,
 ) -> Result<Applied> {
     let code = &module.state.code;
     let _updating = code.begin_replacement();
@@ -48,7 +51,11 @@ pub(crate) fn apply(
     let mut added = prepared.commit_growth();
     // Where guests are in the host, data is written before they come back to new code.
     let writing = (!data.is_empty()).then(|| data::writing(&module.state, &data));
-    let also: Vec<_> = added.moving().into_iter().chain(added.entries()).chain(writing).collect();
+    let functions = || prepared.bodies.iter().map(PreparedBody::function);
+    let census = count_frames.then(|| Census::new(code, functions()));
+    let counting = census.clone().map(|census| census as _);
+    let changing = added.moving().into_iter().chain(added.entries()).chain(writing);
+    let also: Vec<_> = counting.into_iter().chain(changing).collect();
     let retiring = if also.is_empty() && prepared.bodies.len() <= 1 {
         let objects = code.publish(&prepared.bodies)?;
         // SAFETY: the old code was unlinked by `publish`.
@@ -91,6 +98,7 @@ pub(crate) fn apply(
         points_mapped: body.points_mapped,
         refusals: body.refusals.clone(),
         compiled_bytes: body.compiled_bytes,
+        moved: body.moved.clone(),
     };
     let (mut summary, mut previous_source) = (None, None);
     if let Some(source) = source {
@@ -104,6 +112,7 @@ pub(crate) fn apply(
         inverse,
         functions: bodies.iter().map(report).collect(),
         frames_redirected: retired.redirected,
+        frames: census.map(|census| planned_frames(&bodies, census.take())),
         freed_bytes: retired.freed_bytes,
         longest_pause: retired.longest_pause,
         time_to_freed: retired.time_to_freed,

@@ -62,6 +62,7 @@ pub struct Update {
     policies: BTreeMap<u32, Policy>,
     maps: BTreeMap<u32, FrameMap>,
     pub(super) definitions: Definitions,
+    count_frames: bool,
 }
 
 impl Module {
@@ -76,6 +77,7 @@ impl Module {
             policies: BTreeMap::new(),
             maps: BTreeMap::new(),
             definitions: Definitions::begin(&self.state),
+            count_frames: false,
         }
     }
 }
@@ -181,6 +183,15 @@ impl Update {
         self
     }
 
+    /// Whether [`Applied::frames`] lists the suspended frames of the functions that change, each with what it
+    /// does. Every frame of a stack is looked at for that while its guest stands still, so that the pause is
+    /// longer where stacks are deep. Off by default: then frames of the interpreter are not looked for, and
+    /// those of machine code while the guest runs on.
+    pub fn count_frames(mut self, on: bool) -> Update {
+        self.count_frames = on;
+        self
+    }
+
     /// The module whose programs are updated.
     pub fn module_to_update(&self) -> &Module {
         &self.module
@@ -252,6 +263,6 @@ impl Update {
 
     /// Applies it, as undoing `undone`.
     pub(super) fn apply_as(&self, undone: Option<&Applied>) -> Result<Applied> {
-        transaction::apply(&self.module, || self.changes(), undone)
+        transaction::apply(&self.module, || self.changes(), undone, self.count_frames)
     }
 }

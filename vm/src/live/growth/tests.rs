@@ -91,7 +91,7 @@ const RUN: u32 = 2;
 const ADDED: u32 = 6;
 
 fn apply(module: &Module, changes: &Changes) -> Result<()> {
-    transaction::apply(module, || Ok(changes.clone()), None).map(drop)
+    transaction::apply(module, || Ok(changes.clone()), None, false).map(drop)
 }
 
 /// A linker whose `grow` calls this.
