@@ -288,6 +288,10 @@ const COUNTER: fn(i32) -> String = |value| {
 };
 
 /// Calls from two threads while another one replaces what is called.
+///
+/// Where guests and the thread that replaces are more than processors, nearly all of the time is spent waiting
+/// for the scheduler to let a guest come to its poll: some milliseconds for each replacement. So the numbers of
+/// replacements are what these tests cost.
 fn replaced_from_outside(config: &Config, replacements: usize) -> Engine {
     let begun = Arc::new(Barrier::new(3));
     let engine = Engine::new(config).unwrap();
@@ -333,11 +337,11 @@ fn replaced_from_outside(config: &Config, replacements: usize) -> Engine {
 
 #[test]
 fn guests_on_other_threads_survive_a_thousand_replacements() {
-    replaced_from_outside(Config::new().tier(Tier::Interp), 1000);
-    replaced_from_outside(Config::new().tier(Tier::Optimized), 1000);
+    replaced_from_outside(Config::new().tier(Tier::Interp), 200);
+    replaced_from_outside(Config::new().tier(Tier::Optimized), 400);
     let mut config = Config::new();
     config.tier(Tier::Auto).optimized_threshold(10);
-    replaced_from_outside(&config, 1000);
+    replaced_from_outside(&config, 400);
 }
 
 /// Compilers that finish after their version was replaced must not leave code that nobody frees.
@@ -536,7 +540,7 @@ fn loops_replaced_from_outside(config: &Config, call: bool, rounds: i32) {
         })
     });
     begun.wait();
-    for round in 0..600 {
+    for round in 0..150 {
         module.replace_function(f, &bodies[round % 2]).unwrap();
         if round % 4 == 0 {
             std::thread::sleep(Duration::from_micros(300));
