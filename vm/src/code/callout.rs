@@ -77,25 +77,26 @@ unsafe fn resume(cx: *mut InstanceContext, frame: &mut CalloutFrame) -> CalloutO
             trap,
             epoch,
             ..
-        } = resumption;
-        if let Some(code) = trap {
-            origin.frame_trapped(&module);
+        } = &*resumption;
+        let (kind, point, departure) = (*kind, *point, *departure);
+        if let Some(code) = *trap {
+            origin.frame_trapped(module);
             return raise(cx, code);
         }
         let shape = module.env.shape(version.body.function);
-        if point == FunctionBody::ENTRY && !to_interpreter {
+        if point == FunctionBody::ENTRY && !*to_interpreter {
             // The function has not begun: its code can be called as if for the first time.
             let code = version.code().object(EntryPoint::Function).cloned();
             if let Some(code) = code {
                 shape.write_arguments(frame, &values[..shape.param_count()]);
                 store(cx).transitions.entering();
                 let to = CodeOwner::of(&code).tier();
-                origin.frame_moved(&module, departure, to, &version);
+                origin.frame_moved(module, departure, to, version);
                 return CalloutOutcome::TailCall(code.start());
             }
         }
-        origin.frame_moved(&module, departure, Tier::Interp, &version);
-        let lowered = match module.lowered(&version) {
+        origin.frame_moved(module, departure, Tier::Interp, version);
+        let lowered = match module.lowered(version) {
             Ok(lowered) => lowered,
             Err(_) => return raise(cx, TrapCode::InvalidFunction),
         };
@@ -103,8 +104,8 @@ unsafe fn resume(cx: *mut InstanceContext, frame: &mut CalloutFrame) -> CalloutO
         if !has_room(cx, shape.slot_count().max(lowered.frame_slots())) {
             return raise(cx, TrapCode::StackOverflow);
         }
-        let canonical = CanonicalFrame { kind, point, values: &values };
-        let exit = interp::resume(cx, lowered, canonical, base, epoch);
+        let canonical = CanonicalFrame { kind, point, values };
+        let exit = interp::resume(cx, lowered, canonical, base, *epoch);
         leave(cx, shape, frame, base, exit)
     }
 }

@@ -67,8 +67,9 @@ pub(crate) struct TransitionState {
     skip_next: bool,
     /// The next captured frame shall go on in the interpreter.
     to_interpreter: bool,
-    /// The frame that `resume_entry` is about to resume.
-    pub(crate) resumption: Option<Resumption>,
+    /// The frame that `resume_entry` is about to resume. In a box, because the native frame that resumes it
+    /// stays as long as the interpreter runs it: guests count on deep recursion.
+    pub(crate) resumption: Option<Box<Resumption>>,
 }
 
 /// What a stress schedule wants at a safepoint.
@@ -444,7 +445,7 @@ impl TransferHook for Transfer {
         } else {
             counters.osr_exits_return.add(1);
         }
-        store.transitions.resumption = Some(Resumption {
+        store.transitions.resumption = Some(Box::new(Resumption {
             origin: owner.version.clone(),
             departure,
             module,
@@ -456,7 +457,7 @@ impl TransferHook for Transfer {
             trap,
             epoch,
             unserved,
-        });
+        }));
         resume_entry()
     }
 }
