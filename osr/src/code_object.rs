@@ -73,6 +73,16 @@ impl CodeObject {
         Arc::new(CodeObject::new(0, 0, CodeDescription::default(), Arc::new(())))
     }
 
+    /// What it was published from.
+    ///
+    /// # Safety
+    /// The bytes must not be freed meanwhile.
+    pub unsafe fn describe(&self) -> CodeDescription {
+        // SAFETY: code is readable; it is there, as the caller vouches, and never written while it is.
+        let bytes = unsafe { std::slice::from_raw_parts(self.start(), self.len) };
+        CodeDescription { bytes: bytes.to_vec(), ..self.description.clone() }
+    }
+
     /// Address of the first byte.
     pub fn start(&self) -> *const u8 {
         self.start as *const u8

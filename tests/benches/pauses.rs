@@ -3,7 +3,7 @@
 //! Guests run on their own threads, one store each: they descend through so many frames, spin in a loop that
 //! polls, and return, over and over. The main thread replaces a function every now and then: that of all the
 //! frames, or one that no frame is suspended in. `--quick` makes a tenth of the replacements; `--throughput`
-//! prints the second table only.
+//! prints the second table only; `--replacements` only replaces, for a profiler.
 
 use anyhow::{Context, Result, ensure};
 use midair::{Config, Engine, Instance, Module, Replacement, Store, Tier};
@@ -14,11 +14,12 @@ use std::time::{Duration, Instant};
 fn main() -> Result<()> {
     let has = |option: &str| std::env::args().any(|argument| argument == option);
     let quick = has("--quick");
+    if has("--replacements") {
+        return replacements(1_000);
+    }
     if !has("--throughput") {
         all_pauses(quick)?;
     }
-    println!("| what | figure |");
-    println!("|---|---|");
     throughput(if quick { 4 } else { 30 })
 }
 
@@ -151,10 +152,80 @@ fn pauses(threads: usize, frames: i32, concerned: bool, replacements: usize) -> 
     Ok(())
 }
 
+/// Where replacements of a subject's function take their bodies from.
+#[derive(Clone, Copy, PartialEq)]
+enum Bodies {
+    /// Two bodies in turn: from the third time on a body has been compiled before.
+    InTurn,
+    /// A body that there has not been before.
+    New,
+}
+
+impl Bodies {
+    fn name(self) -> &'static str {
+        match self {
+            Bodies::InTurn => "two bodies in turn",
+            Bodies::New => "a new body each time",
+        }
+    }
+}
+
+/// Gives functions bodies, and measures the processor time that this takes their thread.
+struct Replacer {
+    /// A body of `other` with a constant of five bytes at `at`.
+    body: Vec<u8>,
+    at: usize,
+    round: u32,
+    times: Vec<Duration>,
+}
+
+impl Replacer {
+    fn new(subject: &Subject) -> Result<Replacer> {
+        const CONSTANT: u32 = 0x0765_4321;
+        let edited = Module::new(&subject.engine, program(CONSTANT as i32))?;
+        let body = edited.function_body("other").context("exported")?;
+        let constant = padded(CONSTANT);
+        let at = body.windows(4).position(|bytes| bytes == constant);
+        Ok(Replacer { body, at: at.context("the constant")?, round: 0, times: Vec::new() })
+    }
+
+    fn replace(&mut self, subject: &Subject, bodies: Bodies) -> Result<()> {
+        self.round += 1;
+        let number = if bodies == Bodies::New { 16 + self.round } else { self.round % 2 };
+        self.body[self.at..self.at + 4].copy_from_slice(&padded(number));
+        let before = thread_time()?;
+        subject.module.replace_function(subject.function, &self.body)?;
+        self.times.push(thread_time()?.saturating_sub(before));
+        Ok(())
+    }
+}
+
+/// A number below 2^27 as a constant that always has the same length.
+fn padded(number: u32) -> [u8; 4] {
+    [0, 7, 14, 21].map(|shift| {
+        let more = if shift < 21 { 0x80 } else { 0 };
+        (number >> shift) as u8 & 0x7f | more
+    })
+}
+
+/// Processor time of this thread.
+fn thread_time() -> Result<Duration> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the system fills the structure.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    ensure!(result == 0, "no clock of threads");
+    Ok(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
+}
+
 /// What a program loses whose hot function is replaced 1,000 times a second. Times without replacements, with
 /// replacements in a module that no guest runs, and with those in question take turns in one run: the second
 /// is what compiling beside the guest costs, whatever becomes of the code.
 fn throughput(turns: usize) -> Result<()> {
+    println!(
+        "| hot function replaced 1,000 times a second | throughput lost | lost if another module's is | \
+         processor time of one replacement |"
+    );
+    println!("|---|---|---|---|");
     let (subject, bystander) = (Subject::new("other")?, Subject::new("other")?);
     {
         // Its code is hot too.
@@ -178,42 +249,60 @@ fn throughput(turns: usize) -> Result<()> {
             Ok(())
         })
     };
-    let (mut losses, mut beside) = (Vec::new(), Vec::new());
-    let mut replaced = 0;
-    let turn = Duration::from_millis(100);
-    for _ in 0..turns {
-        let mut speeds = [0.0; 3];
-        let replacing = [None, Some(&bystander), Some(&subject)];
-        for (speed, replacing) in speeds.iter_mut().zip(replacing) {
-            let (started, before) = (Instant::now(), rounds.load(Ordering::Relaxed));
-            let mut next = started;
-            while started.elapsed() < turn {
-                next += Duration::from_millis(1);
-                if let Some(replacing) = replacing {
-                    replacing.replace(replaced)?;
-                    replaced += 1;
+    for bodies in [Bodies::InTurn, Bodies::New] {
+        let mut replacer = Replacer::new(&subject)?;
+        let (mut losses, mut beside) = (Vec::new(), Vec::new());
+        let turn = Duration::from_millis(100);
+        for _ in 0..turns {
+            let mut speeds = [0.0; 3];
+            let replacing = [None, Some(&bystander), Some(&subject)];
+            for (speed, replacing) in speeds.iter_mut().zip(replacing) {
+                let (started, before) = (Instant::now(), rounds.load(Ordering::Relaxed));
+                let mut next = started;
+                while started.elapsed() < turn {
+                    next += Duration::from_millis(1);
+                    if let Some(replacing) = replacing {
+                        replacer.replace(replacing, bodies)?;
+                    }
+                    std::thread::sleep(next.saturating_duration_since(Instant::now()));
                 }
-                std::thread::sleep(next.saturating_duration_since(Instant::now()));
+                *speed = (rounds.load(Ordering::Relaxed) - before) as f64
+                    / started.elapsed().as_secs_f64();
             }
-            *speed =
-                (rounds.load(Ordering::Relaxed) - before) as f64 / started.elapsed().as_secs_f64();
+            let lost = |speed| 100.0 * (1.0 - speed / speeds[0]);
+            beside.push(lost(speeds[1]));
+            losses.push(lost(speeds[2]));
         }
-        let lost = |speed, of| 100.0 * (1.0 - speed / of);
-        beside.push(lost(speeds[1], speeds[0]));
-        losses.push(lost(speeds[2], speeds[1]));
+        let median = |mut losses: Vec<f64>| {
+            losses.sort_by(f64::total_cmp);
+            losses[turns / 2]
+        };
+        println!(
+            "| {} | {:.1} % | {:.1} % | {:.1} us |",
+            bodies.name(),
+            median(losses),
+            median(beside),
+            percentile(&sorted(replacer.times.into_iter()), 0.5),
+        );
     }
     done.store(true, Ordering::Relaxed);
     guest.join().expect("the guest's thread")?;
-    let rate = replaced as f64 / (2.0 * turns as f64 * turn.as_secs_f64());
-    for (what, mut losses) in [
-        ("while functions that it does not run are", beside),
-        ("more than that while its own hot function is", losses),
-    ] {
-        losses.sort_by(f64::total_cmp);
-        println!(
-            "| throughput that a loop loses {what} replaced {rate:.0} times a second | {:.1} % (median of {turns}) |",
-            losses[turns / 2]
-        );
+    Ok(())
+}
+
+/// Only replacements, of code that is hot and not running: for a profiler.
+fn replacements(count: usize) -> Result<()> {
+    let subject = Subject::new("other")?;
+    let mut store = Store::new(&subject.engine, ());
+    let instance = Instance::new(&mut store, &subject.module, &[])?;
+    instance.get_typed_func::<i32, i64>(&mut store, "spin")?.call(&mut store, 20_000)?;
+    for bodies in [Bodies::InTurn, Bodies::New] {
+        let mut replacer = Replacer::new(&subject)?;
+        for _ in 0..count {
+            replacer.replace(&subject, bodies)?;
+        }
+        let times = sorted(replacer.times.into_iter());
+        println!("{}: {:.1} us of processor time", bodies.name(), percentile(&times, 0.5));
     }
     Ok(())
 }

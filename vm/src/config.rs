@@ -60,6 +60,7 @@ pub struct Config {
     pub(crate) background_compilation: bool,
     pub(crate) stress: StressSpec,
     pub(crate) code_space: usize,
+    pub(crate) code_cache: usize,
     pub(crate) spare_functions: usize,
     pub(crate) sample_tiers: bool,
     pub(crate) assume_shadow_stack: bool,
@@ -80,6 +81,7 @@ impl Default for Config {
             background_compilation: true,
             stress: StressSpec::default(),
             code_space: 1 << 30,
+            code_cache: 8 << 20,
             spare_functions: 32,
             sample_tiers: false,
             assume_shadow_stack: false,
@@ -171,6 +173,17 @@ impl Config {
     /// Default: 1 GiB.
     pub fn code_space(&mut self, bytes: usize) -> &mut Config {
         self.code_space = bytes;
+        self
+    }
+
+    /// Most bytes of memory for copies of machine code that was replaced. When a function gets a body back that
+    /// it had before, or is recompiled with options that it had before, its code is published from such a copy
+    /// instead of being compiled. 0: everything is compiled. Default: 8 MiB.
+    ///
+    /// Copies are made only of what is replaced by an update or a recompilation, so that a program whose
+    /// functions are not replaced uses none of it.
+    pub fn code_cache(&mut self, bytes: usize) -> &mut Config {
+        self.code_cache = bytes;
         self
     }
 

@@ -64,7 +64,8 @@ impl Engine {
 
     /// All counters.
     pub fn stats(&self) -> Stats {
-        self.state.code.counters.stats(self.state.code.heap.stats())
+        let code = &self.state.code;
+        Stats { code_cache: code.cache.stats(), ..code.counters.stats(code.heap.stats()) }
     }
 
     /// The counters of code memory.

@@ -28,6 +28,8 @@ pub struct Stats {
     pub optimized_compilation: CompilationStats,
     /// Entry points compiled so that a suspended or looping frame can go on in machine code.
     pub osr_compilation: CompilationStats,
+    /// Copies of replaced machine code: see [`Config::code_cache`](crate::Config::code_cache).
+    pub code_cache: CodeCacheStats,
     /// Frames that went from the interpreter into machine code in the middle of a function.
     pub osr_entries: OsrEntries,
     /// Frames that went from machine code into the interpreter in the middle of a function.
@@ -69,6 +71,20 @@ pub struct CompilationStats {
     pub bytecode_bytes: u64,
     /// Bytes of code made.
     pub code_bytes: u64,
+}
+
+/// Copies of replaced machine code, for when the same is asked for again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CodeCacheStats {
+    /// Code that was published from a copy instead of being compiled. It is not counted as compiled.
+    pub hits: u64,
+    /// Compilations of which there was no copy.
+    pub misses: u64,
+    /// Copies that are kept now.
+    pub entries: u64,
+    /// Bytes of memory that they take.
+    pub bytes: u64,
 }
 
 /// Entries into machine code in the middle of a function, by reason.

@@ -67,6 +67,15 @@ fn write_text(out: &mut String, stats: &Stats) -> std::fmt::Result {
             bytes(compilation.code_bytes)
         )?;
     }
+    let cache = &stats.code_cache;
+    writeln!(
+        out,
+        "code cache    {} hits, {} misses, {} copies of {}",
+        cache.hits,
+        cache.misses,
+        cache.entries,
+        bytes(cache.bytes)
+    )?;
 
     let entries = &stats.osr_entries;
     writeln!(
@@ -153,6 +162,12 @@ fn json(stats: &Stats, ledger: &LedgerSummary) -> Value {
             "baseline": compilation_json(&stats.baseline_compilation),
             "optimized": compilation_json(&stats.optimized_compilation),
             "osr_entries": compilation_json(&stats.osr_compilation),
+        },
+        "code_cache": {
+            "hits": stats.code_cache.hits,
+            "misses": stats.code_cache.misses,
+            "entries": stats.code_cache.entries,
+            "bytes": stats.code_cache.bytes,
         },
         "osr_entries": {
             "total": stats.osr_entries.total(),

@@ -25,6 +25,9 @@ pub enum Event {
         bytes: usize,
         /// Time that the compilation took.
         time: Duration,
+        /// It was not compiled now: the engine had kept a copy of the same code, see
+        /// [`Config::code_cache`](crate::Config::code_cache).
+        cached: bool,
     },
     /// A function stays in the interpreter.
     CompilationFailed {

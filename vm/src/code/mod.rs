@@ -3,6 +3,7 @@
 //! ```text
 //!   module_code   the functions of a module: versions, linked code, what compilers have refused
 //!   version       one body of a function, and what was made of it
+//!   cache         copies of retired code, for when the same is asked for again
 //!   system        code heap, compiler threads and their queue, shared by an engine
 //!   frames        what a person is told of frames of machine code
 //!   runtime_calls the interpreter's runtime calls that are about code
@@ -16,6 +17,7 @@
 //!   counters, events   what is counted, and what is told
 //! ```
 
+mod cache;
 pub(crate) mod callout;
 pub(crate) mod counters;
 mod events;

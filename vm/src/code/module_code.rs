@@ -4,6 +4,7 @@
 //! [`FunctionState`]s, one word at a time; everything else is behind a lock that no guest takes while
 //! it runs.
 
+use super::cache::Wanted;
 use super::events::Event;
 use super::ledger::{CodeState, Pin};
 use super::system::CodeSystem;
@@ -21,7 +22,7 @@ use midair_tiers::lower::lower;
 use midair_tiers::{AppendVec, FunctionBody, FunctionState, ModuleEnv};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{
     Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
 };
@@ -62,6 +63,23 @@ pub(crate) struct ModuleCode {
     stores: Mutex<Stores>,
     /// The module, for backtraces.
     module: OnceLock<Weak<ModuleState>>,
+    /// Whether code of the module was ever put into the [`CodeCache`](super::cache::CodeCache).
+    copies: AtomicBool,
+}
+
+/// Machine code that is not published yet, and where it comes from.
+pub(super) struct Output {
+    pub(super) description: CodeDescription,
+    pub(super) origin: Origin,
+}
+
+/// Where machine code comes from.
+#[derive(Clone, Copy)]
+pub(super) struct Origin {
+    /// How long it took to get it.
+    pub(super) time: Duration,
+    /// It was made before, and kept.
+    pub(super) cached: bool,
 }
 
 /// The stores that have instances of a module, some of which may be gone.
@@ -131,6 +149,7 @@ impl ModuleCode {
             old_versions: OldVersions::default(),
             stores: Mutex::default(),
             module: OnceLock::new(),
+            copies: AtomicBool::new(false),
         });
         code.system.add_module(&code);
         Ok(code)
@@ -145,6 +164,11 @@ impl ModuleCode {
     /// The module that this is the code of, while it exists.
     pub(crate) fn module(&self) -> Option<Arc<ModuleState>> {
         self.module.get()?.upgrade()
+    }
+
+    /// Copies of this module's code are put into the cache.
+    pub(super) fn has_copies(&self) {
+        self.copies.store(true, Ordering::Relaxed);
     }
 
     /// The states that machine code and interpreters work on.
@@ -445,15 +469,10 @@ impl ModuleCode {
             }
             code.options(tier)
         };
-        let started = Instant::now();
         let compiled = self.compile(&self.env, version, entry, &options);
-        let time = started.elapsed();
-        let installed = compiled.and_then(|description| {
-            if self.config.stress.retire.is_some() {
-                version.code().kept.push((entry, Arc::new(description.clone())));
-            }
+        let installed = compiled.and_then(|Output { description, origin }| {
             let object = self.install(version, entry, &options, description)?;
-            let event = self.compiled(version, entry, tier_of(&options), object.len(), time);
+            let event = self.compiled(version, entry, tier_of(&options), object.len(), origin);
             self.system.events.send(|| event);
             Ok(())
         });
@@ -476,11 +495,13 @@ impl ModuleCode {
         entry: EntryPoint,
         tier: Tier,
         bytes: usize,
-        time: Duration,
+        origin: Origin,
     ) -> Event {
         let osr = entry != EntryPoint::Function;
         let bytecode = version.body.bytes().len();
-        self.system.counters.compiler(tier, osr).succeeded(time, bytecode, bytes);
+        if !origin.cached {
+            self.system.counters.compiler(tier, osr).succeeded(origin.time, bytecode, bytes);
+        }
         Event::Compiled {
             function: version.body.function,
             version: version.body.version,
@@ -490,7 +511,8 @@ impl ModuleCode {
                 EntryPoint::Loop(point) => Some(point),
             },
             bytes,
-            time,
+            time: origin.time,
+            cached: origin.cached,
         }
     }
 
@@ -519,30 +541,39 @@ impl ModuleCode {
         entry.is_some_and(|entry| std::ptr::eq(Arc::as_ptr(&entry.current), version))
     }
 
-    /// Compiles an entry point of a version, in the module's index spaces or what they are going to be.
+    /// Compiles an entry point of a version, in the module's index spaces or what they are going to be; or takes
+    /// what was kept when that was done before.
     pub(super) fn compile(
         &self,
         env: &ModuleEnv,
         version: &FunctionVersion,
         entry: EntryPoint,
         options: &CompileOptions,
-    ) -> Result<CodeDescription> {
+    ) -> Result<Output> {
+        let started = Instant::now();
+        let output = |description, cached| {
+            let origin = Origin { time: started.elapsed(), cached };
+            Output { description, origin }
+        };
+        let wanted = Wanted { module: self.id, version, entry, options };
+        if let Some(description) = self.system.cache.take(&wanted) {
+            return Ok(output(description, true));
+        }
         let compile = || {
             self.system.count_compilation(self.config.stress);
             self.system.compiler.compile(env, &version.body, entry, options)
         };
         match catch_unwind(AssertUnwindSafe(compile)) {
-            Ok(compiled) => Ok(compiled?),
+            Ok(compiled) => Ok(output(compiled?, false)),
             Err(_) => anyhow::bail!("the compiler panicked"),
         }
     }
 
     /// Publishes compiled code and links it, if it is a current function's. Fails for code that nothing
-    /// would lead to: that of a version which was replaced meanwhile, but for loops that still run; and for
-    /// code that is to be compiled with other options by now. If another thread has been faster, its code is the answer.
-    /// would lead to: that of a version which was replaced meanwhile, but for loops whose frames stay in it.
-    /// (Code that others may enter after the old code was gathered for retirement would not be retired.) If
-    /// another thread has been faster, its code is the answer.
+    /// would lead to: that of a version which was replaced meanwhile, but for loops whose frames stay in it;
+    /// and for code that is to be compiled with other options by now. (Code that others may enter after the old
+    /// code was gathered for retirement would not be retired.) If another thread has been faster, its code is the
+    /// answer.
     pub(crate) fn install(
         self: &Arc<Self>,
         version: &Arc<FunctionVersion>,
@@ -657,6 +688,9 @@ impl ModuleCode {
 impl Drop for ModuleCode {
     fn drop(&mut self) {
         self.system.remove_module(self.id);
+        if *self.copies.get_mut() {
+            self.system.cache.forget_module(self.id);
+        }
         let functions = self.table.get_mut().unwrap_or_else(PoisonError::into_inner);
         for entry in functions.values() {
             for version in std::iter::once(&entry.current).chain(&entry.older) {

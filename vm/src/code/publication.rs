@@ -1,7 +1,7 @@
 //! New versions become current: the one moment at which a running program changes.
 
 use super::events::Event;
-use super::module_code::ModuleCode;
+use super::module_code::{ModuleCode, Output};
 use super::transition::ASK_AGAIN;
 use super::version::{CodeOwner, FunctionVersion};
 use crate::config::Tier;
@@ -12,7 +12,6 @@ use midair_tiers::ModuleEnv;
 use midair_tiers::compile::EntryPoint;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 impl ModuleCode {
     /// Fails if suspended frames of a function might have to be redirected, and must not be.
@@ -36,13 +35,8 @@ impl ModuleCode {
         tier: Tier,
     ) -> Result<(usize, Event)> {
         let options = version.code().options(tier);
-        let started = Instant::now();
-        let description = self.compile(env, version, entry, &options)?;
+        let Output { description, origin } = self.compile(env, version, entry, &options)?;
         self.update_step("compilation")?;
-        let time = started.elapsed();
-        if self.config.stress.retire.is_some() {
-            version.code().kept.push((entry, Arc::new(description.clone())));
-        }
         let owner =
             CodeOwner { module: Arc::downgrade(self), version: version.clone(), entry, options };
         let object = self.system.heap.publish(description, Arc::new(owner))?;
@@ -53,7 +47,7 @@ impl ModuleCode {
         }
         let bytes = object.len();
         version.code().insert(entry, object);
-        Ok((bytes, self.compiled(version, entry, tier, bytes, time)))
+        Ok((bytes, self.compiled(version, entry, tier, bytes, origin)))
     }
 
     /// An entry point is not compiled, and never will be.

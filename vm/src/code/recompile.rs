@@ -1,12 +1,12 @@
 //! Recompilation: the same body, compiled otherwise, in place of the machine code that is there.
 
-use super::module_code::ModuleCode;
+use super::module_code::{ModuleCode, Output};
 use super::retire::{self, Retiring};
 use super::version::{CodeOwner, FunctionVersion};
 use crate::Result;
 use anyhow::Context as _;
+use midair_osr::CodeObject;
 use midair_osr::handshake::State;
-use midair_osr::{CodeDescription, CodeObject};
 use midair_tiers::compile::{CompileOptions, CompiledTier, EntryPoint};
 use midair_tiers::{OptLevel, RegisterAllocation};
 use std::fmt;
@@ -94,7 +94,8 @@ pub struct Recompiled {
     pub bytes: usize,
     /// OSR entries that were compiled with it.
     pub osr_entries: usize,
-    /// Time that the compilations took.
+    /// Time that the compilations took; nearly none for code that the engine [had
+    /// kept](crate::Config::code_cache).
     pub compile_time: Duration,
     /// Frames of the old code that were redirected.
     pub frames_redirected: usize,
@@ -123,7 +124,7 @@ impl ModuleCode {
         // Validates; and the frames of the old code need a place to land.
         self.lowered(&version)?;
         let compiled = self.compile_entries(&version, &options.compile)?;
-        let compile_time = compiled.iter().map(|entry| entry.time).sum();
+        let compile_time = compiled.iter().map(|(_, output)| output.origin.time).sum();
         let objects = self.publish_entries(&version, &options.compile, compiled)?;
         let (entries, bytes): (usize, usize) =
             objects.iter().fold((0, 0), |(count, bytes), object| {
@@ -155,7 +156,7 @@ impl ModuleCode {
         &self,
         version: &Arc<FunctionVersion>,
         options: &CompileOptions,
-    ) -> Result<Vec<CompiledEntry>> {
+    ) -> Result<Vec<(EntryPoint, Output)>> {
         let mut loops: Vec<u32> = version.code().loops.iter().map(|(point, _)| *point).collect();
         let current = self.is_current(version);
         // A loop that runs goes on in the new code without a detour only if its entry is there.
@@ -168,11 +169,8 @@ impl ModuleCode {
         let function = current.then_some(EntryPoint::Function);
         let mut compiled = Vec::new();
         for entry in function.into_iter().chain(loops.into_iter().map(EntryPoint::Loop)) {
-            let started = Instant::now();
             match self.compile(&self.env, version, entry, options) {
-                Ok(description) => {
-                    compiled.push(CompiledEntry { entry, description, time: started.elapsed() });
-                }
+                Ok(output) => compiled.push((entry, output)),
                 Err(error) if entry == EntryPoint::Function => {
                     return Err(error.context("the function cannot be compiled with these options"));
                 }
@@ -194,10 +192,10 @@ impl ModuleCode {
         self: &Arc<Self>,
         version: &Arc<FunctionVersion>,
         options: &CompileOptions,
-        compiled: Vec<CompiledEntry>,
+        compiled: Vec<(EntryPoint, Output)>,
     ) -> Result<Vec<Arc<CodeObject>>> {
         let mut objects = Vec::with_capacity(compiled.len());
-        for CompiledEntry { entry, description, time } in compiled {
+        for (entry, Output { description, origin }) in compiled {
             let owner = CodeOwner {
                 module: Arc::downgrade(self),
                 version: version.clone(),
@@ -207,7 +205,7 @@ impl ModuleCode {
             let tier = owner.tier();
             match self.system.heap.publish(description, Arc::new(owner)) {
                 Ok(object) => {
-                    let event = self.compiled(version, entry, tier, object.len(), time);
+                    let event = self.compiled(version, entry, tier, object.len(), origin);
                     self.system.events.send(|| event);
                     objects.push(object);
                 }
@@ -249,7 +247,6 @@ impl ModuleCode {
         let old = code.take_objects();
         code.options = Some(options);
         code.refused.clear();
-        code.kept.clear();
         let mut function_code = None;
         let mut unwanted = Vec::new();
         for object in objects {
@@ -276,12 +273,6 @@ impl ModuleCode {
         self.free_unknown(&unwanted);
         Ok(old)
     }
-}
-
-struct CompiledEntry {
-    entry: EntryPoint,
-    description: CodeDescription,
-    time: Duration,
 }
 
 /// Points of all loops of a body.

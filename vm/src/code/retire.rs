@@ -293,6 +293,11 @@ impl Retiring {
     /// function: two guests would wait for each other.
     pub(crate) fn wait(self) -> Retired {
         let Retiring { retirement, handshake, begun } = self;
+        // While the guests come to their safepoints.
+        for object in retirement.objects() {
+            // SAFETY: the code was retired by this thread, and is freed when that has waited.
+            unsafe { retirement.system.cache.keep(object) };
+        }
         handshake.wait();
         Retired {
             redirected: retirement.redirected.load(Ordering::Relaxed),

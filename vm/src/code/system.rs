@@ -1,6 +1,7 @@
 //! What the modules of an engine share to make machine code: the code heap, the compilers, the queue of
 //! hot functions, counters and events.
 
+use super::cache::CodeCache;
 use super::counters::Counters;
 use super::events::EventHub;
 use super::module_code::ModuleCode;
@@ -23,6 +24,7 @@ pub(crate) struct CodeSystem {
     pub(crate) counters: Counters,
     pub(crate) events: EventHub,
     pub(crate) retirements: Retirements,
+    pub(crate) cache: CodeCache,
     /// All modules, by their numbers.
     modules: Mutex<Modules>,
     /// Running where the configuration says that tiers are sampled.
@@ -118,6 +120,7 @@ impl CodeSystem {
             counters: Counters::default(),
             events: EventHub::default(),
             retirements: Retirements::default(),
+            cache: CodeCache::new(config.code_cache),
             modules: Mutex::default(),
             sampling: config.sample_tiers.then(Timer::start).transpose()?,
             compilations: AtomicU64::new(0),

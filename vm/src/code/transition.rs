@@ -338,7 +338,8 @@ unsafe fn retire_stack(store: &mut StoreOpaque, stack: *mut StackContext) {
         let owner = CodeOwner::of(object);
         let Some(module) = owner.module.upgrade() else { continue };
         if module.take_object(&owner.version, object) {
-            module.recompile(&owner.version, object);
+            // SAFETY: nobody frees it before this store is served, which is below.
+            unsafe { module.republish(object) };
         }
         stores.extend(module.stores());
     }
@@ -355,18 +356,16 @@ unsafe fn retire_stack(store: &mut StoreOpaque, stack: *mut StackContext) {
 }
 
 impl ModuleCode {
-    /// Makes the code of `old`'s entry point anew: from what the compiler made of it the last time, for
-    /// it would make the same again.
-    fn recompile(self: &Arc<Self>, version: &Arc<FunctionVersion>, old: &CodeObject) {
-        let owner = CodeOwner::of(old);
-        let kept = version.code().kept.iter().find(|(entry, _)| *entry == owner.entry).cloned();
-        match kept {
-            Some((entry, description)) => {
-                // Without room the version stays in the interpreter until it is asked for again.
-                let _ = self.install(version, entry, &owner.options, (*description).clone());
-            }
-            None => self.compile_and_install(version, owner.entry, owner.tier()),
-        }
+    /// Publishes the code of `old` once more, for the compiler would make the same again.
+    ///
+    /// # Safety
+    /// `old` is not freed meanwhile.
+    unsafe fn republish(self: &Arc<Self>, old: &CodeObject) {
+        let CodeOwner { version, entry, options, .. } = CodeOwner::of(old);
+        // SAFETY: as the caller vouches.
+        let description = unsafe { old.describe() };
+        // Without room the version stays in the interpreter until it is asked for again.
+        let _ = self.install(version, *entry, options, description);
     }
 }
 

@@ -4,7 +4,7 @@ use super::counters::{Departure, MovedFrames};
 use super::module_code::ModuleCode;
 use crate::config::Tier;
 use crate::live::{Continuation, Migration};
-use midair_osr::{CodeDescription, CodeObject};
+use midair_osr::CodeObject;
 use midair_tiers::FunctionBody;
 use midair_tiers::compile::{CompileOptions, CompiledTier, EntryPoint};
 use midair_tiers::interp::LoweredCode;
@@ -34,8 +34,6 @@ pub(crate) struct VersionCode {
     pub(crate) requested: Vec<EntryPoint>,
     /// Entry points that could not be compiled, and never will be.
     pub(crate) refused: Vec<EntryPoint>,
-    /// Compilers' output, kept in stress runs only, which publish the same code again and again.
-    pub(crate) kept: Vec<(EntryPoint, Arc<CodeDescription>)>,
     /// How the version is compiled, if an embedder has said so: see [`crate::Module::recompile`].
     pub(crate) options: Option<CompileOptions>,
 }

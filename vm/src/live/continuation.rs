@@ -6,7 +6,6 @@
 
 use super::layout::{Compositions, Layout};
 use crate::code::FunctionVersion;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// What a frame does that is suspended at a point of some version.
@@ -35,9 +34,30 @@ pub(crate) enum Migration {
     #[default]
     Stay,
     /// Those at these points go on elsewhere, all others in their own version.
-    Points(Arc<HashMap<u32, Target>>),
+    Points(Arc<Points>),
     /// Nowhere.
     Trap,
+}
+
+/// Where frames at some points go on.
+pub(crate) struct Points(Box<[(u32, Target)]>);
+
+impl Points {
+    pub(crate) fn new(points: impl IntoIterator<Item = (u32, Target)>) -> Points {
+        let mut points: Box<[_]> = points.into_iter().collect();
+        points.sort_unstable_by_key(|(point, _)| *point);
+        Points(points)
+    }
+
+    pub(crate) fn get(&self, point: u32) -> Option<&Target> {
+        let index = self.0.binary_search_by_key(&point, |(point, _)| *point).ok()?;
+        Some(&self.0[index].1)
+    }
+
+    /// All of them, in ascending order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Target)> {
+        self.0.iter().map(|(point, target)| (*point, target))
+    }
 }
 
 /// Where frames at one point go on.
@@ -54,7 +74,7 @@ impl Migration {
         match self {
             Migration::Stay => Continuation::Stay,
             Migration::Trap => Continuation::Trap,
-            Migration::Points(points) => match points.get(&point) {
+            Migration::Points(points) => match points.get(point) {
                 None => Continuation::Stay,
                 Some(Target { version, point, layout }) => Continuation::Move {
                     version: version.clone(),
@@ -80,7 +100,7 @@ impl Migration {
         let Migration::Points(points) = self else { return self.clone() };
         let Migration::Points(further) = next else { return self.clone() };
         let mut step = |target: &Target| {
-            let next = further.get(&target.point);
+            let next = further.get(target.point);
             match next.filter(|_| Arc::ptr_eq(&target.version, replaced)) {
                 None => target.clone(),
                 Some(next) => Target {
@@ -90,6 +110,7 @@ impl Migration {
                 },
             }
         };
-        Migration::Points(Arc::new(points.iter().map(|(at, to)| (*at, step(to))).collect()))
+        let steps = points.0.iter().map(|(at, to)| (*at, step(to))).collect();
+        Migration::Points(Arc::new(Points(steps)))
     }
 }

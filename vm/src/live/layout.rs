@@ -59,6 +59,14 @@ impl Layout {
         Layout::new(locals, (0..locals as u32).map(Slot::Old))
     }
 
+    /// Whether frames stay as they are.
+    fn is_identity(&self) -> bool {
+        let stays = |(i, slot): (usize, &Slot)| *slot == Slot::Old(i as u32);
+        self.operands.is_none()
+            && self.locals.len() == self.old_locals as usize
+            && self.locals.iter().enumerate().all(stays)
+    }
+
     /// The canonical slots of a frame, laid out for the new body.
     pub(crate) fn apply(&self, old: &[u64]) -> Vec<u64> {
         let value = |slot: &Slot| match *slot {
@@ -121,6 +129,9 @@ pub(crate) struct Compositions {
 impl Compositions {
     /// `first`, and then `next`.
     pub(crate) fn of(&mut self, first: &Arc<Layout>, next: &Arc<Layout>) -> Arc<Layout> {
+        if next.is_identity() {
+            return first.clone();
+        }
         let key = (Arc::as_ptr(first) as usize, Arc::as_ptr(next) as usize);
         self.known.entry(key).or_insert_with(|| Arc::new(first.then(next))).clone()
     }

@@ -1,7 +1,7 @@
 //! Where the frames of an old body go on in a new one, and why some cannot.
 
 use super::alignment::{Alignment, Unaligned};
-use super::continuation::{Migration, Target};
+use super::continuation::{Migration, Points, Target};
 use super::frame_map::{FrameMap, PointMap, Source};
 use super::layout::{Layout, Slot};
 use super::refusal::Refusal;
@@ -64,9 +64,8 @@ impl Analysis {
         let layout = Arc::new(Layout::identity(self.local_slots()));
         let points = self.safepoints.points.iter().map(|safepoint| safepoint.point);
         let target = |point| Target { version: to.clone(), point, layout: layout.clone() };
-        Migration::Points(Arc::new(
-            points.filter(|&point| reachable(point)).map(|point| (point, target(point))).collect(),
-        ))
+        let points = points.filter(|&point| reachable(point)).map(|point| (point, target(point)));
+        Migration::Points(Arc::new(Points::new(points)))
     }
 }
 
@@ -108,7 +107,7 @@ impl Mapping {
     pub(crate) fn into_migration(self, to: &Arc<FunctionVersion>) -> Migration {
         let target = |(point, layout)| Target { version: to.clone(), point, layout };
         let points = self.points.into_iter().map(|(old, new)| (old, target(new)));
-        Migration::Points(Arc::new(points.collect()))
+        Migration::Points(Arc::new(Points::new(points)))
     }
 
     /// Maps frames of `old` to `new`: as `map` says, and otherwise as the bodies can be aligned. `reachable`

@@ -169,7 +169,7 @@ fn planned(module: &Module, body: &PreparedBody) -> PlannedFunction {
     let (old, new) = (body.old.body.bytes(), body.new.body.bytes());
     let same = old.iter().zip(new).take_while(|(a, b)| a == b).count();
     let mut mapped = match &body.migration {
-        Migration::Points(points) => points.iter().map(|(old, to)| (*old, to.point)).collect(),
+        Migration::Points(points) => points.iter().map(|(old, to)| (old, to.point)).collect(),
         Migration::Stay | Migration::Trap => Vec::new(),
     };
     mapped.sort_unstable();
