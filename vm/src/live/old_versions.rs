@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Fewer old versions than this are not worth a look.
-const FEW: usize = 64;
+const FEW: usize = 16;
 /// Most frames of the interpreter that are looked at on one stack: its guest stands still meanwhile.
 const MOST_FRAMES: usize = 4096;
 
