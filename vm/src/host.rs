@@ -133,9 +133,9 @@ unsafe extern "sysv64" fn host_callout(
         unsafe { mutator.enter() };
         // SAFETY: the store is alive; its handle on its contents stays where it is.
         let contents = unsafe { &store.as_ref().contents };
-        if contents.is_data_pending() {
+        if contents.is_memory_pending() {
             // SAFETY: this is the store's thread, and the host function has ended, with all that it borrowed.
-            unsafe { contents.write_pending_data() };
+            unsafe { contents.change_memories() };
         }
         outcome?;
         // SAFETY: the stack is the store's, and its result buffer has room for any signature.

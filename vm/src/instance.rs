@@ -531,6 +531,18 @@ unsafe fn initialize(instance: &mut InstanceEntity, contents: &mut LockedContent
     }
     // SAFETY: as the caller vouches.
     unsafe { live::set_earlier(contents, instance)? };
+    for (&memory, added) in &*module.added.memories() {
+        let memory = instance.memory(memory);
+        // SAFETY: the memory belongs to the store, whose thread this is.
+        unsafe {
+            let missing = added.pages.saturating_sub(memory.as_ref().size());
+            anyhow::ensure!(
+                contents.grow_memory(memory, missing).is_some(),
+                "a memory cannot grow to the {} pages of an update",
+                added.pages
+            );
+        }
+    }
     for (i, segment) in module.data.iter().enumerate() {
         let Some((memory, offset)) = segment.active else { continue };
         let offset = offset.evaluate(source, &mut Scope::new(instance)) as usize;
@@ -547,10 +559,9 @@ unsafe fn initialize(instance: &mut InstanceEntity, contents: &mut LockedContent
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), base.add(offset), bytes.len()) };
         instance.dropped_data[i] = true;
     }
-    for changed in &*module.added.data() {
-        let memory = instance.memory(changed.memory);
+    for (&memory, added) in &*module.added.memories() {
         // SAFETY: the memory belongs to the store, which nothing else uses now.
-        unsafe { crate::store::write_memory(memory, changed.address, &changed.bytes) };
+        unsafe { crate::store::write_memory(instance.memory(memory), &added.data) };
     }
     Ok(())
 }

@@ -125,10 +125,10 @@ impl Entered {
         this.depth += 1;
         // SAFETY: the stack has no frames, or they are suspended in a host function on this thread.
         unsafe { this.mutator.enter() };
-        // Only now: entering may have left data with the store, and not every function has a poll.
-        if this.contents.is_data_pending() {
+        // Only now: entering may have left changes with the store, and not every function has a poll.
+        if this.contents.is_memory_pending() {
             // SAFETY: the store is borrowed mutably here, so that nothing of it is borrowed elsewhere.
-            unsafe { this.contents.write_pending_data() };
+            unsafe { this.contents.change_memories() };
         }
         // SAFETY: the engine lives as long as the store, which lives as long as the guard.
         let place = this.sampling.then(|| unsafe { Place::guest(this.engine().code()) });

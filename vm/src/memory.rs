@@ -1,5 +1,9 @@
 //! Linear memories.
 
+mod patches;
+
+pub(crate) use patches::Patches;
+
 use crate::Result;
 use crate::reservation::{Reservation, host_page_size};
 use crate::store::{
@@ -37,13 +41,37 @@ impl MemoryEntity {
         Ok(MemoryEntity { def: MemoryDef { base: pages.base(), len }, ty, pages })
     }
 
-    fn size(&self) -> u64 {
+    /// Pages.
+    pub(crate) fn size(&self) -> u64 {
         self.def.len as u64 / PAGE_SIZE
     }
 
     /// The type, with the present size as its minimum.
     pub(crate) fn ty(&self) -> MemoryType {
         MemoryType::new(self.size(), self.ty.maximum)
+    }
+
+    /// Bytes by which it grows to have at least so many pages; `None` if its type forbids that.
+    pub(crate) fn missing(&self, pages: u64) -> Option<u64> {
+        let Some(delta) = pages.checked_sub(self.size()) else { return Some(0) };
+        let most = self.ty.maximum.unwrap_or(MAX_PAGES).min(MAX_PAGES);
+        (delta == 0 || pages <= most).then_some(delta * PAGE_SIZE)
+    }
+
+    /// Whether the host has so many more bytes for it, as far as that can be known before they are used.
+    pub(crate) fn has_room_for(&self, bytes: u64) -> bool {
+        let len = usize::try_from(bytes).ok().and_then(|bytes| self.def.len.checked_add(bytes));
+        len.is_some_and(|len| self.pages.can_make_accessible(len))
+    }
+
+    /// Grows by so many bytes, if the host has them.
+    pub(crate) fn extend(&mut self, bytes: u64) -> bool {
+        let len = usize::try_from(bytes).ok().and_then(|bytes| self.def.len.checked_add(bytes));
+        let extended = len.filter(|len| self.pages.make_accessible(*len).is_ok());
+        if let Some(len) = extended {
+            self.def.len = len;
+        }
+        extended.is_some()
     }
 }
 
@@ -56,36 +84,25 @@ impl StoreOpaque {
             "a memory of {} pages is not possible",
             ty.minimum
         );
-        let bytes = self.memory_bytes + ty.minimum * PAGE_SIZE;
+        let bytes = ty.minimum * PAGE_SIZE;
         anyhow::ensure!(
-            bytes <= self.limits.memory_bytes,
-            "a memory of {} bytes exceeds the store's limit",
-            ty.minimum * PAGE_SIZE
+            self.contents.lock().count_bytes(bytes),
+            "a memory of {bytes} bytes exceeds the store's limit"
         );
-        let memory = MemoryEntity::new(ty)?;
-        self.memory_bytes = bytes;
-        Ok(self.memories.alloc(memory))
+        match MemoryEntity::new(ty) {
+            Ok(memory) => Ok(self.memories.alloc(memory)),
+            Err(error) => {
+                self.contents.lock().uncount_bytes(bytes);
+                Err(error)
+            }
+        }
     }
 
     /// Grows a memory of this store by `delta` pages; the size before. `None` if that is more than its
     /// type, the store's limits or the host allow; then nothing has changed.
     pub(crate) fn grow_memory(&mut self, memory: NonNull<MemoryEntity>, delta: u64) -> Option<u64> {
-        // SAFETY: the memory belongs to this store, which is borrowed mutably.
-        let memory = unsafe { &mut *memory.as_ptr() };
-        let old = memory.size();
-        let new = old.checked_add(delta)?;
-        if new > memory.ty.maximum.unwrap_or(MAX_PAGES).min(MAX_PAGES) {
-            return None;
-        }
-        let bytes = self.memory_bytes + delta * PAGE_SIZE;
-        if bytes > self.limits.memory_bytes {
-            return None;
-        }
-        let len = usize::try_from(new * PAGE_SIZE).ok()?;
-        memory.pages.make_accessible(len).ok()?;
-        memory.def.len = len;
-        self.memory_bytes = bytes;
-        Some(old)
+        // SAFETY: the memory belongs to this store, which is borrowed mutably by its thread.
+        unsafe { self.contents.lock().grow_memory(memory, delta) }
     }
 }
 

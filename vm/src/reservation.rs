@@ -71,26 +71,41 @@ impl Reservation {
     /// Makes at least the first `bytes` bytes accessible, whole pages at a time; what was accessible
     /// remains so. New bytes are zero.
     pub(crate) fn make_accessible(&mut self, bytes: usize) -> crate::Result<()> {
-        let end =
-            round_up(bytes).filter(|end| *end <= self.len).context("beyond the reservation")?;
-        if end <= self.accessible {
-            return Ok(());
+        let end = self.end(bytes).context("beyond the reservation")?;
+        if end > self.accessible {
+            self.protect(end, libc::PROT_READ | libc::PROT_WRITE)
+                .with_context(|| format!("cannot make {end} bytes accessible"))?;
+            self.accessible = end;
         }
-        // SAFETY: the range lies within the reservation, and has not been accessible before, so
-        // nobody relies on what happens there.
+        Ok(())
+    }
+
+    /// Whether the first `bytes` bytes can be made accessible. The system is asked by doing it, and taking it
+    /// back before anybody can have used them: what it has set aside for that it keeps.
+    pub(crate) fn can_make_accessible(&self, bytes: usize) -> bool {
+        let Some(end) = self.end(bytes) else { return false };
+        end <= self.accessible
+            || self.protect(end, libc::PROT_READ | libc::PROT_WRITE).is_ok()
+                && self.protect(end, libc::PROT_NONE).is_ok()
+    }
+
+    /// Where the pages of the first `bytes` bytes end, if that is in the reservation.
+    fn end(&self, bytes: usize) -> Option<usize> {
+        round_up(bytes).filter(|end| *end <= self.len)
+    }
+
+    /// Sets what the bytes up to `end` can be used for that have not been made accessible.
+    fn protect(&self, end: usize, protection: libc::c_int) -> std::io::Result<()> {
+        // SAFETY: the range lies within the reservation, and is not accessible, so that nobody relies on what
+        // happens there.
         let status = unsafe {
             libc::mprotect(
                 self.base.as_ptr().add(self.accessible).cast(),
                 end - self.accessible,
-                libc::PROT_READ | libc::PROT_WRITE,
+                protection,
             )
         };
-        if status != 0 {
-            return Err(std::io::Error::last_os_error())
-                .with_context(|| format!("cannot make {end} bytes accessible"));
-        }
-        self.accessible = end;
-        Ok(())
+        if status == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
     }
 }
 
@@ -121,6 +136,7 @@ mod tests {
             assert_eq!(*range.base().add((1 << 20) - 1), 0);
         }
         assert!(range.make_accessible((1 << 20) + 1).is_err());
+        assert!(range.can_make_accessible(1 << 20) && !range.can_make_accessible((1 << 20) + 1));
     }
 
     #[test]

@@ -92,7 +92,7 @@ fn state_is_kept_and_everything_can_be_added() {
         );
         assert_eq!(
             program.edit(&new),
-            "3 functions added (twice, other, step_of), 1 type added, 1 global added, \
+            "3 functions added (twice, other, step_of), 1 type added, 1 global added, 1 table made larger, \
              2 table entries set, 1 export changed"
         );
         assert_eq!(program.call("next", 10), 2 + 100 + 30, "{tier:?}");
@@ -278,5 +278,210 @@ fn the_policy_of_all_functions_can_be_set() {
         let run = instance.get_typed_func::<i32, i32>(&mut store, "run").unwrap();
         assert_eq!(run.call(&mut store, 0).unwrap(), 1, "{tier:?}");
         assert_eq!(run.call(&mut store, 0).unwrap(), 2, "{tier:?}");
+    }
+}
+
+/// Counts calls, if it has the counter.
+fn counting(with: bool, step: i32) -> String {
+    let (global, body) = if with {
+        (
+            "(global $count (mut i32) (i32.const 0))",
+            format!(
+                "(global.set $count (i32.add (global.get $count) (i32.const {step}))) (global.get $count)"
+            ),
+        )
+    } else {
+        ("", "(i32.const -1)".to_owned())
+    };
+    format!(r#"(module {global} (func $next (export "next") (param i32) (result i32) {body}))"#)
+}
+
+#[test]
+fn a_global_that_comes_back_has_the_value_that_it_had() {
+    for tier in TIERS {
+        let mut program = Program::new(tier, &counting(true, 1));
+        assert_eq!(program.call("next", 0), 1);
+        program.edit(&counting(false, 1));
+        assert_eq!(program.call("next", 0), -1);
+        program.edit(&counting(true, 10));
+        assert_eq!(program.call("next", 0), 11, "{tier:?}");
+
+        let without = program.module.update().module(counting(false, 1)).unwrap().apply().unwrap();
+        assert_eq!(program.call("next", 0), -1);
+        without.undo().unwrap();
+        assert_eq!(program.call("next", 0), 21, "{tier:?}");
+    }
+}
+
+#[test]
+fn what_an_undone_edit_added_is_found_again() {
+    for tier in TIERS {
+        let mut program = Program::new(tier, &counting(false, 1));
+        let applied = program.module.update().module(counting(true, 1)).unwrap().apply().unwrap();
+        assert_eq!(program.call("next", 0), 1);
+        let undone = applied.undo().unwrap();
+        assert_eq!(program.call("next", 0), -1);
+        undone.undo().unwrap();
+        assert_eq!(program.call("next", 0), 2, "{tier:?}");
+        undone.undo().unwrap_err();
+        program.edit(&counting(false, 1));
+        program.edit(&counting(true, 1));
+        assert_eq!(program.call("next", 0), 3, "{tier:?}");
+    }
+}
+
+fn two_functions(f: i32, g: i32) -> String {
+    format!(
+        r#"(module (func $f (export "f") (param i32) (result i32) (i32.const {f}))
+            (func $g (export "g") (param i32) (result i32) (i32.const {g})))"#
+    )
+}
+
+#[test]
+fn undoing_leaves_what_other_updates_have_changed() {
+    for tier in TIERS {
+        let mut program = Program::new(tier, &two_functions(1, 1));
+        let module = program.module.clone();
+        let body = |source: &str, name: &str| {
+            Module::new(module.engine(), source).unwrap().function_body(name).unwrap()
+        };
+        let g = module.function_index("g").unwrap();
+        let applied = module.update().module(two_functions(2, 1)).unwrap().apply().unwrap();
+        module.replace_function(g, &body(&two_functions(0, 3), "g")).unwrap();
+        let undone = applied.undo().unwrap();
+        assert_eq!((program.call("f", 0), program.call("g", 0)), (1, 3), "{tier:?}");
+        assert_eq!(undone.summary.unwrap().to_string(), "1 function changed (f)");
+    }
+}
+
+#[test]
+fn updates_are_undone_in_their_order_only() {
+    let mut program = Program::new(Tier::Auto, &two_functions(1, 1));
+    let edit = |f, g| program.module.update().module(two_functions(f, g)).unwrap().apply().unwrap();
+    let (first, second) = (edit(2, 1), edit(2, 2));
+    assert_eq!(
+        first.undo().unwrap_err().to_string(),
+        "the program has been brought up to another module since, so that this update cannot be undone"
+    );
+    second.undo().unwrap();
+    first.undo().unwrap();
+    assert_eq!((program.call("f", 0), program.call("g", 0)), (1, 1));
+    assert_eq!(program.edit(&two_functions(1, 1)), "nothing changed");
+}
+
+#[test]
+fn a_larger_table_keeps_what_the_program_has_put_into_it() {
+    let source = |minimum: u32| {
+        format!(
+            r#"(module (type $f (func (param i32) (result i32))) (table $t {minimum} funcref)
+                (elem declare func $twice)
+                (func $twice (type $f) (i32.mul (local.get 0) (i32.const 2)))
+                (func (export "fill") (type $f)
+                    (drop (table.grow $t (ref.func $twice) (local.get 0))) (table.size $t))
+                (func (export "size") (type $f) (table.size $t))
+                (func (export "call") (type $f) (call_indirect (type $f) (i32.const 21) (local.get 0))))"#
+        )
+    };
+    for tier in TIERS {
+        let mut program = Program::new(tier, &source(1));
+        assert_eq!(program.call("fill", 3), 4);
+        assert_eq!(program.edit(&source(4)), "1 table made larger");
+        assert_eq!(program.call("call", 3), 42, "{tier:?}");
+        assert_eq!(program.edit(&source(6)), "1 table made larger");
+        assert_eq!((program.call("size", 0), program.call("call", 3)), (6, 42), "{tier:?}");
+        let mut store = Store::new(program.module.engine(), ());
+        let later = Instance::new(&mut store, &program.module, &[]).unwrap();
+        let size = later.get_typed_func::<i32, i32>(&mut store, "size").unwrap();
+        assert_eq!(size.call(&mut store, 0).unwrap(), 6);
+    }
+}
+
+/// A memory that is written at its end, and grown, beneath a call of the host.
+fn with_memory(limits: &str, data: &str) -> String {
+    format!(
+        r#"(module {EDIT} (memory (export "memory") {limits}) (data (i32.const 16) "{data}")
+            (func (export "size") (param i32) (result i32) (memory.size))
+            (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0)))
+            (func (export "load") (param i32) (result i32) (i32.load8_u (local.get 0)))
+            (func $last (result i32) (i32.load8_u (i32.sub (i32.mul (memory.size) (i32.const 65536)) (i32.const 1))))
+            (func (export "run") (param i32) (result i32)
+                (i32.store8 (i32.const 65535) (i32.const 7))
+                (call $edit)
+                (i32.store8 (i32.const 65536) (local.get 0))
+                (i32.add (i32.load8_u (i32.const 65536)) (i32.load8_u (i32.const 65535)))))"#
+    )
+}
+
+#[test]
+fn a_memory_with_a_larger_minimum_grows_under_the_program() {
+    for tier in TIERS {
+        let mut program = Program::new(tier, &with_memory("1", "a"));
+        program.edits.lock().unwrap().push(with_memory("2", "a"));
+        assert_eq!(program.call("run", 10), 17, "{tier:?}");
+        assert_eq!(program.call("size", 0), 2);
+        assert_eq!(program.edit(&with_memory("2", "a")), "nothing changed");
+        // It is as large already.
+        assert_eq!(program.call("grow", 3), 2);
+        assert_eq!(program.edit(&with_memory("4", "a")), "1 memory made larger");
+        assert_eq!(program.call("size", 0), 5);
+        // A smaller one is fine.
+        assert_eq!(program.edit(&with_memory("1", "a")), "nothing changed");
+        assert_eq!(program.call("size", 0), 5);
+        let mut store = Store::new(program.module.engine(), ());
+        let mut linker = Linker::new(program.module.engine());
+        linker.func_wrap("host", "edit", || ()).unwrap();
+        let later = linker.instantiate(&mut store, &program.module).unwrap();
+        assert_eq!(later.get_memory(&mut store, "memory").unwrap().size(&store), 4);
+    }
+}
+
+#[test]
+fn a_memory_that_cannot_grow_refuses_the_whole_update() {
+    for tier in TIERS {
+        let mut program = Program::new(tier, &with_memory("1", "a"));
+        program.store.limiter(midair::StoreLimits::new().memory_bytes(2 << 16));
+        let module = program.module.clone();
+        let update = |limits: &str| {
+            module.update().module(with_memory(limits, "b")).unwrap().data(DataPolicy::Apply)
+        };
+        let error = update("3").apply().unwrap_err();
+        assert_eq!(error.to_string(), "memory 0 of an instance cannot grow to 3 pages");
+        assert_eq!(program.call("load", 16), i32::from(b'a'));
+        update("1").apply().unwrap();
+        assert_eq!(program.call("load", 16), i32::from(b'b'));
+        assert_eq!(program.call("size", 0), 1, "{tier:?}");
+    }
+}
+
+#[test]
+fn frames_of_all_tiers_are_counted_when_they_are_replaced() {
+    let source = |k: i32| {
+        format!(
+            r#"(module {EDIT}
+                (func $deep (export "run") (param i32) (result i32)
+                    (if (result i32) (local.get 0)
+                        (then (i32.add (i32.const {k}) (call $deep (i32.sub (local.get 0) (i32.const 1)))))
+                        (else (call $edit) (i32.const 0)))))"#
+        )
+    };
+    for tier in TIERS {
+        let engine = engine(tier);
+        let module = Module::new(&engine, source(1)).unwrap();
+        let mut linker = Linker::new(&engine);
+        let (edited, new, counted) = (module.clone(), source(100), Arc::new(Mutex::new(None)));
+        let found = counted.clone();
+        linker
+            .func_wrap("host", "edit", move |_: Caller<'_, ()>| -> Result<()> {
+                let applied = edited.update().module(&new)?.count_frames(true).apply()?;
+                *found.lock().unwrap() = applied.frames_to_move();
+                Ok(())
+            })
+            .unwrap();
+        let mut store = Store::new(&engine, ());
+        let instance = linker.instantiate(&mut store, &module).unwrap();
+        let run = instance.get_typed_func::<i32, i32>(&mut store, "run").unwrap();
+        // A constant that is added before the call waits in an operand of the frame.
+        assert_eq!(run.call(&mut store, 5).unwrap(), 5, "{tier:?}");
+        assert_eq!(*counted.lock().unwrap(), Some(6), "{tier:?}");
     }
 }

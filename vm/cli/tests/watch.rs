@@ -1,6 +1,6 @@
 //! `midair watch`: a program is edited while it runs.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -171,6 +171,18 @@ impl Drop for Watched {
     }
 }
 
+/// What the line says after the changes: figures only of what there was.
+#[track_caller]
+fn told_of_what_happened(line: &str, compiled: bool) {
+    let (_, what) = line.split_once("; ").expect("the changes come first");
+    let parts: Vec<&str> = what.split(", ").collect();
+    let [frames, pause, code] = parts[..] else { panic!("{line}") };
+    assert!(frames.ends_with(" moved"), "{line}");
+    let paused = pause.strip_prefix("longest pause ");
+    assert!(paused.is_some_and(|pause| !pause.starts_with("0.0")) || pause == "no pause", "{line}");
+    assert!(code.ends_with(" of code freed") || !compiled && code == "no code to free", "{line}");
+}
+
 #[track_caller]
 fn starts_with(line: &str, start: &str) {
     assert!(line.starts_with(start), "{line}");
@@ -184,7 +196,7 @@ fn series_of_edits(name: &str, options: &[&str]) {
     let line =
         program.edit(&[("(i32.const 1))\n    (func $show", "(i32.const 10))\n    (func $show")]);
     starts_with(&line, "midair: 1 function changed (step); ");
-    assert!(line.contains(" moved, longest pause ") && line.ends_with(" of code freed"), "{line}");
+    told_of_what_happened(&line, name == "optimized");
     program.counts_by(10);
 
     let reason = program.refused(&[("(func $step", "(func $step (")]);
@@ -261,6 +273,45 @@ fn data_can_be_applied_and_frames_can_finish() {
     let line = program.edit(&[("\"data\"", "\"gata\"")]);
     starts_with(&line, "midair: 1 byte of data written; ");
     program.counts_by(1);
+}
+
+#[test]
+fn files_may_be_broken_missing_and_replaced() {
+    let mut program = Watched::new("files", &[]);
+    program.counts_by(1);
+    // Away for a while; the program goes on, and nothing is said.
+    std::fs::remove_file(&program.file).unwrap();
+    program.counts_by(1);
+    let half = COUNTER.len() / 2;
+    std::fs::write(&program.file, &COUNTER[..half]).unwrap();
+    let line = program.stderr.recv_timeout(PATIENCE).expect("a broken file is reported");
+    assert_eq!(line, "midair: not applied, the program goes on as it was");
+    program.counts_by(1);
+    // The rest of what the parser has to say, up to the next edit.
+    let two = COUNTER.replace("(i32.const 1))\n    (func $show", "(i32.const 2))\n    (func $show");
+    program.save(&two, false);
+    while !program
+        .stderr
+        .recv_timeout(PATIENCE)
+        .expect("an edit is reported")
+        .starts_with("midair: 1 function changed (step); ")
+    {}
+    program.counts_by(2);
+    // In pieces.
+    let three =
+        COUNTER.replace("(i32.const 1))\n    (func $show", "(i32.const 3))\n    (func $show");
+    let (begin, end) = three.split_at(half);
+    std::fs::write(&program.file, begin).unwrap();
+    let mut file = std::fs::File::options().append(true).open(&program.file).unwrap();
+    file.write_all(end.as_bytes()).unwrap();
+    drop(file);
+    while !program
+        .stderr
+        .recv_timeout(PATIENCE)
+        .expect("an edit is reported")
+        .starts_with("midair: 1 function changed (step); ")
+    {}
+    program.counts_by(3);
 }
 
 #[test]

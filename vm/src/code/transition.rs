@@ -133,9 +133,9 @@ unsafe fn serve_others(store: &mut StoreOpaque) {
         // SAFETY: as the caller vouches, and every frame outside a safepoint can be redirected.
         unsafe { store.mutator.serve() };
     }
-    if store.contents.is_data_pending() {
+    if store.contents.is_memory_pending() {
         // SAFETY: as the caller vouches; host functions below have lent the store to their guest.
-        unsafe { store.contents.write_pending_data() };
+        unsafe { store.contents.change_memories() };
     }
 }
 

@@ -1,13 +1,16 @@
 //! What an update did.
 
+use super::module_diff::IndexMaps;
 use super::prepare::label;
 use super::{
-    Definition, Definitions, FrameMap, ModuleSummary, PlannedFrames, Policy, Provenance, Refusal,
+    Definition, Definitions, FrameMap, ModuleSummary, PlannedFrames, PlannedOutcome, Policy,
+    Provenance, Refusal,
 };
 use crate::Result;
 use crate::code::MovedFrames;
 use crate::module::Module;
 use crate::stats::FrameKinds;
+use midair_tiers::FunctionBody;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,14 +41,23 @@ pub struct Applied {
     /// What was [defined](super::Update::add_function) function by function.
     pub definitions: Vec<Definition>,
     pub(super) module: Module,
-    /// If there was a new module: the one before; the loaded one if that is `None`.
-    pub(super) previous_source: Option<Option<Provenance>>,
+    /// If there was a new module.
+    pub(super) sources: Option<Sources>,
     /// What undoes the definitions.
     pub(super) inverse: Definitions,
-    /// The bodies that were current before, in the order of `functions`.
-    pub(super) previous: Vec<Vec<u8>>,
+    /// The bodies that were current before, and those that became so, in the order of `functions`.
+    pub(super) bodies: Vec<(FunctionBody, FunctionBody)>,
     /// The maps that were given, in the same order.
     pub(super) maps: Vec<Option<FrameMap>>,
+}
+
+/// An update brought the program up to another module.
+#[derive(Clone, Debug)]
+pub(super) struct Sources {
+    /// Where it was before; `None`: at the loaded one.
+    pub(super) before: Option<Provenance>,
+    /// Where the module's items went: no other update has the same allocation.
+    pub(super) after: Arc<IndexMaps>,
 }
 
 /// What an update did to one function.
@@ -86,6 +98,14 @@ impl Applied {
         self.functions.iter().find(|applied| applied.function == function)
     }
 
+    /// How many suspended frames go on in new bodies, each when it is returned to or at its next safepoint;
+    /// `None` if [frames were not counted](super::Update::count_frames).
+    pub fn frames_to_move(&self) -> Option<usize> {
+        let moves = |f: &&PlannedFrames| matches!(f.outcome, PlannedOutcome::Migrate { .. });
+        let frames = self.frames.as_ref()?.iter();
+        Some(frames.filter(moves).map(|frames| frames.count).sum())
+    }
+
     /// Gives all functions that were changed the bodies back that they had before.
     ///
     /// What was defined function by function is undone too: exports that existed point again to what they
@@ -93,26 +113,30 @@ impl Applied {
     /// had set them to, or null. What was added stays, unused.
     ///
     /// If the update brought the program up to a new module, it is brought back to the one before: also
-    /// table entries, exports and data are again what that says. What was added stays, unused.
+    /// table entries, exports and data are again what that says. What was added stays, unused. What other
+    /// updates have changed since stays too.
     ///
     /// That is an update like any other, with the same policies, and with the inverse of the frame maps
     /// that were given. Frames that finish in the bodies that were
     /// replaced are then frames of current code again. Fails, without changing anything, if one of the
-    /// functions has been changed again meanwhile.
+    /// functions has got another body since, or the program has been brought up to another module and not back.
     pub fn undo(&self) -> Result<Applied> {
         let mut update = self.module.update();
-        if let Some(source) = &self.previous_source {
-            let source = match source {
-                Some(provenance) => Module { state: provenance.source.clone() },
-                None => Module::from_binary(self.module.engine(), self.module.state.bytes())?,
+        if let Some(Sources { before, .. }) = &self.sources {
+            let before = match before {
+                Some(provenance) => provenance.clone(),
+                // As it was loaded: what runs has other exports and bodies by now.
+                None => Provenance::of_loaded(
+                    &Module::from_binary(self.module.engine(), self.module.state.bytes())?.state,
+                ),
             };
             let data = self.summary.as_ref().is_some_and(|summary| summary.data_bytes > 0);
-            update = update.back_to(source, data);
+            update = update.back_to(before, data);
         }
         update = update.defining(self.inverse.clone());
-        let before = self.previous.iter().zip(&self.maps);
-        for (applied, (body, map)) in self.functions.iter().zip(before) {
-            update = update.body(applied.function, body.clone());
+        let before = self.bodies.iter().zip(&self.maps);
+        for (applied, ((body, _), map)) in self.functions.iter().zip(before) {
+            update = update.body(applied.function, body.bytes());
             if let Some(map) = map {
                 update = update.frame_map(applied.function, map.inverse());
             }
@@ -121,15 +145,26 @@ impl Applied {
                 update = update.policy(applied.function, Policy::Finish);
             }
         }
+        if self.frames.is_some() {
+            update = update.count_frames(true);
+        }
         update.apply_as(Some(self))
     }
 
-    /// Fails if one of the functions has been changed since.
+    /// Fails if something that the update changed has been changed since, and is not as the update left it.
     pub(super) fn check_current(&self) -> Result<()> {
-        let code = &self.module.state.code;
-        for applied in &self.functions {
+        let module = &self.module.state;
+        if let Some(Sources { after, .. }) = &self.sources {
+            let provenance = module.added.provenance();
             anyhow::ensure!(
-                code.current(applied.function).body.version == applied.version,
+                provenance.as_ref().is_some_and(|now| Arc::ptr_eq(&now.maps, after)),
+                "the program has been brought up to another module since, so that this update cannot be undone"
+            );
+        }
+        let code = &module.code;
+        for (applied, (_, after)) in self.functions.iter().zip(&self.bodies) {
+            anyhow::ensure!(
+                code.current(applied.function).body.bytes() == after.bytes(),
                 "{} has been changed again since, so that this update cannot be undone",
                 label(code, applied.function)
             );
@@ -183,12 +218,19 @@ impl fmt::Display for Applied {
         };
         write!(
             f,
-            "{} changed, {} redirected, longest pause {:.1?}, {} of code freed after {:.1?}",
+            "{} changed, {} redirected, ",
             count(self.functions.len(), "function"),
             count(self.frames_redirected, "frame"),
-            self.longest_pause,
-            count(self.freed_bytes, "byte"),
-            self.time_to_freed,
-        )
+        )?;
+        if self.longest_pause.is_zero() {
+            f.write_str("no guest paused, ")?;
+        } else {
+            write!(f, "longest pause {:.1?}, ", self.longest_pause)?;
+        }
+        if self.freed_bytes == 0 {
+            return f.write_str("no code to free");
+        }
+        let freed = count(self.freed_bytes, "byte");
+        write!(f, "{freed} of code freed after {:.1?}", self.time_to_freed)
     }
 }

@@ -6,7 +6,7 @@
 use super::{Definition, Definitions, FrameMap, ModuleSummary, Policy, Provenance};
 use crate::module::Item;
 use crate::types::{FuncType, GlobalType};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// What an update adds to the running module and changes in it.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +19,10 @@ pub(crate) struct Changes {
     pub(crate) globals: Vec<AddedGlobal>,
     /// Table entries that are set.
     pub(crate) elements: Vec<ChangedElements>,
+    /// Tables that have at least so many elements from now on.
+    pub(crate) table_sizes: Vec<AtLeast<u32>>,
+    /// Memories that have at least so many pages from now on.
+    pub(crate) memory_sizes: Vec<AtLeast<u64>>,
     /// New bodies of functions.
     pub(crate) bodies: Vec<ChangedBody>,
     /// Exports that are added or point elsewhere.
@@ -87,6 +91,16 @@ pub(crate) struct ChangedElements {
     pub(crate) functions: Vec<Option<u32>>,
 }
 
+/// A table or memory that has at least this size from now on. What it holds stays as it is, and if it is larger
+/// already, so does its size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AtLeast<N> {
+    /// Table or memory index.
+    pub(crate) index: u32,
+    /// Elements or pages.
+    pub(crate) size: N,
+}
+
 /// A new body of a function.
 #[derive(Clone, Debug)]
 pub(crate) struct ChangedBody {
@@ -110,6 +124,14 @@ impl Changes {
         &self.source.as_ref().expect("they lead to a new module").summary
     }
 
+    /// Drops new bodies of all functions but these.
+    pub(crate) fn keep_bodies(&mut self, functions: &HashSet<u32>) {
+        self.bodies.retain(|changed| functions.contains(&changed.function));
+        if let Some(NewSource { summary, .. }) = &mut self.source {
+            summary.changed.retain(|label| functions.contains(&label.index));
+        }
+    }
+
     /// Whether nothing is added to the module and only bodies and data change.
     pub(crate) fn only_bodies(&self) -> bool {
         let Changes {
@@ -117,6 +139,8 @@ impl Changes {
             functions,
             globals,
             elements,
+            table_sizes,
+            memory_sizes,
             bodies: _,
             exports,
             moved,
@@ -131,6 +155,8 @@ impl Changes {
             && functions.is_empty()
             && globals.is_empty()
             && elements.is_empty()
+            && table_sizes.is_empty()
+            && memory_sizes.is_empty()
             && exports.is_empty()
             && moved.is_empty()
     }

@@ -3,21 +3,20 @@
 //! The room for them is set aside beforehand, in every instance, so that setting them cannot fail whatever
 //! the guests do meanwhile.
 
-use super::changes::ChangedElements;
+use super::changes::{AtLeast, ChangedElements};
 use super::in_each_store::InEachStore;
 use crate::Result;
 use crate::instance::InstanceEntity;
-use crate::module::ModuleState;
+use crate::module::{AddedEntries, ModuleState};
 use crate::store::{Contents, LockedContents};
 use midair_osr::{Operation, StackContext};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Entries of an update.
 #[derive(Default)]
 pub(super) struct Entries {
-    /// Functions, or null, by table and index.
-    values: BTreeMap<(u32, u32), Option<u32>>,
+    entries: AddedEntries,
     /// Stores in which elements are counted that have not been added yet, by the address of their contents.
     reserved: Mutex<HashMap<usize, Reserved>>,
     /// Why there is no room.
@@ -39,17 +38,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Entries {
-    /// Makes sure that all instances of the module have room for these entries. Waits for all stores.
+    /// Makes sure that all instances of the module have room for these entries, and for tables of these sizes.
+    /// Waits for all stores.
     pub(super) fn reserve(
         module: &Arc<ModuleState>,
         elements: &[ChangedElements],
+        sizes: &[AtLeast<u32>],
     ) -> Result<ReservedEntries> {
         let mut entries = Entries::default();
         for ChangedElements { table, offset, functions } in elements {
             let places = (*offset..).map(|index| (*table, index));
-            entries.values.extend(places.zip(functions.iter().copied()));
+            entries.entries.values.extend(places.zip(functions.iter().copied()));
         }
-        if entries.values.is_empty() {
+        entries.entries.sizes.extend(sizes.iter().map(|table| (table.index, table.size)));
+        if entries.is_empty() {
             return Ok(ReservedEntries::default());
         }
         let entries = ReservedEntries(Arc::new(entries));
@@ -65,9 +67,8 @@ impl Entries {
         Ok(entries)
     }
 
-    /// How many elements each table needs.
-    fn sizes(&self) -> BTreeMap<u32, usize> {
-        sizes(self.values.keys())
+    fn is_empty(&self) -> bool {
+        self.entries.values.is_empty() && self.entries.sizes.is_empty()
     }
 
     fn reserve_in(
@@ -81,9 +82,9 @@ impl Entries {
         let reserved = reserved
             .entry(address)
             .or_insert_with(|| Reserved { contents: shared.clone(), elements: 0 });
-        for (table, size) in self.sizes() {
+        for (table, size) in self.entries.sizes() {
             // SAFETY: the table is one of the store's, whose guest stands still; its contents are locked.
-            match unsafe { contents.reserve_table(instance.table(table), size) } {
+            match unsafe { contents.reserve_table(instance.table(table), size as usize) } {
                 Some(counted) => reserved.elements += counted,
                 None => {
                     let refusal =
@@ -107,7 +108,7 @@ impl Entries {
         }
         // SAFETY: the instance is one of the store's, whose guest stands still; its contents are locked.
         // There is room: it was made when the entries were reserved, and no instance has come since.
-        unsafe { set(contents, instance, &self.values) };
+        unsafe { set(contents, instance, &self.entries) };
     }
 }
 
@@ -117,7 +118,7 @@ impl ReservedEntries {
         &self,
         module: &Arc<ModuleState>,
     ) -> Option<Arc<dyn Operation<StackContext>>> {
-        if self.0.values.is_empty() {
+        if self.0.is_empty() {
             return None;
         }
         let entries = self.0.clone();
@@ -126,9 +127,14 @@ impl ReservedEntries {
         })))
     }
 
-    /// Functions, or null, by table and index.
-    pub(super) fn values(&self) -> impl Iterator<Item = ((u32, u32), Option<u32>)> {
-        self.0.values.iter().map(|(place, function)| (*place, *function))
+    /// What they are, for instances that are made later.
+    pub(super) fn add_to(&self, added: &mut AddedEntries) {
+        let AddedEntries { values, sizes } = &self.0.entries;
+        added.values.extend(values);
+        for (&table, &size) in sizes {
+            let before = added.sizes.entry(table).or_default();
+            *before = size.max(*before);
+        }
     }
 }
 
@@ -141,11 +147,6 @@ impl Drop for ReservedEntries {
     }
 }
 
-fn sizes<'a>(places: impl Iterator<Item = &'a (u32, u32)>) -> BTreeMap<u32, usize> {
-    // In the order of the places the last one of a table is the one with the greatest index.
-    places.map(|&(table, index)| (table, index as usize + 1)).collect()
-}
-
 /// Sets the entries that updates have set so far, in an instance that is being made. Fails if its tables
 /// cannot grow as needed.
 ///
@@ -155,31 +156,27 @@ pub(crate) unsafe fn set_earlier(
     contents: &mut LockedContents,
     instance: &InstanceEntity,
 ) -> Result<()> {
-    let values = instance.module.added.elements();
-    for (table, size) in sizes(values.keys()) {
+    let entries = instance.module.added.tables();
+    for (table, size) in entries.sizes() {
         // SAFETY: as the caller vouches.
-        match unsafe { contents.reserve_table(instance.table(table), size) } {
+        match unsafe { contents.reserve_table(instance.table(table), size as usize) } {
             Some(counted) => contents.uncount_elements(counted),
             None => anyhow::bail!("table {table} cannot grow to the {size} elements of an update"),
         }
     }
     // SAFETY: as the caller vouches; there is room.
-    unsafe { set(contents, instance, &values) };
+    unsafe { set(contents, instance, &entries) };
     Ok(())
 }
 
 /// # Safety
 /// As for [`LockedContents::reserve_table`], for the tables of the instance, in which there must be room.
-unsafe fn set(
-    contents: &mut LockedContents,
-    instance: &InstanceEntity,
-    values: &BTreeMap<(u32, u32), Option<u32>>,
-) {
-    for (table, size) in sizes(values.keys()) {
+unsafe fn set(contents: &mut LockedContents, instance: &InstanceEntity, entries: &AddedEntries) {
+    for (table, size) in entries.sizes() {
         // SAFETY: as the caller vouches.
-        unsafe { contents.extend_table(instance.table(table), size) };
+        unsafe { contents.extend_table(instance.table(table), size as usize) };
     }
-    for (&(table, index), function) in values {
+    for (&(table, index), function) in &entries.values {
         let slot = function.map_or(0, |function| instance.func_ref(function).as_ptr() as u64);
         // SAFETY: the table is large enough, and nobody else uses it now.
         unsafe {

@@ -1,23 +1,26 @@
-//! A running module gets more types, functions, globals, table entries and exports.
+//! A running module gets more types, functions, globals, table entries, memory and exports.
 //!
 //! Its index spaces only grow, in place: an index keeps its meaning, and nothing that code or instances
 //! point to moves. So nobody has to stop for it, and what is added is invisible until something refers to
 //! it. That is the order in which things happen:
 //!
 //! ```text
-//!   prepare     everything that can fail: room, validation, lowering, room in tables
+//!   prepare     everything that can fail: room, validation, lowering, room in tables and memories
 //!   commit      the index spaces grow, and all instances get their globals; nothing refers to them yet
 //!               (now new bodies are published, which do)
-//!   entries     performed on each store together with the retirement of old code: its table entries
+//!   in_stores   performed on each store together with the retirement of old code: its table entries, and
+//!               memories
 //!   finish      exports; instances can be made again
 //! ```
 
-use super::changes::{ChangedElements, Changes};
+use super::changes::{AtLeast, ChangedElements, Changes};
 use super::entries::{Entries, ReservedEntries};
 use super::in_each_store::InEachStore;
+use super::larger_memories::ReservedMemories;
 use super::references;
 use crate::Result;
 use crate::code::FunctionVersion;
+use crate::memory::MAX_PAGES;
 use crate::module::{Item, ModuleState, index_spaces};
 use crate::signatures::Signature;
 use crate::table::MAX_ELEMENTS;
@@ -42,6 +45,7 @@ pub(crate) struct Growth<'m> {
     functions: Vec<Added>,
     globals: Vec<Box<[u8]>>,
     entries: ReservedEntries,
+    memories: ReservedMemories,
     exports: Vec<(Box<str>, Item)>,
     moved: Vec<(u32, u32)>,
     /// Held if anything is added.
@@ -72,6 +76,7 @@ impl<'m> Growth<'m> {
             functions: Vec::new(),
             globals: changes.globals.iter().map(|global| (*global.init).into()).collect(),
             entries: ReservedEntries::default(),
+            memories: ReservedMemories::default(),
             exports: changes.exports.clone(),
             moved: changes.moved.clone(),
             instantiation,
@@ -98,8 +103,10 @@ impl<'m> Growth<'m> {
         }
         growth.check_exports()?;
         growth.check_elements(&changes.elements)?;
+        growth.check_sizes(changes)?;
         module.code.update_step("exports and entries")?;
-        growth.entries = Entries::reserve(module, &changes.elements)?;
+        growth.entries = Entries::reserve(module, &changes.elements, &changes.table_sizes)?;
+        growth.memories = ReservedMemories::new(module, &changes.memory_sizes)?;
         Ok(growth)
     }
 
@@ -190,6 +197,18 @@ impl<'m> Growth<'m> {
         Ok(())
     }
 
+    fn check_sizes(&self, changes: &Changes) -> Result<()> {
+        for &AtLeast { index, size } in &changes.table_sizes {
+            ensure!((index as usize) < self.env.tables.len(), "table {index} does not exist");
+            ensure!(size <= MAX_ELEMENTS, "table {index} cannot have {size} elements");
+        }
+        for &AtLeast { index, size } in &changes.memory_sizes {
+            ensure!((index as usize) < self.env.memories.len(), "memory {index} does not exist");
+            ensure!(size <= MAX_PAGES, "memory {index} cannot have {size} pages");
+        }
+        Ok(())
+    }
+
     /// Makes what is added a part of the module and of all its instances. Nothing refers to it yet.
     ///
     /// Waits for all stores if there are new globals: not to be called from guest code.
@@ -202,6 +221,7 @@ impl<'m> Growth<'m> {
             functions,
             globals,
             entries,
+            memories,
             exports,
             moved,
             instantiation,
@@ -231,7 +251,7 @@ impl<'m> Growth<'m> {
             });
             add.perform_and_wait();
         }
-        Committed { module, entries, exports, moved, instantiation }
+        Committed { module, entries, memories, exports, moved, instantiation }
     }
 }
 
@@ -239,6 +259,7 @@ impl<'m> Growth<'m> {
 pub(crate) struct Committed<'m> {
     module: &'m Arc<ModuleState>,
     entries: ReservedEntries,
+    memories: ReservedMemories,
     exports: Vec<(Box<str>, Item)>,
     moved: Vec<(u32, u32)>,
     instantiation: Option<RwLockWriteGuard<'m, ()>>,
@@ -252,22 +273,24 @@ impl Committed<'_> {
         self.instantiation.get_or_insert_with(|| module.code.bar_instantiation());
     }
 
-    /// What sets the table entries of a store, if there are any: to be performed on all stores that have
-    /// instances of the module, when the code that expects the old ones is gone.
-    pub(crate) fn entries(&self) -> Option<Arc<dyn Operation<StackContext>>> {
-        self.entries.setting(self.module)
+    /// What changes of a store, if anything does: to be performed on all stores that have instances of the
+    /// module, when the code that expects the old state is gone.
+    pub(crate) fn in_stores(&self) -> impl Iterator<Item = Arc<dyn Operation<StackContext>>> {
+        let entries = self.entries.setting(self.module);
+        entries.into_iter().chain(self.memories.extending(self.module))
     }
 
     /// What moves references in a store, if any are to be: to be performed like and before
-    /// [`Committed::entries`].
+    /// [`Committed::in_stores`].
     pub(crate) fn moving(&self) -> Option<Arc<dyn Operation<StackContext>>> {
         references::moving(self.module, &self.moved)
     }
 
-    /// Shows the world what has been added. All stores have got their entries.
+    /// Shows the world what has been added. All stores have been changed.
     pub(crate) fn finish(self) {
         self.module.added.move_references(&self.moved);
-        self.module.added.elements().extend(self.entries.values());
+        self.entries.add_to(&mut self.module.added.tables());
+        self.memories.add_to(self.module);
         for (name, item) in &self.exports {
             self.module.exports.set(name, *item);
         }

@@ -6,6 +6,7 @@ use crate::store::{Contents, LockedContents, StoreOpaque};
 use midair_osr::{Handshake, Operation, StackContext};
 use midair_tiers::StoreContext;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// An operation on each store that has instances of a module: `work` is done for each of them, while the
 /// store's guest stands still and its contents are locked.
@@ -54,5 +55,24 @@ where
 
     fn paused(&self, time: std::time::Duration) {
         self.module.code.system.counters.paused(time);
+    }
+}
+
+/// The same, for work that leaves something to be done by the store's own thread: makes its guest come to a
+/// safepoint.
+pub(super) struct LeftToStore<F>(pub(super) InEachStore<F>);
+
+impl<F> Operation<StackContext> for LeftToStore<F>
+where
+    F: Fn(&Arc<Contents>, &mut LockedContents, &InstanceEntity) + Send + Sync + 'static,
+{
+    unsafe fn perform(&self, stack: *mut StackContext) {
+        // SAFETY: as the caller vouches.
+        unsafe { self.0.perform(stack) };
+        // SAFETY: the stack is alive; both fields are atomic, and nothing but they is borrowed.
+        unsafe {
+            (*stack).poll_flag.store(1, Ordering::Release);
+            (*stack).stack_limit.store(usize::MAX, Ordering::Release);
+        }
     }
 }

@@ -11,6 +11,7 @@
 //!   census        where suspended frames are
 //!   growth        the running module gets more functions, types, globals, exports
 //!   entries       its tables get other entries
+//!   larger_memories  its memories grow
 //!   in_each_store what is done to all instances of a module
 //!
 //!   data          bytes that an update writes into memories
@@ -28,9 +29,6 @@
 //!   refusal       why a frame cannot go on in the new body
 //! ```
 
-// What module diffs use of this is wired next.
-#![allow(dead_code, unused_imports)]
-
 mod alignment;
 mod applied;
 mod census;
@@ -42,6 +40,7 @@ mod entries;
 mod frame_map;
 mod growth;
 mod in_each_store;
+mod larger_memories;
 mod layout;
 mod mapping;
 mod module_diff;
@@ -57,17 +56,16 @@ mod update;
 
 pub use applied::{Applied, AppliedFunction, Replacement};
 pub(crate) use changes::{
-    AddedFunction, AddedGlobal, ChangedBody, ChangedData, ChangedElements, Changes, NewSource,
+    AddedFunction, AddedGlobal, AtLeast, ChangedBody, ChangedData, ChangedElements, Changes,
+    NewSource,
 };
 pub(crate) use continuation::{Continuation, Migration};
 pub use definitions::Definition;
 pub(crate) use definitions::Definitions;
 pub(crate) use entries::set_earlier;
 pub use frame_map::{FrameMap, Source};
-pub(crate) use growth::{Committed, Growth};
-pub(crate) use layout::Layout;
 pub use module_diff::{DataPolicy, FunctionLabel, ModuleRefusal, ModuleRefused, ModuleSummary};
-pub(crate) use module_diff::{LiveModule, Provenance, diff};
+pub(crate) use module_diff::{LiveModule, Provenance, diff, diff_back};
 pub(crate) use old_versions::OldVersions;
 pub use plan::{Plan, PlannedFrames, PlannedFunction, PlannedOutcome};
 pub use policy::Policy;

@@ -7,6 +7,7 @@ use super::{Definition, ModuleSummary, Policy, Refusal};
 use crate::config::Tier;
 use crate::module::Module;
 use crate::stats::SuspendedIn;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -69,11 +70,11 @@ pub struct PlannedFrames {
     pub compiled: bool,
     /// How many they are.
     pub count: usize,
-    /// What they would do.
+    /// What they do.
     pub outcome: PlannedOutcome,
 }
 
-/// What suspended frames would do.
+/// What suspended frames do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PlannedOutcome {
@@ -128,10 +129,13 @@ pub(super) fn planned_frames(
     bodies: &[PreparedBody],
     frames: Vec<FrameCount>,
 ) -> Vec<PlannedFrames> {
+    let by_function: HashMap<u32, &PreparedBody> =
+        bodies.iter().map(|body| (body.function(), body)).collect();
     let planned = |found: FrameCount| {
         let function = found.version.body.function;
-        let body = bodies.iter().find(|body| body.function() == function)?;
-        Some(PlannedFrames {
+        let body = by_function.get(&function)?;
+        // Frames that have been made since are not concerned.
+        (!Arc::ptr_eq(&found.version, &body.new)).then(|| PlannedFrames {
             store: found.store,
             function,
             version: found.version.body.version,

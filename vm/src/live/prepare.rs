@@ -20,7 +20,7 @@ use crate::{Error, Result};
 use anyhow::Context as _;
 use midair_tiers::FunctionBody;
 use midair_tiers::compile::{CompileError, EntryPoint};
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -30,8 +30,8 @@ pub(crate) struct Prepared<'m> {
     code: &'m Arc<ModuleCode>,
     /// What is added to the module, until it is.
     growth: Option<Growth<'m>>,
-    /// See [`Changes::retyped`].
-    retyped: Vec<(u32, u32)>,
+    /// See [`Changes::retyped`]: from the second ones to the first ones.
+    retyped: HashMap<u32, u32>,
     pub(crate) bodies: Vec<PreparedBody>,
     /// Announced when the update is published.
     events: Vec<Event>,
@@ -87,7 +87,8 @@ impl<'m> Prepared<'m> {
         let code = &module.code;
         let growth = Some(Growth::prepare(module, &changes)?);
         references::check(module, &changes)?;
-        let (bodies, events, retyped) = (Vec::new(), Vec::new(), changes.retyped);
+        let retyped = changes.retyped.into_iter().map(|(old, new)| (new, old)).collect();
+        let (bodies, events) = (Vec::new(), Vec::new());
         let mut prepared = Prepared { code, growth, retyped, bodies, events };
         let mut seen = HashSet::new();
         for changed in changes.bodies {
@@ -131,9 +132,9 @@ impl<'m> Prepared<'m> {
         // A frame that has called a function of which there is another one now goes on behind the call of
         // that one, for what is still to come of the call are its results.
         after.safepoints.take_for_equal(|function| {
-            let (old, new) = self.retyped.iter().find(|(_, new)| *new == function)?;
+            let old = *self.retyped.get(&function)?;
             let results = |function| &env.func_type(function).results;
-            (results(*old) == results(*new)).then_some(*old)
+            (results(old) == results(function)).then_some(old)
         });
         let new = Arc::new(FunctionVersion::new(body));
         let lowered = code.lowered_in(env, &new)?;

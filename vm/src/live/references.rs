@@ -403,7 +403,8 @@ pub(super) fn initial_entries(module: &ModuleState) -> BTreeMap<(u32, u32), Opti
             entries.insert((table, index), function);
         }
     }
-    entries.extend(module.added.elements().iter().map(|(place, function)| (*place, *function)));
+    entries
+        .extend(module.added.tables().values.iter().map(|(place, function)| (*place, *function)));
     entries
 }
 

@@ -1,8 +1,8 @@
 //! An update happens: prepared, published, old code retired, report made.
 
-use super::applied::{Applied, AppliedFunction};
+use super::applied::{Applied, AppliedFunction, Sources};
 use super::census::Census;
-use super::changes::Changes;
+use super::changes::{ChangedData, Changes};
 use super::data;
 use super::definitions::Superseded;
 use super::plan::{Plan, planned_frames};
@@ -51,10 +51,10 @@ pub(crate) fn apply(
     let mut added = prepared.commit_growth();
     // Where guests are in the host, data is written before they come back to new code.
     let writing = (!data.is_empty()).then(|| data::writing(&module.state, &data));
-    let functions = || prepared.bodies.iter().map(PreparedBody::function);
-    let census = count_frames.then(|| Census::new(code, functions()));
+    let functions = prepared.bodies.iter().map(PreparedBody::function);
+    let census = count_frames.then(|| Census::new(code, functions));
     let counting = census.clone().map(|census| census as _);
-    let changing = added.moving().into_iter().chain(added.entries()).chain(writing);
+    let changing = added.moving().into_iter().chain(added.in_stores()).chain(writing);
     let also: Vec<_> = counting.into_iter().chain(changing).collect();
     let retiring = if also.is_empty() && prepared.bodies.len() <= 1 {
         let objects = code.publish(&prepared.bodies)?;
@@ -69,7 +69,10 @@ pub(crate) fn apply(
         // SAFETY: as above.
         Some(unsafe { retire_around(&code.system, code.stores(), also, publish)? })
     };
-    module.state.added.data().extend(data);
+    for ChangedData { memory, address, bytes } in &data {
+        let mut memories = module.state.added.memories();
+        memories.entry(*memory).or_default().data.write(*address, bytes);
+    }
     let (bodies, events) = prepared.into_parts();
     for event in events {
         code.system.events.send(|| event);
@@ -100,15 +103,17 @@ pub(crate) fn apply(
         compiled_bytes: body.compiled_bytes,
         moved: body.moved.clone(),
     };
-    let (mut summary, mut previous_source) = (None, None);
+    let (mut summary, mut sources) = (None, None);
     if let Some(source) = source {
         summary = Some(source.summary);
-        previous_source = Some(module.state.added.provenance().replace(source.provenance));
+        let after = source.provenance.maps.clone();
+        let before = module.state.added.provenance().replace(source.provenance);
+        sources = Some(Sources { before, after });
     }
     let applied = Applied {
         summary,
         definitions,
-        previous_source,
+        sources,
         inverse,
         functions: bodies.iter().map(report).collect(),
         frames_redirected: retired.redirected,
@@ -118,7 +123,7 @@ pub(crate) fn apply(
         time_to_freed: retired.time_to_freed,
         preparation,
         module: module.clone(),
-        previous: bodies.iter().map(|body| body.old.body.bytes().to_vec()).collect(),
+        bodies: bodies.iter().map(|body| (body.old.body.clone(), body.new.body.clone())).collect(),
         maps: bodies.iter().map(|body| body.map.clone()).collect(),
     };
     // What has been prepared refers to old versions.

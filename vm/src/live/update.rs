@@ -4,11 +4,11 @@ use super::changes::{ChangedBody, Changes};
 use super::prepare::label;
 use super::{
     Applied, DataPolicy, Definitions, FrameMap, LiveModule, Plan, Policy, Provenance, diff,
-    transaction,
+    diff_back, transaction,
 };
 use crate::Result;
 use crate::module::Module;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Changes to a running program, which happen all together or not at all.
 ///
@@ -55,7 +55,7 @@ use std::collections::BTreeMap;
 pub struct Update {
     pub(super) module: Module,
     /// The module that the running one is brought up to.
-    source: Option<Module>,
+    source: Option<Source>,
     data: DataPolicy,
     bodies: BTreeMap<u32, Vec<u8>>,
     default_policy: Policy,
@@ -63,6 +63,15 @@ pub struct Update {
     maps: BTreeMap<u32, FrameMap>,
     pub(super) definitions: Definitions,
     count_frames: bool,
+}
+
+/// A module that a running one is brought up to.
+#[derive(Clone, Debug)]
+enum Source {
+    /// A new one.
+    New(Module),
+    /// One that it was brought up to before.
+    Before(Provenance),
 }
 
 impl Module {
@@ -96,8 +105,9 @@ impl Update {
     /// Its functions are matched with those of the running module: by the names of imports, exports and the
     /// name section, by what they do, and last by where they lie. What differs gets new bodies; functions,
     /// types, globals, table entries and exports are added. A function of another type is added, and takes
-    /// the place of the old one wherever the new module refers to it. Globals and memories keep their
-    /// contents; what is no longer used stays.
+    /// the place of the old one wherever the new module refers to it. Globals, tables and memories keep their
+    /// contents, and grow to the sizes that the new module begins with; a global that cannot be set has its new
+    /// value in new bodies. What is no longer used stays, and is found when a later module has it again.
     ///
     /// Fails if it is not a valid module. If the running module cannot be brought up to it, planning and
     /// applying fail with [`ModuleRefused`](crate::ModuleRefused), which says why. Bodies that are given too
@@ -138,7 +148,7 @@ impl Update {
         if engine.config().lazy_validation {
             Module::validate(engine, source.state.bytes())?;
         }
-        self.source = Some(source);
+        self.source = Some(Source::New(source));
         Ok(self)
     }
 
@@ -149,8 +159,8 @@ impl Update {
     }
 
     /// Brings the running program back to a module that it was brought up to before. `data`: also its data.
-    pub(super) fn back_to(mut self, source: Module, data: bool) -> Update {
-        self.source = Some(source);
+    pub(super) fn back_to(mut self, source: Provenance, data: bool) -> Update {
+        self.source = Some(Source::Before(source));
         self.data(if data { DataPolicy::Apply } else { DataPolicy::Keep })
     }
 
@@ -197,8 +207,9 @@ impl Update {
         &self.module
     }
 
-    /// All that changes, in the index spaces of the running module. Nobody else may be updating it.
-    pub(super) fn changes(&self) -> Result<Changes> {
+    /// All that changes, in the index spaces of the running module. Nobody else may be updating it. `undone`:
+    /// what is undone by it.
+    fn changes(&self, undone: Option<&Applied>) -> Result<Changes> {
         let mut changes = match &self.source {
             Some(source) => {
                 let module = &self.module.state;
@@ -213,17 +224,26 @@ impl Update {
                 );
                 let provenance = module.added.provenance().clone();
                 let provenance = provenance.unwrap_or_else(|| Provenance::of_loaded(module));
-                diff(&LiveModule::new(module, provenance), &source.state, self.data)?
+                let live = LiveModule::new(module, provenance);
+                match source {
+                    Source::New(source) => diff(&live, &source.state, self.data)?,
+                    Source::Before(before) => diff_back(&live, before, self.data)?,
+                }
             }
             None => Changes::default(),
         };
+        if let Some(undone) = undone {
+            let functions = undone.functions.iter().map(|applied| applied.function).collect();
+            changes.keep_bodies(&functions);
+        }
         let mut bodies = self.bodies.clone();
         self.definitions.add_to(&self.module.state, &mut bodies, &mut changes)?;
-        for (function, body) in bodies {
-            changes.bodies.retain(|changed| changed.function != function);
+        changes.bodies.retain(|changed| !bodies.contains_key(&changed.function));
+        let given = bodies.into_iter().map(|(function, body)| {
             let (policy, map) = (Policy::default(), None);
-            changes.bodies.push(ChangedBody { function, body, policy, map });
-        }
+            ChangedBody { function, body, policy, map }
+        });
+        changes.bodies.extend(given);
         for changed in &mut changes.bodies {
             changed.policy =
                 self.policies.get(&changed.function).copied().unwrap_or(self.default_policy);
@@ -232,9 +252,11 @@ impl Update {
             }
             changed.map = self.maps.get(&changed.function).cloned();
         }
+        let mapped = changes.bodies.iter().filter(|changed| changed.map.is_some());
+        let mapped: BTreeSet<u32> = mapped.map(|changed| changed.function).collect();
         for function in self.maps.keys() {
             anyhow::ensure!(
-                changes.bodies.iter().any(|changed| changed.function == *function),
+                mapped.contains(function),
                 "a frame map is given for {}, whose body does not change",
                 label(&self.module.state.code, *function)
             );
@@ -245,7 +267,7 @@ impl Update {
     /// What would happen if the update were applied now. Nothing is changed; guests stand still only while
     /// their frames are looked at.
     pub fn plan(&self) -> Result<Plan> {
-        transaction::plan(&self.module, || self.changes())
+        transaction::plan(&self.module, || self.changes(None))
     }
 
     /// Changes the running program.
@@ -263,6 +285,6 @@ impl Update {
 
     /// Applies it, as undoing `undone`.
     pub(super) fn apply_as(&self, undone: Option<&Applied>) -> Result<Applied> {
-        transaction::apply(&self.module, || self.changes(), undone, self.count_frames)
+        transaction::apply(&self.module, || self.changes(undone), undone, self.count_frames)
     }
 }

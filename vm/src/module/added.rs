@@ -1,11 +1,42 @@
 //! What updates have added to a module besides its index spaces. Instances that are made later get it from
 //! the start.
 
-use crate::live::{ChangedData, Provenance};
+use crate::live::Provenance;
+use crate::memory::Patches;
 use midair_tiers::AppendVec;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What tables begin with.
+#[derive(Clone, Default)]
+pub(crate) struct AddedEntries {
+    /// Functions, or null, that entries have been set to, by table and index.
+    pub(crate) values: BTreeMap<(u32, u32), Option<u32>>,
+    /// How many elements tables have at least, by table.
+    pub(crate) sizes: BTreeMap<u32, u32>,
+}
+
+impl AddedEntries {
+    /// How many elements each table needs.
+    pub(crate) fn sizes(&self) -> BTreeMap<u32, u32> {
+        let mut sizes = self.sizes.clone();
+        for &(table, index) in self.values.keys() {
+            let size = sizes.entry(table).or_default();
+            *size = (*size).max(index + 1);
+        }
+        sizes
+    }
+}
+
+/// What a memory begins with.
+#[derive(Clone, Default)]
+pub(crate) struct AddedMemory {
+    /// How many pages it has at least.
+    pub(crate) pages: u64,
+    /// Bytes over what the data segments say.
+    pub(crate) data: Patches,
+}
 
 /// See the module's documentation.
 pub(crate) struct Added {
@@ -15,16 +46,14 @@ pub(crate) struct Added {
     names: AppendVec<Option<Box<str>>>,
     /// Initial values of the globals that were added: constant expressions, with their ends.
     globals: AppendVec<Box<[u8]>>,
-    /// Functions, or null, that table entries have been set to, by table and index.
-    elements: Mutex<BTreeMap<(u32, u32), Option<u32>>>,
+    tables: Mutex<AddedEntries>,
     /// Functions whose references have become references to others, by hand.
     moved: Mutex<Arc<HashMap<u32, u32>>>,
     /// Functions that others have taken the place of, or that have been freed.
     superseded: Mutex<BTreeSet<u32>>,
     /// How many updates that are not undone have set table entries or moved references one by one.
     set_one_by_one: AtomicUsize,
-    /// Bytes that memories begin with, over what the data segments say.
-    data: Mutex<Vec<ChangedData>>,
+    memories: Mutex<BTreeMap<u32, AddedMemory>>,
     /// The module that this one was last brought up to; `None`: itself.
     provenance: Mutex<Option<Provenance>>,
 }
@@ -36,11 +65,11 @@ impl Added {
             loaded_functions,
             names: AppendVec::new(),
             globals: AppendVec::new(),
-            elements: Mutex::default(),
+            tables: Mutex::default(),
             moved: Mutex::default(),
             superseded: Mutex::default(),
             set_one_by_one: AtomicUsize::new(0),
-            data: Mutex::default(),
+            memories: Mutex::default(),
             provenance: Mutex::default(),
         };
         this.names.reserve(spare);
@@ -81,10 +110,10 @@ impl Added {
         assert!(added.is_ok(), "room for the value was looked for with that for the global");
     }
 
-    /// Bytes that memories begin with, over what the data segments say, in this order.
-    pub(crate) fn data(&self) -> MutexGuard<'_, Vec<ChangedData>> {
-        // Each change of the list stands for itself.
-        self.data.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What memories begin with, by index.
+    pub(crate) fn memories(&self) -> MutexGuard<'_, BTreeMap<u32, AddedMemory>> {
+        // Each change of the map stands for itself.
+        self.memories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The module that this one was last brought up to; `None`: itself.
@@ -93,10 +122,10 @@ impl Added {
         self.provenance.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Functions, or null, that table entries have been set to, by table and index.
-    pub(crate) fn elements(&self) -> MutexGuard<'_, BTreeMap<(u32, u32), Option<u32>>> {
-        // Each change of the map stands for itself.
-        self.elements.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What tables begin with.
+    pub(crate) fn tables(&self) -> MutexGuard<'_, AddedEntries> {
+        // Each change of the maps stands for itself.
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What references to functions in initial values and element segments have become references to.
@@ -118,7 +147,7 @@ impl Added {
         moved.retain(|from, to| from != to);
         *slot = Arc::new(moved);
         drop(slot);
-        for function in self.elements().values_mut() {
+        for function in self.tables().values.values_mut() {
             *function = function.map(then);
         }
     }

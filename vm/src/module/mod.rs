@@ -9,7 +9,7 @@ mod names;
 mod proposals;
 mod source;
 
-pub(crate) use added::Added;
+pub(crate) use added::{Added, AddedEntries};
 pub(crate) use const_expr::{ConstExpr, ConstScope, evaluate, for_each_element};
 pub(crate) use exports::{Export, Exports};
 pub(crate) use load::{Bodies, DataSegment, ElementItems, ElementMode, ElementSegment};
@@ -123,6 +123,16 @@ impl ModuleState {
     /// The name of a function, from the name section or the update that added it.
     pub(crate) fn function_name(&self, function: u32) -> Option<&str> {
         self.names().function(function).or_else(|| self.added.name(function))
+    }
+
+    /// The name of a table, from the name section.
+    pub(crate) fn table_name(&self, table: u32) -> Option<&str> {
+        self.names().table(table)
+    }
+
+    /// The name of a memory, from the name section.
+    pub(crate) fn memory_name(&self, memory: u32) -> Option<&str> {
+        self.names().memory(memory)
     }
 
     /// The name of a global, from the name section.

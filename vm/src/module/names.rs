@@ -8,6 +8,8 @@ use wasmparser::{BinaryReader, Name, NameMap, NameSectionReader};
 pub(super) struct Names {
     module: Option<Box<str>>,
     functions: HashMap<u32, Box<str>>,
+    tables: HashMap<u32, Box<str>>,
+    memories: HashMap<u32, Box<str>>,
     globals: HashMap<u32, Box<str>>,
     data: HashMap<u32, Box<str>>,
 }
@@ -20,6 +22,8 @@ impl Names {
             match subsection {
                 Ok(Name::Module { name, .. }) => names.module = Some(name.into()),
                 Ok(Name::Function(map)) => insert(&mut names.functions, map),
+                Ok(Name::Table(map)) => insert(&mut names.tables, map),
+                Ok(Name::Memory(map)) => insert(&mut names.memories, map),
                 Ok(Name::Global(map)) => insert(&mut names.globals, map),
                 Ok(Name::Data(map)) => insert(&mut names.data, map),
                 Ok(_) => {}
@@ -35,6 +39,14 @@ impl Names {
 
     pub(super) fn function(&self, index: u32) -> Option<&str> {
         self.functions.get(&index).map(|name| &**name)
+    }
+
+    pub(super) fn table(&self, index: u32) -> Option<&str> {
+        self.tables.get(&index).map(|name| &**name)
+    }
+
+    pub(super) fn memory(&self, index: u32) -> Option<&str> {
+        self.memories.get(&index).map(|name| &**name)
     }
 
     pub(super) fn global(&self, index: u32) -> Option<&str> {

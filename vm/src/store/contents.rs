@@ -1,5 +1,8 @@
 //! What other threads change of a store: its tables, and its instances when their module grows.
 //!
+//! Memories are only changed by the store's own thread, because host functions may have borrowed them: what
+//! others want to become of them waits here. They grow under the lock, so that others can look at their sizes.
+//!
 //! Guest code reads and writes tables without a lock. So whoever changes a store from another thread does
 //! it while the guest is at a safepoint, or not running; and holds the lock of the contents, which keeps out
 //! the store's owner, who may be using the embedding API meanwhile. The owner takes the lock for as long as a
@@ -7,8 +10,9 @@
 
 use crate::instance::InstanceEntity;
 use crate::limits::StoreLimits;
-use crate::memory::MemoryEntity;
+use crate::memory::{MemoryEntity, Patches};
 use crate::table::TableEntity;
+use std::collections::BTreeMap;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,44 +21,38 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 #[derive(Default)]
 pub(crate) struct Contents {
     locked: Mutex<LockedContents>,
-    /// Whether bytes wait to be written into memories.
-    data_pending: AtomicBool,
+    /// Whether memories wait to be changed.
+    memory_pending: AtomicBool,
 }
 
 /// What the lock guards: the fields here, and the tables of the store.
+#[derive(Default)]
 pub(crate) struct LockedContents {
     /// Those whose imports are connected. They live as long as the store.
     pub(crate) instances: Vec<NonNull<InstanceEntity>>,
     /// Elements of all tables, and those that updates are about to add.
     table_elements: u64,
-    /// Most of them.
-    table_limit: u64,
-    /// Bytes that the store's thread is to write into memories at its next safepoint. It does so itself,
-    /// because until then host functions may have borrowed the memory.
-    pending_data: Vec<PendingData>,
+    /// Bytes of all memories, and those that updates are about to add.
+    memory_bytes: u64,
+    limits: StoreLimits,
+    /// What the store's thread is to do to memories at its next safepoint.
+    pending: BTreeMap<NonNull<MemoryEntity>, PendingMemory>,
 }
 
-struct PendingData {
-    memory: NonNull<MemoryEntity>,
-    address: u64,
-    bytes: Vec<u8>,
+/// What a memory waits for.
+#[derive(Default)]
+struct PendingMemory {
+    /// Pages that it has to have at least.
+    pages: u64,
+    /// Bytes that are counted for that already.
+    counted: u64,
+    /// Bytes that are written into it.
+    data: Patches,
 }
 
 // SAFETY: instances are only used as long as their store exists, and in the way that the module's
 // documentation describes.
 unsafe impl Send for LockedContents {}
-
-impl Default for LockedContents {
-    fn default() -> LockedContents {
-        let table_limit = StoreLimits::default().table_elements;
-        LockedContents {
-            instances: Vec::new(),
-            table_elements: 0,
-            table_limit,
-            pending_data: Vec::new(),
-        }
-    }
-}
 
 impl Contents {
     /// Keeps others from changing the contents.
@@ -65,31 +63,37 @@ impl Contents {
 }
 
 impl Contents {
-    /// Whether bytes wait to be written into memories.
-    pub(crate) fn is_data_pending(&self) -> bool {
-        self.data_pending.load(Ordering::Acquire)
+    /// Whether memories wait to be changed.
+    pub(crate) fn is_memory_pending(&self) -> bool {
+        self.memory_pending.load(Ordering::Acquire)
     }
 
-    /// Says that there are bytes to be written into memories, after
-    /// [`write_later`](LockedContents::write_later).
-    pub(crate) fn set_data_pending(&self) {
-        self.data_pending.store(true, Ordering::Release);
+    /// Says that memories wait, after [`write_later`](LockedContents::write_later) and
+    /// [`extend_memory_later`](LockedContents::extend_memory_later).
+    pub(crate) fn set_memory_pending(&self) {
+        self.memory_pending.store(true, Ordering::Release);
     }
 
-    /// Writes the bytes that wait into memories.
+    /// Does to memories what waits for the store's thread.
     ///
     /// # Safety
     /// Called by the store's thread, while nothing has borrowed the contents of memories.
     #[cold]
-    pub(crate) unsafe fn write_pending_data(&self) {
+    pub(crate) unsafe fn change_memories(&self) {
         let pending = {
             let mut locked = self.lock();
-            self.data_pending.store(false, Ordering::Release);
-            std::mem::take(&mut locked.pending_data)
+            self.memory_pending.store(false, Ordering::Release);
+            let pending = std::mem::take(&mut locked.pending);
+            for (memory, PendingMemory { pages, counted, .. }) in &pending {
+                locked.uncount_bytes(*counted);
+                // SAFETY: memories live as long as their store; as the caller vouches.
+                unsafe { locked.extend_memory(*memory, *pages) };
+            }
+            pending
         };
-        for PendingData { memory, address, bytes } in pending {
-            // SAFETY: memories live as long as their store; as the caller vouches.
-            unsafe { write(memory, address, &bytes) };
+        for (memory, PendingMemory { data, .. }) in &pending {
+            // SAFETY: as above.
+            unsafe { write(*memory, data) };
         }
     }
 }
@@ -98,17 +102,19 @@ impl Contents {
 ///
 /// # Safety
 /// The memory must be alive, and nothing else may use its contents.
-pub(crate) unsafe fn write(memory: NonNull<MemoryEntity>, address: u64, bytes: &[u8]) {
+pub(crate) unsafe fn write(memory: NonNull<MemoryEntity>, data: &Patches) {
     // SAFETY: the memory is alive.
     let (base, len) = unsafe {
         let def = &memory.as_ref().def;
         (def.base, def.len)
     };
-    let Ok(address) = usize::try_from(address) else { return };
-    let count = bytes.len().min(len.saturating_sub(address));
-    if count > 0 {
-        // SAFETY: so many bytes from the address on are in the memory, and nothing else uses them.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), base.add(address), count) };
+    for (address, bytes) in data.pieces() {
+        let Ok(address) = usize::try_from(address) else { return };
+        let count = bytes.len().min(len.saturating_sub(address));
+        if count > 0 {
+            // SAFETY: so many bytes from the address on are in the memory, and nothing else uses them.
+            unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), base.add(address), count) };
+        }
     }
 }
 
@@ -118,20 +124,116 @@ impl LockedContents {
         &mut self,
         memory: NonNull<MemoryEntity>,
         address: u64,
-        bytes: Vec<u8>,
+        bytes: &[u8],
     ) {
-        self.pending_data.push(PendingData { memory, address, bytes });
+        self.pending.entry(memory).or_default().data.write(address, bytes);
     }
 
-    /// Sets how many elements all tables can have together. Those that there are stay.
+    /// Bytes that wait to be written, for each memory that anything waits for.
+    #[cfg(test)]
+    pub(crate) fn pending_data(&self) -> impl Iterator<Item = &Patches> {
+        self.pending.values().map(|pending| &pending.data)
+    }
+
+    /// Leaves a memory to be grown by the store's thread, to at least so many pages, for which so many bytes
+    /// [have been counted](LockedContents::reserve_memory).
+    pub(crate) fn extend_memory_later(
+        &mut self,
+        memory: NonNull<MemoryEntity>,
+        pages: u64,
+        counted: u64,
+    ) {
+        let pending = self.pending.entry(memory).or_default();
+        pending.pages = pending.pages.max(pages);
+        pending.counted += counted;
+    }
+
+    /// Sets the limits. What there is stays.
     pub(crate) fn set_limits(&mut self, limits: StoreLimits) {
-        self.table_limit = limits.table_elements;
+        self.limits = limits;
+    }
+
+    /// Counts so many more bytes of memories, unless that is more than the limit.
+    pub(crate) fn count_bytes(&mut self, count: u64) -> bool {
+        let total = self.memory_bytes.saturating_add(count);
+        let fits = count == 0 || total <= self.limits.memory_bytes;
+        if fits {
+            self.memory_bytes = total;
+        }
+        fits
+    }
+
+    /// Counts so many bytes less.
+    pub(crate) fn uncount_bytes(&mut self, count: u64) {
+        self.memory_bytes -= count;
+    }
+
+    /// Grows a memory of this store by `delta` pages; the size before, in pages. `None` if that is more than
+    /// its type, the store's limits or the host allow; then nothing has changed.
+    ///
+    /// # Safety
+    /// The memory must belong to this store, whose thread calls.
+    pub(crate) unsafe fn grow_memory(
+        &mut self,
+        memory: NonNull<MemoryEntity>,
+        delta: u64,
+    ) -> Option<u64> {
+        // SAFETY: as the caller vouches; others only look at memories with the lock held.
+        let memory = unsafe { &mut *memory.as_ptr() };
+        let old = memory.size();
+        let bytes = memory.missing(old.checked_add(delta)?)?;
+        if !self.count_bytes(bytes) {
+            return None;
+        }
+        if !memory.extend(bytes) {
+            self.uncount_bytes(bytes);
+            return None;
+        }
+        Some(old)
+    }
+
+    /// Finds out whether a memory can have at least so many pages, now and when that is asked for; how many
+    /// bytes have been counted for that. `None` if it cannot; then nothing has changed.
+    ///
+    /// # Safety
+    /// The memory must belong to this store.
+    pub(crate) unsafe fn reserve_memory(
+        &mut self,
+        memory: NonNull<MemoryEntity>,
+        pages: u64,
+    ) -> Option<u64> {
+        // SAFETY: as the caller vouches; memories grow only with the lock held.
+        let memory = unsafe { memory.as_ref() };
+        let bytes = memory.missing(pages)?;
+        if !self.count_bytes(bytes) {
+            return None;
+        }
+        if !memory.has_room_for(bytes) {
+            self.uncount_bytes(bytes);
+            return None;
+        }
+        Some(bytes)
+    }
+
+    /// Grows a memory to at least so many pages, whatever the limits are. If the host has lost the room that it
+    /// had for that, the memory stays as it is, and accesses beyond its end trap.
+    ///
+    /// # Safety
+    /// As for [`LockedContents::grow_memory`].
+    pub(crate) unsafe fn extend_memory(&mut self, memory: NonNull<MemoryEntity>, pages: u64) {
+        // SAFETY: as in `grow_memory`.
+        let memory = unsafe { &mut *memory.as_ptr() };
+        if let Some(bytes) = memory.missing(pages)
+            && memory.extend(bytes)
+        {
+            self.memory_bytes += bytes;
+        }
     }
 
     /// Counts so many more elements, unless that is more than the limit.
     pub(crate) fn count_elements(&mut self, count: u64) -> bool {
         let total = self.table_elements.saturating_add(count);
-        let fits = total <= self.table_limit;
+        let fits = count == 0 || total <= self.limits.table_elements;
         if fits {
             self.table_elements = total;
         }

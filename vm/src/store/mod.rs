@@ -105,10 +105,7 @@ impl<T: 'static> Store<T> {
 
     /// Sets limits for memories and tables. They hold for what grows or is made from now on.
     pub fn limiter(&mut self, limits: StoreLimits) {
-        let mut store = self.as_context_mut();
-        let store = store.opaque_mut();
-        store.limits = limits;
-        store.contents.lock().set_limits(limits);
+        self.opaque().contents.lock().set_limits(limits);
     }
 
     fn opaque(&self) -> &StoreOpaque {

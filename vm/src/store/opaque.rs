@@ -9,7 +9,6 @@ use crate::engine::Engine;
 use crate::host::HostFunction;
 use crate::instance::InstanceEntity;
 use crate::interrupt::{InterruptHandle, InterruptState};
-use crate::limits::StoreLimits;
 use crate::memory::MemoryEntity;
 use crate::table::TableEntity;
 use crate::value::ExternRef;
@@ -65,7 +64,6 @@ pub struct StoreOpaque {
     pub(crate) interrupt: Arc<InterruptState>,
     /// The store's stack, as threads see it that retire code.
     pub(crate) mutator: Arc<Mutator>,
-    pub(crate) limits: StoreLimits,
     /// What the outermost call has to hand to the embedder after the guest has been unwound.
     pub(crate) pending: Option<PendingExit>,
     /// Where the trap that is being raised came from.
@@ -80,8 +78,6 @@ pub struct StoreOpaque {
     pub(crate) transitions: TransitionState,
     /// There while a guest runs; a large one also afterwards.
     pub(crate) guest_stack: Option<GuestStack>,
-    /// Bytes of all memories.
-    pub(crate) memory_bytes: u64,
     /// What other threads change.
     pub(crate) contents: Arc<Contents>,
     /// Whether the engine samples tiers.
@@ -111,13 +107,11 @@ impl StoreOpaque {
             mutator,
             thread: 0,
             stack_limit: 0,
-            limits: StoreLimits::default(),
             pending: None,
             backtrace: None,
             depth: 0,
             transitions: TransitionState::default(),
             guest_stack: None,
-            memory_bytes: 0,
             contents: Arc::default(),
             sampling: engine.code().is_sampling(),
             extern_refs: Vec::new(),

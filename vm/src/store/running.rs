@@ -33,7 +33,7 @@ impl StoreOpaque {
         mutator_fence();
         if self.interrupt.is_requested()
             || self.mutator.is_requested()
-            || self.contents.is_data_pending()
+            || self.contents.is_memory_pending()
         {
             self.mutator.arm();
         }

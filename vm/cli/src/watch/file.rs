@@ -5,7 +5,9 @@
 //! that makes no sense gets a little longer, for it may not be complete.
 
 use midair::Result;
-use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
+use notify::event::{AccessKind, AccessMode};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use std::ffi::OsStr;
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -25,7 +27,7 @@ pub struct WatchedFile {
     path: PathBuf,
     contents: Vec<u8>,
     stamp: Option<Stamp>,
-    /// Something has happened in the file's directory.
+    /// Something has happened to the file.
     events: Receiver<()>,
     /// Kept for as long as events are wanted.
     _watcher: Option<RecommendedWatcher>,
@@ -55,9 +57,12 @@ impl WatchedFile {
     /// Reads a file, and watches it from now on.
     pub fn new(path: &Path) -> Result<WatchedFile> {
         let (sender, events) = channel();
-        let watcher = notify::recommended_watcher(move |_: notify::Result<Event>| {
-            // Whoever is interested is gone if this fails.
-            let _ = sender.send(());
+        let name = path.file_name().map(ToOwned::to_owned);
+        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+            if event.is_ok_and(|event| concerns(&event, name.as_deref())) {
+                // Whoever is interested is gone if this fails.
+                let _ = sender.send(());
+            }
         });
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         // Without it, the file is still looked at from time to time.
@@ -81,12 +86,16 @@ impl WatchedFile {
         loop {
             self.wait_for_change();
             self.wait_until_settled(SETTLED);
+            // While it is being replaced, there may be none.
             let Some(contents) = self.read() else { continue };
+            if contents == self.contents {
+                continue;
+            }
             let checked = check(&contents);
             if checked.is_err() {
                 self.wait_until_settled(PATIENCE);
-                if self.read().is_some_and(|now| now != contents) {
-                    // It was not complete.
+                if self.read().is_none_or(|now| now != contents) {
+                    // It was not complete. What there is now is looked at like any other version.
                     self.stamp = None;
                     continue;
                 }
@@ -96,16 +105,19 @@ impl WatchedFile {
         }
     }
 
-    /// The file's contents, if they are other ones than before.
+    /// The file's contents, if there is one.
     fn read(&mut self) -> Option<Vec<u8>> {
         self.stamp = Stamp::of(&self.path);
-        // While it is being replaced, there may be none.
-        std::fs::read(&self.path).ok().filter(|contents| *contents != self.contents)
+        std::fs::read(&self.path).ok()
     }
 
+    /// Waits until the file looks different, or something is said to have happened to it: its time may be too
+    /// coarse to show that.
     fn wait_for_change(&self) {
         while Stamp::of(&self.path) == self.stamp {
-            self.wait(LOOK);
+            if self.wait(LOOK) {
+                return;
+            }
         }
     }
 
@@ -114,22 +126,36 @@ impl WatchedFile {
         let mut stamp = Stamp::of(&self.path);
         let mut since = Instant::now();
         while since.elapsed() < time && started.elapsed() < LONGEST.max(time) {
-            self.wait(time);
+            let happened = self.wait(time);
             let now = Stamp::of(&self.path);
-            if now != stamp {
+            if happened || now != stamp {
                 (stamp, since) = (now, Instant::now());
             }
         }
     }
 
-    /// Waits until something happens, but not longer than this.
-    fn wait(&self, time: Duration) {
+    /// Waits until something happens, but not longer than this; whether something did.
+    fn wait(&self, time: Duration) -> bool {
         match self.events.recv_timeout(time) {
-            Ok(()) => while self.events.try_recv().is_ok() {},
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(time),
+            Ok(()) => {
+                while self.events.try_recv().is_ok() {}
+                true
+            }
+            Err(RecvTimeoutError::Timeout) => false,
+            Err(RecvTimeoutError::Disconnected) => {
+                std::thread::sleep(time);
+                false
+            }
         }
     }
+}
+
+/// Whether an event can mean that the file of this name has other contents. That it is read, as we do, cannot.
+fn concerns(event: &Event, name: Option<&OsStr>) -> bool {
+    let written = AccessKind::Close(AccessMode::Write);
+    let is_read = matches!(event.kind, EventKind::Access(kind) if kind != written);
+    let is_other = |path: &PathBuf| path.file_name() != name;
+    !is_read && (event.paths.is_empty() || !event.paths.iter().all(is_other))
 }
 
 #[cfg(test)]
@@ -166,6 +192,65 @@ mod tests {
         fs::write(&path, "three.").unwrap();
         fs::write(&path, "four.").unwrap();
         assert_eq!(file.next_version(text).unwrap(), "four.");
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn edits_that_do_not_show_in_time_or_size_are_seen() {
+        let (path, mut file) = watched("coarse", "one.");
+        let time = path.metadata().unwrap().modified().unwrap();
+        fs::write(&path, "two.").unwrap();
+        fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+        assert_eq!(file.next_version(text).unwrap(), "two.");
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn a_file_may_be_missing_for_a_while() {
+        let (path, mut file) = watched("missing", "one.");
+        let (sender, asked) = channel();
+        let checking = |contents: &[u8]| {
+            sender.send(contents.to_vec()).unwrap();
+            text(contents)
+        };
+        let writer = {
+            let path = path.clone();
+            std::thread::spawn(move || {
+                // Away, and back as something that is not complete, and away again while that is waited for.
+                fs::remove_file(&path).unwrap();
+                fs::write(&path, "t").unwrap();
+                asked.recv().unwrap();
+                fs::remove_file(&path).unwrap();
+                fs::write(&path, "two.").unwrap();
+                asked
+            })
+        };
+        assert_eq!(file.next_version(checking).unwrap(), "two.");
+        drop(writer.join().unwrap());
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn what_makes_no_sense_and_is_taken_back_is_not_told() {
+        let (path, mut file) = watched("taken-back", "one.");
+        let (sender, asked) = channel();
+        let checking = |contents: &[u8]| {
+            sender.send(()).unwrap();
+            text(contents)
+        };
+        let writer = {
+            let path = path.clone();
+            std::thread::spawn(move || {
+                fs::write(&path, "broken").unwrap();
+                asked.recv().unwrap();
+                fs::write(&path, "one.").unwrap();
+                // Long enough to be looked at, or not: it is the version that there was.
+                fs::write(&path, "two.").unwrap();
+                asked
+            })
+        };
+        assert_eq!(file.next_version(checking).unwrap(), "two.");
+        drop(writer.join().unwrap());
         fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
 

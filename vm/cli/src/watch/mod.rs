@@ -45,15 +45,14 @@ fn start(options: &Arc<WatchOptions>, engine: &Engine) -> Result<Module> {
     std::thread::Builder::new()
         .name("watch".to_owned())
         .spawn(move || {
-            let engine = watched.engine();
-            let check = |contents: &[u8]| {
-                let binary = binary(file_name(&path), contents)?;
-                Module::validate(engine, &binary)?;
-                Ok(binary)
+            let prepare = |contents: &[u8]| {
+                let update = watched.update().module(binary(file_name(&path), contents)?)?;
+                let update = update.data(options.data()).default_policy(options.policy());
+                Ok(update.count_frames(true))
             };
             loop {
-                let version = file.next_version(check);
-                report::print(&version.and_then(|binary| update(&options, &watched, binary)));
+                let update = file.next_version(prepare);
+                report::print(&update.and_then(|update| update.apply()));
             }
         })
         .context("cannot start a thread to watch the file")?;
@@ -67,13 +66,4 @@ fn file_name(path: &Path) -> &Path {
 /// The binary format of a module in either format.
 fn binary(path: &Path, contents: &[u8]) -> Result<Vec<u8>> {
     Ok(wat::Parser::new().parse_bytes(Some(path), contents)?.into_owned())
-}
-
-/// Brings the running program up to a new version.
-fn update(options: &WatchOptions, module: &Module, binary: Vec<u8>) -> Result<report::Edit> {
-    let update =
-        module.update().module(binary)?.data(options.data()).default_policy(options.policy());
-    let plan = update.plan()?;
-    let applied = update.apply()?;
-    Ok(report::Edit { plan, applied })
 }

@@ -1,20 +1,15 @@
 //! What the user is told of an edit.
 
 use crate::failure;
-use midair::{Applied, ModuleRefused, Plan, PlannedOutcome, Result};
-
-/// An edit that was applied.
-pub struct Edit {
-    /// What was to become of the frames that were suspended then.
-    pub plan: Plan,
-    pub applied: Applied,
-}
+use midair::{Applied, ModuleRefused, PlannedOutcome, Result};
+use std::collections::HashMap;
+use std::time::Duration;
 
 /// Prints what became of an edit to standard error: a line, and more below it if there is something that
 /// the user may not expect.
-pub fn print(edit: &Result<Edit>) {
+pub fn print(edit: &Result<Applied>) {
     let lines = match edit {
-        Ok(edit) => describe(edit),
+        Ok(applied) => describe(applied),
         Err(error) => refused(error),
     };
     // In one piece, for the program prints too.
@@ -28,24 +23,22 @@ fn count(n: usize, what: &str) -> String {
     }
 }
 
-fn describe(edit: &Edit) -> String {
-    let Edit { plan, applied } = edit;
+fn describe(applied: &Applied) -> String {
     let Some(summary) = &applied.summary else { return format!("midair: {applied}\n") };
     if summary.is_empty() {
         return format!("midair: {summary}\n") + &below(&summary.notes);
     }
-    let moved = plan.frames.iter().filter(|f| matches!(f.outcome, PlannedOutcome::Migrate { .. }));
-    let moved: usize = moved.map(|frames| frames.count).sum();
     let line = format!(
-        "midair: {summary}; {} moved, longest pause {:.1?}, {} of code freed\n",
-        count(moved, "frame"),
-        applied.longest_pause,
-        count(applied.freed_bytes, "byte"),
+        "midair: {summary}; {} moved, {}, {}\n",
+        count(applied.frames_to_move().unwrap_or(0), "frame"),
+        pause(applied.longest_pause),
+        freed(applied.freed_bytes),
     );
+    let names: HashMap<u32, String> =
+        summary.changed.iter().map(|label| (label.index, label.to_string())).collect();
     let mut notes = summary.notes.clone();
-    for frames in &plan.frames {
-        let function = plan.functions.iter().find(|f| f.function == frames.function);
-        let name = function.and_then(|f| f.name.clone());
+    for frames in applied.frames.iter().flatten() {
+        let name = names.get(&frames.function).cloned();
         let name = name.unwrap_or_else(|| format!("function {}", frames.function));
         match &frames.outcome {
             PlannedOutcome::Migrate { .. } => {}
@@ -55,6 +48,19 @@ fn describe(edit: &Edit) -> String {
         }
     }
     line + &below(&notes)
+}
+
+/// A program that was in the host all the time has not stood still.
+fn pause(longest: Duration) -> String {
+    if longest.is_zero() { "no pause".to_owned() } else { format!("longest pause {longest:.1?}") }
+}
+
+/// What has not been compiled has no code.
+fn freed(bytes: usize) -> String {
+    match bytes {
+        0 => "no code to free".to_owned(),
+        _ => format!("{} of code freed", count(bytes, "byte")),
+    }
 }
 
 fn refused(error: &midair::Error) -> String {
@@ -75,4 +81,17 @@ fn refused(error: &midair::Error) -> String {
 fn below(notes: &[String]) -> String {
     let lines = notes.iter().flat_map(|note| note.lines());
     lines.map(|line| format!("midair:   {line}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_did_not_happen_has_no_figure() {
+        assert_eq!(pause(Duration::ZERO), "no pause");
+        assert_eq!(pause(Duration::from_nanos(1500)), "longest pause 1.5µs");
+        assert_eq!(freed(0), "no code to free");
+        assert_eq!(freed(1), "1 byte of code freed");
+    }
 }

@@ -1,6 +1,8 @@
 use super::*;
 use crate::every_tier::every_tier;
-use crate::live::{AddedFunction, AddedGlobal, ChangedBody, transaction};
+use crate::live::{AddedFunction, AddedGlobal, AtLeast, ChangedBody, ChangedData, transaction};
+use crate::memory::Patches;
+use crate::store::AsContextMut;
 use crate::*;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -395,4 +397,77 @@ fn signatures_change_under_a_running_caller() {
         let error = thread.join().unwrap();
         assert_eq!(error.downcast_ref::<Trap>(), Some(&Trap::Interrupt), "{error:?}");
     });
+}
+
+#[test]
+fn ten_thousand_edits_of_the_same_data_are_kept_once() {
+    let engine = Engine::default();
+    let module = Module::new(&engine, "(module (memory (export \"memory\") 1))").unwrap();
+    let mut store = Store::new(&engine, ());
+    // It never comes to a safepoint, so that all that is written waits.
+    let instance = Instance::new(&mut store, &module, &[]).unwrap();
+    let edit = |i: u64| {
+        let data = [(0, i * 7), (4 + i % 4, i), (40, !i)];
+        let data = data.map(|(address, value)| ChangedData {
+            memory: 0,
+            address,
+            bytes: value.to_le_bytes().to_vec(),
+        });
+        apply(&module, &Changes { data: data.into(), ..Changes::default() }).unwrap();
+    };
+    for i in 0..10_000 {
+        edit(i);
+    }
+    let kept = |data: &Patches| -> Vec<(u64, usize)> {
+        data.pieces().map(|(address, bytes)| (address, bytes.len())).collect()
+    };
+    let places = [(0, 15), (40, 8)];
+    assert_eq!(kept(&module.state.added.memories()[&0].data), places);
+    let contents = store.as_context_mut().opaque_mut().contents.clone();
+    assert_eq!(contents.lock().pending_data().map(kept).collect::<Vec<_>>(), [places]);
+
+    let written = |store: &mut Store<()>, instance: Instance| {
+        // SAFETY: this is the store's thread, and nothing is borrowed.
+        unsafe { store.as_context_mut().opaque_mut().contents.change_memories() };
+        let memory = instance.get_memory(&mut *store, "memory").unwrap();
+        memory.data(&*store)[..48].to_vec()
+    };
+    let memory = written(&mut store, instance);
+    assert_eq!(memory[..4], (9_999u64 * 7).to_le_bytes()[..4]);
+    assert_eq!(memory[7..15], 9_999u64.to_le_bytes());
+    let mut later = Store::new(&engine, ());
+    let instance = Instance::new(&mut later, &module, &[]).unwrap();
+    assert_eq!(written(&mut later, instance), memory);
+}
+
+#[test]
+fn a_memory_that_cannot_grow_anywhere_grows_nowhere() {
+    let engine = Engine::default();
+    let module = Module::new(&engine, "(module (memory (export \"memory\") 1 4))").unwrap();
+    let instance = |limit: u64| {
+        let mut store = Store::new(&engine, ());
+        store.limiter(StoreLimits::new().memory_bytes(limit << 16));
+        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+        (store, instance)
+    };
+    let (mut large, mut small) = (instance(4), instance(2));
+    let changes =
+        |size| Changes { memory_sizes: vec![AtLeast { index: 0, size }], ..Changes::default() };
+    let error = apply(&module, &changes(3)).unwrap_err();
+    assert_eq!(error.to_string(), "memory 0 of an instance cannot grow to 3 pages");
+    let pages = |(store, instance): &mut (Store<()>, Instance)| {
+        // SAFETY: this is the store's thread, and nothing is borrowed.
+        unsafe { store.as_context_mut().opaque_mut().contents.change_memories() };
+        instance.get_memory(&mut *store, "memory").unwrap().size(&*store)
+    };
+    assert_eq!((pages(&mut large), pages(&mut small)), (1, 1));
+    // What was counted for it has been given back.
+    let memory = large.1.get_memory(&mut large.0, "memory").unwrap();
+    memory.grow(&mut large.0, 3).unwrap();
+    apply(&module, &changes(2)).unwrap();
+    assert_eq!((pages(&mut large), pages(&mut small)), (4, 2));
+    // Beyond the limit, but it is as large already.
+    small.0.limiter(StoreLimits::new().memory_bytes(1));
+    apply(&module, &changes(2)).unwrap();
+    assert_eq!(pages(&mut instance(2)), 2);
 }

@@ -6,7 +6,7 @@
 use super::refusal::ModuleRefusal;
 use crate::live::ChangedData;
 use crate::module::ModuleState;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// What becomes of data segments that differ from those that the running program began with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
@@ -215,8 +215,31 @@ fn uncovered<'a>(old: &BTreeMap<u64, &'a [u8]>, new: &BTreeMap<u64, &'a [u8]>) -
     found
 }
 
+/// Indices of segments, by what these are recognised by.
+type Queues<K> = HashMap<K, VecDeque<usize>>;
+
+/// The next one that has not been matched.
+fn next(queue: Option<&mut VecDeque<usize>>, unmatched: &[bool]) -> Option<usize> {
+    let queue = queue?;
+    while queue.front().is_some_and(|at| !unmatched[*at]) {
+        queue.pop_front();
+    }
+    queue.pop_front()
+}
+
 fn explain(old: &[Segment<'_>], new: &[Segment<'_>], refusals: &mut Vec<ModuleRefusal>) {
-    let mut unmatched: Vec<&Segment<'_>> = old.iter().collect();
+    // Segments are recognised by name, then by contents and place, then by their number.
+    let (mut by_name, mut by_contents, mut by_number) =
+        (Queues::new(), Queues::new(), Queues::new());
+    for (at, segment) in old.iter().enumerate() {
+        if let Some(name) = segment.name {
+            by_name.entry(name).or_default().push_back(at);
+        } else {
+            by_number.entry(segment.index).or_default().push_back(at);
+        }
+        by_contents.entry((segment.bytes, segment.offset)).or_default().push_back(at);
+    }
+    let mut unmatched = vec![true; old.len()];
     let mut more = 0;
     let mut refuse = |segment: String, difference: String| {
         if refusals.len() < EXPLAINED {
@@ -226,16 +249,18 @@ fn explain(old: &[Segment<'_>], new: &[Segment<'_>], refusals: &mut Vec<ModuleRe
         }
     };
     for segment in new {
-        // Segments are recognised by name, then by contents and place, then by their number.
-        let find = |test: &dyn Fn(&Segment<'_>) -> bool| unmatched.iter().position(|s| test(s));
-        let at = find(&|s| s.name.is_some() && s.name == segment.name)
-            .or_else(|| find(&|s| s.bytes == segment.bytes && s.offset == segment.offset))
-            .or_else(|| find(&|s| s.index == segment.index && s.name.is_none()));
-        let Some(before) = at.map(|at| unmatched.remove(at)) else {
+        let at = segment
+            .name
+            .and_then(|name| next(by_name.get_mut(name), &unmatched))
+            .or_else(|| next(by_contents.get_mut(&(segment.bytes, segment.offset)), &unmatched))
+            .or_else(|| next(by_number.get_mut(&segment.index), &unmatched));
+        let Some(at) = at else {
             let len = segment.bytes.len();
             refuse(segment.describe(), format!("of {len} bytes at {} is new", segment.place()));
             continue;
         };
+        unmatched[at] = false;
+        let before = &old[at];
         let mut parts = Vec::new();
         if (before.memory, &before.base, before.offset)
             != (segment.memory, &segment.base, segment.offset)
@@ -262,7 +287,8 @@ fn explain(old: &[Segment<'_>], new: &[Segment<'_>], refusals: &mut Vec<ModuleRe
             refuse(segment.describe(), parts.join(", "));
         }
     }
-    for segment in unmatched.iter().filter(|segment| !segment.bytes.is_empty()) {
+    let gone = old.iter().zip(unmatched).filter(|(_, unmatched)| *unmatched);
+    for (segment, _) in gone.filter(|(segment, _)| !segment.bytes.is_empty()) {
         refuse(segment.describe(), format!("at {} is gone", segment.place()));
     }
     if more > 0 {

@@ -1,6 +1,8 @@
 //! The running module as it is now, and where the source that it was last brought up to has gone in it.
 
-use super::renumber::IndexMaps;
+use super::initial_value;
+use super::matching::{Matching, Side};
+use super::renumber::{IndexMaps, renumber_expression};
 use crate::module::{Item, ModuleState};
 use crate::types::{FuncType, GlobalType, MemoryType, TableType};
 use midair_tiers::FunctionBody;
@@ -16,8 +18,54 @@ use std::sync::Arc;
 pub(crate) struct Provenance {
     pub(crate) source: Arc<ModuleState>,
     pub(crate) maps: Arc<IndexMaps>,
-    /// Names that functions had in the last source that had them, for those that the present one has not.
-    pub(crate) older_names: Arc<HashMap<u32, Box<str>>>,
+    /// Functions and globals that the present source has not, by which they are found when they come back.
+    pub(super) older: Arc<OlderItems>,
+}
+
+/// What is known of items by the last source that had them, by index in the running module.
+#[derive(Clone, Debug, Default)]
+pub(super) struct OlderItems {
+    /// Names of functions.
+    pub(super) functions: HashMap<u32, Box<str>>,
+    pub(super) globals: HashMap<u32, OlderGlobal>,
+}
+
+/// A global that the present source has not.
+#[derive(Clone, Debug)]
+pub(super) struct OlderGlobal {
+    pub(super) name: Option<Box<str>>,
+    /// Its first value, in the running module's index spaces.
+    pub(super) init: Box<[u8]>,
+}
+
+impl OlderItems {
+    /// What is not of the new source, when the running module has been brought up to that.
+    pub(super) fn after(live: &LiveModule, matching: &Matching<'_>, side: &Side<'_>) -> OlderItems {
+        let Provenance { source, maps, older } = &live.provenance;
+        let mut older = OlderItems::clone(older);
+        for (function, facts) in (0..).zip(&side.functions) {
+            if let Some(name) = facts.name {
+                older.functions.insert(function, name.into());
+            }
+        }
+        for (i, &global) in (0..).zip(&maps.globals) {
+            let init = initial_value(source, i).map(|init| renumber_expression(maps, init));
+            if let Some(Ok(init)) = init {
+                let name = source.global_name(i).map(Into::into);
+                older.globals.insert(global, OlderGlobal { name, init: init.into() });
+            }
+        }
+        older.functions.retain(|i, _| matching.functions.new_of[*i as usize].is_none());
+        older.globals.retain(|i, _| matching.globals.new_of[*i as usize].is_none());
+        older
+    }
+
+    /// Takes what `before` knows instead, where it knows something.
+    pub(super) fn prefer(&mut self, before: &OlderItems) {
+        let OlderItems { functions, globals } = before.clone();
+        self.functions.extend(functions);
+        self.globals.extend(globals);
+    }
 }
 
 impl std::fmt::Debug for Provenance {
@@ -43,7 +91,7 @@ impl Provenance {
             data: identity(module.data.len()),
             elements: identity(module.elements.len()),
         };
-        Provenance { source: module.clone(), maps: Arc::new(maps), older_names: Arc::default() }
+        Provenance { source: module.clone(), maps: Arc::new(maps), older: Arc::default() }
     }
 }
 
@@ -58,7 +106,9 @@ pub(crate) struct LiveModule {
     pub(crate) function_names: Vec<Option<Box<str>>>,
     pub(crate) globals: Vec<GlobalType>,
     pub(crate) imported_globals: u32,
+    /// With the sizes that updates have made them have at least.
     pub(crate) tables: Vec<TableType>,
+    /// As the tables.
     pub(crate) memories: Vec<MemoryType>,
     pub(crate) exports: Vec<(Box<str>, Item)>,
     /// The module as it was loaded: its imports and segments are those of the running one.
@@ -73,6 +123,15 @@ impl LiveModule {
         let functions = env.functions.to_vec();
         let imported = env.imported_functions;
         let count = functions.len() as u32;
+        let (mut tables, mut memories) = (env.tables.clone(), env.memories.clone());
+        for (table, size) in module.added.tables().sizes() {
+            let minimum = &mut tables[table as usize].minimum;
+            *minimum = size.max(*minimum);
+        }
+        for (&memory, added) in &*module.added.memories() {
+            let minimum = &mut memories[memory as usize].minimum;
+            *minimum = added.pages.max(*minimum);
+        }
         LiveModule {
             types: env.types.to_vec(),
             bodies: (imported..count).map(|i| module.code.current_body(i)).collect(),
@@ -81,8 +140,8 @@ impl LiveModule {
             imported_functions: imported,
             globals: env.globals.to_vec(),
             imported_globals: env.imported_globals,
-            tables: env.tables.clone(),
-            memories: env.memories.clone(),
+            tables,
+            memories,
             exports: module.exports.list().iter().map(|e| (e.name.clone(), e.item())).collect(),
             loaded: module.clone(),
             provenance,

@@ -10,6 +10,7 @@
 //! is not matched is added. A good answer changes little, and moves frames to where their user expects them.
 
 use super::colours::{Colours, Free, Node};
+use super::renumber::IndexMaps;
 use super::skeleton::{Reference, Skeleton};
 use crate::module::Item;
 use crate::types::GlobalType;
@@ -71,10 +72,17 @@ impl Pairs {
         self.live_of[new as usize].is_none() && self.new_of[live as usize].is_none()
     }
 
-    fn set(&mut self, new: u32, live: u32) {
+    pub(super) fn set(&mut self, new: u32, live: u32) {
         debug_assert!(self.both_free(new, live));
         self.live_of[new as usize] = Some(live);
         self.new_of[live as usize] = Some(new);
+    }
+
+    /// Takes a counterpart back.
+    pub(super) fn unset(&mut self, new: u32) {
+        if let Some(live) = self.live_of[new as usize].take() {
+            self.new_of[live as usize] = None;
+        }
     }
 
     fn free_new(&self) -> impl Iterator<Item = u32> {
@@ -99,18 +107,11 @@ pub(super) struct Matching<'a> {
 }
 
 /// Enough to tell apart thousands of equal bodies; with many more, they are paired in their order.
-const BUDGET: usize = 20_000_000;
+const BUDGET: usize = 6_000_000;
 
 /// Matches the functions and globals of two modules.
 pub(super) fn match_modules<'a>(new: &'a Side<'a>, live: &'a Side<'a>) -> Matching<'a> {
-    let mut matching = Matching {
-        new,
-        live,
-        functions: Pairs::new(new.functions.len(), live.functions.len()),
-        globals: Pairs::new(new.globals.len(), live.globals.len()),
-        fresh: Vec::new(),
-        budget: BUDGET,
-    };
+    let mut matching = Matching::new(new, live);
     matching.imports();
     matching.exports();
     matching.names();
@@ -173,6 +174,25 @@ fn pairs_in_order<K: Hash + Eq>(
 }
 
 impl<'a> Matching<'a> {
+    fn new(new: &'a Side<'a>, live: &'a Side<'a>) -> Matching<'a> {
+        Matching {
+            new,
+            live,
+            functions: Pairs::new(new.functions.len(), live.functions.len()),
+            globals: Pairs::new(new.globals.len(), live.globals.len()),
+            fresh: Vec::new(),
+            budget: BUDGET,
+        }
+    }
+
+    /// Of a module whose items are known to be there.
+    pub(super) fn known(new: &'a Side<'a>, live: &'a Side<'a>, maps: &IndexMaps) -> Matching<'a> {
+        let mut matching = Matching::new(new, live);
+        (0..).zip(&maps.functions).for_each(|(new, live)| matching.functions.set(new, *live));
+        (0..).zip(&maps.globals).for_each(|(new, live)| matching.globals.set(new, *live));
+        matching
+    }
+
     fn pair_functions(&mut self, new: u32, live: u32) {
         self.functions.set(new, live);
         self.fresh.push(new);
@@ -282,7 +302,7 @@ impl<'a> Matching<'a> {
                     || self.shared_colours(&colours, false)
                     || self.neighbouring_functions()
             });
-            if !found && !self.bodies_that_are_back() {
+            if !found && !self.bodies_that_are_back() && !self.globals_that_are_back() {
                 return;
             }
         }
@@ -474,16 +494,29 @@ impl<'a> Matching<'a> {
 
     /// Globals of the same type and first value, unique on both sides or else in their order.
     fn equal_globals(&mut self, unique: bool) -> bool {
-        let key = |facts: &GlobalFacts<'_>| {
-            let init = facts.init.as_ref().filter(|_| facts.import.is_none() && facts.present)?;
+        self.globals_of_equal_values(unique, true)
+    }
+
+    /// Globals without a name that only older sources had.
+    fn globals_that_are_back(&mut self) -> bool {
+        self.globals_of_equal_values(false, false)
+    }
+
+    /// Globals of the present source, or of older ones.
+    fn globals_of_equal_values(&mut self, unique: bool, present: bool) -> bool {
+        let key = |facts: &GlobalFacts<'_>, present: bool| {
+            let init = facts
+                .init
+                .as_ref()
+                .filter(|_| facts.import.is_none() && facts.present == present)?;
             // What the value refers to is left to the comparison of the values.
             Some((facts.ty.content, facts.ty.mutable, init.hash))
         };
         let pairs = {
             let new = self.new.globals.iter().zip(&self.globals.live_of);
-            let new = new.map(|(facts, live)| key(facts).filter(|_| live.is_none()));
+            let new = new.map(|(facts, live)| key(facts, true).filter(|_| live.is_none()));
             let live = self.live.globals.iter().zip(&self.globals.new_of);
-            let live = live.map(|(facts, new)| key(facts).filter(|_| new.is_none()));
+            let live = live.map(|(facts, new)| key(facts, present).filter(|_| new.is_none()));
             if unique {
                 unique_pairs(
                     (0..).zip(new).filter_map(|(i, key)| Some((key?, i))),
@@ -495,7 +528,10 @@ impl<'a> Matching<'a> {
         };
         let mut found = false;
         for (new, live) in pairs {
-            if !self.global_names_differ(new, live) {
+            // What is back has to be sure: it has the value that it had.
+            let named = |facts: &GlobalFacts<'_>| facts.name.is_some();
+            let (a, b) = (&self.new.globals[new as usize], &self.live.globals[live as usize]);
+            if !self.global_names_differ(new, live) && (present || !named(a) && !named(b)) {
                 self.globals.set(new, live);
                 found = true;
             }
@@ -566,6 +602,9 @@ impl<'a> Matching<'a> {
     }
 }
 
+/// How many candidates are looked at to find a neighbour, so that this takes no longer for long runs.
+const LOOKAHEAD: usize = 32;
+
 /// Pairs of free items that lie, in the same order, between the same matched neighbours.
 fn neighbours(
     new: &[u32],
@@ -602,7 +641,9 @@ fn neighbours(
             .filter(|i| pairs.new_of[*i as usize].is_none() && !taken.contains(i))
             .collect::<VecDeque<u32>>();
         for &i in run.iter().filter(|i| pairs.live_of[**i as usize].is_none()) {
-            if let Some(skip) = candidates.iter().position(|&live| compatible(i, live)) {
+            if let Some(skip) =
+                candidates.iter().take(LOOKAHEAD).position(|&live| compatible(i, live))
+            {
                 found.push((i, candidates[skip]));
                 taken.insert(candidates[skip]);
                 candidates.drain(..=skip);

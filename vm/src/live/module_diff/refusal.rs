@@ -22,12 +22,12 @@ pub enum ModuleRefusal {
         /// `memory` or `table`, and its number in the new module.
         item: String,
     },
-    /// A memory or table begins with more than it was made with.
+    /// A memory or table begins with more than it can have: limits are those that it was made with.
     ItemGrew {
         /// `memory` or `table`, and its number in the new module.
         item: String,
-        /// Pages or elements that it was made with.
-        old: u64,
+        /// Pages or elements that it can have at most.
+        limit: u64,
         /// Pages or elements that the new module asks for.
         new: u64,
     },
@@ -101,9 +101,11 @@ impl fmt::Display for ModuleRefusal {
             ModuleRefusal::ItemAdded { item } => {
                 write!(f, "{item} is new, and cannot be added to a running program")
             }
-            ModuleRefusal::ItemGrew { item, old, new } => {
-                write!(f, "{item} begins with a size of {new} instead of {old}")
-            }
+            ModuleRefusal::ItemGrew { item, limit, new } => write!(
+                f,
+                "{item} begins with a size of {new}, and the running one keeps the limit of {limit} that it \
+                 was made with"
+            ),
             ModuleRefusal::TableType { table, old, new } => {
                 write!(f, "table {table} is of {new} instead of {old}")
             }

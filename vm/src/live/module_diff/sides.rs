@@ -14,10 +14,10 @@ impl<'a> Diff<'a> {
         let mut present = vec![false; live.functions.len()];
         let mut names: Vec<Option<&str>> =
             live.function_names.iter().map(Option::as_deref).collect();
-        for (function, name) in &*live.provenance.older_names {
+        for (function, name) in &live.provenance.older.functions {
             names[*function as usize] = Some(name);
         }
-        let exported = export_names(old);
+        let exported = loaded_names(old);
         for (i, &function) in (0..).zip(&old_maps.functions) {
             present[function as usize] = true;
             names[function as usize] = old.function_name(i).or_else(|| exported.get(&i).copied());
@@ -45,13 +45,19 @@ impl<'a> Diff<'a> {
                 present: false,
             })
             .collect();
+        let expression = |init: &[u8]| Skeleton::of_expression(&self.live_maps, spaces, init).ok();
+        for (&global, older) in &live.provenance.older.globals {
+            let facts = &mut globals[global as usize];
+            facts.name = older.name.as_deref();
+            facts.init = expression(&older.init);
+        }
         for (i, &global) in (0..).zip(&old_maps.globals) {
             let facts = &mut globals[global as usize];
             facts.present = true;
             facts.name = old.global_name(i);
             facts.init = initial_value(old, i)
                 .and_then(|init| renumber_expression(old_maps, init).ok())
-                .and_then(|init| Skeleton::of_expression(&self.live_maps, spaces, &init).ok());
+                .and_then(|init| expression(&init));
         }
         let defined = |i: &u32| *i >= live.imported_functions;
         Side {
@@ -65,7 +71,7 @@ impl<'a> Diff<'a> {
                 .filter(|i| *i >= live.imported_globals)
                 .collect(),
             exports: live.exports.iter().map(|(name, item)| (&**name, *item)).collect(),
-            slots: table_slots::slots(old, old_maps)
+            slots: table_slots::slots(old, old_maps, &self.old_values)
                 .into_iter()
                 .map(|(function, slot)| (old_maps.functions[function as usize], slot))
                 .collect(),
@@ -76,7 +82,7 @@ impl<'a> Diff<'a> {
         let new = self.new;
         let env = &new.env;
         let imports = imports_by_index(&new.imports, function_index);
-        let exported = export_names(new);
+        let exported = loaded_names(new);
         let functions = (0..).zip(env.functions.iter()).map(|(i, ty)| FunctionFacts {
             ty: self.maps.types[*ty as usize],
             import: imports.get(&i).copied(),
@@ -107,13 +113,13 @@ impl<'a> Diff<'a> {
                 .iter()
                 .map(|export| (&*export.name, export.item()))
                 .collect(),
-            slots: table_slots::slots(new, &self.maps),
+            slots: table_slots::slots(new, &self.maps, &self.new_values),
         }
     }
 }
 
 /// Names under which functions are exported as the module was written.
-fn export_names(module: &ModuleState) -> HashMap<u32, &str> {
+fn loaded_names(module: &ModuleState) -> HashMap<u32, &str> {
     let functions = module.exports.list().iter().rev();
     functions.filter_map(|e| Some((function_index(e.loaded_item())?, &*e.name))).collect()
 }

@@ -41,6 +41,12 @@ pub struct ModuleSummary {
     pub types: usize,
     /// How many globals are added.
     pub globals: usize,
+    /// How many globals that cannot be set have another value: for new bodies, not for old ones.
+    pub constants: usize,
+    /// How many tables become larger, unless they have grown already.
+    pub tables_grown: usize,
+    /// How many memories become larger, unless they have grown already.
+    pub memories_grown: usize,
     /// How many table entries are set.
     pub table_entries: usize,
     /// How many exports are added or point elsewhere.
@@ -54,12 +60,21 @@ pub struct ModuleSummary {
 impl ModuleSummary {
     /// Whether nothing is changed or added.
     pub fn is_empty(&self) -> bool {
-        let counts = [self.types, self.globals, self.table_entries, self.exports, self.data_bytes];
+        let counts = [
+            self.types,
+            self.globals,
+            self.constants,
+            self.tables_grown,
+            self.memories_grown,
+            self.table_entries,
+            self.exports,
+            self.data_bytes,
+        ];
         self.changed.is_empty()
             && self.added.is_empty()
             && self.retyped.is_empty()
             && self.vanished.is_empty()
-            && counts == [0; 5]
+            && counts.iter().all(|count| *count == 0)
     }
 }
 
@@ -92,6 +107,9 @@ impl fmt::Display for ModuleSummary {
         };
         count(self.types, "type added", "types added");
         count(self.globals, "global added", "globals added");
+        count(self.constants, "constant changed", "constants changed");
+        count(self.tables_grown, "table made larger", "tables made larger");
+        count(self.memories_grown, "memory made larger", "memories made larger");
         count(self.table_entries, "table entry set", "table entries set");
         count(self.exports, "export changed", "exports changed");
         count(self.data_bytes, "byte of data written", "bytes of data written");

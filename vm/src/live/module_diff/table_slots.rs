@@ -1,16 +1,16 @@
 //! What modules put into tables when they are instantiated, compared entry by entry.
 
 use super::initial_data::Base;
-use super::known_value;
+use super::known_values::KnownValues;
 use super::refusal::ModuleRefusal;
 use super::renumber::{IndexMaps, UNMAPPED, renumber_expression};
 use crate::live::ChangedElements;
 use crate::module::{ConstScope, ElementMode, ElementSegment, ModuleState, for_each_element};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// An element of a segment, in the running module's index spaces.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Element {
     Null,
     Function(u32),
@@ -59,12 +59,12 @@ pub(super) fn elements(
 /// Entries that active segments set, by table and base, then by index.
 type Image = HashMap<(u32, Base), BTreeMap<u64, Element>>;
 
-fn image(module: &ModuleState, maps: &IndexMaps) -> Image {
+fn image(module: &ModuleState, maps: &IndexMaps, values: &KnownValues<'_>) -> Image {
     let mut image = Image::new();
     for segment in &module.elements {
         let ElementMode::Active { table, offset } = segment.mode else { continue };
         let table = maps.tables[table as usize];
-        let (base, offset) = match known_value(module, offset) {
+        let (base, offset) = match values.of(offset) {
             Some(offset) => (Base::Absolute, u64::from(offset as u32)),
             None => {
                 let expression = offset.bytes(&*module.source);
@@ -79,12 +79,15 @@ fn image(module: &ModuleState, maps: &IndexMaps) -> Image {
     image
 }
 
+/// A module, where its items are in the running one, and what is known of its values.
+type Source<'a> = (&'a ModuleState, &'a IndexMaps, &'a KnownValues<'a>);
+
 /// Compares the table entries that two modules begin with. What the new one sets otherwise is to be set.
 pub(super) fn compare(
-    old: (&ModuleState, &IndexMaps),
-    new: (&ModuleState, &IndexMaps),
+    old: Source<'_>,
+    new: Source<'_>,
 ) -> Result<Vec<ChangedElements>, ModuleRefusal> {
-    let (old, new) = (image(old.0, old.1), image(new.0, new.1));
+    let (old, new) = (image(old.0, old.1, old.2), image(new.0, new.1, new.2));
     let mut changed: Vec<ChangedElements> = Vec::new();
     let mut keys: Vec<_> = new.keys().collect();
     keys.sort_unstable_by_key(|(table, _)| *table);
@@ -119,7 +122,11 @@ pub(super) fn compare(
 
 /// Functions of `module` in table entries, by their own indices, each with a hash of the entry. `maps` leads
 /// to the running module's tables.
-pub(super) fn slots(module: &ModuleState, maps: &IndexMaps) -> Vec<(u32, u64)> {
+pub(super) fn slots(
+    module: &ModuleState,
+    maps: &IndexMaps,
+    values: &KnownValues<'_>,
+) -> Vec<(u32, u64)> {
     let own = IndexMaps {
         functions: (0..module.env.functions.len() as u32).collect(),
         globals: (0..module.env.globals.len() as u32).collect(),
@@ -127,7 +134,7 @@ pub(super) fn slots(module: &ModuleState, maps: &IndexMaps) -> Vec<(u32, u64)> {
         ..IndexMaps::default()
     };
     let mut slots = Vec::new();
-    for ((table, base), entries) in image(module, &own) {
+    for ((table, base), entries) in image(module, &own, values) {
         let absolute = base == Base::Absolute;
         for (index, element) in entries {
             if let Element::Function(function) = element {
@@ -150,20 +157,18 @@ pub(super) fn map_segments(
     maps: &IndexMaps,
 ) -> Vec<u32> {
     let is_passive = |segment: &ElementSegment| matches!(segment.mode, ElementMode::Passive);
-    let mut passive: Vec<(u32, Vec<Element>)> = (0..)
-        .zip(&loaded.elements)
-        .filter(|(_, segment)| is_passive(segment))
-        .map(|(i, segment)| (i, elements(loaded, loaded_maps, segment)))
-        .collect();
+    let mut passive: HashMap<Vec<Element>, VecDeque<u32>> = HashMap::new();
+    for (i, segment) in (0..).zip(&loaded.elements).filter(|(_, segment)| is_passive(segment)) {
+        passive.entry(elements(loaded, loaded_maps, segment)).or_default().push_back(i);
+    }
     let dropped = (0..).zip(&loaded.elements).find(|(_, segment)| !is_passive(segment));
     let dropped = dropped.map_or(UNMAPPED, |(i, _)| i);
     let map = |segment: &ElementSegment| {
         if !is_passive(segment) {
             return dropped;
         }
-        let wanted = elements(new, maps, segment);
-        let at = passive.iter().position(|(_, elements)| *elements == wanted);
-        at.map_or(UNMAPPED, |at| passive.remove(at).0)
+        let same = passive.get_mut(&elements(new, maps, segment));
+        same.and_then(VecDeque::pop_front).unwrap_or(UNMAPPED)
     };
     new.elements.iter().map(map).collect()
 }

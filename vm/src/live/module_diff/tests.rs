@@ -3,10 +3,11 @@
 //! A [`Running`] module takes in changes as a real one does, but runs nothing.
 
 mod edits;
+mod large;
 mod permutations;
 
 use super::{DataPolicy, LiveModule, ModuleRefused, Provenance, diff};
-use crate::live::Changes;
+use crate::live::{AtLeast, Changes};
 use crate::module::{Module, ModuleState};
 use crate::{Config, Engine};
 use midair_tiers::FunctionBody;
@@ -37,8 +38,16 @@ impl Running {
         source: impl AsRef<[u8]>,
         data: DataPolicy,
     ) -> Result<Changes, ModuleRefused> {
-        let new = Module::new(&self.engine, source).unwrap().state;
-        diff(&self.live, &new, data)
+        diff(&self.live, &self.load(source), data)
+    }
+
+    fn load(&self, source: impl AsRef<[u8]>) -> Arc<ModuleState> {
+        Module::new(&self.engine, source).unwrap().state
+    }
+
+    /// What brings it up to a module that has been loaded.
+    fn diff_to(&self, new: &Arc<ModuleState>) -> Result<Changes, ModuleRefused> {
+        diff(&self.live, new, DataPolicy::Refuse)
     }
 
     /// Brings it up to `source`; the summary's one line.
@@ -57,6 +66,12 @@ impl Running {
             live.bodies.push(body(added.body, index));
         }
         live.globals.extend(changes.globals.into_iter().map(|added| added.ty));
+        for AtLeast { index, size } in changes.table_sizes {
+            live.tables[index as usize].minimum = size;
+        }
+        for AtLeast { index, size } in changes.memory_sizes {
+            live.memories[index as usize].minimum = size;
+        }
         for changed in changes.bodies {
             let defined = changed.function - live.imported_functions;
             live.bodies[defined as usize] = body(changed.body, changed.function);

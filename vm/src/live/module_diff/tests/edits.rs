@@ -1,6 +1,7 @@
 //! One edit after another.
 
 use super::Running;
+use crate::live::AtLeast;
 use crate::live::module_diff::DataPolicy;
 use crate::module::Item;
 
@@ -225,19 +226,63 @@ fn imports_cannot_be_added_but_may_go() {
 
 #[test]
 fn memories_and_tables_must_be_there() {
-    let running = Running::new("(module (memory 1 2) (table 1 funcref))");
+    let running = Running::new("(module (memory 1 2) (table 1 9 funcref))");
     assert_eq!(
-        running.refusals("(module (memory 2 2) (memory 1) (table 1 externref))"),
+        running.refusals("(module (memory 3 3) (memory 1) (table 1 externref))"),
         [
-            "memory 0 (in pages) begins with a size of 2 instead of 1",
+            "memory 0 (in pages) begins with a size of 3, and the running one keeps the limit of 2 that it \
+             was made with",
             "memory 1 is new, and cannot be added to a running program",
             "table 0 is of externref instead of funcref",
         ]
     );
-    let diff = running.diff("(module (memory 1 3) (table 3 funcref))").unwrap();
-    assert_eq!(diff.summary().notes, ["memory 0 keeps its limit: 2 pages instead of 3 pages"]);
-    let elements = &diff.elements[0];
-    assert_eq!((elements.offset, &elements.functions[..]), (2, &[None][..]));
+    assert_eq!(
+        running.refusals("(module (memory 1 2) (table 10 funcref))"),
+        [
+            "table 0 begins with a size of 10, and the running one keeps the limit of 9 that it was made with"
+        ]
+    );
+}
+
+#[test]
+fn memories_and_tables_get_larger_but_not_smaller() {
+    let mut running = Running::new("(module (memory 1 3) (table 1 funcref))");
+    let larger = "(module (memory 2 4) (table 3 8 funcref))";
+    let diff = running.diff(larger).unwrap();
+    assert_eq!(diff.memory_sizes, [AtLeast { index: 0, size: 2 }]);
+    assert_eq!(diff.table_sizes, [AtLeast { index: 0, size: 3 }]);
+    assert!(diff.elements.is_empty() && !diff.only_bodies());
+    assert_eq!(
+        diff.summary().notes,
+        [
+            "memory 0 keeps the limit that it was made with: 3 pages, not 4 pages",
+            "table 0 keeps the limit that it was made with: none, not 8 elements",
+        ]
+    );
+    assert_eq!(running.apply(diff), "1 table made larger, 1 memory made larger");
+    running.assert_unchanged(larger);
+    assert!(running.diff(larger).unwrap().summary().notes.is_empty());
+    running.assert_unchanged("(module (memory 0 3) (table 0 funcref))");
+}
+
+#[test]
+fn tables_and_memories_are_known_by_name() {
+    let source = |items: &str| {
+        format!(
+            r#"(module {items}
+                (func (export "run") (result i32) (i32.add (table.size $b) (memory.size $n))))"#
+        )
+    };
+    let all = "(table $a 1 funcref) (table $b 1 funcref) (memory $m 1) (memory $n 1)";
+    let mut running = Running::new(source(all));
+    running.assert_unchanged(source(
+        "(table $b 1 funcref) (table $a 1 funcref) (memory $n 1) (memory $m 1)",
+    ));
+    // Alone, and then with the other one again.
+    assert_eq!(running.edit(source("(table $b 1 funcref) (memory $n 1)")), NOTHING);
+    assert_eq!(running.edit(source(all)), NOTHING);
+    // Renamed.
+    assert_eq!(running.edit(source(&all.replace("$a", "$c").replace("$m", "$o"))), NOTHING);
 }
 
 #[test]
@@ -361,4 +406,108 @@ fn elements_at_imported_places_cannot_change() {
         running.refusals(&source("$b $a")),
         ["elements of table 0 that depend on imports differ"]
     );
+}
+
+#[test]
+fn a_global_that_comes_back_is_the_one_that_went() {
+    for name in ["$a", ""] {
+        let source = |global: &str, init: i32| {
+            let global = global.replace("{}", name);
+            format!(
+                r#"(module (global $other (mut i64) (i64.const {init})) {global}
+                    (func (export "run") (result i64) (global.get $other)))"#
+            )
+        };
+        let global = "(global {} (mut i32) (i32.const 1))";
+        let mut running = Running::new(source(global, 5));
+        assert_eq!(running.edit(source("", 5)), NOTHING);
+        // Another edit in between.
+        assert_eq!(running.edit(source("", 6)), NOTHING);
+        let diff = running.diff(source(global, 6)).unwrap();
+        assert!(diff.globals.is_empty());
+        assert_eq!(diff.summary().notes.len(), 1);
+        assert!(diff.summary().notes[0].ends_with(" is back, with the value that it had"));
+        assert_eq!(running.apply(diff), NOTHING);
+        assert_eq!(running.live.globals.len(), 2);
+    }
+}
+
+#[test]
+fn a_global_without_a_name_is_not_taken_for_an_older_one_with_one() {
+    let mut running = Running::new("(module (global $a (mut i32) (i32.const 0)))");
+    running.edit("(module)");
+    assert_eq!(running.edit("(module (global (mut i32) (i32.const 0)))"), "1 global added");
+    assert_eq!(
+        running
+            .edit("(module (global (mut i32) (i32.const 0)) (global $b (mut i32) (i32.const 0)))"),
+        "1 global added"
+    );
+}
+
+#[test]
+fn a_function_without_a_name_that_comes_back_is_the_one_that_went() {
+    let source = |function: &str| {
+        format!(r#"(module (func (result i32) (i32.const 1)) {function} (export "run" (func 0)))"#)
+    };
+    let function = "(func (param i64) (result i64) (i64.mul (local.get 0) (i64.const 3)))";
+    let mut running = Running::new(source(function));
+    assert_eq!(running.edit(source("")), "1 function no longer used (function 1)");
+    assert_eq!(running.edit(source(function)), NOTHING);
+    assert_eq!(running.live.functions.len(), 2);
+}
+
+#[test]
+fn passive_segments_come_back() {
+    let source = |segments: &str, code: &str| {
+        format!(
+            r#"(module (memory 1) (table 4 funcref) {segments} (func $f)
+                (func (export "run") {code}))"#
+        )
+    };
+    let init = "(memory.init $d (i32.const 0) (i32.const 0) (i32.const 3))
+        (table.init $e (i32.const 0) (i32.const 0) (i32.const 2))";
+    let full = source(r#"(data $d "abc") (elem $e func $f $f)"#, init);
+    let mut running = Running::new(&full);
+    assert_eq!(running.edit(source("", "")), "1 function changed (run)");
+    assert_eq!(running.edit(&full), "1 function changed (run)");
+    running.assert_unchanged(&full);
+}
+
+#[test]
+fn a_constant_with_another_value_is_another_global() {
+    let source = |value: i32| {
+        format!(
+            r#"(module (global $speed (export "speed") i32 (i32.const {value}))
+                (global $work funcref (ref.func $run))
+                (func $run (export "run") (result i32)
+                    (drop (global.get $work)) (global.get $speed)))"#
+        )
+    };
+    let mut running = Running::new(source(5));
+    let diff = running.diff(source(6)).unwrap();
+    assert_eq!(diff.globals.len(), 1);
+    assert_eq!(diff.exports, [("speed".into(), Item::Global(2))]);
+    assert!(diff.summary().notes.is_empty());
+    assert_eq!(
+        running.apply(diff),
+        "1 function changed (run), 1 constant changed, 1 export changed"
+    );
+    running.assert_unchanged(source(6));
+    // Back and forth, without new globals.
+    for value in [5, 6, 5] {
+        assert_eq!(
+            running.edit(source(value)),
+            "1 function changed (run), 1 constant changed, 1 export changed"
+        );
+        running.assert_unchanged(source(value));
+    }
+    assert_eq!(running.live.globals.len(), 3);
+}
+
+#[test]
+fn only_a_global_that_can_be_set_has_a_value_to_lose() {
+    let mut running = Running::new("(module (global $a i32 (i32.const 1)))");
+    assert_eq!(running.edit("(module (global $a (mut i64) (i64.const 1)))"), "1 global added");
+    let reasons = running.refusals("(module (global $a i64 (i64.const 1)))");
+    assert_eq!(reasons, ["global `a` is of type global i64 instead of global (mut i64)"]);
 }

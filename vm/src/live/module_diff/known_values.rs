@@ -1,0 +1,56 @@
+//! Values of constant expressions that are the same in all instances.
+
+use crate::module::{ConstExpr, ConstScope, ModuleState};
+
+/// What is known of the globals of a valid module.
+pub(super) struct KnownValues<'a> {
+    module: &'a ModuleState,
+    /// First values by index.
+    globals: Vec<Option<u64>>,
+}
+
+struct Scope<'a> {
+    globals: &'a [Option<u64>],
+    known: bool,
+}
+
+impl ConstScope for Scope<'_> {
+    fn global(&mut self, index: u32) -> u64 {
+        self.globals.get(index as usize).copied().flatten().unwrap_or_else(|| {
+            self.known = false;
+            0
+        })
+    }
+
+    fn ref_func(&mut self, _: u32) -> u64 {
+        self.known = false;
+        0
+    }
+}
+
+impl<'a> KnownValues<'a> {
+    pub(super) fn new(module: &'a ModuleState) -> KnownValues<'a> {
+        let mut globals = vec![None; module.env.imported_globals as usize];
+        // Expressions refer only to globals before their own: each is evaluated once.
+        for init in &module.globals {
+            globals.push(evaluate(module, &globals, *init));
+        }
+        KnownValues { module, globals }
+    }
+
+    /// The first value of a global.
+    pub(super) fn global(&self, index: u32) -> Option<u64> {
+        self.globals.get(index as usize).copied().flatten()
+    }
+
+    /// The value of a constant expression of the module.
+    pub(super) fn of(&self, expression: ConstExpr) -> Option<u64> {
+        evaluate(self.module, &self.globals, expression)
+    }
+}
+
+fn evaluate(module: &ModuleState, globals: &[Option<u64>], init: ConstExpr) -> Option<u64> {
+    let mut scope = Scope { globals, known: true };
+    let value = init.evaluate(&*module.source, &mut scope);
+    scope.known.then_some(value)
+}
