@@ -46,7 +46,8 @@ pub(super) use renumber::IndexMaps;
 pub use summary::{FunctionLabel, ModuleSummary};
 
 use super::{Changes, NewSource};
-use crate::module::{Import, Item, ModuleState};
+use crate::memory::PAGE_SIZE;
+use crate::module::{ElementMode, Import, Item, ModuleState};
 use crate::types::{ExternType, FuncType};
 use initial_data::{Base, Segment};
 use known_values::KnownValues;
@@ -69,6 +70,7 @@ pub(crate) fn diff(
     diff.memories();
     diff.tables();
     diff.imports();
+    diff.segments_fit();
     // Without the items that code refers to, there is nothing to compare code with.
     if diff.refusals.is_empty() {
         diff.run(data, None);
@@ -257,6 +259,37 @@ impl<'a> Diff<'a> {
                 ty: ty.to_string(),
                 before,
             });
+        }
+    }
+
+    /// A module that cannot be instantiated cannot be the program either. How large what is imported is, only an
+    /// instance knows.
+    fn segments_fit(&mut self) {
+        let new = self.new;
+        let mut outside = Vec::new();
+        for (i, segment) in new.elements.iter().enumerate() {
+            if let ElementMode::Active { table, offset } = segment.mode
+                && table as usize >= new.imported_tables
+                && let Some(offset) = self.new_values.of(offset)
+            {
+                let size = u64::from(new.env.tables[table as usize].minimum);
+                let end = u64::from(offset as u32) + u64::from(segment.count);
+                outside.push((format!("element segment {i}"), end, format!("table {table}"), size));
+            }
+        }
+        for (i, segment) in new.data.iter().enumerate() {
+            if let Some((memory, offset)) = segment.active
+                && memory as usize >= new.imported_memories
+                && let Some(offset) = self.new_values.of(offset)
+            {
+                let size = new.env.memories[memory as usize].minimum * PAGE_SIZE;
+                let end = u64::from(offset as u32) + segment.bytes.len() as u64;
+                outside.push((format!("data segment {i}"), end, format!("memory {memory}"), size));
+            }
+        }
+        outside.retain(|(_, end, _, size)| end > size);
+        for (segment, end, item, size) in outside {
+            self.refuse(ModuleRefusal::SegmentOutside { segment, end, item, size });
         }
     }
 

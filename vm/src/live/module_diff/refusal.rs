@@ -22,7 +22,8 @@ pub enum ModuleRefusal {
         /// `memory` or `table`, and its number in the new module.
         item: String,
     },
-    /// A memory or table begins with more than it can have: limits are those that it was made with.
+    /// A memory or table begins with more than the running one can have: its limit is that which it was made
+    /// with, or that of all tables or memories.
     ItemGrew {
         /// `memory` or `table`, and its number in the new module.
         item: String,
@@ -30,6 +31,17 @@ pub enum ModuleRefusal {
         limit: u64,
         /// Pages or elements that the new module asks for.
         new: u64,
+    },
+    /// An active segment does not fit into its table or memory.
+    SegmentOutside {
+        /// Which segment.
+        segment: String,
+        /// Where it ends: elements or bytes.
+        end: u64,
+        /// `memory` or `table`, and its number in the new module.
+        item: String,
+        /// What that begins with: elements or bytes.
+        size: u64,
     },
     /// A table has elements of another type.
     TableType {
@@ -103,8 +115,12 @@ impl fmt::Display for ModuleRefusal {
             }
             ModuleRefusal::ItemGrew { item, limit, new } => write!(
                 f,
-                "{item} begins with a size of {new}, and the running one keeps the limit of {limit} that it \
-                 was made with"
+                "{item} begins with a size of {new}, and the running one can have {limit} at most"
+            ),
+            ModuleRefusal::SegmentOutside { segment, end, item, size } => write!(
+                f,
+                "{segment} ends at {end:#x}, and {item} begins with a size of {size:#x}: no instance of this \
+                 module could be made"
             ),
             ModuleRefusal::TableType { table, old, new } => {
                 write!(f, "table {table} is of {new} instead of {old}")

@@ -230,17 +230,14 @@ fn memories_and_tables_must_be_there() {
     assert_eq!(
         running.refusals("(module (memory 3 3) (memory 1) (table 1 externref))"),
         [
-            "memory 0 (in pages) begins with a size of 3, and the running one keeps the limit of 2 that it \
-             was made with",
+            "memory 0 (in pages) begins with a size of 3, and the running one can have 2 at most",
             "memory 1 is new, and cannot be added to a running program",
             "table 0 is of externref instead of funcref",
         ]
     );
     assert_eq!(
         running.refusals("(module (memory 1 2) (table 10 funcref))"),
-        [
-            "table 0 begins with a size of 10, and the running one keeps the limit of 9 that it was made with"
-        ]
+        ["table 0 begins with a size of 10, and the running one can have 9 at most"]
     );
 }
 
@@ -510,4 +507,25 @@ fn only_a_global_that_can_be_set_has_a_value_to_lose() {
     assert_eq!(running.edit("(module (global $a (mut i64) (i64.const 1)))"), "1 global added");
     let reasons = running.refusals("(module (global $a i64 (i64.const 1)))");
     assert_eq!(reasons, ["global `a` is of type global i64 instead of global (mut i64)"]);
+}
+
+#[test]
+fn a_module_that_could_not_be_instantiated_is_refused() {
+    let source = |at: i32| {
+        format!(
+            r#"(module (table 2 funcref) (memory 1) (elem (i32.const {at}) $f) (func $f)
+                (data (i32.const {}) "ab"))"#,
+            at * 65_534
+        )
+    };
+    let running = Running::new(source(1));
+    assert_eq!(
+        running.refusals(&source(2)),
+        [
+            "element segment 0 ends at 0x3, and table 0 begins with a size of 0x2: no instance of this module \
+             could be made",
+            "data segment 0 ends at 0x1fffe, and memory 0 begins with a size of 0x10000: no instance of this \
+             module could be made",
+        ]
+    );
 }
