@@ -213,7 +213,8 @@ pub enum SafepointAction {
 /// to change.
 #[derive(Clone, Debug)]
 pub struct SuspendedFrame {
-    /// The code that the frame runs, as `crate::lower::lower` made it.
+    /// The code that the frame runs, as `crate::lower::lower` made it; afterwards that code or
+    /// [`LoweredCode::with_exits`] of it.
     pub code: *const LoweredCode,
     /// The safepoint at which it is suspended.
     pub point: u32,
@@ -325,8 +326,8 @@ pub struct Builtins {
         function: u32,
         point: u32,
     ) -> SafepointAction,
-    /// Functions have got new bodies, and a frame is about to go on that does not run its function's
-    /// current lowered code: decides where it does.
+    /// Functions have got new bodies, or it has come to an exit, and a frame is about to go on that does not
+    /// run its function's current lowered code: decides where it does.
     pub continuation: unsafe extern "sysv64" fn(
         *mut InstanceContext,
         frame: &mut SuspendedFrame,

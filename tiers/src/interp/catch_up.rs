@@ -21,6 +21,9 @@
 //! activation's epoch, and those outside have not. When the epoch changes again, the landing goes back to
 //! the top. Frames pushed meanwhile run code that was current when they were pushed.
 //!
+//! A frame that stays in an old body runs a form of it ([`LoweredCode::with_exits`]) in which it is looked at
+//! again wherever it need not stay.
+//!
 //! A frame that moves is written anew at the same place of the value stack. It is on top, so that nothing
 //! is above it but the results of the call that has returned.
 
@@ -117,6 +120,10 @@ unsafe fn look_at(m: Machine, position: Position) -> Option<Machine> {
         }
         let kind = if position == Position::Call { SiteKind::Call } else { SiteKind::Poll };
         let SuspendedFrame { code: to, point, values } = &suspended;
+        if std::ptr::eq(*to, code) {
+            // It stays, and runs code with exits already.
+            return Some(m.behind_loop_header(position));
+        }
         let moved = CanonicalFrame { kind, point: *point, values };
         let (to, offset) = moved.place(&**to, env);
         let base = m.fp.sub(code.locals as usize);

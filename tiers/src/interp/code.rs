@@ -24,7 +24,11 @@ pub struct LoweredCode {
     sites: OnceLock<Box<Sites>>,
     /// Code that keeps operands nowhere but in their places: see [`LoweredCode::settled`].
     settled: OnceLock<Box<LoweredCode>>,
-    /// The code that this is the settled form of, or null.
+    /// See [`LoweredCode::with_exits`].
+    with_exits: OnceLock<Box<LoweredCode>>,
+    /// The exits of code that has some.
+    exits: Box<[u32]>,
+    /// The code that this is another form of, or null.
     form_of: *const LoweredCode,
 }
 
@@ -36,11 +40,13 @@ unsafe impl Sync for LoweredCode {}
 
 /// How a body is lowered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Form {
+pub(crate) enum Form<'a> {
     /// As fast as it gets.
     Usual,
     /// See [`LoweredCode::settled`].
     Settled,
+    /// See [`LoweredCode::with_exits`]. Points, ascending.
+    WithExits(&'a [u32]),
 }
 
 /// What lowering produces.
@@ -63,6 +69,8 @@ impl LoweredCode {
             body,
             sites: OnceLock::new(),
             settled: OnceLock::new(),
+            with_exits: OnceLock::new(),
+            exits: Box::default(),
             form_of: std::ptr::null(),
         }
     }
@@ -84,8 +92,9 @@ impl LoweredCode {
 
     /// Bytes of memory that this code occupies, without its bytecode.
     pub fn memory_size(&self) -> usize {
-        let settled = self.settled.get().map_or(0, |code| code.memory_size());
-        size_of::<LoweredCode>() + self.code.len() + settled
+        let forms = [&self.settled, &self.with_exits];
+        let forms = forms.into_iter().filter_map(OnceLock::get).map(|code| code.memory_size());
+        size_of::<LoweredCode>() + self.code.len() + forms.sum::<usize>()
     }
 
     /// Offset of an instruction.
@@ -96,8 +105,7 @@ impl LoweredCode {
     /// The relation to the bytecode. `env` must be that of the body's module.
     pub(crate) fn sites(&self, env: &ModuleEnv) -> &Sites {
         self.sites.get_or_init(|| {
-            let form = if self.form_of.is_null() { Form::Usual } else { Form::Settled };
-            let recorded = crate::lower::record(env, &self.body, form);
+            let recorded = crate::lower::record(env, &self.body, self.form());
             Box::new(recorded.expect("a body that was lowered before can be lowered again"))
         })
     }
@@ -117,13 +125,40 @@ impl LoweredCode {
     ///
     /// The code must not be moved any more.
     pub(crate) fn settled(&self, env: &ModuleEnv) -> &LoweredCode {
-        self.settled.get_or_init(|| {
-            let lowered = crate::lower::lower_settled(env, &self.body);
-            let lowered = lowered.expect("a body that was lowered before can be lowered again");
-            let mut code = Box::new(LoweredCode::new(self.body.clone(), lowered));
-            code.form_of = self;
+        self.settled.get_or_init(|| self.lowered_again(env, Form::Settled))
+    }
+
+    /// The same body, lowered such that frames ask `Builtins::continuation` at each of these points, which
+    /// are loops and calls in ascending order, each time that they come there. That is what frames run that
+    /// have to stay in a replaced body until they come to a point where they need not. Operands are where
+    /// [`LoweredCode::settled`] has them.
+    ///
+    /// The points must be the same each time, and the code must not be moved any more.
+    pub fn with_exits(&self, env: &ModuleEnv, points: &[u32]) -> &LoweredCode {
+        let code = self.with_exits.get_or_init(|| {
+            let mut code = self.lowered_again(env, Form::WithExits(points));
+            code.exits = points.into();
             code
-        })
+        });
+        debug_assert_eq!(&*code.exits, points, "frames of one body leave it at the same points");
+        code
+    }
+
+    /// Another form of this code, with its address in it.
+    fn lowered_again(&self, env: &ModuleEnv, form: Form<'_>) -> Box<LoweredCode> {
+        let lowered = crate::lower::lower_again(env, &self.body, form);
+        let lowered = lowered.expect("a body that was lowered before can be lowered again");
+        let mut code = Box::new(LoweredCode::new(self.body.clone(), lowered));
+        code.form_of = self;
+        code
+    }
+
+    fn form(&self) -> Form<'_> {
+        match &*self.exits {
+            _ if self.form_of.is_null() => Form::Usual,
+            [] => Form::Settled,
+            exits => Form::WithExits(exits),
+        }
     }
 
     /// The code that `crate::lower::lower` made, of which this may be another form.

@@ -68,6 +68,20 @@ handlers! {
     }
 }
 
+handlers! {
+    /// The instruction is a loop header at which frames of this body may go on in a newer one.
+    #[cold]
+    #[inline(never)]
+    fn at_loop_exit(m) {
+        m.save(Position::Loop);
+        match ask(m, m.operand(12)) {
+            SafepointAction::Trap(code) => m.raise_at(Position::Loop, code as u32),
+            // Whatever code was offered is that of the old body.
+            _ => go_on!(m, catch_up::catch_up(m, Position::Loop)),
+        }
+    }
+}
+
 /// Asks the embedder what to do at `point` of the top frame.
 ///
 /// # Safety

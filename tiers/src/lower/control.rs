@@ -82,7 +82,8 @@ impl Lowerer<'_> {
             frame.label = label;
         }
         let height = self.stack.height() as u32;
-        self.code.op(Op::loop_header).uint(self.state).uint(point).uint(height);
+        let header = if self.is_exit(point) { Op::loop_exit } else { Op::loop_header };
+        self.code.op(header).uint(self.state).uint(point).uint(height);
         self.note_site(SiteKind::Poll, point, 0);
     }
 
@@ -344,6 +345,9 @@ impl Lowerer<'_> {
     fn finish_call(&mut self, params: usize, results: usize, point: u32) {
         self.stack.truncate(self.stack.height() - params);
         self.note_site(SiteKind::Call, point, results);
+        if self.is_exit(point) {
+            self.code.op(Op::call_exit);
+        }
         for _ in 0..results {
             self.stack.push(Operand::Temp);
         }

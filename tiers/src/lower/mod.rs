@@ -72,9 +72,13 @@ pub fn lower(
     Ok(LoweredCode::new(body.clone(), lowered))
 }
 
-/// Lowers a body that was lowered before to its other form.
-pub(crate) fn lower_settled(env: &ModuleEnv, body: &FunctionBody) -> Result<Lowered, LowerError> {
-    let (lowered, _) = run(env, body, None, Form::Settled, false)?;
+/// Lowers a body that was lowered before to another form.
+pub(crate) fn lower_again(
+    env: &ModuleEnv,
+    body: &FunctionBody,
+    form: Form<'_>,
+) -> Result<Lowered, LowerError> {
+    let (lowered, _) = run(env, body, None, form, false)?;
     Ok(lowered)
 }
 
@@ -82,7 +86,7 @@ pub(crate) fn lower_settled(env: &ModuleEnv, body: &FunctionBody) -> Result<Lowe
 pub(crate) fn record(
     env: &ModuleEnv,
     body: &FunctionBody,
-    form: Form,
+    form: Form<'_>,
 ) -> Result<Sites, LowerError> {
     let (_, recording) = run(env, body, None, form, true)?;
     let mut sites = recording.sites;
@@ -101,7 +105,7 @@ fn run(
     env: &ModuleEnv,
     body: &FunctionBody,
     validate: Option<FuncToValidate<ValidatorResources>>,
-    form: Form,
+    form: Form<'_>,
     record: bool,
 ) -> Result<(Lowered, Recording), LowerError> {
     let base = body.module_offset() as u64;
@@ -207,6 +211,8 @@ struct Lowerer<'a> {
     unreachable: Option<u32>,
     /// How many operands below the arguments of a call may be where they are.
     unsettled_at_call: usize,
+    /// Points at which frames ask whether to leave this body.
+    exits: &'a [u32],
     /// Offset of the function's state in the instance's `functions`.
     state: u32,
     sites: Sites,
@@ -217,7 +223,7 @@ impl<'a> Lowerer<'a> {
         env: &'a ModuleEnv,
         body: &FunctionBody,
         locals: usize,
-        form: Form,
+        form: Form<'a>,
         record: bool,
     ) -> Lowerer<'a> {
         let ty = env.func_type(body.function);
@@ -231,7 +237,11 @@ impl<'a> Lowerer<'a> {
             unreachable: None,
             unsettled_at_call: match form {
                 Form::Usual => MAX_UNSETTLED_AT_CALL,
-                Form::Settled => 0,
+                Form::Settled | Form::WithExits(_) => 0,
+            },
+            exits: match form {
+                Form::WithExits(points) => points,
+                Form::Usual | Form::Settled => &[],
             },
             state: 0,
             sites: Sites::default(),
@@ -245,6 +255,10 @@ impl<'a> Lowerer<'a> {
     fn state_offset(&self, function: u32) -> u32 {
         let index = function.saturating_sub(self.env.imported_functions);
         index * FunctionState::SIZE as u32
+    }
+
+    fn is_exit(&self, point: u32) -> bool {
+        self.exits.binary_search(&point).is_ok()
     }
 
     fn charge(&mut self, cost: u32) {

@@ -8,8 +8,10 @@ use crate::interp::{Position, safepoint};
 use crate::trap::TrapCode;
 use std::sync::atomic::Ordering;
 
-/// Bytes of a `loop_header`.
+/// Bytes of a `loop_header` or `loop_exit`, whose operands are the same.
 pub(in crate::interp) const LOOP_HEADER: usize = 20;
+/// Bytes of a `call_exit`.
+const CALL_EXIT: usize = 8;
 
 handlers! {
     fn unreachable(m) {
@@ -95,6 +97,27 @@ handlers! {
             return safepoint::at_loop(m.ip, m.fp, m.mem, m.mem_len, m.cx, m.st);
         }
         m.next(LOOP_HEADER)
+    }
+    /// In place of a loop header at which frames of this body may go on in a newer one.
+    #[cold]
+    #[inline(never)]
+    fn loop_exit(m) {
+        safepoint::at_loop_exit(m.ip, m.fp, m.mem, m.mem_len, m.cx, m.st)
+    }
+    /// Behind a call at which frames of this body may go on in a newer one.
+    #[cold]
+    #[inline(never)]
+    fn call_exit(m) {
+        let here = m.ip;
+        if !catch_up(m, Position::Call) {
+            return Flow::TRAPPED;
+        }
+        m.restore();
+        m.reload_memory();
+        if std::ptr::eq(m.ip, here) {
+            return m.next(CALL_EXIT);
+        }
+        m.dispatch()
     }
     fn fuel(m) {
         let left = (*m.st).fuel - m.operand::<i64>(8);
