@@ -54,6 +54,7 @@ use crate::sync::{
     AtomicBool, AtomicU8, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, full_fence,
     heavy_fence, light_fence, prepare_fences, symmetric, yield_now,
 };
+use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -191,6 +192,7 @@ impl<S: Stack> Request<S> {
         mutators: &[Arc<Mutator<S>>],
         open: bool,
     ) -> Arc<Request<S>> {
+        debug_assert!(is_each_once(mutators), "a mutator performs an operation once");
         let request = Arc::new(Request {
             operation,
             steps,
@@ -251,6 +253,12 @@ impl<S: Stack> Request<S> {
         }
         self.waiting.fetch_sub(SLEEPING, Ordering::AcqRel);
     }
+}
+
+/// Whether no mutator is listed twice.
+fn is_each_once<S: Stack>(mutators: &[Arc<Mutator<S>>]) -> bool {
+    let mut seen = HashSet::new();
+    mutators.iter().all(|mutator| seen.insert(Arc::as_ptr(mutator)))
 }
 
 /// A stepwise operation that has not come to the end of a stack.

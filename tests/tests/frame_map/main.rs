@@ -2,12 +2,16 @@
 //!
 //! The oracle is an interpreter of a few dozen lines, which shares nothing with Midair: it runs the old body
 //! up to the suspended call, takes the frame over to where the plan says that it goes on, and runs the new
-//! body from there. Every tier has to show the same frame, and to end with the same result.
+//! body from there. Where the frame has to stay in the old body, it is taken over at the first loop or call that
+//! it comes to and that has a counterpart. Every tier has to show the same frame, and to end with the same
+//! result.
 
+mod maps;
 mod oracle;
 mod source;
 
 use anyhow::{Result, ensure};
+use maps::{Maps, Moving};
 use midair::{Caller, Config, Engine, Linker, Module, Plan, PlannedOutcome, Store, Tier, Val};
 use oracle::{Code, Op, Oracle, answer, compile, val_type};
 use proptest::prelude::*;
@@ -204,51 +208,25 @@ fn run_bounded(
         return Ok(Some((result, (false, expected))));
     }
     // Where the frame goes on is what the plans say of the bodies; they do not depend on the tier.
-    let (mut frame, mut version, mut moved) = (suspended_frame.clone(), 0, false);
+    let mut frame = suspended_frame.clone();
     let offset = codes[0].offsets[frame.at];
     let plans = plans(codes).map_err(fail)?;
+    let mut maps = Maps::default();
     let mut outcomes = Vec::new();
-    for (new, plan) in plans.iter().enumerate() {
-        let new = new + 1;
-        let code = &codes[version];
-        let from = code.offsets[frame.at];
-        // Frames of a version go on in later ones only as long as each leads to the next; an equal body
-        // is the same function again.
-        let target = if codes[new].body == code.body {
-            Some(from)
-        } else if version + 1 == new {
-            let mapped = &plan.functions[0].mapped;
-            mapped.iter().find(|(old, _)| *old == from).map(|(_, to)| *to)
-        } else {
-            None
-        };
-        let Some(target) = target else {
-            outcomes.push(None);
-            continue;
-        };
-        outcomes.push(Some(target));
-        moved = true;
-        let at = codes[new].offsets.iter().position(|&offset| offset == target);
-        let at = at.ok_or_else(|| TestCaseError::fail("a point between two instructions"))?;
-        prop_assert_eq!(codes[new].ops[at], code.ops[frame.at], "the same call");
-        prop_assert_eq!(&codes[new].places[at], &code.places[frame.at], "nested alike");
-        frame.at = at;
-        frame.locals.resize(codes[new].locals.len(), 0);
-        for (a, b) in code.locals.iter().zip(&codes[new].locals) {
-            prop_assert_eq!(a, b, "locals keep their types");
-        }
-        version = new;
+    for plan in &plans {
+        maps.update(codes, &plan.functions[0].mapped);
+        let to = maps.target(0, offset);
+        outcomes.push(to.filter(|to| to.0 == maps.newest()).map(|to| to.1));
     }
-    let code = &codes[version];
-    let Op::Call(import) = code.ops[frame.at] else { unreachable!("suspended at a call") };
+    let Op::Call(import) = codes[0].ops[frame.at] else { unreachable!("suspended at a call") };
     // The argument has gone to the host; it is computed anew from the old frame.
     let argument = argument_of(case, &codes[0], arguments);
     frame.stack.push(u64::from(answer(import, argument, case.call) as u32));
-    frame.at += 1;
-    let mut calls = case.call;
-    if frame.run(code, &mut calls, usize::MAX).is_none() {
-        return Ok(None);
-    }
+    let mut moving = Moving { codes, maps: &maps, frame, version: 0 };
+    let moved = moving.leave(offset)?;
+    moving.frame.at += 1;
+    let Some(later) = moving.run(case.call)? else { return Ok(None) };
+    let (frame, moved) = (moving.frame, moved || later);
     let expected = *frame.stack.last().expect("a result") as i64;
 
     let (result, host) = run(tier, case, codes, arguments).map_err(fail)?;

@@ -139,7 +139,7 @@ enum DataName {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum PolicyName {
-    /// They go on in the new body, where that has a matching place
+    /// They go on in the new body, as soon as they are where that has a matching place
     Migrate,
     /// They finish in the old body
     Finish,

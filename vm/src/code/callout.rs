@@ -100,6 +100,7 @@ unsafe fn resume(cx: *mut InstanceContext, frame: &mut CalloutFrame) -> CalloutO
             Ok(lowered) => lowered,
             Err(_) => return raise(cx, TrapCode::InvalidFunction),
         };
+        let lowered = version.code_of_frames(&module.env, lowered);
         let base = (*(*cx).store()).value_top;
         if !has_room(cx, shape.slot_count().max(lowered.frame_slots())) {
             return raise(cx, TrapCode::StackOverflow);

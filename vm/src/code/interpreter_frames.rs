@@ -6,8 +6,8 @@ use super::transition;
 use crate::config::Tier;
 use crate::live::Continuation;
 use midair_tiers::context::{FrameContinuation, SuspendedFrame};
+use midair_tiers::interp::LoweredCode;
 use midair_tiers::{InstanceContext, TrapCode};
-use std::sync::Arc;
 
 /// Where a frame goes on that does not run its function's current version.
 ///
@@ -27,7 +27,15 @@ pub(super) unsafe fn continuation(
     let ask = || version.continuation(point);
     // SAFETY: as the caller vouches.
     match unsafe { transition::continuation_when_served(instance, ask) } {
-        Continuation::Stay => FrameContinuation::Stay,
+        Continuation::Stay => {
+            let lowered = version.lowered().expect("a frame runs it");
+            let code: *const LoweredCode = version.code_of_frames(&module.env, lowered);
+            if std::ptr::eq(code, frame.code) {
+                return FrameContinuation::Stay;
+            }
+            frame.code = code;
+            FrameContinuation::Move
+        }
         Continuation::Trap => {
             version.frame_trapped(&module);
             FrameContinuation::Trap(TrapCode::FunctionReplaced)
@@ -40,7 +48,7 @@ pub(super) unsafe fn continuation(
             let at = transition::suspended_in(&module, from, frame.point);
             let departure = Departure { from: Tier::Interp, at };
             version.frame_moved(&module, departure, Tier::Interp, &next);
-            frame.code = Arc::as_ptr(code);
+            frame.code = next.code_of_frames(&module.env, code);
             frame.point = point;
             frame.values = layout.apply(&frame.values);
             FrameContinuation::Move

@@ -8,10 +8,10 @@ use super::cache::Wanted;
 use super::events::Event;
 use super::ledger::{CodeState, Pin};
 use super::system::CodeSystem;
-use super::version::{CodeOwner, FunctionVersion, tier_of};
+use super::version::{CodeOwner, FunctionVersion, VersionCode, tier_of};
 use crate::config::{Config, Tier};
 use crate::engine::Engine;
-use crate::live::{Continuation, OldVersions};
+use crate::live::OldVersions;
 use crate::module::{Bodies, ModuleState};
 use crate::{Error, Result};
 use midair_osr::{CodeDescription, CodeObject, Mutator};
@@ -20,7 +20,7 @@ use midair_tiers::compile::{CompileOptions, EntryPoint};
 use midair_tiers::interp::LoweredCode;
 use midair_tiers::lower::lower;
 use midair_tiers::{AppendVec, FunctionBody, FunctionState, ModuleEnv};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{
@@ -34,6 +34,15 @@ pub(super) struct FunctionEntry {
     pub(super) current: Arc<FunctionVersion>,
     /// Replaced versions that may still have frames.
     pub(super) older: Vec<Arc<FunctionVersion>>,
+}
+
+impl FunctionEntry {
+    /// Whether anything leads to machine code of a version with this entry.
+    pub(super) fn leads_to(&self, version: &Arc<FunctionVersion>, entry: EntryPoint) -> bool {
+        Arc::ptr_eq(&self.current, version)
+            || self.older.iter().any(|older| Arc::ptr_eq(older, version))
+                && version.finishes_from(entry)
+    }
 }
 
 /// The code of one module.
@@ -85,6 +94,7 @@ pub(super) struct Origin {
 /// The stores that have instances of a module, some of which may be gone.
 #[derive(Default)]
 struct Stores {
+    /// A store with several instances may be listed several times.
     list: Vec<Weak<Mutator>>,
     /// Length at which those that are gone are taken out.
     sweep_at: usize,
@@ -185,10 +195,12 @@ impl ModuleCode {
         self.stores.lock().unwrap_or_else(PoisonError::into_inner).add(store);
     }
 
-    /// The stores that have instances of this module, each at least once.
+    /// The stores that have instances of this module, each once.
     pub(crate) fn stores(&self) -> Vec<Arc<Mutator>> {
         let stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
-        stores.list.iter().filter_map(Weak::upgrade).collect()
+        let mut seen = HashSet::with_capacity(stores.list.len());
+        let alive = stores.list.iter().filter_map(Weak::upgrade);
+        alive.filter(|store| seen.insert(Arc::as_ptr(store))).collect()
     }
 
     pub(super) fn table(&self) -> MutexGuard<'_, HashMap<u32, FunctionEntry>> {
@@ -437,16 +449,26 @@ impl ModuleCode {
         priority: u32,
     ) -> bool {
         let Some(tier) = self.compiled_tier() else { return false };
-        let mut code = version.code();
-        if code.refused.contains(&entry) {
+        let is_coming =
+            |code: &VersionCode| code.object(entry).is_some() || code.requested.contains(&entry);
+        {
+            let code = version.code();
+            if code.refused.contains(&entry) {
+                return false;
+            }
+            if is_coming(&code) {
+                return true;
+            }
+        }
+        if !self.is_wanted(version, entry) {
             return false;
         }
-        if code.object(entry).is_some() || code.requested.contains(&entry) {
-            return true;
-        }
         if !self.config.background_compilation {
-            drop(code);
             return self.compile_now(version, entry);
+        }
+        let mut code = version.code();
+        if is_coming(&code) {
+            return true;
         }
         code.requested.push(entry);
         drop(code);
@@ -454,8 +476,8 @@ impl ModuleCode {
         true
     }
 
-    /// Compiles an entry point and publishes it. Failures, panics of the compiler included, leave the
-    /// version in the tier below, and are counted and announced.
+    /// Compiles an entry point and publishes it, if anything would lead to the code. Failures, panics of the
+    /// compiler included, leave the version in the tier below, and are counted and announced.
     pub(crate) fn compile_and_install(
         self: &Arc<Self>,
         version: &Arc<FunctionVersion>,
@@ -469,9 +491,16 @@ impl ModuleCode {
             }
             code.options(tier)
         };
+        if !self.is_wanted(version, entry) {
+            version.code().requested.retain(|e| *e != entry);
+            return;
+        }
         let compiled = self.compile(&self.env, version, entry, &options);
         let installed = compiled.and_then(|Output { description, origin }| {
-            let object = self.install(version, entry, &options, description)?;
+            // It may have become useless while it was compiled, which is nobody's failure.
+            let Some(object) = self.install(version, entry, &options, description)? else {
+                return Ok(());
+            };
             let event = self.compiled(version, entry, tier_of(&options), object.len(), origin);
             self.system.events.send(|| event);
             Ok(())
@@ -569,18 +598,25 @@ impl ModuleCode {
         }
     }
 
-    /// Publishes compiled code and links it, if it is a current function's. Fails for code that nothing
-    /// would lead to: that of a version which was replaced meanwhile, but for loops whose frames stay in it;
-    /// and for code that is to be compiled with other options by now. (Code that others may enter after the old
-    /// code was gathered for retirement would not be retired.) If another thread has been faster, its code is the
-    /// answer.
+    /// Whether anything would lead to machine code of a version with this entry: the version is current, or
+    /// has loops whose frames finish in it. (Code that others may enter after the old code was gathered for
+    /// retirement would not be retired.)
+    fn is_wanted(&self, version: &Arc<FunctionVersion>, entry: EntryPoint) -> bool {
+        let functions = self.table();
+        let known = functions.get(&version.body.function);
+        known.is_some_and(|known| known.leads_to(version, entry))
+    }
+
+    /// Publishes compiled code and links it, if it is a current function's. Does nothing, and returns `None`,
+    /// if nothing would lead to the code, or if it is to be compiled with other options by now. If another
+    /// thread has been faster, its code is the answer.
     pub(crate) fn install(
         self: &Arc<Self>,
         version: &Arc<FunctionVersion>,
         entry: EntryPoint,
         options: &CompileOptions,
         description: CodeDescription,
-    ) -> Result<Arc<CodeObject>> {
+    ) -> Result<Option<Arc<CodeObject>>> {
         let owner = CodeOwner {
             module: Arc::downgrade(self),
             version: version.clone(),
@@ -592,21 +628,14 @@ impl ModuleCode {
         let mut functions = self.table();
         let known = self.entry(&mut functions, function);
         let current = Arc::ptr_eq(&known.current, version);
-        let wanted = current
-            || match entry {
-                EntryPoint::Function => false,
-                EntryPoint::Loop(point) => {
-                    known.older.iter().any(|older| Arc::ptr_eq(older, version))
-                        && matches!(version.continuation(point), Continuation::Stay)
-                }
-            };
+        let wanted = known.leads_to(version, entry);
         let mut code = version.code();
         let present = code.object(entry).cloned();
         let outdated = code.options(tier_of(options)) != *options;
         if present.is_some() || !wanted || outdated {
             // SAFETY: nobody knows the address of the code that was published just now.
             unsafe { self.system.heap.free(&object) };
-            return present.ok_or_else(|| anyhow::anyhow!("the function was replaced"));
+            return Ok(present);
         }
         code.insert(entry, object.clone());
         drop(code);
@@ -616,7 +645,7 @@ impl ModuleCode {
             state.entry.store(code, Ordering::Release);
             state.native.store(code, Ordering::Release);
         }
-        Ok(object)
+        Ok(Some(object))
     }
 
     /// Makes all calls of a function go to its entry thunk.
@@ -659,29 +688,36 @@ impl ModuleCode {
         entry.older.iter().chain([&entry.current]).cloned().collect()
     }
 
-    /// Forgets replaced versions of all functions that nothing leads to any more, and whose lowered code no
-    /// frame is in; their machine code is returned, for freeing.
-    pub(crate) fn forget_older(
+    /// Takes the machine code of replaced versions that nothing leads to but that code, and whose lowered
+    /// code no frame is in. It is to be retired.
+    pub(crate) fn take_code_of_older(
         &self,
-        in_use: impl Fn(*const LoweredCode) -> bool,
+        in_use: &impl Fn(*const LoweredCode) -> bool,
     ) -> Vec<Arc<CodeObject>> {
         let mut objects = Vec::new();
+        for version in self.table().values().flat_map(|entry| &entry.older) {
+            let mut code = version.code();
+            // Each object holds its version.
+            if Arc::strong_count(version) == 1 + code.len() && !version.is_lowered_in_use(in_use) {
+                objects.extend(code.take_objects());
+            }
+        }
+        objects
+    }
+
+    /// Forgets replaced versions of all functions that nothing leads to any more, and whose lowered code no
+    /// frame is in.
+    pub(crate) fn forget_older(&self, in_use: &impl Fn(*const LoweredCode) -> bool) {
         let mut left = 0;
         for entry in self.table().values_mut() {
             // Oldest first: maps lead from older versions to newer ones, and go with them.
             entry.older.retain(|version| {
                 // Frames that wait for their transfer hold the version through their code object.
-                let keep = Arc::strong_count(version) > 1
-                    || version.lowered().is_some_and(|code| in_use(Arc::as_ptr(code)));
-                if !keep {
-                    objects.extend(version.code().take_objects());
-                }
-                keep
+                Arc::strong_count(version) > 1 || version.is_lowered_in_use(in_use)
             });
             left += entry.older.len();
         }
         self.old_versions.set_count(left);
-        objects
     }
 }
 

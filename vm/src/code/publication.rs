@@ -7,6 +7,7 @@ use super::version::{CodeOwner, FunctionVersion};
 use crate::config::Tier;
 use crate::live::PreparedBody;
 use crate::{Error, Result};
+use anyhow::Context as _;
 use midair_osr::{CodeObject, ShadowStackActive, handshake, shadow_stack_active};
 use midair_tiers::ModuleEnv;
 use midair_tiers::compile::EntryPoint;
@@ -22,6 +23,19 @@ impl ModuleCode {
         let compiled = self.versions(function).iter().any(|version| version.code().has_objects());
         anyhow::ensure!(!compiled, ShadowStackActive);
         Ok(())
+    }
+
+    /// Makes sure that frames of a version that leave its machine code can go on in it: in the interpreter.
+    /// Where a compiled tier is forced, code need not have been lowered before. Fails if that is not possible.
+    pub(crate) fn prepare_landing(&self, version: &FunctionVersion) -> Result<()> {
+        // If it is compiled by the time that the update is published, this is asked again.
+        if !version.code().has_objects() {
+            return Ok(());
+        }
+        let lowered = self.lowered(version).map(drop);
+        lowered.context(
+            "frames might stay in the old body, which is compiled, and the interpreter cannot run it",
+        )
     }
 
     /// Compiles an entry point of a version that is not current yet, in the index spaces that the module is
@@ -65,11 +79,14 @@ impl ModuleCode {
     /// Makes prepared versions current, all of them, and unlinks the code of those that were until now.
     /// Returns that code, which is to be retired. The caller holds [`ModuleCode::begin_replacement`].
     ///
-    /// Fails, without changing anything, only where frames must not be redirected, and code of one of the
-    /// functions has been compiled since the new versions were prepared.
+    /// Fails, without changing anything, only where frames must not be redirected or could not stay in the old
+    /// body, and code of one of the functions has been compiled since the new versions were prepared.
     pub(crate) fn publish(&self, bodies: &[PreparedBody]) -> Result<Vec<Arc<CodeObject>>> {
         for body in bodies {
             self.check_redirection(body.function())?;
+            if body.may_stay {
+                self.prepare_landing(&body.old)?;
+            }
         }
         let mut functions = self.table();
         let mut objects = Vec::new();

@@ -65,7 +65,7 @@ impl RecompileOptions {
     }
 
     /// The version of the function to recompile, instead of the current one. An older version can only be
-    /// entered at its loops, by frames that have not left it yet.
+    /// entered at its loops, by frames that finish in it.
     pub fn version(mut self, number: u32) -> RecompileOptions {
         self.version = Some(number);
         self
@@ -164,6 +164,9 @@ impl ModuleCode {
             let all = loops_of(version)?;
             loops.extend(all.into_iter().take(LOOPS_AT_ONCE));
         }
+        if !current {
+            loops.retain(|&point| version.finishes_from(EntryPoint::Loop(point)));
+        }
         loops.sort_unstable();
         loops.dedup();
         let function = current.then_some(EntryPoint::Function);
@@ -251,12 +254,12 @@ impl ModuleCode {
         let mut unwanted = Vec::new();
         for object in objects {
             let entry = CodeOwner::of(&object).entry;
+            if !known.leads_to(version, entry) {
+                // It was replaced while it was compiled.
+                unwanted.push(object);
+                continue;
+            }
             if entry == EntryPoint::Function {
-                if !current {
-                    // It was replaced while it was compiled.
-                    unwanted.push(object);
-                    continue;
-                }
                 function_code = Some(object.start().cast_mut());
             }
             code.insert(entry, object);

@@ -212,7 +212,7 @@ pub(crate) struct Retiring {
 /// # Safety
 /// Nothing may lead into the code any more but return addresses: it has been unlinked (with sequentially
 /// consistent stores), and no entry address is held by a thread across a safepoint. `stores` are all stores
-/// that have instances of the code's module, each at least once.
+/// that have instances of the code's module, each once.
 pub(crate) unsafe fn retire(
     system: &Arc<CodeSystem>,
     objects: Vec<Arc<CodeObject>>,
@@ -220,7 +220,6 @@ pub(crate) unsafe fn retire(
 ) -> Option<Retiring> {
     let begun = Instant::now();
     let objects = not_yet_retired(objects)?;
-    let stores = each_once(stores);
     let retirement = Retirement::new(system, &stores, None, Vec::new());
     retirement.set_code(objects);
     let handshake = Handshake::begin_stepwise(stores, retirement.clone());
@@ -243,7 +242,6 @@ pub(crate) unsafe fn retire_around(
     publish: impl FnOnce() -> Result<Vec<Arc<CodeObject>>>,
 ) -> Result<Retiring> {
     let begun = Instant::now();
-    let stores = each_once(stores);
     let retirement = Retirement::new(system, &stores, None, also);
     let mut published = Ok(());
     let handshake = Handshake::begin_around(stores, retirement.clone(), || {
@@ -259,7 +257,7 @@ pub(crate) unsafe fn retire_around(
 ///
 /// # Safety
 /// As for [`retire`]; no other code may be among the objects, and the innermost frame record of the stack is
-/// `innermost`.
+/// `innermost`. Stores of several modules may be listed several times.
 pub(crate) unsafe fn retire_innermost(
     system: &Arc<CodeSystem>,
     objects: Vec<Arc<CodeObject>>,
@@ -280,6 +278,7 @@ fn not_yet_retired(objects: Vec<Arc<CodeObject>>) -> Option<Vec<Arc<CodeObject>>
     (!objects.is_empty()).then_some(objects)
 }
 
+/// Stores of several modules, each once.
 fn each_once(mut stores: Vec<Arc<Mutator>>) -> Vec<Arc<Mutator>> {
     stores.sort_unstable_by_key(Arc::as_ptr);
     stores.dedup_by(|a, b| Arc::ptr_eq(a, b));

@@ -280,20 +280,18 @@ pub(crate) unsafe fn hot(
     let current = module.current(function);
     let looping = point != FunctionBody::ENTRY && module.config.osr;
     let version = if looping { store.top_version(&module, function) } else { None };
-    // The counts are those of calls of the current version, and of loops that finish in old ones.
-    let finishing = version.as_ref().is_some_and(|version| !Arc::ptr_eq(version, &current));
+    // The counts are those of calls of the current version, and of loops of frames that stay in old ones.
+    let stays = version.as_ref().is_some_and(|version| !Arc::ptr_eq(version, &current));
     let is_linked = || !state.native.load(Ordering::Relaxed).is_null();
+    // Whether a frame of an old version has anything to hope for says nothing about the current one.
+    let hope = is_linked() || module.request(&current, EntryPoint::Function, PRIORITY_FUNCTION);
     let entry = EntryPoint::Loop(point);
-    let hope = match &version {
-        Some(version) if finishing => module.request(version, entry, PRIORITY_LOOP),
-        _ => is_linked() || module.request(&current, EntryPoint::Function, PRIORITY_FUNCTION),
-    };
-    state.countdown.store(if hope { ASK_AGAIN } else { i32::MAX }, Ordering::Relaxed);
     // A frame that is still in the interpreter although its function has code is in a long loop.
-    let Some(version) = version.filter(|_| finishing || is_linked()) else {
-        return SafepointAction::Continue;
-    };
-    module.request(&version, entry, PRIORITY_LOOP);
+    let version = version.filter(|_| stays || is_linked());
+    let wanted =
+        version.as_ref().is_some_and(|version| module.request(version, entry, PRIORITY_LOOP));
+    state.countdown.store(if hope || wanted { ASK_AGAIN } else { i32::MAX }, Ordering::Relaxed);
+    let Some(version) = version else { return SafepointAction::Continue };
     let Some(code) = version.code().object(entry).map(|object| object.start()) else {
         return SafepointAction::Continue;
     };

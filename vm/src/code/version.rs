@@ -3,11 +3,11 @@
 use super::counters::{Departure, MovedFrames};
 use super::module_code::ModuleCode;
 use crate::config::Tier;
-use crate::live::{Continuation, Migration};
+use crate::live::{Continuation, Exits, Migration};
 use midair_osr::CodeObject;
-use midair_tiers::FunctionBody;
 use midair_tiers::compile::{CompileOptions, CompiledTier, EntryPoint};
 use midair_tiers::interp::LoweredCode;
+use midair_tiers::{FunctionBody, ModuleEnv};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 /// One immutable body of a function, and what has been made of it.
@@ -21,6 +21,8 @@ pub(crate) struct FunctionVersion {
     migration: Mutex<Migration>,
     /// Counts its frames that have gone on since it was replaced.
     moved: OnceLock<Arc<MovedFrames>>,
+    /// See [`FunctionVersion::exits`].
+    exits: OnceLock<Option<Exits>>,
 }
 
 /// Machine code of a version.
@@ -46,6 +48,7 @@ impl FunctionVersion {
             code: Mutex::default(),
             migration: Mutex::default(),
             moved: OnceLock::new(),
+            exits: OnceLock::new(),
         }
     }
 
@@ -87,6 +90,11 @@ impl FunctionVersion {
         self.lowered.get_or_init(|| Arc::new(code))
     }
 
+    /// Whether `in_use` says so of the lowered code, if there is any.
+    pub(crate) fn is_lowered_in_use(&self, in_use: impl Fn(*const LoweredCode) -> bool) -> bool {
+        self.lowered().is_some_and(|code| in_use(Arc::as_ptr(code)))
+    }
+
     pub(crate) fn code(&self) -> MutexGuard<'_, VersionCode> {
         // Every change of the tables is a single statement.
         self.code.lock().unwrap_or_else(PoisonError::into_inner)
@@ -105,6 +113,42 @@ impl FunctionVersion {
     /// Where the frames of this version go on.
     pub(crate) fn migration(&self) -> Migration {
         self.migration_slot().clone()
+    }
+
+    /// Where frames that stay in this version leave it later; `None` if nowhere, or if it is current.
+    ///
+    /// It is always the same: once a version has been replaced, an update leaves it its points, or lets no
+    /// frame stay at any.
+    pub(crate) fn exits(&self) -> Option<&Exits> {
+        if let Some(exits) = self.exits.get() {
+            return exits.as_ref();
+        }
+        match self.migration() {
+            migration @ Migration::Points(_) => {
+                self.exits.get_or_init(|| Exits::of(&self.body, &migration)).as_ref()
+            }
+            Migration::Stay | Migration::Trap => None,
+        }
+    }
+
+    /// The lowered code that frames run which go on in this version.
+    pub(crate) fn code_of_frames<'a>(
+        &'a self,
+        env: &ModuleEnv,
+        lowered: &'a Arc<LoweredCode>,
+    ) -> &'a LoweredCode {
+        match self.exits() {
+            Some(exits) => lowered.with_exits(env, exits.points()),
+            None => lowered,
+        }
+    }
+
+    /// Whether machine code with this entry is of use although the version has been replaced: for a loop
+    /// whose frames finish in it. Machine code has no exits, so there must be none to come to.
+    pub(crate) fn finishes_from(&self, entry: EntryPoint) -> bool {
+        let EntryPoint::Loop(point) = entry else { return false };
+        matches!(self.continuation(point), Continuation::Stay)
+            && self.exits().is_none_or(|exits| !exits.may_follow(point))
     }
 
     /// Sets where the frames of this version go on.

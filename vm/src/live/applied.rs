@@ -72,7 +72,7 @@ pub struct AppliedFunction {
     pub policy: Policy,
     /// Points of the old body whose frames go on in the new one.
     pub points_mapped: usize,
-    /// Why frames at other points finish in the old body.
+    /// Why frames at other points stay in the old body, until they come to one of those.
     pub refusals: Vec<Refusal>,
     /// Bytes of machine code that were made of the new body before it became current.
     pub compiled_bytes: usize,
@@ -183,7 +183,7 @@ pub struct Replacement {
     pub frames_redirected: usize,
     /// Safepoints of the old body whose frames go on in the new one.
     pub points_mapped: usize,
-    /// Why frames at other safepoints finish in the old body.
+    /// Why frames at other safepoints stay in the old body, until they come to one of those.
     pub refusals: Vec<Refusal>,
     /// Bytes of old machine code that were poisoned and freed before the call returned: all of it.
     pub freed_bytes: usize,

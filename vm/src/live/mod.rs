@@ -19,6 +19,7 @@
 //!
 //!   policy        what frames of a changed body do
 //!   continuation  what a version's frames do once it is no longer current
+//!   exits         where those that stay in it leave it later
 //!   old_versions  which of them still have frames
 //!   layout        how the slots of a frame are laid out anew
 //!
@@ -37,6 +38,7 @@ mod continuation;
 mod data;
 mod definitions;
 mod entries;
+mod exits;
 mod frame_map;
 mod growth;
 mod in_each_store;
@@ -63,6 +65,7 @@ pub(crate) use continuation::{Continuation, Migration};
 pub use definitions::Definition;
 pub(crate) use definitions::Definitions;
 pub(crate) use entries::set_earlier;
+pub(crate) use exits::Exits;
 pub use frame_map::{FrameMap, Source};
 pub use module_diff::{DataPolicy, FunctionLabel, ModuleRefusal, ModuleRefused, ModuleSummary};
 pub(crate) use module_diff::{LiveModule, Provenance, diff, diff_back};

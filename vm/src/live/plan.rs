@@ -2,8 +2,10 @@
 
 use super::census::{FrameCount, suspended_frames};
 use super::continuation::{Continuation, Migration};
+use super::exits::Exits;
 use super::prepare::{Prepared, PreparedBody};
 use super::{Definition, ModuleSummary, Policy, Refusal};
+use crate::code::FunctionVersion;
 use crate::config::Tier;
 use crate::module::Module;
 use crate::stats::SuspendedIn;
@@ -45,7 +47,7 @@ pub struct PlannedFunction {
     pub first_difference: Option<usize>,
     /// Points of the old body whose frames would go on in the new one, with where.
     pub mapped: Vec<(u32, u32)>,
-    /// Why frames at other points would finish in the old body.
+    /// Why frames at other points would stay in the old body, until they come to one of those.
     pub refusals: Vec<Refusal>,
 }
 
@@ -83,7 +85,14 @@ pub enum PlannedOutcome {
         /// Offset in the new body.
         point: u32,
     },
-    /// They finish in the body that they are in, or in one that an earlier update sent them to.
+    /// They stay in the body that they are in until they come to a point that has a counterpart in a newer
+    /// one: a loop, or a call that returns. If they never do, they finish in it.
+    Stay {
+        /// Why the point where they are has none.
+        why: Option<Refusal>,
+    },
+    /// They finish in the body that they are in, or in one that an earlier update sent them to: no point that
+    /// they can come to has a counterpart.
     Finish {
         /// Why, if that is not what the policy says.
         why: Option<Refusal>,
@@ -96,6 +105,10 @@ impl fmt::Display for PlannedOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             PlannedOutcome::Migrate { point } => write!(f, "go on at offset {point:#x}"),
+            PlannedOutcome::Stay { why } => {
+                f.write_str("stay in the old body until a point that has a counterpart")?;
+                why.as_ref().map_or(Ok(()), |why| write!(f, ": {why}"))
+            }
             PlannedOutcome::Finish { why: None } => f.write_str("finish in the old body"),
             PlannedOutcome::Finish { why: Some(why) } => {
                 write!(f, "finish in the old body: {why}")
@@ -152,7 +165,6 @@ pub(super) fn planned_frames(
 
 /// What frames would do.
 fn outcome(body: &PreparedBody, found: &FrameCount) -> PlannedOutcome {
-    let is_current = Arc::ptr_eq(&found.version, &body.old);
     let older = body.older.iter().find(|(version, _)| Arc::ptr_eq(version, &found.version));
     let migration = older.map_or(&body.migration, |(_, migration)| migration);
     match migration.at(found.point) {
@@ -160,12 +172,28 @@ fn outcome(body: &PreparedBody, found: &FrameCount) -> PlannedOutcome {
         Continuation::Move { version, point, .. } if Arc::ptr_eq(&version, &body.new) => {
             PlannedOutcome::Migrate { point }
         }
-        Continuation::Move { .. } => PlannedOutcome::Finish { why: None },
-        Continuation::Stay => {
-            let concerns = |why: &&Refusal| why.point().is_none_or(|point| point == found.point);
-            let why = body.refusals.iter().find(concerns).filter(|_| is_current);
-            PlannedOutcome::Finish { why: why.cloned() }
+        // An earlier update sends them to the body that is the current one now.
+        Continuation::Move { version, point, .. } if Arc::ptr_eq(&version, &body.old) => {
+            staying(body, &version, &body.migration, point)
         }
+        Continuation::Move { .. } => PlannedOutcome::Finish { why: None },
+        Continuation::Stay => staying(body, &found.version, migration, found.point),
+    }
+}
+
+/// What frames would do that go on at this point of a version and stay in it there.
+fn staying(
+    body: &PreparedBody,
+    version: &Arc<FunctionVersion>,
+    migration: &Migration,
+    point: u32,
+) -> PlannedOutcome {
+    let is_current = Arc::ptr_eq(version, &body.old);
+    let concerns = |why: &&Refusal| why.point().is_none_or(|at| at == point);
+    let why = body.refusals.iter().find(concerns).filter(|_| is_current).cloned();
+    match Exits::of(&version.body, migration) {
+        Some(exits) if exits.may_follow(point) => PlannedOutcome::Stay { why },
+        _ => PlannedOutcome::Finish { why },
     }
 }
 

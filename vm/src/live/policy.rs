@@ -8,10 +8,13 @@ use std::fmt;
 #[non_exhaustive]
 pub enum Policy {
     /// They go on in the new body, at the point that matches the one where they are suspended. Where there
-    /// is none, they finish in the old body.
+    /// is none, they stay in the old body until they come to a point that has one: a loop, or a call that
+    /// returns. Until then they are interpreted; only a loop that no such point can follow is compiled.
     #[default]
     Migrate,
-    /// They finish in the old body: in the interpreter, or in machine code that is made for it anew.
+    /// They stay in the old body to their end, through all later updates: in the interpreter, or in machine
+    /// code that is made for it anew. (An update that brings just that body back makes it current again, and
+    /// one with [`Policy::Trap`] ends them.)
     Finish,
     /// They trap when they are returned to, or at their next safepoint. Frames that an earlier update
     /// left in still older bodies trap too: after this, no old body of the function runs on.

@@ -40,6 +40,8 @@ pub(crate) struct Prepared<'m> {
 /// A new version that only has to be made current.
 pub(crate) struct PreparedBody {
     pub(crate) policy: Policy,
+    /// Whether there are points at which frames of `old` stay in it.
+    pub(crate) may_stay: bool,
     pub(crate) old: Arc<FunctionVersion>,
     /// Lowered, and compiled if the old one is hot.
     pub(crate) new: Arc<FunctionVersion>,
@@ -144,6 +146,7 @@ impl<'m> Prepared<'m> {
         let names = Names { env, function: &name };
 
         let (mut points_mapped, mut refusals) = (0, Vec::new());
+        let mut may_stay = policy == Policy::Finish;
         anyhow::ensure!(
             map.is_none() || policy == Policy::Migrate,
             "a frame map is given, and the policy is `{policy}`, by which no frame goes on in the new body"
@@ -156,10 +159,14 @@ impl<'m> Prepared<'m> {
                     .context("the old body is not valid")?;
                 let mut mapping = Mapping::new(&names, &before, &after, map.as_ref(), &reachable)?;
                 points_mapped = mapping.len();
+                may_stay = points_mapped < before.safepoints.points.len();
                 refusals = std::mem::take(&mut mapping.refusals);
                 mapping.into_migration(&new)
             }
         };
+        if may_stay {
+            code.prepare_landing(&old)?;
+        }
         code.update_step("mapping")?;
         // Frames of an older version with just this body are frames of the new one.
         let mut identity = None;
@@ -179,6 +186,7 @@ impl<'m> Prepared<'m> {
         let hot = linked && new.body.bytes() != FREED;
         self.bodies.push(PreparedBody {
             policy,
+            may_stay,
             old,
             new,
             migration,

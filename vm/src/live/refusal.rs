@@ -3,8 +3,8 @@
 use midair_tiers::ValType;
 use std::fmt;
 
-/// Why frames that are suspended in the old body of a function cannot go on in the new one. They finish in
-/// the old body.
+/// Why frames that are suspended in the old body of a function cannot go on in the new one. They stay in
+/// the old body until they come to a point where they can.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {

@@ -46,8 +46,8 @@ pub(crate) fn apply(
     let mut prepared = Prepared::new(&module.state, changes, true)?;
     let preparation = started.elapsed();
 
-    // From here on nothing fails but publishing, and that only for shadow stacks; then nothing refers to what
-    // has been added.
+    // From here on nothing fails but publishing, and that only if code has been compiled meanwhile; then
+    // nothing refers to what has been added.
     let mut added = prepared.commit_growth();
     // Where guests are in the host, data is written before they come back to new code.
     let writing = (!data.is_empty()).then(|| data::writing(&module.state, &data));

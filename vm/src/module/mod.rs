@@ -262,8 +262,8 @@ impl Module {
     /// whose suspended frames [migrate](crate::Policy::Migrate).
     ///
     /// `body` is in binary format, with indices of this module. All calls from now on run the new body.
-    /// Suspended frames go on in it at the point that the two bodies have in common, or where there is none,
-    /// in the old body. The old machine code is poisoned and freed before this returns, and before any of
+    /// Suspended frames go on in it at the point that the two bodies have in common; where there is none, they
+    /// stay in the old body until they come to one. The old machine code is poisoned and freed before this returns, and before any of
     /// those frames is returned to. It can be called from any thread, also by a host function that the
     /// program calls.
     ///
