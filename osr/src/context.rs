@@ -222,7 +222,7 @@ impl Stack for StackContext {
         #[cfg(feature = "verify-walks")]
         // SAFETY: as above, and it is not divided.
         unsafe {
-            crate::verify_walks::verify(&*this, exit_fp);
+            crate::verify_walks::verify(&*this, crate::verify_walks::Start::Exit);
         }
         (exit_fp != 0).then_some(exit_fp)
     }

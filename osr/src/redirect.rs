@@ -146,7 +146,7 @@ impl StackContext {
         unsafe {
             self.settle();
             #[cfg(feature = "verify-walks")]
-            crate::verify_walks::verify(self, self.exit_fp);
+            crate::verify_walks::verify(self, crate::verify_walks::Start::Exit);
             self.redirected.redirect(self.exit_fp, usize::MAX, choose).0
         }
     }

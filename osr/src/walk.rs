@@ -75,7 +75,12 @@ impl StackContext {
     /// managed frames; and is this thread, or stopped while the iterator lives.
     pub unsafe fn walk(&mut self) -> StackWalk<'_> {
         // SAFETY: as the caller vouches.
-        unsafe { self.walk_callers(self.exit_fp) }
+        unsafe {
+            self.settle();
+            #[cfg(feature = "verify-walks")]
+            crate::verify_walks::verify(self, crate::verify_walks::Start::Exit);
+        }
+        self.walk_unverified(self.exit_fp)
     }
 
     /// Walks the frames that called the function whose frame record is at `fp`.
@@ -88,7 +93,7 @@ impl StackContext {
         unsafe {
             self.settle();
             #[cfg(feature = "verify-walks")]
-            crate::verify_walks::verify(self, fp);
+            crate::verify_walks::verify(self, crate::verify_walks::Start::Frame(fp));
         }
         self.walk_unverified(fp)
     }

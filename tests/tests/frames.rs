@@ -2,8 +2,10 @@
 //! stress schedule. The interpreter without a schedule is the oracle.
 
 use midair::{
-    AsContext, Caller, Config, Engine, ExternRef, Frame, Linker, Module, Store, Tier, Val,
+    AsContext, Caller, Config, Engine, ExternRef, Frame, Linker, Module, Store, Tier, Trap, Val,
 };
+use midair_osr::verify_walks::verified;
+use std::process::Command;
 
 /// `rec(n)` recurses with locals of all types and operands below its calls; every seventh level calls itself
 /// through the host. `$dead` is not read after its loop.
@@ -201,5 +203,41 @@ fn frames_that_wait_to_move_are_read() {
         assert_eq!(found, result);
         assert_eq!(seen.iter().map(told).collect::<Vec<_>>(), frames, "{tier:?}");
         assert!(seen.iter().all(|frame| frame.waits_to_move() && frame.version() == 0));
+    }
+}
+
+/// The stub of the host call and the frame that traps afterwards lie at the same address: the walk from the trap is not
+/// taken for one from the stub.
+#[test]
+fn walks_from_a_trap_behind_a_host_call_are_verified() {
+    const SWITCH: &str = "MIDAIR_VERIFY_WALKS";
+    if std::env::var_os(SWITCH).is_none_or(|value| value != "1") {
+        // It is looked at once in a process.
+        let this = std::env::current_exe().unwrap();
+        let name = "walks_from_a_trap_behind_a_host_call_are_verified";
+        let run = Command::new(this).args([name, "--exact"]).env(SWITCH, "1").output().unwrap();
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        return;
+    }
+    let text = r#"(module (import "host" "look" (func $look))
+        (memory 1)
+        (func $trap (param i32) (result i32) (i32.load (local.get 0)))
+        (func (export "f") (param i32) (result i32)
+            (call $look)
+            (i32.add (call $trap (local.get 0)) (local.get 0))))"#;
+    for tier in [Tier::Baseline, Tier::Optimized] {
+        let engine = Engine::new(Config::new().tier(tier)).unwrap();
+        let module = Module::new(&engine, text).unwrap();
+        let mut linker = Linker::<()>::new(&engine);
+        linker.func_wrap("host", "look", || ()).unwrap();
+        let mut store = Store::new(&engine, ());
+        let instance = linker.instantiate(&mut store, &module).unwrap();
+        let f = instance.get_typed_func::<i32, i32>(&mut store, "f").unwrap();
+        // When it is called first, what it calls is compiled.
+        assert_eq!(f.call(&mut store, 8).unwrap(), 8);
+        let before = verified();
+        let error = f.call(&mut store, -1).unwrap_err();
+        assert_eq!(error.downcast_ref::<Trap>(), Some(&Trap::MemoryOutOfBounds), "{tier:?}");
+        assert!(verified().walks > before.walks, "{tier:?}");
     }
 }

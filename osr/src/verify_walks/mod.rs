@@ -92,7 +92,6 @@ static WALKS: AtomicU64 = AtomicU64::new(0);
 static NATIVE_FRAMES: AtomicU64 = AtomicU64::new(0);
 static REGISTER_FRAMES: AtomicU64 = AtomicU64::new(0);
 static DROPS: AtomicU64 = AtomicU64::new(0);
-static UNDECIDED: AtomicU64 = AtomicU64::new(0);
 
 /// What has been verified since the process began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,8 +104,6 @@ pub struct Verified {
     pub register_frames: u64,
     /// Frames for which that was done when they were dropped.
     pub drops: u64,
-    /// Walks on which `unwinding` came to an end before the first managed frame.
-    pub undecided: u64,
 }
 
 /// What has been verified since the process began.
@@ -117,7 +114,6 @@ pub fn verified() -> Verified {
         native_frames: get(&NATIVE_FRAMES),
         register_frames: get(&REGISTER_FRAMES),
         drops: get(&DROPS),
-        undecided: get(&UNDECIDED),
     }
 }
 
@@ -134,6 +130,26 @@ thread_local! {
     static BUDGET: Cell<Budget> = const { Cell::new(Budget { depth: 0, credit: 0 }) };
 }
 
+/// Where a walk begins.
+#[derive(Clone, Copy)]
+pub(crate) enum Start {
+    /// At the stub through which the stack's code has left for Rust.
+    Exit,
+    /// At the frame record of a managed frame, from which no stub leads to Rust: that of a trap. `exit_fp` is
+    /// out of date then: it may even lie at the same address.
+    Frame(usize),
+}
+
+impl Start {
+    /// The frame record; 0 if there are no frames.
+    fn record(self, stack: &StackContext) -> usize {
+        match self {
+            Start::Exit => stack.exit_fp,
+            Start::Frame(fp) => fp,
+        }
+    }
+}
+
 /// How often all frames are compared.
 #[derive(Clone, Copy)]
 struct Budget {
@@ -143,19 +159,19 @@ struct Budget {
     credit: usize,
 }
 
-/// Verifies the walk of a stack from this frame record outwards. Ends the process if the walkers disagree.
+/// Verifies the walk of a stack from there outwards. Ends the process if the walkers disagree.
 ///
 /// # Safety
-/// As for [`StackContext::walk`]; `record` is its exit record, or the frame record of a managed frame.
-pub(crate) unsafe fn verify(stack: &StackContext, record: usize) {
-    if record == 0 || !active() {
+/// As for [`StackContext::walk`], or [`StackContext::walk_callers`].
+pub(crate) unsafe fn verify(stack: &StackContext, start: Start) {
+    if start.record(stack) == 0 || !active() {
         return;
     }
     let mut budget = BUDGET.get();
     let whole = budget.credit >= budget.depth;
     let limit = if whole { usize::MAX } else { NEAR };
     // SAFETY: as the caller vouches.
-    match unsafe { check(stack, record, limit) } {
+    match unsafe { check(stack, start, limit) } {
         Ok(frames) if whole => budget = Budget { depth: frames, credit: 0 },
         Ok(_) => budget.credit += NEAR,
         Err(disagreement) => give_up(&disagreement),
@@ -176,21 +192,22 @@ impl StackContext {
     /// As for [`StackContext::walk`].
     pub unsafe fn compare_walks(&self) -> Result<usize, Disagreement> {
         // SAFETY: as the caller vouches.
-        unsafe { check(self, self.exit_fp, usize::MAX) }
+        unsafe { check(self, Start::Exit, usize::MAX) }
     }
 }
 
-/// Compares the innermost `limit` frames from a frame record on. Returns how many there were.
+/// Compares the innermost `limit` frames of a walk. Returns how many there were.
 ///
 /// # Safety
 /// As for [`verify`].
-unsafe fn check(stack: &StackContext, record: usize, limit: usize) -> Result<usize, Disagreement> {
+unsafe fn check(stack: &StackContext, start: Start, limit: usize) -> Result<usize, Disagreement> {
+    let record = start.record(stack);
     // Frames of two stacks that call each other through the host lie on one native stack. Other walkers
     // cannot tell them apart.
     if stack.is_interleaved() || record == 0 {
         return Ok(0);
     }
-    let at_exit = record == stack.exit_fp;
+    let at_exit = matches!(start, Start::Exit);
     let ours: Vec<(Sighting, Option<RedirectedFrame>)> = if at_exit {
         // SAFETY: as the caller vouches.
         let frames = unsafe { stack.read_unverified() }.take(limit);
@@ -224,11 +241,6 @@ unsafe fn check(stack: &StackContext, record: usize, limit: usize) -> Result<usi
         let (ours, redirected): (Vec<_>, Vec<_>) = ours.into_iter().unzip();
         let tables: Vec<_> = redirected.into_iter().flatten().collect();
         let found = call_frame_info::walk(&ours, tables);
-        if found.is_empty() {
-            // It did not get through the host's frames to the first of ours: it has no opinion.
-            UNDECIDED.fetch_add(1, Ordering::Relaxed);
-            return Ok(count);
-        }
         agree("unwinding", ours, found)?;
         REGISTER_FRAMES.fetch_add(count as u64, Ordering::Relaxed);
     }
