@@ -56,24 +56,24 @@ impl<S: Stack> Handshake<S> {
     /// change, and each performs it before its first poll after the change has ended. So a mutator that
     /// polls sees either neither of the two or both.
     ///
-    /// Mutators that poll or come back meanwhile wait for `change`, which must not wait for them.
+    /// Mutators that poll or come back meanwhile wait for `change`, which must not wait for them. If it panics,
+    /// the operation is performed all the same, so that nobody waits for ever.
     pub fn begin_around(
         mutators: Vec<Arc<Mutator<S>>>,
         operation: Arc<dyn Stepwise<S>>,
         change: impl FnOnce(),
     ) -> Handshake<S> {
         let request = Request::publish(operation.clone(), Some(operation), &mutators, false);
+        let handshake = Handshake { request: Some(request.clone()), mutators };
         // Whoever runs polls from now on, so that it does not get far after the change.
-        for mutator in &mutators {
+        for mutator in &handshake.mutators {
             mutator.arm();
         }
-        let opening = OpenOnDrop(&request);
+        // Dropped before the handshake, which waits for what this delivers.
+        let delivery = DeliverOnDrop { request: &request, mutators: &handshake.mutators };
         change();
-        drop(opening);
-        for mutator in &mutators {
-            mutator.deliver(&request);
-        }
-        Handshake { request: Some(request), mutators }
+        drop(delivery);
+        handshake
     }
 
     /// What somebody else can watch it by.
@@ -98,12 +98,18 @@ impl<S: Stack> Handshake<S> {
     }
 }
 
-/// Opens a request, also when the change that it waits for panics.
-struct OpenOnDrop<'a, S: Stack>(&'a Request<S>);
+/// Opens and delivers a request, also when the change that it waits for panics.
+struct DeliverOnDrop<'a, S: Stack> {
+    request: &'a Arc<Request<S>>,
+    mutators: &'a [Arc<Mutator<S>>],
+}
 
-impl<S: Stack> Drop for OpenOnDrop<'_, S> {
+impl<S: Stack> Drop for DeliverOnDrop<'_, S> {
     fn drop(&mut self) {
-        self.0.open();
+        self.request.open();
+        for mutator in self.mutators {
+            mutator.deliver(self.request);
+        }
     }
 }
 
