@@ -1,6 +1,6 @@
 //! Where the oracle's frames go on, as the maps of all updates say together.
 
-use super::oracle::{Code, MOST_STEPS, Op, Oracle};
+use super::oracle::{Code, Counts, MOST_STEPS, Op, Oracle};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use std::collections::HashMap;
@@ -63,7 +63,7 @@ impl Moving<'_> {
             let (old, new) = (&self.codes[self.version], &self.codes[version]);
             let at = new.offsets.iter().position(|&at| at == offset);
             let at = at.ok_or_else(|| TestCaseError::fail("a point between two instructions"))?;
-            prop_assert_eq!(new.ops[at], old.ops[self.frame.at], "the same call");
+            prop_assert_eq!(new.ops[at], old.ops[self.frame.at], "the same call or loop");
             prop_assert_eq!(&new.places[at], &old.places[self.frame.at], "nested alike");
             for (a, b) in old.locals.iter().zip(&new.locals) {
                 prop_assert_eq!(a, b, "locals keep their types");
@@ -76,26 +76,26 @@ impl Moving<'_> {
     }
 
     /// Runs to the end. Answers whether the frame moved; `None` if it takes too long.
-    pub(super) fn run(&mut self, mut calls: usize) -> Result<Option<bool>, TestCaseError> {
+    pub(super) fn run(&mut self, mut counts: Counts) -> Result<Option<bool>, TestCaseError> {
         let mut moved = false;
         for _ in 0..MOST_STEPS {
             let code = &self.codes[self.version];
             let Some(op) = code.ops.get(self.frame.at) else { return Ok(Some(moved)) };
             let offset = code.offsets[self.frame.at];
             match op {
-                Op::Loop => {
+                Op::Loop(_) => {
                     moved |= self.leave(offset)?;
                     self.frame.at += 1;
                 }
                 Op::Call(_) => {
                     let at = self.frame.at;
-                    self.frame.step(code, &mut calls, usize::MAX);
+                    self.frame.step(code, &mut counts, None);
                     self.frame.at = at;
                     moved |= self.leave(offset)?;
                     self.frame.at += 1;
                 }
                 _ => {
-                    self.frame.step(code, &mut calls, usize::MAX);
+                    self.frame.step(code, &mut counts, None);
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! From functions to instructions, and the oracle: an interpreter of these.
 
+use super::gate;
 use super::source::{Expr, PARAMS, Source, Stmt, Ty};
 use wasm_encoder::{BlockType, Function, Instruction, ValType};
 
@@ -14,7 +15,10 @@ pub(super) enum Op {
     Positive,
     ToI64(Ty),
     Call(u32),
-    Loop,
+    /// With the type of the value that it carries from round to round.
+    Loop(Option<Ty>),
+    /// At the beginning of a loop: goes back to its header as long as the host holds the function there.
+    Gate,
     Block,
     If,
     Else,
@@ -26,7 +30,7 @@ pub(super) enum Op {
 pub(super) struct Code {
     pub(super) ops: Vec<Op>,
     pub(super) offsets: Vec<u32>,
-    /// For calls: blocks around them, and types of the operands below their argument.
+    /// For calls and loops: blocks around them, and types of the operands, without a call's argument.
     pub(super) places: Vec<Option<(usize, Vec<Ty>)>>,
     /// For `Loop`, `Block`, `If` and `Else`: index of the end; for `If` first of its `Else`.
     pub(super) targets: Vec<usize>,
@@ -46,6 +50,7 @@ impl Compiler {
     pub(super) fn op(&mut self, op: Op) {
         self.places.push(match op {
             Op::Call(_) => Some((self.depth, self.stack[..self.stack.len() - 1].to_vec())),
+            Op::Loop(_) => Some((self.depth, self.stack.clone())),
             _ => None,
         });
         self.ops.push(op);
@@ -57,7 +62,7 @@ impl Compiler {
             _ => {}
         }
         match op {
-            Op::Loop | Op::Block | Op::If => self.depth += 1,
+            Op::Loop(_) | Op::Block | Op::If => self.depth += 1,
             Op::End => self.depth = self.depth.saturating_sub(1),
             _ => {}
         }
@@ -89,6 +94,33 @@ impl Compiler {
         }
     }
 
+    /// A loop with a counter of its own.
+    fn loop_(&mut self, times: u8, carried: Option<Ty>, body: &[Stmt], count: usize) {
+        let counter = self.locals.len() as u32;
+        self.locals.push(Ty::I32);
+        self.op(Op::Const(Ty::I32, i64::from(times)));
+        self.op(Op::Set(counter));
+        self.op(Op::Loop(carried));
+        self.op(Op::Gate);
+        if let Some(ty) = carried {
+            self.op(Op::Const(ty, 3));
+            self.op(Op::Add(ty));
+        }
+        self.list(body, count);
+        for op in [
+            Op::Get(counter),
+            Op::Const(Ty::I32, -1),
+            Op::Add(Ty::I32),
+            Op::Set(counter),
+            Op::Get(counter),
+            Op::Positive,
+            Op::BrIf0,
+            Op::End,
+        ] {
+            self.op(op);
+        }
+    }
+
     /// `count` is the number of locals without loop counters.
     pub(super) fn stmt(&mut self, stmt: &Stmt, count: usize) {
         match stmt {
@@ -109,25 +141,13 @@ impl Compiler {
                     }
                 }
             }
-            Stmt::Loop(times, body) => {
-                let counter = self.locals.len() as u32;
-                self.locals.push(Ty::I32);
-                self.op(Op::Const(Ty::I32, i64::from(*times)));
-                self.op(Op::Set(counter));
-                self.op(Op::Loop);
-                self.list(body, count);
-                for op in [
-                    Op::Get(counter),
-                    Op::Const(Ty::I32, -1),
-                    Op::Add(Ty::I32),
-                    Op::Set(counter),
-                    Op::Get(counter),
-                    Op::Positive,
-                    Op::BrIf0,
-                    Op::End,
-                ] {
-                    self.op(op);
-                }
+            Stmt::Loop(times, body) => self.loop_(*times, None, body, count),
+            Stmt::Carry(times, local, value, body) => {
+                let local = usize::from(*local) % count;
+                let ty = self.locals[local];
+                self.expr(value, ty, count);
+                self.loop_(*times, Some(ty), body, count);
+                self.op(Op::Set(local as u32));
             }
             Stmt::Block(body) => {
                 self.op(Op::Block);
@@ -178,7 +198,7 @@ pub(super) fn compile(source: &Source) -> Code {
             function.instruction(&instruction);
         }
         match op {
-            Op::Loop | Op::Block | Op::If => open.push(i),
+            Op::Loop(_) | Op::Block | Op::If => open.push(i),
             Op::Else => {
                 targets[open.pop().unwrap()] = i;
                 open.push(i);
@@ -199,28 +219,41 @@ pub(super) fn val_type(ty: Ty) -> ValType {
     match ty {
         Ty::I32 => ValType::I32,
         Ty::I64 => ValType::I64,
+        Ty::F32 => ValType::F32,
         Ty::F64 => ValType::F64,
     }
 }
+
+/// Index of the type of a loop that carries a value.
+pub(super) fn carrying(ty: Ty) -> u32 {
+    2 + TYPES.iter().position(|&other| other == ty).expect("all types are listed") as u32
+}
+
+pub(super) const TYPES: [Ty; 4] = [Ty::I32, Ty::I64, Ty::F32, Ty::F64];
 
 /// Calls are the last of their instructions.
 pub(super) fn instructions(op: Op) -> Vec<Instruction<'static>> {
     vec![match op {
         Op::Const(Ty::I32, value) => Instruction::I32Const(value as i32),
         Op::Const(Ty::I64, value) => Instruction::I64Const(value),
+        Op::Const(Ty::F32, value) => Instruction::F32Const((value as f32).into()),
         Op::Const(Ty::F64, value) => Instruction::F64Const((value as f64).into()),
         Op::Get(local) => Instruction::LocalGet(local),
         Op::Set(local) => Instruction::LocalSet(local),
         Op::Add(Ty::I32) => Instruction::I32Add,
         Op::Add(Ty::I64) => Instruction::I64Add,
+        Op::Add(Ty::F32) => Instruction::F32Add,
         Op::Add(Ty::F64) => Instruction::F64Add,
         Op::MulI64 => Instruction::I64Mul,
         Op::Positive => return vec![Instruction::I32Const(0), Instruction::I32GtS],
         Op::ToI64(Ty::I32) => Instruction::I64ExtendI32S,
         Op::ToI64(Ty::I64) => Instruction::Nop,
+        Op::ToI64(Ty::F32) => Instruction::I64TruncSatF32S,
         Op::ToI64(Ty::F64) => Instruction::I64TruncSatF64S,
         Op::Call(import) => Instruction::Call(import),
-        Op::Loop => Instruction::Loop(BlockType::Empty),
+        Op::Loop(None) => Instruction::Loop(BlockType::Empty),
+        Op::Loop(Some(ty)) => Instruction::Loop(BlockType::FunctionType(carrying(ty))),
+        Op::Gate => return gate::instructions(),
         Op::Block => Instruction::Block(BlockType::Empty),
         Op::If => Instruction::If(BlockType::Empty),
         Op::Else => Instruction::Else,
@@ -234,10 +267,26 @@ pub(super) fn answer(import: u32, argument: i32, number: usize) -> i32 {
     argument.wrapping_mul(3).wrapping_add((10 * number) as i32 + import as i32)
 }
 
+/// Where a function is suspended: counted from 1, as it runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stop {
+    /// At a call.
+    Call(usize),
+    /// At the header of a loop, each round of which counts.
+    Header(usize),
+}
+
+/// What has been gone through.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Counts {
+    pub(super) calls: usize,
+    pub(super) headers: usize,
+}
+
 /// A frame of the oracle: bits of 64 for each value.
 #[derive(Clone, Debug)]
 pub(super) struct Oracle {
-    /// Index of the operation that is next, or of the call that it is suspended at.
+    /// Index of the operation that is next, or of the call or loop that it is suspended at.
     pub(super) at: usize,
     pub(super) locals: Vec<u64>,
     pub(super) stack: Vec<u64>,
@@ -252,22 +301,26 @@ impl Oracle {
         Oracle { at: 0, locals, stack: Vec::new() }
     }
 
-    /// Runs until `stop` calls have been begun, or to the end; `calls` counts them. Answers whether it has
-    /// stopped at a call; `None`: too long.
-    pub(super) fn run(&mut self, code: &Code, calls: &mut usize, stop: usize) -> Option<bool> {
+    /// Runs to where it is to stop, or to the end. Answers whether it has stopped; `None`: too long.
+    pub(super) fn run(
+        &mut self,
+        code: &Code,
+        counts: &mut Counts,
+        stop: Option<Stop>,
+    ) -> Option<bool> {
         for _ in 0..MOST_STEPS {
             if self.at == code.ops.len() {
                 return Some(false);
             }
-            if self.step(code, calls, stop) {
+            if self.step(code, counts, stop) {
                 return Some(true);
             }
         }
         None
     }
 
-    /// One operation. Answers whether it is suspended at it: the call number `stop`.
-    pub(super) fn step(&mut self, code: &Code, calls: &mut usize, stop: usize) -> bool {
+    /// One operation. Answers whether it is suspended at it.
+    pub(super) fn step(&mut self, code: &Code, counts: &mut Counts, stop: Option<Stop>) -> bool {
         let op = code.ops[self.at];
         let mut pop = || self.stack.pop().expect("an operand");
         let next = self.at + 1;
@@ -275,6 +328,7 @@ impl Oracle {
         match op {
             Op::Const(Ty::I32, value) => self.stack.push(u64::from(value as u32)),
             Op::Const(Ty::I64, value) => self.stack.push(value as u64),
+            Op::Const(Ty::F32, value) => self.stack.push(u64::from((value as f32).to_bits())),
             Op::Const(Ty::F64, value) => self.stack.push((value as f64).to_bits()),
             Op::Get(local) => self.stack.push(self.locals[local as usize]),
             Op::Set(local) => self.locals[local as usize] = pop(),
@@ -283,6 +337,10 @@ impl Oracle {
                 self.stack.push(match ty {
                     Ty::I32 => u64::from((a as u32).wrapping_add(b as u32)),
                     Ty::I64 => a.wrapping_add(b),
+                    Ty::F32 => {
+                        let sum = f32::from_bits(a as u32) + f32::from_bits(b as u32);
+                        u64::from(sum.to_bits())
+                    }
                     Ty::F64 => (f64::from_bits(a) + f64::from_bits(b)).to_bits(),
                 });
             }
@@ -299,19 +357,26 @@ impl Oracle {
                 self.stack.push(match ty {
                     Ty::I32 => i64::from(value as i32) as u64,
                     Ty::I64 => value,
+                    Ty::F32 => f32::from_bits(value as u32) as i64 as u64,
                     Ty::F64 => f64::from_bits(value) as i64 as u64,
                 });
             }
             Op::Call(import) => {
-                *calls += 1;
+                counts.calls += 1;
                 let argument = pop() as i32;
-                if *calls == stop {
+                if stop == Some(Stop::Call(counts.calls)) {
                     // The frame is described without argument and result.
                     return true;
                 }
-                self.stack.push(u64::from(answer(import, argument, *calls) as u32));
+                self.stack.push(u64::from(answer(import, argument, counts.calls) as u32));
             }
-            Op::Loop | Op::Block => {}
+            Op::Loop(_) => {
+                counts.headers += 1;
+                if stop == Some(Stop::Header(counts.headers)) {
+                    return true;
+                }
+            }
+            Op::Gate | Op::Block => {}
             Op::If => {
                 if pop() == 0 {
                     let target = code.targets[self.at];

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 pub(super) enum Ty {
     I32,
     I64,
+    F32,
     F64,
 }
 
@@ -28,6 +29,9 @@ pub(super) enum Stmt {
         result: u8,
     },
     Loop(u8, Vec<Stmt>),
+    /// A loop that takes a value of the local's type on the operand stack and hands it on from round to round,
+    /// until the local gets it.
+    Carry(u8, u8, Expr, Vec<Stmt>),
     Block(Vec<Stmt>),
     If(Expr, Vec<Stmt>, Vec<Stmt>),
     /// A value waits on the operand stack.
@@ -57,7 +61,7 @@ pub(super) enum Edit {
 }
 
 pub(super) fn ty() -> impl Strategy<Value = Ty> {
-    prop_oneof![Just(Ty::I32), Just(Ty::I64), Just(Ty::F64)]
+    prop_oneof![Just(Ty::I32), Just(Ty::I64), Just(Ty::F32), Just(Ty::F64)]
 }
 
 pub(super) fn expr() -> impl Strategy<Value = Expr> {
@@ -81,6 +85,7 @@ pub(super) fn stmt() -> impl Strategy<Value = Stmt> {
         let list = || proptest::collection::vec(inner.clone(), 1..4);
         prop_oneof![
             (1u8..4, list()).prop_map(|(count, body)| Stmt::Loop(count, body)),
+            carry(list()),
             list().prop_map(Stmt::Block),
             (expr(), list(), list()).prop_map(|(c, a, b)| Stmt::If(c, a, b)),
             (any::<u8>(), expr(), list()).prop_map(|(l, value, body)| Stmt::Hold(l, value, body)),
@@ -88,10 +93,17 @@ pub(super) fn stmt() -> impl Strategy<Value = Stmt> {
     })
 }
 
+fn carry(body: impl Strategy<Value = Vec<Stmt>>) -> impl Strategy<Value = Stmt> {
+    (1u8..4, any::<u8>(), expr(), body)
+        .prop_map(|(count, local, value, body)| Stmt::Carry(count, local, value, body))
+}
+
+/// The last statement makes sure that there is a call and a loop.
 pub(super) fn source() -> impl Strategy<Value = Source> {
-    (proptest::collection::vec(ty(), PARAMS..7), proptest::collection::vec(stmt(), 1..6), call())
-        .prop_map(|(locals, mut body, call)| {
-            body.push(call);
+    let last = carry(proptest::collection::vec(call(), 1..2));
+    (proptest::collection::vec(ty(), PARAMS..7), proptest::collection::vec(stmt(), 1..6), last)
+        .prop_map(|(locals, mut body, last)| {
+            body.push(last);
             Source { locals, body }
         })
 }
@@ -112,7 +124,9 @@ pub(super) fn edit() -> impl Strategy<Value = Edit> {
 /// How many statements there are, those within others included.
 pub(super) fn count(list: &[Stmt]) -> usize {
     let inner = |stmt: &Stmt| match stmt {
-        Stmt::Loop(_, a) | Stmt::Block(a) | Stmt::Hold(_, _, a) => count(a),
+        Stmt::Loop(_, a) | Stmt::Block(a) | Stmt::Hold(_, _, a) | Stmt::Carry(_, _, _, a) => {
+            count(a)
+        }
         Stmt::If(_, a, b) => count(a) + count(b),
         Stmt::Set(..) | Stmt::Call { .. } => 0,
     };
@@ -132,7 +146,9 @@ pub(super) fn at_statement(
         }
         *at -= 1;
         let found = match &mut list[i] {
-            Stmt::Loop(_, a) | Stmt::Block(a) | Stmt::Hold(_, _, a) => at_statement(a, at, f),
+            Stmt::Loop(_, a) | Stmt::Block(a) | Stmt::Hold(_, _, a) | Stmt::Carry(_, _, _, a) => {
+                at_statement(a, at, f)
+            }
             Stmt::If(_, a, b) => at_statement(a, at, f) || at_statement(b, at, f),
             Stmt::Set(..) | Stmt::Call { .. } => false,
         };
@@ -166,7 +182,9 @@ impl Source {
                 | Stmt::Call { argument: expr, .. }
                 | Stmt::If(expr, ..)
                 | Stmt::Hold(_, expr, _) => *expr = Expr::Const(*value),
-                Stmt::Loop(count, _) => *count = 1 + value.unsigned_abs() % 4,
+                Stmt::Loop(count, _) | Stmt::Carry(count, ..) => {
+                    *count = 1 + value.unsigned_abs() % 4
+                }
                 Stmt::Block(_) => {}
             }),
             Edit::AddLocal(ty) => new.locals.push(*ty),
