@@ -1,10 +1,10 @@
 //! The same body, compiled otherwise, while it runs.
 
 use midair::{
-    Config, Engine, Event, Instance, Linker, Module, OptLevel, RecompileOptions,
+    Config, Engine, Event, Instance, Linker, Module, OptLevel, Policy, RecompileOptions,
     RegisterAllocation, Store, Tier,
 };
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 fn engine(tier: Tier) -> Engine {
@@ -142,6 +142,92 @@ fn a_running_loop_moves_to_each_new_code() {
                 assert!(engine.is_code_free(address, bytes));
             }
         }
+    }
+}
+
+/// A guest spins in version 0 of `f`, which was replaced and whose frames finish. It is recompiled by its number, in
+/// every way that there is, and moves to each new code. When it has ended, nothing is left of the version.
+#[test]
+fn an_old_version_that_runs_is_recompiled_and_then_forgotten() {
+    let text = |f: &str, g: i32| {
+        format!(
+            r#"(module (memory (export "m") 1)
+                (func $f (export "f") (result i64) (local $n i64) {f})
+                (func $g (export "g") (result i32) (i32.const {g})))"#
+        )
+    };
+    let spin = r#"(loop $next
+            (local.set $n (i64.add (local.get $n) (i64.const 1)))
+            (i64.store (i32.const 8) (local.get $n))
+            (br_if $next (i32.eqz (i32.load (i32.const 0)))))
+        (local.get $n)"#;
+    for tier in [Tier::Baseline, Tier::Optimized, Tier::Auto] {
+        let engine = engine(tier);
+        let module = Module::new(&engine, text(spin, 0)).unwrap();
+        let [f, g] = ["f", "g"].map(|name| module.function_index(name).unwrap());
+        let body = |text: &str, name: &str| {
+            Module::new(&engine, text).unwrap().function_body(name).unwrap()
+        };
+        let mut store = Store::new(&engine, ());
+        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+        let memory = instance.get_memory(&mut store, "m").unwrap();
+        let base = memory.data_ptr(&store);
+        // SAFETY: the store, which owns the memory, lives until the guest has returned. Memories are aligned.
+        let (stop, count) =
+            unsafe { (AtomicU32::from_ptr(base.cast()), AtomicU64::from_ptr(base.add(8).cast())) };
+        let guest = instance.get_typed_func::<(), i64>(&mut store, "f").unwrap();
+        std::thread::scope(|scope| {
+            let guest = scope.spawn(|| guest.call(&mut store, ()).unwrap());
+            // Its loop has been entered so often.
+            let entered = || engine.stats().osr_entries.total();
+            let wait_for = |what: &str, happened: &dyn Fn() -> bool| {
+                let until = Instant::now() + Duration::from_secs(60);
+                while !happened() {
+                    assert!(Instant::now() < until, "{tier:?}: {what}: {:?}", engine.stats());
+                    std::thread::yield_now();
+                }
+            };
+            wait_for("the guest runs", &|| count.load(Ordering::Relaxed) > 0);
+            let edited = body(&text("(i64.const -1)", 0), "f");
+            module.update().body(f, edited).policy(f, Policy::Finish).apply().unwrap();
+            let mut bytes = None;
+            for options in variants() {
+                let before = entered();
+                let report = module.recompile(f, &options.version(0)).unwrap();
+                assert_eq!((report.version, report.osr_entries), (0, 1), "{options}");
+                assert_eq!(report.freed_bytes, report.bytes_before, "{options}");
+                if let Some(bytes) = bytes.replace(report.bytes) {
+                    assert_eq!(report.bytes_before, bytes, "{options}");
+                    assert_eq!(report.frames_redirected, 1, "{options}: it ran the code of before");
+                }
+                wait_for("the loop is entered", &|| entered() > before);
+            }
+            let ledger = engine.code_ledger();
+            let old = ledger.code.iter().filter(|entry| (entry.function, entry.version) == (f, 0));
+            assert_eq!(old.count(), 1, "{ledger}");
+            // The current version does not care.
+            let mut other = Store::new(&engine, ());
+            let instance = Instance::new(&mut other, &module, &[]).unwrap();
+            let current = instance.get_typed_func::<(), i64>(&mut other, "f").unwrap();
+            assert_eq!(current.call(&mut other, ()).unwrap(), -1);
+
+            // Another function is replaced so often that old versions are looked for.
+            let replace_g = || {
+                for round in 0..200 {
+                    module.update().body(g, body(&text(spin, round), "g")).apply().unwrap();
+                }
+            };
+            replace_g();
+            module.recompile(f, &RecompileOptions::baseline().version(0)).expect("it runs");
+            stop.store(1, Ordering::Release);
+            assert_eq!(guest.join().unwrap(), count.load(Ordering::Relaxed) as i64);
+            replace_g();
+        });
+        let error = module.recompile(f, &RecompileOptions::optimized().version(0)).unwrap_err();
+        assert!(error.to_string().contains("no version 0"), "{error}");
+        let ledger = engine.code_ledger();
+        let old = ledger.code.iter().filter(|entry| (entry.function, entry.version) == (f, 0));
+        assert_eq!(old.count(), 0, "{ledger}");
     }
 }
 

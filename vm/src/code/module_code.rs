@@ -344,6 +344,12 @@ impl ModuleCode {
         self.system.update_step(self.config.stress, what)
     }
 
+    /// Whether no instance of the module can be made now.
+    #[cfg(test)]
+    pub(crate) fn is_instantiation_barred(&self) -> bool {
+        self.instantiation.try_read().is_err()
+    }
+
     /// How many more functions there is room for here.
     pub(crate) fn room_for_functions(&self) -> usize {
         self.states.room()
