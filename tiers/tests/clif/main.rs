@@ -1,5 +1,6 @@
 //! Tests of the translation to CLIF and of the code that comes out of it.
 
+mod entry_poll;
 mod large_bodies;
 mod module;
 mod snapshots;

@@ -229,8 +229,9 @@ pub(crate) unsafe fn retire(
 }
 
 /// Runs `publish`, which unlinks code, retires what it returns, and performs `also` on each store at the moment
-/// at which it is rid of that code. Guests that come to a safepoint meanwhile wait for `publish`. A guest that has come to a safepoint runs the old code and has not been
-/// changed, or the new code and has been. If `publish` fails, nothing is done.
+/// at which it is rid of that code. Guests that come to a safepoint meanwhile wait for `publish`. A guest that
+/// has come to a safepoint runs the old code and has not been changed, or the new code and has been. If
+/// `publish` fails, nothing is done.
 ///
 /// # Safety
 /// As for [`retire`], when `publish` has returned: no store must get its first instance of the module during the

@@ -65,7 +65,11 @@ pub(crate) fn apply(
         // table expects functions of the new types, and code finds its data in the new places: so new
         // bodies are not run before the store's entries and data have been set, nor old ones after.
         added.bar_instantiation();
-        let publish = || code.publish(&prepared.bodies);
+        let publish = || {
+            #[cfg(test)]
+            tests::amid_change();
+            code.publish(&prepared.bodies)
+        };
         // SAFETY: as above.
         Some(unsafe { retire_around(&code.system, code.stores(), also, publish)? })
     };
@@ -131,3 +135,6 @@ pub(crate) fn apply(
     code.forget_old_versions();
     Ok(applied)
 }
+
+#[cfg(test)]
+mod tests;

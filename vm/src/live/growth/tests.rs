@@ -233,6 +233,68 @@ fn without_room_the_refusal_names_the_setting() {
     apply(&module, &changes).unwrap();
 }
 
+/// Lists that grow while a module is loaded have more room than was asked for; others have not.
+#[test]
+fn room_is_that_of_the_list_with_the_least() {
+    for count in 1..10 {
+        let engine = Engine::new(Config::new().spare_functions(2)).unwrap();
+        let ty = "(type (func (param f32)))".repeat(count);
+        let global = "(global i32 (i32.const 0))".repeat(count);
+        let function = "(func (type 0))".repeat(count);
+        let module = Module::new(&engine, format!("(module {ty} {global} {function})")).unwrap();
+        let env = module.state.env.clone();
+        let one_of_each = [
+            Changes { types: vec![env.types[0].clone()], ..Changes::default() },
+            Changes {
+                functions: vec![AddedFunction { ty: 0, body: vec![0, 0x0b], name: None }],
+                ..Changes::default()
+            },
+            Changes {
+                globals: vec![AddedGlobal { ty: env.globals[0], init: vec![0x41, 0, 0x0b] }],
+                ..Changes::default()
+            },
+        ];
+        for changes in one_of_each {
+            let mut added = 0;
+            let error = loop {
+                match apply(&module, &changes) {
+                    Ok(()) => added += 1,
+                    Err(error) => break error.to_string(),
+                }
+            };
+            assert!(added >= 2, "{added}: {error}");
+            assert!(error.contains("the module has room for 0"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_new_body_refers_to_a_function_that_the_module_did_not_declare() {
+    let text = |declaration: &str, body: &str| {
+        format!(
+            r#"(module {declaration}
+                (func $five (result i32) (i32.const 5))
+                (func (export "f") (result funcref) {body}))"#
+        )
+    };
+    let new = text("(elem declare func $five)", "(ref.func $five)");
+    every_tier(|config| {
+        let engine = Engine::new(config).unwrap();
+        let module = Module::new(&engine, text("", "(ref.null func)")).unwrap();
+        let mut store = Store::new(&engine, ());
+        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+        let f = instance.get_func(&mut store, "f").unwrap();
+        let mut result = [Val::null_func_ref()];
+        f.call(&mut store, &[], &mut result).unwrap();
+        let update = module.update().body(1, body_of(&engine, &new, "f"));
+        update.plan().unwrap();
+        update.apply().unwrap();
+        f.call(&mut store, &[], &mut result).unwrap();
+        let five = result[0].func_ref().unwrap().expect("a function");
+        assert_eq!(five.typed::<(), i32>(&store).unwrap().call(&mut store, ()).unwrap(), 5);
+    });
+}
+
 /// Each of these changes must be refused with this reason, and leave no trace.
 #[test]
 fn a_refused_growth_leaves_everything_as_it_was() {
