@@ -222,3 +222,26 @@ fn suspended_frames_move_out_of_code_from_a_copy() {
     let stats = engine.stats().code_cache;
     assert_eq!((stats.hits, stats.misses), (9, 2));
 }
+
+/// A small function has no poll in the body that was loaded. In any later one it must have: a thread must not run it
+/// before it has been served what belongs to it.
+#[test]
+fn code_without_a_poll_is_not_given_to_a_later_version() {
+    let engine = engine(1 << 20);
+    let text =
+        |result: i32| format!(r#"(module (func (export "f") (result i32) (i32.const {result})))"#);
+    let module = Module::new(&engine, text(1)).unwrap();
+    let mut store = Store::new(&engine, ());
+    let instance = Instance::new(&mut store, &module, &[]).unwrap();
+    let f = instance.get_typed_func::<(), i32>(&mut store, "f").unwrap();
+    assert_eq!(f.call(&mut store, ()).unwrap(), 1);
+    let bytes = || engine.code_ledger().code[0].bytes;
+    let loaded = bytes();
+    let edited = Module::new(&engine, text(2)).unwrap().function_body("f").unwrap();
+    let applied = module.update().body(0, edited).apply().unwrap();
+    assert_eq!(f.call(&mut store, ()).unwrap(), 2);
+    applied.undo().unwrap();
+    assert_eq!(f.call(&mut store, ()).unwrap(), 1);
+    assert!(bytes() > loaded, "it polls");
+    assert_eq!(engine.stats().code_cache.hits, 0);
+}

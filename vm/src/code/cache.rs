@@ -6,6 +6,9 @@
 //! number in place of its index spaces. Only code that was published is kept: what an update compiles that then
 //! fails may refer to functions that never come to be.
 //!
+//! Code without a safepoint is not kept, for it is only right in the body that was loaded: later versions poll at
+//! their entry. It is quickly made again.
+//!
 //! A copy is moved out when it is asked for, and comes back when that code is retired. So nothing is held twice,
 //! and a program whose code is never retired has nothing here. The copy that has been here longest gives way.
 
@@ -124,6 +127,9 @@ impl CodeCache {
         let wanted = Wanted { module: module.id, version, entry, options };
         // SAFETY: as the caller vouches.
         let code = unsafe { object.describe() };
+        if code.frame_maps.return_offsets().next().is_none() {
+            return;
+        }
         let copy = Copy {
             age: 0,
             module: module.id,
