@@ -257,6 +257,30 @@ fn frames_that_finish_in_an_old_body_are_current_again_when_that_is_undone() {
     }
 }
 
+/// The frame waits to go on in version 1 while that is replaced, with a policy by which its frames stay there, and comes
+/// back.
+#[test]
+fn a_frame_on_its_way_to_an_old_body_is_current_again_when_that_comes_back() {
+    let text = |add: i32| {
+        format!(
+            r#"(module {EDIT}
+                (func (export "f") (param i32) (result i32)
+                    (call $edit) (i32.add (local.get 0) (i32.const {add}))))"#
+        )
+    };
+    for tier in TIERS {
+        let mut program = Program::new(&engine(tier), &text(1));
+        program.then(move |module| {
+            let f = module.function_index("f").unwrap();
+            update(module, &text(2), &["f"]).apply()?;
+            update(module, &text(3), &["f"]).policy(f, Policy::Finish).apply()?;
+            update(module, &text(2), &["f"]).apply()?;
+            update(module, &text(40), &["f"]).apply().map(drop)
+        });
+        assert_eq!(program.call(0).unwrap(), 40, "{tier:?}");
+    }
+}
+
 #[test]
 fn a_frame_that_waits_for_several_updates_goes_on_in_the_last_body() {
     // Each version has more locals than the one before, and puts a constant into the result.

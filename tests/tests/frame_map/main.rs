@@ -344,27 +344,28 @@ fn go_on(
     plans: &[Plan],
 ) -> Result<Option<Expected>, TestCaseError> {
     let mut frame = suspended.clone();
-    let offset = codes[0].offsets[frame.at];
+    let is_call = matches!(case.stop, Stop::Call(_));
+    let (mut version, mut moved) = (0, false);
     let mut maps = Maps::default();
     let mut outcomes = Vec::new();
     for plan in plans {
         maps.update(codes, &plan.functions[0].mapped);
-        let to = maps.target(0, offset);
+        let offset = codes[version].offsets[frame.at];
+        let to = maps.target(version, offset);
         outcomes.push(to.filter(|to| to.0 == maps.newest()).map(|to| to.1));
-    }
-    let mut moved = false;
-    let call = match codes[0].ops[frame.at] {
-        Op::Call(import) => {
-            // The argument has gone to the host; it is computed anew from the old frame.
-            let argument = argument_of(case.stop, &codes[0], arguments);
-            frame.stack.push(u64::from(answer(import, argument, counts.calls) as u32));
-            true
+        if !is_call {
+            // It runs, and moves before the next update.
+            let mut moving = Moving { codes, maps: &maps, frame, version };
+            moved |= moving.leave(offset)?;
+            (frame, version) = (moving.frame, moving.version);
         }
-        _ => false,
-    };
-    let mut moving = Moving { codes, maps: &maps, frame, version: 0 };
-    if call {
-        moved |= moving.leave(offset)?;
+    }
+    let mut moving = Moving { codes, maps: &maps, frame, version };
+    if let Op::Call(import) = codes[0].ops[suspended.at] {
+        // The argument has gone to the host; it is computed anew from the old frame.
+        let argument = argument_of(case.stop, &codes[0], arguments);
+        moving.frame.stack.push(u64::from(answer(import, argument, counts.calls) as u32));
+        moved |= moving.leave(codes[0].offsets[suspended.at])?;
         moving.frame.at += 1;
     }
     let Some(later) = moving.run(counts)? else { return Ok(None) };

@@ -31,9 +31,13 @@ impl Maps {
             }
             for path in map.values_mut() {
                 let &(version, offset) = path.last().expect("no path is empty");
-                if let Some(&to) = next.get(&offset).filter(|_| version == old) {
-                    path.push((new, to));
-                }
+                let to = match codes[version].body == codes[new].body {
+                    // It comes back.
+                    _ if version == old => next.get(&offset).copied(),
+                    true => Some(offset),
+                    false => None,
+                };
+                path.extend(to.map(|to| (new, to)));
             }
         }
         self.0.push(next.into_iter().map(|(offset, to)| (offset, vec![(new, to)])).collect());

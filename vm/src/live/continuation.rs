@@ -85,23 +85,20 @@ impl Migration {
         }
     }
 
-    /// Where frames go on that `self` led to `replaced`, or to other versions, once `replaced` itself is
-    /// replaced and its frames go on as `next` says.
-    pub(crate) fn then(
+    /// Where frames go on that `self` leads to some version, once frames of that version go on as `next` says of
+    /// it; `None`: nothing has changed for them.
+    pub(crate) fn then<'m>(
         &self,
-        replaced: &Arc<FunctionVersion>,
-        next: &Migration,
+        next: impl Fn(&Arc<FunctionVersion>) -> Option<&'m Migration>,
         compositions: &mut Compositions,
     ) -> Migration {
-        // No old body of the function runs on.
-        if matches!(next, Migration::Trap) {
-            return Migration::Trap;
-        }
         let Migration::Points(points) = self else { return self.clone() };
-        let Migration::Points(further) = next else { return self.clone() };
         let mut step = |target: &Target| {
-            let next = further.get(target.point);
-            match next.filter(|_| Arc::ptr_eq(&target.version, replaced)) {
+            let further = match next(&target.version) {
+                Some(Migration::Points(further)) => further.get(target.point),
+                _ => None,
+            };
+            match further {
                 None => target.clone(),
                 Some(next) => Target {
                     version: next.version.clone(),

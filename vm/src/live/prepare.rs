@@ -168,19 +168,9 @@ impl<'m> Prepared<'m> {
             code.prepare_landing(&old)?;
         }
         code.update_step("mapping")?;
-        // Frames of an older version with just this body are frames of the new one.
-        let mut identity = None;
-        let mut compositions = Compositions::default();
-        let mut older = Vec::new();
-        for version in code.older_versions(function) {
-            let same = policy != Policy::Trap && version.body.bytes() == new.body.bytes();
-            let next = if same {
-                identity.get_or_insert_with(|| after.identity(&new, reachable)).clone()
-            } else {
-                version.migration().then(&old, &migration, &mut compositions)
-            };
-            older.push((version, next));
-        }
+        let older = lead_on(code.older_versions(function), &old, &new, &migration, || {
+            after.identity(&new, reachable)
+        });
         let linked = !code.state(function).native.load(Ordering::Relaxed).is_null();
         // A function that has been freed only traps.
         let hot = linked && new.body.bytes() != FREED;
@@ -243,6 +233,41 @@ impl<'m> Prepared<'m> {
     pub(super) fn into_parts(mut self) -> (Vec<PreparedBody>, Vec<Event>) {
         (std::mem::take(&mut self.bodies), std::mem::take(&mut self.events))
     }
+}
+
+/// Where frames of still older versions go on when `old` is replaced by `new` and its frames go on as `migration`
+/// says.
+fn lead_on(
+    older: Vec<Arc<FunctionVersion>>,
+    old: &Arc<FunctionVersion>,
+    new: &Arc<FunctionVersion>,
+    migration: &Migration,
+    identity: impl FnOnce() -> Migration,
+) -> Vec<(Arc<FunctionVersion>, Migration)> {
+    if matches!(migration, Migration::Trap) {
+        // No old body of the function runs on.
+        return older.into_iter().map(|version| (version, Migration::Trap)).collect();
+    }
+    // Frames of an older version with just this body are frames of the new one, and so are those that are on
+    // their way to it.
+    let same = older.iter().filter(|version| version.body.bytes() == new.body.bytes());
+    let same: HashSet<_> = same.map(Arc::as_ptr).collect();
+    let identity = (!same.is_empty()).then(identity);
+    let identity_of = |version: &Arc<FunctionVersion>| {
+        identity.as_ref().filter(|_| same.contains(&Arc::as_ptr(version)))
+    };
+    let next = |version: &Arc<FunctionVersion>| match Arc::ptr_eq(version, old) {
+        true => Some(migration),
+        false => identity_of(version),
+    };
+    let mut compositions = Compositions::default();
+    let lead = |version: Arc<FunctionVersion>| {
+        let further = identity_of(&version)
+            .cloned()
+            .unwrap_or_else(|| version.migration().then(next, &mut compositions));
+        (version, further)
+    };
+    older.into_iter().map(lead).collect()
 }
 
 /// Why there is a growth.
