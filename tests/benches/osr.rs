@@ -145,7 +145,7 @@ fn redirect_and_move(depth: i32) -> Result<(f64, f64, f64)> {
         let bottom = move |mut caller: Caller<'_, Bottom>| -> Result<()> {
             if let Some(body) = caller.data_mut().replace.take() {
                 let report = target.replace_function(function, &body)?;
-                caller.data_mut().redirect = report.pause;
+                caller.data_mut().redirect = report.time_to_freed;
                 caller.data_mut().frames = report.frames_redirected;
             }
             caller.data_mut().left = Some(Instant::now());
@@ -181,7 +181,9 @@ fn frames() -> Result<()> {
         runs.sort_by(|a, b| a.1.total_cmp(&b.1));
         let (_, moved, plain) = runs[4];
         row(
-            &format!("redirect one of {depth} frames, with the rest of the pause"),
+            &format!(
+                "redirect one of {depth} frames, with all that is done until their code is free"
+            ),
             format!("{redirect:.0} ns"),
         );
         row(

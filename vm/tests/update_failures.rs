@@ -13,7 +13,7 @@ const EXPORTS: [&str; 4] = ["first", "second", "table", "held"];
 
 /// `first` calls `second`, and this the host, which updates; `table` and `held` call through tables.
 fn source(edited: bool) -> String {
-    let (add, multiply, data) = if edited { (30, 5, "b") } else { (1, 2, "a") };
+    let (add, multiply, data, size) = if edited { (30, 5, "b", 4) } else { (1, 2, "a", 2) };
     let [call, add_type, elements, more] = if edited {
         [
             "(call $helper (local.get 0) (i64.const 4))",
@@ -31,7 +31,7 @@ fn source(edited: bool) -> String {
             (type $unary (func (param i32) (result i32))) {add_type}
             (import "host" "edit" (func $edit))
             (memory 1) (data (i32.const 8) "{data}")
-            (table $t (export "t") 2 20 funcref) {elements}
+            (table $t (export "t") {size} 20 funcref) {elements}
             (global $g (mut funcref) (ref.func $second))
             (func $second (export "second") (type $unary)
                 (call $edit) (i32.add (local.get 0) (i32.const {add})))
