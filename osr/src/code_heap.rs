@@ -464,7 +464,8 @@ impl std::fmt::Debug for CodeHeap {
 const PRIVATE_EXPEDITED_SYNC_CORE: libc::c_int = 1 << 5;
 const REGISTER_PRIVATE_EXPEDITED_SYNC_CORE: libc::c_int = 1 << 6;
 
-fn register_for_barriers() {
+/// Tells the system that barriers will be asked for: see [`prepare_process`](crate::prepare_process).
+pub(crate) fn register_for_barriers() {
     // SAFETY: a system call without pointers. Where it does not exist, `barrier` falls back.
     unsafe {
         libc::syscall(libc::SYS_membarrier, REGISTER_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0);

@@ -55,3 +55,10 @@ pub use walk::{StackWalk, WalkedFrame};
 
 /// A stack of managed frames as requesters see it.
 pub type Mutator = handshake::Mutator<StackContext>;
+
+/// Tells the system that threads of this process will be made to execute barriers. Code heaps and mutators do so
+/// themselves; but while the process has a single thread it costs nothing, and later some 10 milliseconds.
+pub fn prepare_process() {
+    sync::prepare_fences();
+    code_heap::register_for_barriers();
+}

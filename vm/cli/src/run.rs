@@ -28,6 +28,7 @@ pub fn run(options: RunOptions) -> ExitCode {
 /// Calls `guest` on a thread with room for `max_stack` bytes of guest frames, and ends the process with the
 /// status that it returns.
 pub fn in_guest_thread(max_stack: u64, guest: impl FnOnce() -> i32 + Send + 'static) -> ExitCode {
+    Engine::prepare_process();
     let stack = usize::try_from(max_stack).unwrap_or(usize::MAX).saturating_add(HOST_STACK);
     // The guest has a thread of its own for the sake of the stack's size.
     let guest =
