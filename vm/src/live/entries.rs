@@ -5,37 +5,25 @@
 
 use super::changes::{AtLeast, ChangedElements};
 use super::in_each_store::InEachStore;
+use super::reservations::Reservations;
 use crate::Result;
 use crate::instance::InstanceEntity;
 use crate::module::{AddedEntries, ModuleState};
 use crate::store::{Contents, LockedContents};
 use midair_osr::{Operation, StackContext};
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// Entries of an update.
 #[derive(Default)]
 pub(super) struct Entries {
     entries: AddedEntries,
-    /// Stores in which elements are counted that have not been added yet, by the address of their contents.
-    reserved: Mutex<HashMap<usize, Reserved>>,
-    /// Why there is no room.
-    refusal: Mutex<Option<String>>,
-}
-
-struct Reserved {
-    contents: Arc<Contents>,
-    elements: u64,
+    /// Elements that have not been added yet.
+    reserved: Reservations,
 }
 
 /// Entries that there is room for. When this is dropped, what has not been used is given back.
 #[derive(Default)]
 pub(super) struct ReservedEntries(Arc<Entries>);
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Each change stands for itself.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 impl Entries {
     /// Makes sure that all instances of the module have room for these entries, and for tables of these sizes.
@@ -60,9 +48,7 @@ impl Entries {
             all.reserve_in(shared, contents, instance);
         });
         reserve.perform_and_wait();
-        if let Some(refusal) = lock(&entries.0.refusal).take() {
-            anyhow::bail!(refusal);
-        }
+        entries.0.reserved.check()?;
         module.code.update_step("room in tables")?;
         Ok(entries)
     }
@@ -77,20 +63,13 @@ impl Entries {
         contents: &mut LockedContents,
         instance: &InstanceEntity,
     ) {
-        let mut reserved = lock(&self.reserved);
-        let address = Arc::as_ptr(shared) as usize;
-        let reserved = reserved
-            .entry(address)
-            .or_insert_with(|| Reserved { contents: shared.clone(), elements: 0 });
         for (table, size) in self.entries.sizes() {
             // SAFETY: the table is one of the store's, whose guest stands still; its contents are locked.
             match unsafe { contents.reserve_table(instance.table(table), size as usize) } {
-                Some(counted) => reserved.elements += counted,
-                None => {
-                    let refusal =
-                        format!("table {table} of an instance cannot grow to {size} elements");
-                    *lock(&self.refusal) = Some(refusal);
-                }
+                Some(counted) => self.reserved.add(shared, counted),
+                None => self
+                    .reserved
+                    .refuse(format!("table {table} of an instance cannot grow to {size} elements")),
             }
         }
     }
@@ -102,10 +81,7 @@ impl Entries {
         contents: &mut LockedContents,
         instance: &InstanceEntity,
     ) {
-        let address = Arc::as_ptr(shared) as usize;
-        if let Some(reserved) = lock(&self.reserved).remove(&address) {
-            contents.uncount_elements(reserved.elements);
-        }
+        contents.uncount_elements(self.reserved.take(shared));
         // SAFETY: the instance is one of the store's, whose guest stands still; its contents are locked.
         // There is room: it was made when the entries were reserved, and no instance has come since.
         unsafe { set(contents, instance, &self.entries) };
@@ -140,10 +116,7 @@ impl ReservedEntries {
 
 impl Drop for ReservedEntries {
     fn drop(&mut self) {
-        let reserved = std::mem::take(&mut *lock(&self.0.reserved));
-        for Reserved { contents, elements } in reserved.into_values() {
-            contents.lock().uncount_elements(elements);
-        }
+        self.0.reserved.give_back(LockedContents::uncount_elements);
     }
 }
 

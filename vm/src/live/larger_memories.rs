@@ -5,37 +5,25 @@
 
 use super::changes::AtLeast;
 use super::in_each_store::{InEachStore, LeftToStore};
+use super::reservations::Reservations;
 use crate::Result;
 use crate::instance::InstanceEntity;
 use crate::module::ModuleState;
 use crate::store::{Contents, LockedContents};
 use midair_osr::{Operation, StackContext};
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// Memories of an update, in all instances.
 #[derive(Default)]
 struct LargerMemories {
     sizes: Vec<AtLeast<u64>>,
-    /// Bytes that are counted in stores, by the address of their contents.
-    reserved: Mutex<HashMap<usize, Reserved>>,
-    /// Why there is no room.
-    refusal: Mutex<Option<String>>,
-}
-
-struct Reserved {
-    contents: Arc<Contents>,
-    bytes: u64,
+    /// Bytes.
+    reserved: Reservations,
 }
 
 /// Sizes that there is room for. When this is dropped, what has not been used is given back.
 #[derive(Default)]
 pub(super) struct ReservedMemories(Arc<LargerMemories>);
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Each change stands for itself.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 impl LargerMemories {
     fn reserve_in(
@@ -44,20 +32,13 @@ impl LargerMemories {
         contents: &mut LockedContents,
         instance: &InstanceEntity,
     ) {
-        let mut reserved = lock(&self.reserved);
-        let address = Arc::as_ptr(shared) as usize;
-        let reserved = reserved
-            .entry(address)
-            .or_insert_with(|| Reserved { contents: shared.clone(), bytes: 0 });
         for &AtLeast { index, size } in &self.sizes {
             // SAFETY: the memory is one of the store's.
             match unsafe { contents.reserve_memory(instance.memory(index), size) } {
-                Some(counted) => reserved.bytes += counted,
-                None => {
-                    let refusal =
-                        format!("memory {index} of an instance cannot grow to {size} pages");
-                    *lock(&self.refusal) = Some(refusal);
-                }
+                Some(counted) => self.reserved.add(shared, counted),
+                None => self
+                    .reserved
+                    .refuse(format!("memory {index} of an instance cannot grow to {size} pages")),
             }
         }
     }
@@ -69,10 +50,8 @@ impl LargerMemories {
         contents: &mut LockedContents,
         instance: &InstanceEntity,
     ) {
-        let address = Arc::as_ptr(shared) as usize;
         // What is counted for all memories of the store is kept with the first of them.
-        let mut counted =
-            lock(&self.reserved).remove(&address).map_or(0, |reserved| reserved.bytes);
+        let mut counted = self.reserved.take(shared);
         for &AtLeast { index, size } in &self.sizes {
             contents.extend_memory_later(
                 instance.memory(index),
@@ -101,9 +80,7 @@ impl ReservedMemories {
             all.reserve_in(shared, contents, instance);
         });
         reserve.perform_and_wait();
-        if let Some(refusal) = lock(&memories.0.refusal).take() {
-            anyhow::bail!(refusal);
-        }
+        memories.0.reserved.check()?;
         Ok(memories)
     }
 
@@ -134,9 +111,6 @@ impl ReservedMemories {
 
 impl Drop for ReservedMemories {
     fn drop(&mut self) {
-        let reserved = std::mem::take(&mut *lock(&self.0.reserved));
-        for Reserved { contents, bytes } in reserved.into_values() {
-            contents.lock().uncount_bytes(bytes);
-        }
+        self.0.reserved.give_back(LockedContents::uncount_bytes);
     }
 }

@@ -12,6 +12,7 @@
 //!   growth        the running module gets more functions, types, globals, exports
 //!   entries       its tables get other entries
 //!   larger_memories  its memories grow
+//!   reservations  what both count in stores beforehand
 //!   in_each_store what is done to all instances of a module
 //!
 //!   data          bytes that an update writes into memories
@@ -52,6 +53,7 @@ mod policy;
 mod prepare;
 mod references;
 mod refusal;
+mod reservations;
 mod safepoints;
 mod transaction;
 mod update;
