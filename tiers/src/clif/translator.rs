@@ -176,6 +176,13 @@ impl<'a, 'f> Translator<'a, 'f> {
     }
 
     fn run(&mut self) -> Result<(), TranslateError> {
+        // Where an OSR entry skips what comes before its loop, that would not be noticed; and the operands of
+        // code that nothing leads to need not be there.
+        if let EntryPoint::Loop(point) = self.source.entry
+            && self.source.liveness.at(point).is_none()
+        {
+            return Err(TranslateError::NoSuchLoop(point));
+        }
         self.push_function_frame();
         self.translate_entry()?;
         let mut charges = self.source.charges.iter().copied().peekable();

@@ -3,6 +3,7 @@
 mod entry_poll;
 mod large_bodies;
 mod module;
+mod osr_entries;
 mod snapshots;
 mod spec_suite;
 mod throughput;
