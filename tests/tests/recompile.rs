@@ -2,9 +2,10 @@
 
 use midair::{
     Config, Engine, Event, Instance, Linker, Module, OptLevel, Policy, RecompileOptions,
-    RegisterAllocation, Store, Tier,
+    RegisterAllocation, Store, StressSpec, Tier,
 };
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 fn engine(tier: Tier) -> Engine {
@@ -76,6 +77,45 @@ fn what_cannot_be_recompiled_is_refused() {
     let error = module.recompile(1, &options.version(3)).unwrap_err();
     assert!(error.to_string().contains("no version 3"), "{error}");
     assert!(engine.code_ledger().code.is_empty());
+}
+
+/// The second compilation is that of the function, and the third one that of its loop, in which it is.
+#[test]
+fn a_recompilation_whose_compiler_panics_leaves_the_code_as_it_was() {
+    for number in [2, 3] {
+        let mut config = Config::new();
+        let stress: StressSpec = format!("panic:{number}").parse().unwrap();
+        config.tier(Tier::Baseline).background_compilation(false).stress(stress);
+        let engine = Engine::new(&config).unwrap();
+        let text = r#"(module (import "host" "edit" (func $edit))
+            (func (export "f") (param i32) (result i32) (local i32)
+                (loop $next
+                    (local.set 1 (i32.add (local.get 1) (local.get 0)))
+                    (call $edit)
+                    (br_if $next (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+                (local.get 1)))"#;
+        let module = Module::new(&engine, text).unwrap();
+        let outcomes: Arc<Mutex<Vec<Result<usize, String>>>> = Arc::default();
+        let (edited, results) = (module.clone(), outcomes.clone());
+        let mut linker = Linker::new(&engine);
+        linker
+            .func_wrap("host", "edit", move || {
+                let code = || edited.engine().code_ledger().code.into_iter().map(|c| c.address);
+                let before: Vec<usize> = code().collect();
+                let done = edited.recompile(1, &RecompileOptions::optimized());
+                assert_eq!(done.is_err(), code().eq(before));
+                let done = done.map(|done| done.osr_entries).map_err(|e| format!("{e:#}"));
+                results.lock().unwrap().push(done);
+            })
+            .unwrap();
+        let mut store = Store::new(&engine, ());
+        let instance = linker.instantiate(&mut store, &module).unwrap();
+        let f = instance.get_typed_func::<i32, i32>(&mut store, "f").unwrap();
+        assert_eq!(f.call(&mut store, 2).unwrap(), 3);
+        let outcomes = outcomes.lock().unwrap();
+        let [Err(error), Ok(1)] = &outcomes[..] else { panic!("{number}: {outcomes:?}") };
+        assert!(error.ends_with("the compiler panicked"), "{error}");
+    }
 }
 
 /// The guest spins in `f` until the host stops it; meanwhile the loop is recompiled again and again.

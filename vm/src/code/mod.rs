@@ -39,7 +39,7 @@ pub(crate) use frames::{frame_info, object_info, trapped_frame};
 pub use ledger::{
     CodeEntry, CodeLedger, CodeState, KeptVersion, LedgerEntry, LedgerSummary, Pin, Sum,
 };
-pub(crate) use module_code::ModuleCode;
+pub(crate) use module_code::{ModuleCode, is_limit};
 pub use recompile::{RecompileOptions, Recompiled};
 pub(crate) use retire::{Retiring, retire, retire_around};
 pub(crate) use system::CodeSystem;

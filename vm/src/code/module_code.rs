@@ -16,7 +16,7 @@ use crate::module::{Bodies, ModuleState};
 use crate::{Error, Result};
 use midair_osr::{CodeDescription, CodeObject, Mutator};
 use midair_tiers::body::ByteSource;
-use midair_tiers::compile::{CompileOptions, EntryPoint};
+use midair_tiers::compile::{CompileError, CompileOptions, EntryPoint};
 use midair_tiers::interp::LoweredCode;
 use midair_tiers::lower::lower;
 use midair_tiers::{AppendVec, FunctionBody, FunctionState, ModuleEnv};
@@ -743,4 +743,14 @@ impl Drop for ModuleCode {
             }
         }
     }
+}
+
+/// Whether a body is beyond what is compiled at all, so that nothing has gone wrong.
+pub(crate) fn is_limit(error: &Error) -> bool {
+    matches!(
+        error.downcast_ref(),
+        Some(
+            CompileError::TooLarge(_) | CompileError::Unsupported(_) | CompileError::NoSuchLoop(_)
+        )
+    )
 }

@@ -1,6 +1,6 @@
 //! Recompilation: the same body, compiled otherwise, in place of the machine code that is there.
 
-use super::module_code::{ModuleCode, Output};
+use super::module_code::{ModuleCode, Output, is_limit};
 use super::retire::{self, Retiring};
 use super::version::{CodeOwner, FunctionVersion};
 use crate::Result;
@@ -178,7 +178,10 @@ impl ModuleCode {
                     return Err(error.context("the function cannot be compiled with these options"));
                 }
                 // Nothing leads to it, or it is too large: its frames stay in the interpreter.
-                Err(_) => {}
+                Err(error) if is_limit(&error) => {}
+                Err(error) => {
+                    return Err(error.context("a loop cannot be compiled with these options"));
+                }
             }
         }
         anyhow::ensure!(

@@ -14,12 +14,12 @@ use super::mapping::{Analysis, Mapping, Names};
 use super::policy::Policy;
 use super::references;
 use super::refusal::Refusal;
-use crate::code::{Event, FunctionVersion, ModuleCode, MovedFrames};
+use crate::Result;
+use crate::code::{Event, FunctionVersion, ModuleCode, MovedFrames, is_limit};
 use crate::module::ModuleState;
-use crate::{Error, Result};
 use anyhow::Context as _;
 use midair_tiers::FunctionBody;
-use midair_tiers::compile::{CompileError, EntryPoint};
+use midair_tiers::compile::EntryPoint;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -272,16 +272,6 @@ fn lead_on(
 
 /// Why there is a growth.
 const PREPARING: &str = "the growth is committed when all has been prepared";
-
-/// Whether a body is beyond what is compiled at all, so that nothing has gone wrong.
-fn is_limit(error: &Error) -> bool {
-    matches!(
-        error.downcast_ref(),
-        Some(
-            CompileError::TooLarge(_) | CompileError::Unsupported(_) | CompileError::NoSuchLoop(_)
-        )
-    )
-}
 
 impl Drop for Prepared<'_> {
     /// What has not been published is given back.
