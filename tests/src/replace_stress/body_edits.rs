@@ -3,6 +3,7 @@
 //! Every edit starts from the original body, so that two edited bodies correspond exactly: operator by
 //! operator of the original. [`Edited::points`] says where each safepoint of the original has gone.
 
+use super::reachability::Reachability;
 use crate::mutation::Random;
 use anyhow::{Context, Result};
 use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
@@ -37,6 +38,8 @@ struct Op {
     code: usize,
     class: Class,
     safepoint: bool,
+    /// Whether anything leads to it.
+    reached: bool,
 }
 
 /// A body, cut into operators.
@@ -69,7 +72,8 @@ pub struct Additions {
 pub struct Edited {
     /// In binary format: local declarations, operators, end.
     pub bytes: Vec<u8>,
-    /// Offset of each safepoint of the original, in its order; the entry is not among them.
+    /// Offset of each safepoint of the original that anything leads to, in its order; the entry is not among
+    /// them.
     pub points: Vec<u32>,
     /// Whether safepoints were added, or blocks around some.
     pub safepoints_differ: bool,
@@ -88,6 +92,7 @@ impl Body {
             groups.push((count, RoundtripReencoder.val_type(ty)?));
         }
         let (mut ops, mut code) = (Vec::new(), Vec::new());
+        let mut reachability = Reachability::new();
         let mut operators = body.get_operators_reader()?;
         while !operators.eof() {
             let (operator, at) = operators.read_with_offset()?;
@@ -96,7 +101,8 @@ impl Body {
                 Operator::Loop { .. } | Operator::Call { .. } | Operator::CallIndirect { .. }
             );
             let class = class(&operator)?;
-            ops.push(Op { at: at as usize, code: code.len(), class, safepoint });
+            let reached = reachability.next(&operator);
+            ops.push(Op { at: at as usize, code: code.len(), class, safepoint, reached });
             RoundtripReencoder.instruction(operator)?.encode(&mut code);
         }
         Ok(Body { bytes: bytes.to_vec(), code, locals, groups, ops })
@@ -104,7 +110,8 @@ impl Body {
 
     /// The body as it is.
     pub fn unchanged(&self) -> Edited {
-        let points = self.ops.iter().filter(|op| op.safepoint).map(|op| op.at as u32).collect();
+        let points = self.ops.iter().filter(|op| op.safepoint && op.reached);
+        let points = points.map(|op| op.at as u32).collect();
         Edited { bytes: self.bytes.clone(), points, safepoints_differ: false }
     }
 
@@ -131,14 +138,9 @@ impl Body {
         }
         let Edit { out: code, points, differ, .. } = edit;
         // Two more groups: a counter of loops, and locals that nothing reads.
-        let mut bytes = Vec::new();
         let mut groups = self.groups.clone();
         groups.extend([(1, ValType::I32), (1 + random.below(3) as u32, ValType::I64)]);
-        groups.len().encode(&mut bytes);
-        for (count, ty) in groups {
-            count.encode(&mut bytes);
-            ty.encode(&mut bytes);
-        }
+        let mut bytes = encode_groups(&groups);
         let points = points.into_iter().map(|at| (at + bytes.len()) as u32).collect();
         bytes.extend(code);
         Edited { bytes, points, safepoints_differ: differ }
@@ -167,6 +169,41 @@ impl Body {
         }
         None
     }
+}
+
+impl Edited {
+    /// An edited body as it is in the program when it has come there in a new version of the whole module:
+    /// neighbouring locals of one type are in one group. (Everything else is encoded in as few bytes as
+    /// possible already.)
+    pub fn regrouped(&self) -> Result<Edited> {
+        let body = FunctionBody::new(BinaryReader::new(&self.bytes, 0));
+        let code = body.get_operators_reader()?.original_position() as usize;
+        let mut groups: Vec<(u32, ValType)> = Vec::new();
+        for group in body.get_locals_reader()? {
+            let (count, ty) = group?;
+            let ty = RoundtripReencoder.val_type(ty)?;
+            match groups.last_mut() {
+                _ if count == 0 => {}
+                Some((before, last)) if *last == ty => *before += count,
+                _ => groups.push((count, ty)),
+            }
+        }
+        let mut bytes = encode_groups(&groups);
+        let points = self.points.iter().map(|&at| at - code as u32 + bytes.len() as u32).collect();
+        bytes.extend_from_slice(&self.bytes[code..]);
+        Ok(Edited { bytes, points, safepoints_differ: self.safepoints_differ })
+    }
+}
+
+/// Declarations of locals, in binary format.
+fn encode_groups(groups: &[(u32, ValType)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    groups.len().encode(&mut bytes);
+    for (count, ty) in groups {
+        count.encode(&mut bytes);
+        ty.encode(&mut bytes);
+    }
+    bytes
 }
 
 fn class(operator: &Operator<'_>) -> Result<Class> {
@@ -352,7 +389,7 @@ impl Edit<'_> {
             }
             _ => {}
         }
-        if op.safepoint {
+        if op.safepoint && op.reached {
             self.points.push(self.out.len());
         }
         self.out.extend_from_slice(body.bytes_of(index));
@@ -381,7 +418,8 @@ mod tests {
     use crate::differential::{difference, observe_midair};
     use crate::program::program;
     use crate::replace_stress::functions::Functions;
-    use midair::{Config, Tier};
+    use midair::{Config, Engine, Module, Tier};
+    use std::collections::BTreeMap;
 
     /// The module with other bodies.
     fn with_bodies(wasm: &[u8], bodies: impl Fn(u32) -> Vec<u8>) -> Vec<u8> {
@@ -415,6 +453,37 @@ mod tests {
     }
 
     #[test]
+    fn edited_bodies_are_in_the_program_as_they_are_thought_to_be() {
+        let engine = Engine::default();
+        let mut changed = 0;
+        for seed in 0..40 {
+            let mut random = Random::new(seed);
+            let bytes: Vec<u8> = (0..2_000).map(|_| random.word() as u8).collect();
+            let wasm = program(&bytes);
+            let functions = Functions::new(&wasm).unwrap();
+            let edited: BTreeMap<u32, Edited> = functions
+                .defined()
+                .map(|function| {
+                    let body = functions.body(&wasm, function).unwrap();
+                    (function, body.edit(&mut random, Additions::default()))
+                })
+                .collect();
+            let module = Module::new(&engine, &wasm).unwrap();
+            let after = with_bodies(&wasm, |function| edited[&function].bytes.clone());
+            let applied = module.update().module(&after).unwrap().apply().unwrap();
+            for export in module.exports() {
+                let Some(function) = module.function_index(export.name()) else { continue };
+                if applied.function(function).is_some() {
+                    let body = edited[&function].regrouped().unwrap();
+                    assert_eq!(module.function_body(export.name()), Some(body.bytes), "{seed}");
+                    changed += 1;
+                }
+            }
+        }
+        assert!(changed > 0);
+    }
+
+    #[test]
     fn points_lead_to_the_same_operators() {
         for seed in 0..40 {
             let mut random = Random::new(seed);
@@ -425,6 +494,7 @@ mod tests {
                 let body = functions.body(&wasm, function).unwrap();
                 let additions = Additions { safepoints: true, nothing: None };
                 let (old, new) = (body.unchanged(), body.edit(&mut random, additions));
+                let new = if seed % 2 == 0 { new } else { new.regrouped().unwrap() };
                 assert_eq!(old.points.len(), new.points.len());
                 for (old_point, new_point) in old.points.iter().zip(&new.points) {
                     let operator = |bytes: &[u8], at: u32| {

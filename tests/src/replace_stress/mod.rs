@@ -6,6 +6,7 @@
 //!   corpus       real programs, with arguments and files, by way of WASI
 //!   functions    where a module's bodies lie; modules with other bodies
 //!   body_edits   random edits of a body that do not change what it does
+//!   reachability which operators of a body anything leads to
 //!   operations   what is done to a running program
 //!   whole_module the same, by a new version of the whole module
 //!   round        one engine, its guests, and the thread that replaces
@@ -27,6 +28,7 @@ mod journal;
 mod kinds;
 mod memory;
 mod operations;
+mod reachability;
 mod round;
 mod target;
 mod whole_module;

@@ -14,35 +14,31 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Debug, Default)]
 pub struct Counts {
     recompiled: AtomicU64,
-    not_recompiled: AtomicU64,
     pub(super) modules: AtomicU64,
-    pub(super) modules_refused: AtomicU64,
     pub(super) modules_otherwise: AtomicU64,
     again: AtomicU64,
     migrated: AtomicU64,
     finished: AtomicU64,
     undone: AtomicU64,
     planned: AtomicU64,
-    refused: AtomicU64,
+    mapped: AtomicU64,
     functions: AtomicU64,
 }
 
 impl Counts {
     /// By name.
-    pub fn numbers(&self) -> [(&'static str, u64); 12] {
+    pub fn numbers(&self) -> [(&'static str, u64); 10] {
         let number = |count: &AtomicU64| count.load(Ordering::Relaxed);
         [
             ("functions recompiled", number(&self.recompiled)),
-            ("functions not recompiled", number(&self.not_recompiled)),
             ("whole modules updated", number(&self.modules)),
-            ("whole modules refused", number(&self.modules_refused)),
             ("whole modules matched otherwise", number(&self.modules_otherwise)),
             ("updates with the same bodies", number(&self.again)),
             ("updates with other bodies, migrating", number(&self.migrated)),
             ("updates with other bodies, finishing", number(&self.finished)),
             ("updates undone", number(&self.undone)),
             ("updates planned first", number(&self.planned)),
-            ("updates whose frame map was refused", number(&self.refused)),
+            ("frame maps given", number(&self.mapped)),
             ("function bodies replaced", number(&self.functions)),
         ]
     }
@@ -141,8 +137,9 @@ impl Operator<'_> {
         what: &str,
     ) -> Result<()> {
         let functions: Vec<u32> = new.keys().copied().collect();
-        let text = format!("{}: {} {what} {functions:?}", self.who, self.target.program.name);
-        let number = self.journal.begin(text);
+        let program = &self.target.program.name;
+        let number = self.journal.begin(format!("{}: {program} {what} {functions:?}", self.who));
+        let refused = |what: &str| format!("{program} {what} {functions:?} was refused");
         let mut before = BTreeMap::new();
         let mut update = self.target.module.update();
         for (&function, body) in &new {
@@ -150,6 +147,7 @@ impl Operator<'_> {
             update = update.body(function, body.bytes.clone()).policy(function, policy);
             let told = old.safepoints_differ || body.safepoints_differ || random.below(4) == 0;
             if told && policy == Policy::Migrate {
+                count(&self.counts.mapped);
                 update = update.frame_map(function, map(&old, body));
             }
             before.insert(function, old);
@@ -157,24 +155,11 @@ impl Operator<'_> {
         let mut outcome = String::new();
         if random.below(20) == 0 {
             count(&self.counts.planned);
-            let plan = update.plan();
-            outcome += if plan.is_ok() { "planned, " } else { "not planned, " };
+            update.plan().with_context(|| refused(&format!("planning {what}")))?;
+            outcome += "planned, ";
         }
-        let applied = match update.apply() {
-            Err(error) if format!("{error:#}").contains("frame map") => {
-                // A point that cannot be reached: nothing can be said of it.
-                count(&self.counts.refused);
-                outcome += &format!("{error:#}; ");
-                let mut update = self.target.module.update();
-                for (&function, body) in &new {
-                    update = update.body(function, body.bytes.clone());
-                    update = update.policy(function, Policy::Finish);
-                }
-                update.apply()
-            }
-            applied => applied,
-        };
-        let applied = applied.context("a body that is valid was refused")?;
+        // All bodies are valid, and their maps are right.
+        let applied = update.apply().with_context(|| refused(what))?;
         outcome += &self.applied(bodies, &applied);
         for (function, body) in new {
             bodies.replaced(function, body);
@@ -203,20 +188,13 @@ impl Operator<'_> {
             2 => RecompileOptions::optimized().opt_level(OptLevel::SpeedAndSize),
             _ => RecompileOptions::optimized(),
         };
-        let text =
-            format!("{}: {} recompile {function} {options}", self.who, self.target.program.name);
-        let number = self.journal.begin(text);
-        let outcome = match self.target.module.recompile(function, &options) {
-            Ok(done) => {
-                count(&self.counts.recompiled);
-                format!("{} frames, {} OSR entries", done.frames_redirected, done.osr_entries)
-            }
-            // The code space is full, the function is too large, or nothing is ever compiled.
-            Err(error) => {
-                count(&self.counts.not_recompiled);
-                format!("{error:#}")
-            }
-        };
+        let what = format!("{} recompile {function} {options}", self.target.program.name);
+        let number = self.journal.begin(format!("{}: {what}", self.who));
+        let done = self.target.module.recompile(function, &options);
+        let done = done.with_context(|| format!("{what} was refused"))?;
+        count(&self.counts.recompiled);
+        let outcome =
+            format!("{} frames, {} OSR entries", done.frames_redirected, done.osr_entries);
         self.journal.end(number, outcome);
         Ok(())
     }
@@ -226,9 +204,9 @@ impl Operator<'_> {
         let Some(Undo { applied, before }) = bodies.undo.take() else { return Ok(()) };
         count(&self.counts.undone);
         let functions: Vec<u32> = before.keys().copied().collect();
-        let text = format!("{}: {} undo {functions:?}", self.who, self.target.program.name);
-        let number = self.journal.begin(text);
-        let undone = applied.undo().context("an update cannot be undone")?;
+        let what = format!("{} undo {functions:?}", self.target.program.name);
+        let number = self.journal.begin(format!("{}: {what}", self.who));
+        let undone = applied.undo().with_context(|| format!("{what} was refused"))?;
         let outcome = self.applied(bodies, &undone);
         for (function, body) in before {
             bodies.replaced(function, body);

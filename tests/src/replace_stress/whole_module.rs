@@ -17,8 +17,8 @@ impl Operator<'_> {
             new.insert(function, self.target.edited(bodies, function, random, additions)?);
         }
         let functions: Vec<u32> = new.keys().copied().collect();
-        let text = format!("{}: {} whole module {functions:?}", self.who, self.target.program.name);
-        let number = self.journal.begin(text);
+        let what = format!("{} whole module {functions:?}", self.target.program.name);
+        let number = self.journal.begin(format!("{}: {what}", self.who));
         let wasm = self.target.with_bodies(bodies, &new)?;
         let mut update =
             self.target.module.update().module(&wasm).context("a module that is valid")?;
@@ -28,36 +28,30 @@ impl Operator<'_> {
                 update = update.policy(function, Policy::Finish);
             }
         }
-        let outcome = match update.apply() {
-            Ok(applied) => {
-                count(&self.counts.modules);
-                let summary = applied.summary.clone().unwrap_or_default();
-                let added = summary.added.first().map(|label| label.index);
-                let expected = self.target.program.added_function();
-                let as_expected =
-                    summary.changed.iter().all(|label| new.contains_key(&label.index))
-                        && summary.added.len() <= 1
-                        && added.is_none_or(|added| Some(added) == expected);
-                if !as_expected {
-                    // Some functions stand for others, which is right, but not known here.
-                    count(&self.counts.modules_otherwise);
-                    bodies.unsure = true;
-                }
-                if added.is_some() && added == expected {
-                    bodies.nothing = added;
-                }
-                bodies.undo = None;
-                let outcome = self.applied(bodies, &applied);
-                for (function, body) in new {
-                    bodies.replaced(function, body);
-                }
-                format!("{summary}; {outcome}")
+        let applied = update.apply().with_context(|| format!("{what} was refused"))?;
+        count(&self.counts.modules);
+        let summary = applied.summary.clone().unwrap_or_default();
+        let added = summary.added.first().map(|label| label.index);
+        let expected = self.target.program.added_function();
+        let as_expected = summary.changed.iter().all(|label| new.contains_key(&label.index))
+            && summary.added.len() <= 1
+            && added.is_none_or(|added| Some(added) == expected);
+        if !as_expected {
+            // Some functions stand for others, which is right, but not known here.
+            count(&self.counts.modules_otherwise);
+            bodies.unsure = true;
+        }
+        if added.is_some() && added == expected {
+            bodies.nothing = added;
+        }
+        bodies.undo = None;
+        let outcome = format!("{summary}; {}", self.applied(bodies, &applied));
+        // The others are what they were.
+        for label in &summary.changed {
+            if let Some(body) = new.get(&label.index) {
+                bodies.replaced(label.index, body.regrouped()?);
             }
-            Err(error) => {
-                count(&self.counts.modules_refused);
-                format!("{error:#}")
-            }
-        };
+        }
         self.journal.end(number, outcome);
         Ok(())
     }
