@@ -22,6 +22,12 @@
 //! Both may see the other; then the lock decides who finds the operation in the list. The hot ways of a
 //! mutator are a store and a load: no lock, no read-modify-write, and no fence of the processor.
 //!
+//! The heavy fence interrupts every processor that runs the process, which costs each guest more than what is
+//! done to it. So a requester that sees `Managed` everywhere does without at first, for then it does nothing
+//! itself but raise what is polled. Only if somebody has not come after a moment, it may have left without
+//! seeing the request, or have lowered what was raised. Then the fence is made up for, and each state is looked
+//! at again.
+//!
 //! A requester that waits does not wait for long: managed code polls, and a mutator in the host is served
 //! without it. A requester that is itself in `Managed` (at a poll) must not wait: two of them would wait for
 //! each other. It makes a [`request`] instead, whose last mutator completes it.
@@ -52,7 +58,7 @@ pub use requester::{Handshake, HandshakeProgress, request};
 
 use crate::sync::{
     AtomicBool, AtomicU8, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, full_fence,
-    heavy_fence, light_fence, prepare_fences, symmetric, yield_now,
+    heavy_fence, is_soon, light_fence, prepare_fences, symmetric, yield_now,
 };
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
@@ -82,6 +88,10 @@ pub trait Stack {
     const AT_ONCE: usize;
 
     /// Makes the managed code of this stack poll soon. Called by any thread.
+    ///
+    /// The stack's own thread lowers what is polled at safepoints only, and executes a sequentially consistent
+    /// fence before it looks whether something has been requested meanwhile. So a request that is published,
+    /// with such a fence, before this is called is either seen there, or what is raised here stays.
     ///
     /// # Safety
     /// `this` must be alive. Everything but what is polled may be in use by the stack's own thread.
@@ -166,6 +176,9 @@ struct Request<S: Stack> {
     waiting: AtomicUsize,
     /// Nobody performs it before this is set: see [`Handshake::begin_around`].
     open: AtomicBool,
+    /// A heavy fence has been executed since it was published, and mutators that were not running managed
+    /// code then have been served. Written and read by the requester only.
+    delivered: AtomicBool,
     lock: Mutex<()>,
     wake: Condvar,
 }
@@ -179,13 +192,13 @@ impl<S: Stack> Request<S> {
         mutators: &[Arc<Mutator<S>>],
     ) -> Arc<Request<S>> {
         let request = Request::publish(operation, steps, mutators, true);
-        for mutator in mutators {
-            mutator.deliver(&request);
+        if !mutators.iter().all(|mutator| mutator.deliver_if_managed(&request)) {
+            request.deliver(mutators);
         }
         request
     }
 
-    /// A request that all mutators see from now on.
+    /// A request that is seen sooner or later; by all mutators after a heavy fence.
     fn publish(
         operation: Arc<dyn Operation<S>>,
         steps: Option<Arc<dyn Stepwise<S>>>,
@@ -198,14 +211,23 @@ impl<S: Stack> Request<S> {
             steps,
             waiting: AtomicUsize::new(mutators.len() + 1),
             open: AtomicBool::new(open),
+            delivered: AtomicBool::new(false),
             lock: Mutex::new(()),
             wake: Condvar::new(),
         });
         for mutator in mutators {
             mutator.publish(&request);
         }
-        heavy_fence();
         request
+    }
+
+    /// Sees to it that each mutator is served or serves itself soon, whatever it does.
+    fn deliver(self: &Arc<Self>, mutators: &[Arc<Mutator<S>>]) {
+        heavy_fence();
+        self.delivered.store(true, Ordering::Relaxed);
+        for mutator in mutators {
+            mutator.deliver(self);
+        }
     }
 
     fn is_open(&self) -> bool {
@@ -240,10 +262,13 @@ impl<S: Stack> Request<S> {
         }
     }
 
-    /// Waits until all mutators have acknowledged.
-    fn wait(&self) {
-        if self.waiting.load(Ordering::Acquire) == 1 {
+    /// Waits until all mutators have acknowledged, which these are.
+    fn wait(self: &Arc<Self>, mutators: &[Arc<Mutator<S>>]) {
+        if is_soon(|| self.waiting.load(Ordering::Acquire) == 1) {
             return;
+        }
+        if !self.delivered.load(Ordering::Relaxed) {
+            self.deliver(mutators);
         }
         let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         if self.waiting.fetch_add(SLEEPING, Ordering::AcqRel) != 1 {
@@ -304,6 +329,14 @@ struct StackPointer<S>(*mut S);
 unsafe impl<S> Send for StackPointer<S> {}
 
 impl<S: Stack> Guarded<S> {
+    /// Makes managed code poll soon, if there is a stack.
+    fn arm(&self) {
+        if let Some(StackPointer(stack)) = self.stack {
+            // SAFETY: the stack is alive while it is attached, and the lock is held.
+            unsafe { S::arm(stack) };
+        }
+    }
+
     /// Takes the barrier away.
     ///
     /// # Safety
@@ -541,6 +574,20 @@ impl<S: Stack> Mutator<S> {
         self.flags.fetch_or(REQUESTED, Ordering::Relaxed);
     }
 
+    /// Second half, if the mutator runs managed code for all that is known without a heavy fence. If this
+    /// answers false, a heavy fence and [`Mutator::deliver`] are needed.
+    fn deliver_if_managed(&self, request: &Arc<Request<S>>) -> bool {
+        let guarded = self.guarded();
+        if !guarded.pending.iter().any(|pending| Arc::ptr_eq(pending, request)) {
+            return true;
+        }
+        if self.state() != State::Managed {
+            return false;
+        }
+        guarded.arm();
+        true
+    }
+
     /// Second half, after the heavy fence.
     fn deliver(&self, request: &Arc<Request<S>>) {
         let mut guarded = self.guarded();
@@ -549,10 +596,7 @@ impl<S: Stack> Mutator<S> {
         }
         let state = self.state();
         if state == State::Managed {
-            if let Some(StackPointer(stack)) = guarded.stack {
-                // SAFETY: the stack is alive while it is attached, and the lock is held.
-                unsafe { S::arm(stack) };
-            }
+            guarded.arm();
             return;
         }
         // The mutator stays out: it sees the request if it comes, and waits for the lock.
@@ -663,13 +707,9 @@ impl<S: Stack> Mutator<S> {
     }
 
     /// Makes managed code poll soon, for a purpose of the caller's: who wants to be sure that it is seen
-    /// makes a [`fence`] between telling that purpose and this.
+    /// executes a sequentially consistent fence between telling that purpose and this ([`Stack::arm`]).
     pub fn arm(&self) {
-        let guarded = self.guarded();
-        if let Some(StackPointer(stack)) = guarded.stack {
-            // SAFETY: the stack is alive while it is attached, and the lock is held.
-            unsafe { S::arm(stack) };
-        }
+        self.guarded().arm();
     }
 
     /// Runs `f` on the stack, if there is one. It is not freed meanwhile.
@@ -699,20 +739,5 @@ impl<S: Stack> Guarded<S> {
 impl<S: Stack> std::fmt::Debug for Mutator<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Mutator").finish_non_exhaustive()
-    }
-}
-
-/// The requester's half of the asymmetric fence whose other half mutators execute between storing what they
-/// poll and looking for requests: see [`Mutator::arm`].
-pub fn fence() {
-    heavy_fence();
-}
-
-/// The mutator's half.
-#[inline]
-pub fn mutator_fence() {
-    light_fence();
-    if symmetric() {
-        full_fence();
     }
 }

@@ -13,6 +13,7 @@ pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
 
 use std::sync::Once;
 use std::sync::atomic::{compiler_fence, fence};
+use std::time::{Duration, Instant};
 
 /// The system has no `membarrier`: both halves of the fence are real ones. Decided before there is a
 /// mutator, and never changed afterwards.
@@ -48,9 +49,29 @@ pub(crate) fn light_fence() {
     compiler_fence(Ordering::SeqCst);
 }
 
-/// A fence of the processor, for mutators where fences are symmetric.
+/// A fence of the processor.
 pub(crate) fn full_fence() {
     fence(Ordering::SeqCst);
+}
+
+/// How long is waited before that is worth a system call: a few times what a guest takes to come to its next
+/// poll and go through the innermost frames of its stack.
+const SOON: Duration = Duration::from_micros(20);
+
+/// Whether something comes true in a moment.
+pub(crate) fn is_soon(mut is_true: impl FnMut() -> bool) -> bool {
+    let started = Instant::now();
+    loop {
+        for _ in 0..16 {
+            if is_true() {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        if started.elapsed() >= SOON {
+            return false;
+        }
+    }
 }
 
 /// Lets another thread have the processor.

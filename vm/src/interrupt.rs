@@ -1,8 +1,8 @@
 //! Stopping a guest from another thread.
 
-use midair_osr::{Mutator, handshake};
+use midair_osr::Mutator;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 /// What interrupt handles and their store share.
 pub(crate) struct InterruptState {
@@ -61,7 +61,7 @@ impl InterruptHandle {
         self.0.requested.store(true, Ordering::SeqCst);
         // Either the store sees the request when it has reset what its guest polls, or what is raised here
         // stays: see `StoreOpaque::rearm`.
-        handshake::fence();
+        fence(Ordering::SeqCst);
         self.0.mutator.arm();
     }
 }

@@ -1,7 +1,7 @@
 //! The requester's side of the handshake.
 
 use super::{Mutator, Operation, Request, SLEEPING, Stack, Stepwise};
-use crate::sync::Ordering;
+use crate::sync::{Ordering, heavy_fence};
 use std::sync::{Arc, Weak};
 
 /// Requests an operation of all these mutators, each of which must be listed once, and does not wait: the
@@ -11,6 +11,10 @@ pub fn request<S: Stack>(
     operation: Arc<dyn Operation<S>>,
 ) -> HandshakeProgress<S> {
     let request = Request::new(operation, None, mutators);
+    if !request.delivered.load(Ordering::Relaxed) {
+        // Nobody waits who could do so later.
+        request.deliver(mutators);
+    }
     request.acknowledge();
     HandshakeProgress(Arc::downgrade(&request))
 }
@@ -30,16 +34,16 @@ impl<S: Stack> HandshakeProgress<S> {
 #[must_use]
 pub struct Handshake<S: Stack> {
     request: Option<Arc<Request<S>>>,
-    /// Where the requester has to go through frames, if the operation is stepwise.
+    /// Whom the requester waits for, and through whose frames it has to go if the operation is stepwise.
     mutators: Vec<Arc<Mutator<S>>>,
 }
 
 impl<S: Stack> Handshake<S> {
     /// Requests an operation of all these mutators, each of which must be listed once. Stacks that are not
     /// running managed code have been served when this returns.
-    pub fn begin(mutators: &[Arc<Mutator<S>>], operation: Arc<dyn Operation<S>>) -> Handshake<S> {
-        let request = Request::new(operation, None, mutators);
-        Handshake { request: Some(request), mutators: Vec::new() }
+    pub fn begin(mutators: Vec<Arc<Mutator<S>>>, operation: Arc<dyn Operation<S>>) -> Handshake<S> {
+        let request = Request::new(operation, None, &mutators);
+        Handshake { request: Some(request), mutators }
     }
 
     /// The same for an operation that only goes through the innermost frames of a stack while its mutator
@@ -64,6 +68,8 @@ impl<S: Stack> Handshake<S> {
         change: impl FnOnce(),
     ) -> Handshake<S> {
         let request = Request::publish(operation.clone(), Some(operation), &mutators, false);
+        // Who comes back from the host must not run into the midst of the change.
+        heavy_fence();
         let handshake = Handshake { request: Some(request.clone()), mutators };
         // Whoever runs polls from now on, so that it does not get far after the change.
         for mutator in &handshake.mutators {
@@ -90,7 +96,7 @@ impl<S: Stack> Handshake<S> {
 
     fn finish(&mut self) {
         let Some(request) = self.request.take() else { return };
-        request.wait();
+        request.wait(&self.mutators);
         for mutator in &self.mutators {
             while mutator.go_on(&request) {}
         }
@@ -107,6 +113,7 @@ struct DeliverOnDrop<'a, S: Stack> {
 impl<S: Stack> Drop for DeliverOnDrop<'_, S> {
     fn drop(&mut self) {
         self.request.open();
+        self.request.delivered.store(true, Ordering::Relaxed);
         for mutator in self.mutators {
             mutator.deliver(self.request);
         }

@@ -53,6 +53,11 @@ pub(crate) fn heavy_fence() {
     }
 }
 
+/// Whether something is true: the model explores both answers.
+pub(crate) fn is_soon(mut is_true: impl FnMut() -> bool) -> bool {
+    is_true()
+}
+
 pub(crate) fn yield_now() {
     loom::thread::yield_now();
 }

@@ -8,11 +8,11 @@ use crate::config::Tier;
 use crate::live::PreparedBody;
 use crate::{Error, Result};
 use anyhow::Context as _;
-use midair_osr::{CodeObject, ShadowStackActive, handshake, shadow_stack_active};
+use midair_osr::{CodeObject, ShadowStackActive, shadow_stack_active};
 use midair_tiers::ModuleEnv;
 use midair_tiers::compile::EntryPoint;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 impl ModuleCode {
     /// Fails if suspended frames of a function might have to be redirected, and must not be.
@@ -136,9 +136,9 @@ impl ModuleCode {
     /// there are.
     fn announce_replacement(&self) {
         self.epoch.fetch_add(1, Ordering::SeqCst);
-        // A safepoint lowers the poll flag, executes its half of the fence, and then looks at the epoch. So
-        // it sees the new one, or the flag stays raised.
-        handshake::fence();
+        // A safepoint lowers the poll flag, executes a fence, and then looks at the epoch. So it sees the new
+        // one, or the flag stays raised.
+        fence(Ordering::SeqCst);
         for store in self.stores() {
             store.arm();
         }

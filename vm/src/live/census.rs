@@ -109,7 +109,7 @@ pub(super) fn suspended_frames(
 ) -> Vec<FrameCount> {
     let census = Census::new(module, functions);
     if !census.functions.is_empty() {
-        Handshake::begin(&module.stores(), census.clone()).wait();
+        Handshake::begin(module.stores(), census.clone()).wait();
     }
     census.take()
 }

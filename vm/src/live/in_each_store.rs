@@ -26,7 +26,7 @@ where
     /// Does it now, and waits until it has been done everywhere. Not to be called from guest code.
     pub(super) fn perform_and_wait(self) {
         let stores = self.module.code.stores();
-        Handshake::begin(&stores, Arc::new(self)).wait();
+        Handshake::begin(stores, Arc::new(self)).wait();
     }
 }
 

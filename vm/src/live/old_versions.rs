@@ -116,7 +116,7 @@ impl ModuleCode {
             code: Mutex::default(),
             unknown: AtomicBool::new(false),
         });
-        Handshake::begin(&self.stores(), in_use.clone()).wait();
+        Handshake::begin(self.stores(), in_use.clone()).wait();
         if !in_use.unknown.load(Ordering::Relaxed) {
             let code = in_use.code.lock().unwrap_or_else(PoisonError::into_inner);
             let is_in_use = |lowered: *const LoweredCode| code.contains(&(lowered as usize));

@@ -340,7 +340,7 @@ impl Search<'_> {
             set: set.collect(),
             found: Mutex::default(),
         });
-        Handshake::begin(&self.module.code.stores(), held.clone()).wait();
+        Handshake::begin(self.module.code.stores(), held.clone()).wait();
         let found = std::mem::take(&mut *held.found.lock().unwrap_or_else(PoisonError::into_inner));
         for (function, reference) in found {
             self.add(function, reference);

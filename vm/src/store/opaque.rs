@@ -185,8 +185,11 @@ impl StoreOpaque {
 
     /// Sets the lowest native stack pointer for guest code.
     pub(crate) fn set_stack_limit(&mut self, limit: usize) {
-        self.stack_limit = limit;
-        self.rearm();
+        // Mostly it is that of the last call. If what is polled has been raised since, it stays so.
+        if limit != self.stack_limit {
+            self.stack_limit = limit;
+            self.rearm();
+        }
     }
 
     /// Takes the pending interruption, if there is one, and lets the guest's polls pass again.

@@ -3,10 +3,9 @@
 use super::StoreOpaque;
 use crate::code::{FunctionVersion, ModuleCode};
 use midair_osr::StackContext;
-use midair_osr::handshake::mutator_fence;
 use midair_tiers::interp::Activation;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
 impl StoreOpaque {
     /// The stack that the store's guest runs on.
@@ -29,8 +28,9 @@ impl StoreOpaque {
             let stack_limit: &AtomicUsize = &(*stack).stack_limit;
             stack_limit.store(limit, Ordering::Relaxed);
         }
-        // Whoever asks after this sets them; whoever asked before is seen here.
-        mutator_fence();
+        // Whoever asks after this sets them; whoever asked before is seen here, or by who looks at a module's
+        // epoch after this.
+        fence(Ordering::SeqCst);
         if self.interrupt.is_requested()
             || self.mutator.is_requested()
             || self.contents.is_memory_pending()
