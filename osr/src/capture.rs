@@ -85,8 +85,9 @@ pub(crate) unsafe extern "sysv64" fn land(state: *mut MachineState) -> usize {
         std::mem::forget(guard);
         return 1;
     }
-    let object = entry.object;
-    let map = object.frame_map(entry.return_address).expect("a redirected site has a frame map");
+    let return_address = entry.return_address;
+    let object = entry.into_object();
+    let map = object.frame_map(return_address).expect("a redirected site has a frame map");
     let mut values = Vec::with_capacity(map.values.len());
     for value in &map.values {
         // SAFETY: the value is one of this site, whose registers these are.
@@ -116,7 +117,7 @@ pub(crate) unsafe extern "sysv64" fn land(state: *mut MachineState) -> usize {
     #[cfg(feature = "verify-walks")]
     // SAFETY: this is the landing of that frame, of which nothing has been overwritten.
     unsafe {
-        crate::verify_walks::verify_drop(&object, entry.return_address, fp, registers);
+        crate::verify_walks::verify_drop(&object, return_address, fp, registers);
     }
 
     let frame =

@@ -14,7 +14,7 @@
 
 use crate::context::StackContext;
 pub use crate::redirect_table::RedirectTable;
-use crate::redirect_table::Redirected;
+use crate::redirect_table::{Redirected, count_objects};
 use crate::stubs;
 use crate::walk::{StackWalk, WalkedFrame};
 
@@ -66,6 +66,9 @@ pub enum Choice {
     Stop,
 }
 
+/// Room for the entries of as many frames is made at once.
+const FIRST_ENTRIES: usize = 64;
+
 impl RedirectTable {
     /// Redirects frames as `choose` says, from the frame record `from` on, which is that of what the first
     /// of them has called. Goes through at most so many frames. Returns how many were redirected, and the
@@ -81,7 +84,7 @@ impl RedirectTable {
         most: usize,
         mut choose: impl FnMut(&WalkedFrame) -> Choice,
     ) -> (usize, Option<usize>) {
-        let mut added = Vec::new();
+        let mut added = Vec::with_capacity(most.min(FIRST_ENTRIES));
         // Frames that have an entry, but so far only as a barrier.
         let mut moved = Vec::new();
         // SAFETY: as the caller vouches.
@@ -102,12 +105,16 @@ impl RedirectTable {
                 moved.push(frame.fp);
                 continue;
             }
-            added.push(Redirected::new(&frame, true));
+            // SAFETY: they are counted and added below, while the frames stand still.
+            added.push(unsafe { Redirected::uncounted(&frame) });
             // SAFETY: the walk found a managed return address there, and the entry is added below,
             // before anything can return.
             unsafe { write_return_address(frame.return_slot) };
         };
         let count = added.len() + moved.len();
+        // SAFETY: what the frames' return addresses were looked up by is registered until this has been done
+        // on all stacks.
+        unsafe { count_objects(&mut added) };
         self.add(added);
         for fp in moved {
             self.get_mut(fp).expect("it has an entry").moves = true;

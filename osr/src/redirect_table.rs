@@ -2,6 +2,7 @@
 
 use crate::code_object::CodeObject;
 use crate::walk::WalkedFrame;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 /// One redirected return address.
@@ -12,16 +13,92 @@ pub(crate) struct Redirected {
     /// What the slot held.
     pub(crate) return_address: usize,
     /// The code object that the address lies in.
-    pub(crate) object: Arc<CodeObject>,
+    object: ObjectOfFrame,
     /// Whether the frame leaves its code when it is returned to. If not, the entry is, or was, a barrier.
     pub(crate) moves: bool,
 }
 
+/// How an entry of the table has its code object.
+///
+/// Counting a reference for each frame would be most of the work where several threads redirect frames of the
+/// same code: they would pass the word with the count back and forth. So of the entries that are added together
+/// only the outermost of each object counts one. It is the last of them to be removed.
+#[derive(Debug)]
+enum ObjectOfFrame {
+    Counted(Arc<CodeObject>),
+    /// An entry further out, in this table or the one that was divided off it, has it counted.
+    CountedFurtherOut(NonNull<CodeObject>),
+}
+
+// SAFETY: code objects are shared between threads, and the pointer is only used as a reference is.
+unsafe impl Send for ObjectOfFrame {}
+
 impl Redirected {
-    /// The entry of a frame that has none.
+    /// The entry of a frame that has none, by itself.
     pub(crate) fn new(frame: &WalkedFrame, moves: bool) -> Redirected {
-        let object = frame.object_arc();
+        let object = ObjectOfFrame::Counted(frame.object_arc());
         Redirected { fp: frame.fp, return_address: frame.pc, object, moves }
+    }
+
+    /// The entry of a frame that moves and has none.
+    ///
+    /// # Safety
+    /// [`RedirectTable::add`] is called with it, by way of [`count_objects`], while the frame's code object is
+    /// registered.
+    pub(crate) unsafe fn uncounted(frame: &WalkedFrame) -> Redirected {
+        let object = ObjectOfFrame::CountedFurtherOut(NonNull::from(frame.object()));
+        Redirected { fp: frame.fp, return_address: frame.pc, object, moves: true }
+    }
+
+    /// The code object that the return address lies in.
+    pub(crate) fn object(&self) -> &CodeObject {
+        match &self.object {
+            ObjectOfFrame::Counted(object) => object,
+            // SAFETY: entries are removed from the innermost one outwards, so the one further out that has it
+            // counted is still there.
+            ObjectOfFrame::CountedFurtherOut(object) => unsafe { object.as_ref() },
+        }
+    }
+
+    /// The same, owned. Called while the entries further out are in their table.
+    pub(crate) fn into_object(self) -> Arc<CodeObject> {
+        match self.object {
+            ObjectOfFrame::Counted(object) => object,
+            // SAFETY: as in `object`; code objects live in `Arc`s only.
+            ObjectOfFrame::CountedFurtherOut(object) => unsafe { counted(object) },
+        }
+    }
+}
+
+/// Counts a reference.
+///
+/// # Safety
+/// The object must be alive and live in an `Arc`.
+unsafe fn counted(object: NonNull<CodeObject>) -> Arc<CodeObject> {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        Arc::increment_strong_count(object.as_ptr());
+        Arc::from_raw(object.as_ptr())
+    }
+}
+
+/// Counts a reference to each object for the outermost of these entries, which are given innermost first.
+///
+/// # Safety
+/// Their code objects must be registered.
+pub(crate) unsafe fn count_objects(added: &mut [Redirected]) {
+    let mut seen: Vec<NonNull<CodeObject>> = Vec::new();
+    for entry in added.iter_mut().rev() {
+        if let ObjectOfFrame::CountedFurtherOut(object) = entry.object
+            && !seen.contains(&object)
+        {
+            // Code that calls itself by way of many others: searching would be more work than counting.
+            if seen.len() < 16 {
+                seen.push(object);
+            }
+            // SAFETY: registered objects are alive and live in `Arc`s.
+            entry.object = ObjectOfFrame::Counted(unsafe { counted(object) });
+        }
     }
 }
 
@@ -42,6 +119,8 @@ pub struct RedirectTable {
 
 /// Most entries of a block that is added to.
 const BLOCK: usize = 512;
+/// Fewer entries than this are no block of their own if a neighbour has room.
+const FEW: usize = 32;
 
 /// Frame pointer of a block's outermost entry.
 fn first(block: &[Redirected]) -> usize {
@@ -133,22 +212,30 @@ impl RedirectTable {
         let (inner, outer) = (inner.fp, outer.fp);
         let mut start = self.blocks.partition_point(|block| last(block) > outer);
         let mut end = self.blocks.partition_point(|block| first(block) >= inner);
+        // Between two blocks many make blocks of their own, and few go into a neighbour.
         let fits = |block: &Vec<Redirected>| block.len() + added.len() <= BLOCK;
-        if start == end && self.blocks.get(start).is_some_and(fits) {
-            end += 1;
-        } else if start == end && start > 0 && fits(&self.blocks[start - 1]) {
-            start -= 1;
-        }
-        let mut older = self.blocks.splice(start..end, None).flatten().peekable();
-        let mut merged = Vec::new();
-        for entry in added.into_iter().rev() {
-            while let Some(older) = older.next_if(|older| older.fp > entry.fp) {
-                merged.push(older);
+        if start == end && added.len() < FEW {
+            if self.blocks.get(start).is_some_and(fits) {
+                end += 1;
+            } else if start > 0 && fits(&self.blocks[start - 1]) {
+                start -= 1;
             }
-            merged.push(entry);
         }
-        merged.extend(older);
-        let mut blocks = Vec::new();
+        let mut merged = added;
+        merged.reverse();
+        if start < end {
+            let mut older = self.blocks.splice(start..end, None).flatten().peekable();
+            let mut all = Vec::with_capacity(merged.len() + BLOCK);
+            for entry in merged {
+                while let Some(older) = older.next_if(|older| older.fp > entry.fp) {
+                    all.push(older);
+                }
+                all.push(entry);
+            }
+            all.extend(older);
+            merged = all;
+        }
+        let mut blocks = Vec::with_capacity(1 + merged.len() / BLOCK);
         while merged.len() > BLOCK {
             let rest = merged.split_off(BLOCK);
             blocks.push(std::mem::replace(&mut merged, rest));
@@ -195,7 +282,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn entry(fp: usize) -> Redirected {
-        let object = CodeObject::for_tests();
+        let object = ObjectOfFrame::Counted(CodeObject::for_tests());
         Redirected { fp, return_address: fp + 1, object, moves: true }
     }
 

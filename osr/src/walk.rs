@@ -161,7 +161,7 @@ impl Iterator for StackWalk<'_> {
                     return_slot,
                     redirected: entry.moves,
                     lands: true,
-                    object: Arc::as_ptr(&entry.object),
+                    object: entry.object(),
                 });
             }
             let object = registry::lookup(pc - 1).expect("managed code calls from registered code");
