@@ -206,6 +206,7 @@ impl Stack for StackContext {
     type Cursor = usize;
     type Records = RedirectTable;
     const AT_STOP: usize = 32;
+    const AT_POLL: usize = 64;
     const AT_ONCE: usize = 256;
 
     unsafe fn arm(this: *const StackContext) {

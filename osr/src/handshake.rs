@@ -50,17 +50,30 @@
 //! out, where nobody has been yet. It also settles with the requester before it drops frames outside the
 //! barrier ([`Mutator::unwind`]) or walks over them ([`Mutator::settle`]). Several operations can be under
 //! way on one stack, each with a cursor of its own; the barrier is at the innermost.
+//!
+//! # As many mutators as processors
+//!
+//! Then a requester that goes through frames takes a processor from a mutator, and gets none for milliseconds
+//! when it has slept. So it does not: each mutator goes on with what is under way on its own stack, some frames
+//! at each poll ([`Mutator::help`]), or leaves it to the requester when it leaves managed code. And the last one
+//! to come to the end of its stack completes the operation, if the requester sleeps and that
+//! [takes little time](Operation::completes_briefly).
 
+#[path = "handshake/guarded.rs"]
+mod guarded;
+#[path = "handshake/request.rs"]
+mod request;
 #[path = "handshake/requester.rs"]
 mod requester;
 
 pub use requester::{Handshake, HandshakeProgress, request};
 
 use crate::sync::{
-    AtomicBool, AtomicU8, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, full_fence,
-    heavy_fence, is_soon, light_fence, prepare_fences, symmetric, yield_now,
+    AtomicBool, AtomicU8, Mutex, MutexGuard, Ordering, full_fence, is_long, light_fence,
+    prepare_fences, symmetric, yield_now,
 };
-use std::collections::HashSet;
+use guarded::{Guarded, StackPointer};
+use request::Request;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -84,6 +97,8 @@ pub trait Stack {
     type Records: Default + Send;
     /// How many frames an operation goes through while its mutator stands still.
     const AT_STOP: usize;
+    /// How many more it goes through at a time at its polls, if it is left to mutators.
+    const AT_POLL: usize;
     /// How many frames a requester goes through before a mutator that waits for it is let in.
     const AT_ONCE: usize;
 
@@ -141,6 +156,12 @@ pub trait Operation<S: Stack>: Send + Sync {
     /// Called once, when it has been done to all stacks: by the thread that waits, or if none does, by the
     /// last one that performed it.
     fn complete(&self) {}
+
+    /// Whether [`Operation::complete`] takes so little time that the last mutator does it at its safepoint if
+    /// the thread that waits is asleep.
+    fn completes_briefly(&self) -> bool {
+        false
+    }
 }
 
 /// An operation that goes through the frames of a stack step by step.
@@ -166,247 +187,17 @@ pub trait Stepwise<S: Stack>: Operation<S> {
     ) -> Option<S::Cursor>;
 }
 
-/// An operation under way.
-struct Request<S: Stack> {
-    operation: Arc<dyn Operation<S>>,
-    /// The same, if it is to be done step by step.
-    steps: Option<Arc<dyn Stepwise<S>>>,
-    /// Mutators that have not acknowledged, and one for the requester itself. [`SLEEPING`] is added while
-    /// the requester sleeps.
-    waiting: AtomicUsize,
-    /// Nobody performs it before this is set: see [`Handshake::begin_around`].
-    open: AtomicBool,
-    /// A heavy fence has been executed since it was published, and mutators that were not running managed
-    /// code then have been served. Written and read by the requester only.
-    delivered: AtomicBool,
-    lock: Mutex<()>,
-    wake: Condvar,
-}
-
-const SLEEPING: usize = 1 << 32;
-
-impl<S: Stack> Request<S> {
-    fn new(
-        operation: Arc<dyn Operation<S>>,
-        steps: Option<Arc<dyn Stepwise<S>>>,
-        mutators: &[Arc<Mutator<S>>],
-    ) -> Arc<Request<S>> {
-        let request = Request::publish(operation, steps, mutators, true);
-        if !mutators.iter().all(|mutator| mutator.deliver_if_managed(&request)) {
-            request.deliver(mutators);
-        }
-        request
-    }
-
-    /// A request that is seen sooner or later; by all mutators after a heavy fence.
-    fn publish(
-        operation: Arc<dyn Operation<S>>,
-        steps: Option<Arc<dyn Stepwise<S>>>,
-        mutators: &[Arc<Mutator<S>>],
-        open: bool,
-    ) -> Arc<Request<S>> {
-        debug_assert!(is_each_once(mutators), "a mutator performs an operation once");
-        let request = Arc::new(Request {
-            operation,
-            steps,
-            waiting: AtomicUsize::new(mutators.len() + 1),
-            open: AtomicBool::new(open),
-            delivered: AtomicBool::new(false),
-            lock: Mutex::new(()),
-            wake: Condvar::new(),
-        });
-        for mutator in mutators {
-            mutator.publish(&request);
-        }
-        request
-    }
-
-    /// Sees to it that each mutator is served or serves itself soon, whatever it does.
-    fn deliver(self: &Arc<Self>, mutators: &[Arc<Mutator<S>>]) {
-        heavy_fence();
-        self.delivered.store(true, Ordering::Relaxed);
-        for mutator in mutators {
-            mutator.deliver(self);
-        }
-    }
-
-    fn is_open(&self) -> bool {
-        self.open.load(Ordering::Acquire)
-    }
-
-    /// Lets it be performed.
-    fn open(&self) {
-        let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        self.open.store(true, Ordering::Release);
-        drop(guard);
-        self.wake.notify_all();
-    }
-
-    /// Waits until it may be performed.
-    fn wait_until_open(&self) {
-        let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        while !self.is_open() {
-            guard = self.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// One mutator has been served, or the requester does not wait any more.
-    fn acknowledge(&self) {
-        let before = self.waiting.fetch_sub(1, Ordering::AcqRel);
-        if before == 1 {
-            self.operation.complete();
-        } else if before == SLEEPING + 2 {
-            // The lock keeps the requester from missing this between its look and its sleep.
-            drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
-            self.wake.notify_one();
-        }
-    }
-
-    /// Waits until all mutators have acknowledged, which these are.
-    fn wait(self: &Arc<Self>, mutators: &[Arc<Mutator<S>>]) {
-        if is_soon(|| self.waiting.load(Ordering::Acquire) == 1) {
-            return;
-        }
-        if !self.delivered.load(Ordering::Relaxed) {
-            self.deliver(mutators);
-        }
-        let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.waiting.fetch_add(SLEEPING, Ordering::AcqRel) != 1 {
-            while self.waiting.load(Ordering::Acquire) != SLEEPING + 1 {
-                guard = self.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
-            }
-        }
-        self.waiting.fetch_sub(SLEEPING, Ordering::AcqRel);
-    }
-}
-
-/// Whether no mutator is listed twice.
-fn is_each_once<S: Stack>(mutators: &[Arc<Mutator<S>>]) -> bool {
-    let mut seen = HashSet::new();
-    mutators.iter().all(|mutator| seen.insert(Arc::as_ptr(mutator)))
-}
-
-/// A stepwise operation that has not come to the end of a stack.
-struct Task<S: Stack> {
-    request: Arc<Request<S>>,
-    cursor: S::Cursor,
-}
-
-impl<S: Stack> Task<S> {
-    /// Goes through some frames. Returns whether there may be more.
-    ///
-    /// # Safety
-    /// As for [`Stepwise::step`].
-    unsafe fn step(&mut self, records: &mut S::Records, most: usize) -> bool {
-        let Some(steps) = &self.request.steps else { return false };
-        // SAFETY: as the caller vouches.
-        match unsafe { steps.step(records, self.cursor, most) } {
-            Some(next) => {
-                self.cursor = next;
-                true
-            }
-            None => false,
-        }
-    }
-}
-
-/// What the lock of a mutator protects.
-struct Guarded<S: Stack> {
-    /// The stack, while there is one.
-    stack: Option<StackPointer<S>>,
-    /// What has been requested and not been performed. If this is not empty, [`REQUESTED`] is set.
-    pending: Vec<Arc<Request<S>>>,
-    /// Operations that have not come to the end of the stack. If there are any, the stack is divided inside
-    /// all their cursors.
-    tasks: Vec<Task<S>>,
-    /// Records of the frames outside the barrier, while the stack is divided.
-    outer: Option<S::Records>,
-}
-
-struct StackPointer<S>(*mut S);
-
-// SAFETY: the stack is only used as `Stack` and `Operation` say, which is sound from any thread.
-unsafe impl<S> Send for StackPointer<S> {}
-
-impl<S: Stack> Guarded<S> {
-    /// Makes managed code poll soon, if there is a stack.
-    fn arm(&self) {
-        if let Some(StackPointer(stack)) = self.stack {
-            // SAFETY: the stack is alive while it is attached, and the lock is held.
-            unsafe { S::arm(stack) };
-        }
-    }
-
-    /// Takes the barrier away.
-    ///
-    /// # Safety
-    /// As for [`Stack::unite`].
-    unsafe fn unite(&mut self, stack: *mut S) {
-        if let Some(outer) = self.outer.take() {
-            // SAFETY: as the caller vouches.
-            unsafe { S::unite(stack, outer) };
-        }
-    }
-
-    /// Puts the barrier where it has to be, if there are tasks.
-    ///
-    /// # Safety
-    /// As for [`Stack::divide`]; the stack must not be divided.
-    unsafe fn divide(&mut self, stack: *mut S) {
-        while let Some(at) = self.tasks.iter().map(|task| task.cursor).min() {
-            // The frame that gets the barrier has to be gone through: only what lies outside is left.
-            // SAFETY: the whole stack stands still, and all records are here.
-            self.tasks
-                .retain_mut(|task| task.cursor != at || unsafe { task.step(S::records(stack), 1) });
-            if !self.tasks.is_empty() {
-                // SAFETY: as above. There is a frame at `at`: a task has gone on from there, or would have
-                // come to the end.
-                self.outer = Some(unsafe { S::divide(stack, at) });
-                return;
-            }
-        }
-    }
-
-    /// Performs everything that is pending and may be performed, with the whole stack standing still.
-    ///
-    /// # Safety
-    /// As for [`Operation::perform`].
-    unsafe fn perform(&mut self) -> Vec<Arc<Request<S>>> {
-        let (requests, closed) =
-            std::mem::take(&mut self.pending).into_iter().partition(|request| request.is_open());
-        self.pending = closed;
-        let Some(StackPointer(stack)) = self.stack else { return requests };
-        // SAFETY: as the caller vouches.
-        unsafe {
-            self.unite(stack);
-            for request in &requests {
-                let Some(steps) = &request.steps else {
-                    request.operation.perform(stack);
-                    continue;
-                };
-                steps.stop(stack);
-                if let Some(cursor) = S::innermost(stack) {
-                    let mut task = Task { request: request.clone(), cursor };
-                    if task.step(S::records(stack), S::AT_STOP) {
-                        self.tasks.push(task);
-                    }
-                }
-            }
-            self.divide(stack);
-        }
-        requests
-    }
-}
-
 /// Something is pending.
 const REQUESTED: u8 = 1;
 /// The mutator has to execute a full fence before it looks whether something is pending.
 const FENCE: u8 = 2;
+/// There are tasks that are left to the mutator.
+const HELPS: u8 = 4;
 
 /// A stack as requesters see it. See the module's documentation.
 pub struct Mutator<S: Stack> {
     state: AtomicU8,
-    /// [`REQUESTED`] and [`FENCE`]. Written with the lock held.
+    /// [`REQUESTED`], [`FENCE`] and [`HELPS`]. Written with the lock held.
     flags: AtomicU8,
     /// The mutator waits for the lock.
     waits: AtomicBool,
@@ -423,12 +214,11 @@ impl<S: Stack> Mutator<S> {
     /// A mutator outside managed code, without a stack.
     pub fn new() -> Mutator<S> {
         prepare_fences();
-        let guarded = Guarded { stack: None, pending: Vec::new(), tasks: Vec::new(), outer: None };
         Mutator {
             state: AtomicU8::new(State::Outside as u8),
             flags: AtomicU8::new(if symmetric() { FENCE } else { 0 }),
             waits: AtomicBool::new(false),
-            guarded: Mutex::new(guarded),
+            guarded: Mutex::new(Guarded::new()),
         }
     }
 
@@ -456,7 +246,10 @@ impl<S: Stack> Mutator<S> {
 
     /// The stack goes away; the mutator is outside. Requests to it are acknowledged as they come.
     pub fn detach(&self) {
-        self.guarded().stack = None;
+        let mut guarded = self.guarded();
+        guarded.stack = None;
+        guarded.drop_frames(None);
+        release(guarded, None, Rest::IsRequesters);
     }
 
     /// Where the mutator is. What another thread sees may be old.
@@ -519,6 +312,19 @@ impl<S: Stack> Mutator<S> {
             // SAFETY: as the caller vouches.
             unsafe { self.serve() };
         }
+        if self.can_help() && self.state() != State::Managed {
+            self.hand_over();
+        }
+    }
+
+    /// Leaves what the mutator goes on with at its polls to the requesters: there may be none for long.
+    fn hand_over(&self) {
+        let mut guarded = self.guarded_by_mutator();
+        let tasks = guarded.tasks.iter().map(|task| task.request.clone());
+        let left = tasks.filter(|request| request.left_to_mutators).collect();
+        guarded.left = left;
+        self.flags.fetch_and(!HELPS, Ordering::Relaxed);
+        release(guarded, None, Rest::IsRequesters);
     }
 
     /// Whether something is requested.
@@ -538,14 +344,10 @@ impl<S: Stack> Mutator<S> {
         loop {
             let mut guarded = self.guarded_by_mutator();
             // SAFETY: as the caller vouches; the lock keeps requesters off.
-            let requests = unsafe { self.perform_pending(&mut guarded) };
+            unsafe { self.perform_pending(&mut guarded) };
+            self.go_on_later(&guarded);
             let closed = guarded.pending.first().cloned();
-            drop(guarded);
-            let time = started.elapsed();
-            for request in requests {
-                request.operation.paused(time);
-                request.acknowledge();
-            }
+            release(guarded, Some(started), Rest::MayBeMutators);
             // The lock is free meanwhile: the requester needs it before it opens its request.
             let Some(closed) = closed else { return };
             closed.wait_until_open();
@@ -556,15 +358,58 @@ impl<S: Stack> Mutator<S> {
     ///
     /// # Safety
     /// As for [`Operation::perform`]; `guarded` is this mutator's.
-    unsafe fn perform_pending(&self, guarded: &mut Guarded<S>) -> Vec<Arc<Request<S>>> {
+    unsafe fn perform_pending(&self, guarded: &mut Guarded<S>) {
         // SAFETY: as the caller vouches.
-        let requests = unsafe { guarded.perform() };
+        unsafe { guarded.perform() };
         // Only now: until here a mutator that comes in has to wait for the lock. Release: one that does not
         // take the lock any more sees what has been done to its stack.
         if guarded.pending.is_empty() {
             self.flags.fetch_and(!REQUESTED, Ordering::Release);
         }
-        requests
+    }
+
+    /// Whether there is something that [`Mutator::help`] goes on with.
+    #[inline]
+    pub fn can_help(&self) -> bool {
+        self.flags.load(Ordering::Relaxed) & HELPS != 0
+    }
+
+    /// Sees to it that this mutator goes on at its next poll with what is left to it.
+    fn go_on_later(&self, guarded: &Guarded<S>) {
+        if guarded.has_tasks_of_mutator() {
+            self.flags.fetch_or(HELPS, Ordering::Relaxed);
+            guarded.arm();
+        } else {
+            self.flags.fetch_and(!HELPS, Ordering::Relaxed);
+        }
+    }
+
+    /// Goes on with what is under way on the stack and left to its mutator.
+    ///
+    /// # Safety
+    /// Called by the thread that owns `stack`, which is this mutator's, in state `Managed` at a safepoint.
+    #[cold]
+    #[inline(never)]
+    pub unsafe fn help(&self, stack: *mut S) {
+        let started = Instant::now();
+        let mut guarded = self.guarded_by_mutator();
+        // SAFETY: the whole stack stands still: it is this thread's, and the lock keeps requesters off.
+        unsafe {
+            guarded.unite(stack);
+            // Taking the barrier away and putting it elsewhere has a price, which shall not be most of it all.
+            while guarded.has_tasks_of_mutator() {
+                guarded.step(S::records(stack), S::AT_POLL, |task| task.request.left_to_mutators);
+                if is_long(started.elapsed()) {
+                    break;
+                }
+            }
+            guarded.divide(stack);
+        }
+        self.go_on_later(&guarded);
+        for task in guarded.tasks.iter().filter(|task| task.request.left_to_mutators) {
+            task.request.operation.paused(started.elapsed());
+        }
+        release(guarded, Some(started), Rest::MayBeMutators);
     }
 
     /// First half of a request.
@@ -600,17 +445,10 @@ impl<S: Stack> Mutator<S> {
             return;
         }
         // The mutator stays out: it sees the request if it comes, and waits for the lock.
-        let started = Instant::now();
+        let since = (state == State::Host).then(Instant::now);
         // SAFETY: the mutator is out, and is kept out by the lock.
-        let requests = unsafe { self.perform_pending(&mut guarded) };
-        drop(guarded);
-        let time = started.elapsed();
-        for request in requests {
-            if state == State::Host {
-                request.operation.paused(time);
-            }
-            request.acknowledge();
-        }
+        unsafe { self.perform_pending(&mut guarded) };
+        release(guarded, since, Rest::IsRequesters);
     }
 
     /// Goes on with a request on this stack, as the requester: through the frames outside the barrier.
@@ -619,16 +457,12 @@ impl<S: Stack> Mutator<S> {
         while self.waits.load(Ordering::Relaxed) {
             yield_now();
         }
-        let guarded = &mut *self.guarded();
-        let is_its = |task: &Task<S>| Arc::ptr_eq(&task.request, request);
-        let Some(i) = guarded.tasks.iter().position(is_its) else { return false };
-        let outer = guarded.outer.as_mut().expect("a stack with tasks is divided");
+        let mut guarded = self.guarded();
         // SAFETY: frames outside the barrier stand still: the mutator takes the lock before it returns to
-        // one of them, drops it or looks at it. Their records are here.
-        let more = unsafe { guarded.tasks[i].step(outer, S::AT_ONCE) };
-        if !more {
-            guarded.tasks.swap_remove(i);
-        }
+        // one of them, drops it or looks at it.
+        let more =
+            unsafe { guarded.step_outer(S::AT_ONCE, |task| Arc::ptr_eq(&task.request, request)) };
+        release(guarded, None, Rest::IsRequesters);
         more
     }
 
@@ -641,21 +475,21 @@ impl<S: Stack> Mutator<S> {
     #[cold]
     pub unsafe fn cross(&self, stack: *mut S) {
         let started = Instant::now();
-        let guarded = &mut *self.guarded_by_mutator();
+        let mut guarded = self.guarded_by_mutator();
         // SAFETY: the whole stack stands still: it is this thread's, and the lock keeps requesters off.
         unsafe {
             guarded.unite(stack);
             if let Some(at) = guarded.tasks.iter().map(|task| task.cursor).min() {
                 // The requester has not come further: it is not left to return after return.
-                guarded.tasks.retain_mut(|task| {
-                    task.cursor != at || task.step(S::records(stack), S::AT_STOP)
-                });
+                guarded.step(S::records(stack), S::AT_STOP, |task| task.cursor == at);
             }
             guarded.divide(stack);
         }
+        self.go_on_later(&guarded);
         for task in &guarded.tasks {
             task.request.operation.paused(started.elapsed());
         }
+        release(guarded, Some(started), Rest::MayBeMutators);
     }
 
     /// The mutator is about to drop all frames inside `outer`, the barrier's among them, and goes on with
@@ -666,18 +500,15 @@ impl<S: Stack> Mutator<S> {
     /// memory of the frames is used for anything else.
     #[cold]
     pub unsafe fn unwind(&self, stack: *mut S, outer: Option<S::Cursor>) {
-        let guarded = &mut *self.guarded_by_mutator();
-        // SAFETY: as in `cross`.
-        unsafe { guarded.unite(stack) };
-        guarded.tasks.retain_mut(|task| match outer {
-            Some(outer) => {
-                task.cursor = task.cursor.max(outer);
-                true
-            }
-            None => false,
-        });
-        // SAFETY: as above; the cursors are at frames that stay.
-        unsafe { guarded.divide(stack) };
+        let mut guarded = self.guarded_by_mutator();
+        // SAFETY: as in `cross`; the frames from `outer` on stay.
+        unsafe {
+            guarded.unite(stack);
+            guarded.drop_frames(outer);
+            guarded.divide(stack);
+        }
+        self.go_on_later(&guarded);
+        release(guarded, None, Rest::IsRequesters);
     }
 
     /// Completes what is under way on the stack, and takes the barrier away, so that all frames can be
@@ -688,9 +519,10 @@ impl<S: Stack> Mutator<S> {
     /// frames stand still.
     #[cold]
     pub unsafe fn settle(&self, stack: *mut S) {
-        let guarded = &mut *self.guarded_by_mutator();
+        let mut guarded = self.guarded_by_mutator();
         // SAFETY: as in `cross`.
         unsafe { guarded.settle(stack) };
+        release(guarded, None, Rest::IsRequesters);
     }
 
     /// Runs `f` on the stack while its frames stand still, with nothing under way on it, and no requester at
@@ -703,7 +535,9 @@ impl<S: Stack> Mutator<S> {
         let mut guarded = self.guarded_by_mutator();
         // SAFETY: as in `cross`; in the other states too the lock keeps requesters off.
         unsafe { guarded.settle(stack) };
-        f(stack)
+        let result = f(stack);
+        release(guarded, None, Rest::IsRequesters);
+        result
     }
 
     /// Makes managed code poll soon, for a purpose of the caller's: who wants to be sure that it is seen
@@ -719,20 +553,37 @@ impl<S: Stack> Mutator<S> {
     }
 }
 
-impl<S: Stack> Guarded<S> {
-    /// Completes all tasks.
-    ///
-    /// # Safety
-    /// As for [`Stack::divide`].
-    unsafe fn settle(&mut self, stack: *mut S) {
-        // SAFETY: as the caller vouches.
-        unsafe {
-            self.unite(stack);
-            for mut task in self.tasks.drain(..) {
-                let more = task.step(S::records(stack), usize::MAX);
-                debug_assert!(!more, "a stack has an end");
-            }
+/// Who goes through the frames that an operation leaves at its stop.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// The requester.
+    IsRequesters,
+    /// The mutator, if the request is left to mutators.
+    MayBeMutators,
+}
+
+/// Gives the lock back, acknowledges what has come to the end of the stack, and tells requesters of what they have
+/// to go on with. `since`: since when managed code has stood still for it.
+fn release<S: Stack>(mut guarded: MutexGuard<'_, Guarded<S>>, since: Option<Instant>, rest: Rest) {
+    let finished = std::mem::take(&mut guarded.finished);
+    let mut left = std::mem::take(&mut guarded.left);
+    if let Some(since) = since {
+        for request in &left {
+            request.operation.paused(since.elapsed());
         }
+    }
+    drop(guarded);
+    for request in finished {
+        request.complete_if_last();
+        if let Some(since) = since {
+            request.operation.paused(since.elapsed());
+        }
+        request.acknowledge();
+    }
+    left.retain(|request| rest == Rest::IsRequesters || !request.left_to_mutators);
+    // Who is woken by this may take the processor away at once: so not with the lock held.
+    for request in left {
+        request.leave_rest();
     }
 }
 

@@ -11,8 +11,9 @@
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
 
-use std::sync::Once;
+use std::num::NonZero;
 use std::sync::atomic::{compiler_fence, fence};
+use std::sync::{Once, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The system has no `membarrier`: both halves of the fence are real ones. Decided before there is a
@@ -72,6 +73,26 @@ pub(crate) fn is_soon(mut is_true: impl FnMut() -> bool) -> bool {
             return false;
         }
     }
+}
+
+/// Whether managed code has stood still for as long as is reasonable for work that can be put off.
+pub(crate) fn is_long(time: Duration) -> bool {
+    time >= Duration::from_micros(10)
+}
+
+/// Waits until it is woken, or for so long.
+pub(crate) fn wait_briefly<'a>(
+    condvar: &Condvar,
+    guard: MutexGuard<'a, ()>,
+    limit: Duration,
+) -> MutexGuard<'a, ()> {
+    condvar.wait_timeout(guard, limit).unwrap_or_else(PoisonError::into_inner).0
+}
+
+/// How many threads of this process can run at a time.
+pub(crate) fn processors() -> usize {
+    static PROCESSORS: OnceLock<usize> = OnceLock::new();
+    *PROCESSORS.get_or_init(|| std::thread::available_parallelism().map_or(1, NonZero::get))
 }
 
 /// Lets another thread have the processor.

@@ -16,6 +16,7 @@ impl Stack for NoFrames {
     type Cursor = usize;
     type Records = ();
     const AT_STOP: usize = 1;
+    const AT_POLL: usize = 1;
     const AT_ONCE: usize = 1;
 
     unsafe fn arm(this: *const NoFrames) {

@@ -1,6 +1,7 @@
 //! The requester's side of the handshake.
 
-use super::{Mutator, Operation, Request, SLEEPING, Stack, Stepwise};
+use super::request::Request;
+use super::{Mutator, Operation, Stack, Stepwise};
 use crate::sync::{Ordering, heavy_fence};
 use std::sync::{Arc, Weak};
 
@@ -23,10 +24,9 @@ pub fn request<S: Stack>(
 pub struct HandshakeProgress<S: Stack>(Weak<Request<S>>);
 
 impl<S: Stack> HandshakeProgress<S> {
-    /// Mutators that have not been served. 0 when the handshake is over.
+    /// Mutators whose stacks have not been gone through to the end. 0 when the handshake is over.
     pub fn waiting(&self) -> usize {
-        let Some(request) = self.0.upgrade() else { return 0 };
-        (request.waiting.load(Ordering::Acquire) % SLEEPING).saturating_sub(1)
+        self.0.upgrade().map_or(0, |request| request.stacks_left())
     }
 }
 
@@ -87,7 +87,8 @@ impl<S: Stack> Handshake<S> {
         HandshakeProgress(self.request.as_ref().map(Arc::downgrade).unwrap_or_default())
     }
 
-    /// Waits until it has been done to all stacks, and completes the operation.
+    /// Waits until it has been done to all stacks, and completes the operation, unless a mutator has done so:
+    /// see [`Operation::completes_briefly`].
     ///
     /// Must not be called by a thread that a mutator in state `Managed` belongs to.
     pub fn wait(mut self) {
@@ -97,9 +98,6 @@ impl<S: Stack> Handshake<S> {
     fn finish(&mut self) {
         let Some(request) = self.request.take() else { return };
         request.wait(&self.mutators);
-        for mutator in &self.mutators {
-            while mutator.go_on(&request) {}
-        }
         request.acknowledge();
     }
 }

@@ -7,6 +7,7 @@ pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering}
 pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
 
 use std::cell::Cell;
+use std::time::Duration;
 
 /// Something that a faulty protocol would lack.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,6 +21,13 @@ pub enum Fault {
 thread_local! {
     // All threads of a model are coroutines of the thread that explores it.
     static FAULT: Cell<Option<Fault>> = const { Cell::new(None) };
+    static PROCESSORS: Cell<usize> = const { Cell::new(usize::MAX) };
+}
+
+/// Lets the models that this thread explores from now on have so many processors. The threads of a model run one
+/// at a time; what it changes is who does the work.
+pub fn set_processors(count: usize) {
+    PROCESSORS.set(count);
 }
 
 /// Builds a fault into the models that this thread explores from now on.
@@ -56,6 +64,24 @@ pub(crate) fn heavy_fence() {
 /// Whether something is true: the model explores both answers.
 pub(crate) fn is_soon(mut is_true: impl FnMut() -> bool) -> bool {
     is_true()
+}
+
+/// A step at a time is what there is most to explore of.
+pub(crate) fn is_long(_: Duration) -> bool {
+    true
+}
+
+/// Lets others have the lock; the time is over before anybody wakes the thread.
+pub(crate) fn wait_briefly<'a>(
+    _: &Condvar,
+    guard: MutexGuard<'a, ()>,
+    _: Duration,
+) -> MutexGuard<'a, ()> {
+    guard
+}
+
+pub(crate) fn processors() -> usize {
+    PROCESSORS.get()
 }
 
 pub(crate) fn yield_now() {

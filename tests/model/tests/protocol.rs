@@ -6,10 +6,10 @@
 //! there, so that `loom` finds both what happens too early and what is not ordered.
 
 use loom::cell::UnsafeCell;
-use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::sync::atomic::{AtomicBool, Ordering, fence};
 use loom::thread;
 use midair_model::handshake::{Handshake, Mutator, Operation, Stack, State, Stepwise};
-use midair_model::sync::{Fault, build_in};
+use midair_model::sync::{Fault, build_in, set_processors};
 use std::sync::Arc;
 
 /// Code that is linked until it is replaced.
@@ -62,6 +62,7 @@ impl Stack for Frames {
     /// Frames that move when they are returned to.
     type Records = Vec<usize>;
     const AT_STOP: usize = 1;
+    const AT_POLL: usize = 1;
     const AT_ONCE: usize = 1;
 
     unsafe fn arm(this: *const Frames) {
@@ -148,8 +149,18 @@ impl Guest {
 
     fn poll(&self) {
         if self.stack.poll.load(Ordering::Relaxed) {
-            // SAFETY: as above.
-            unsafe { self.mutator.serve() };
+            if self.mutator.is_requested() {
+                // SAFETY: as above.
+                unsafe { self.mutator.serve() };
+            } else if self.mutator.can_help() {
+                // SAFETY: as above.
+                unsafe { self.mutator.help(self.pointer()) };
+            }
+            self.stack.poll.store(false, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+            if self.mutator.is_requested() || self.mutator.can_help() {
+                self.mutator.arm();
+            }
         }
     }
 
@@ -214,6 +225,7 @@ struct Retirement {
     number: usize,
     /// The stack that is walked: the model's records know nothing of their frames.
     stack: *const Frames,
+    completed: AtomicBool,
 }
 
 // SAFETY: cells of the model, whose uses it checks.
@@ -231,7 +243,12 @@ impl Operation<Frames> for Retirement {
         }
     }
 
+    fn completes_briefly(&self) -> bool {
+        true
+    }
+
     fn complete(&self) {
+        assert!(!self.completed.swap(true, Ordering::Relaxed), "completed twice");
         // SAFETY: nobody looks there any more, if the protocol is right; if not, the model says so.
         self.code.freed.with_mut(|freed| unsafe { *freed = true });
     }
@@ -246,6 +263,8 @@ impl Stepwise<Frames> for Retirement {
             // SAFETY: the frames stand still, if the protocol is right; if not, the model says so.
             let code = frame.with(|frame| unsafe { (*frame).code });
             if code == self.number && !records.contains(&number) {
+                // What is known of the frame is found by the code's address, while the code is there.
+                self.code.run();
                 // SAFETY: as above.
                 frame.with_mut(|frame| unsafe { (*frame).lands = true });
                 records.push(number);
@@ -255,17 +274,28 @@ impl Stepwise<Frames> for Retirement {
     }
 }
 
-/// Explores a model, with so many switches to other threads as a thread would not have made by itself.
+/// Explores a model, with so many switches to other threads as a thread would not have made by itself: where the
+/// requester goes through frames, and where processors are so few that guests do so.
 fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.check(model);
+    let model = Arc::new(model);
+    for processors in [usize::MAX, 1] {
+        set_processors(processors);
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(preemptions);
+        let model = model.clone();
+        builder.check(move || model());
+    }
 }
 
 /// Replaces and frees code that a guest may run.
 fn retire(code: &Arc<Code>, number: usize, guest: &Guest) -> impl FnOnce() + Send + 'static {
     let mutators = vec![guest.mutator.clone()];
-    let retirement = Arc::new(Retirement { code: code.clone(), number, stack: guest.pointer() });
+    let retirement = Arc::new(Retirement {
+        code: code.clone(),
+        number,
+        stack: guest.pointer(),
+        completed: AtomicBool::new(false),
+    });
     move || {
         retirement.code.linked.store(false, Ordering::Relaxed);
         Handshake::begin_stepwise(mutators, retirement).wait();
@@ -337,6 +367,37 @@ fn without_the_light_fence_a_guest_from_the_host_runs_freed_code() {
     comes_back_from_the_host();
 }
 
+/// A guest at a poll completes for a requester that sleeps, in some run; and the requester itself in others.
+#[test]
+fn a_guest_completes_for_a_requester_that_sleeps() {
+    static BY_GUEST: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    static BY_REQUESTER: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    struct Completed(thread::ThreadId);
+    impl Operation<Frames> for Completed {
+        unsafe fn perform(&self, _: *mut Frames) {}
+
+        fn completes_briefly(&self) -> bool {
+            true
+        }
+
+        fn complete(&self) {
+            let by_guest = thread::current().id() == self.0;
+            let count = if by_guest { &BY_GUEST } else { &BY_REQUESTER };
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    explore(3, || {
+        let guest = Guest::new(&[0]);
+        let mutators = vec![guest.mutator.clone()];
+        let operation = Arc::new(Completed(thread::current().id()));
+        let requester = thread::spawn(move || Handshake::begin(mutators, operation).wait());
+        guest.poll();
+        guest.leave(State::Outside);
+        requester.join().unwrap();
+    });
+    assert!(BY_GUEST.load(Ordering::Relaxed) > 0 && BY_REQUESTER.load(Ordering::Relaxed) > 0);
+}
+
 #[test]
 fn a_guest_that_waits_in_the_host_delays_nobody() {
     explore(3, || {
@@ -351,6 +412,75 @@ fn a_guest_that_waits_in_the_host_delays_nobody() {
         guest.ret(&codes);
         guest.leave(State::Outside);
     });
+}
+
+/// A guest with frames left for later goes into the host, where it cannot go on with them.
+#[test]
+fn a_guest_that_leaves_amid_its_frames_delays_nobody() {
+    explore(3, || {
+        let codes = [Code::new()];
+        let guest = Guest::new(&[0; 4]);
+        let requester = thread::spawn(retire(&codes[0], 0, &guest));
+        guest.poll();
+        guest.leave(State::Host);
+        // The host function returns when the code has been freed.
+        requester.join().unwrap();
+        guest.enter();
+        for _ in 0..4 {
+            guest.ret(&codes);
+        }
+        guest.leave(State::Outside);
+    });
+}
+
+/// Counts, over all runs of a model, by whom steps were made that lie outside the first one.
+struct Steps {
+    guest: thread::ThreadId,
+    by_guest: &'static std::sync::atomic::AtomicUsize,
+    by_requester: &'static std::sync::atomic::AtomicUsize,
+}
+
+impl Operation<Frames> for Steps {
+    unsafe fn perform(&self, _: *mut Frames) {}
+}
+
+impl Stepwise<Frames> for Steps {
+    unsafe fn step(&self, _: &mut Vec<usize>, from: usize, most: usize) -> Option<usize> {
+        if from >= 2 {
+            let by_guest = thread::current().id() == self.guest;
+            let count = if by_guest { self.by_guest } else { self.by_requester };
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        (from + most < 4).then_some(from + most)
+    }
+}
+
+#[test]
+fn a_guest_at_its_polls_goes_through_its_frames_where_processors_are_few() {
+    use std::sync::atomic::AtomicUsize;
+    static BY_GUEST: AtomicUsize = AtomicUsize::new(0);
+    static BY_REQUESTER: AtomicUsize = AtomicUsize::new(0);
+    explore(3, || {
+        let guest = Guest::new(&[0; 4]);
+        let mutators = vec![guest.mutator.clone()];
+        let steps = Steps {
+            guest: thread::current().id(),
+            by_guest: &BY_GUEST,
+            by_requester: &BY_REQUESTER,
+        };
+        let requester =
+            thread::spawn(move || Handshake::begin_stepwise(mutators, Arc::new(steps)).wait());
+        for _ in 0..3 {
+            guest.poll();
+        }
+        guest.leave(State::Host);
+        requester.join().unwrap();
+        guest.enter();
+        guest.unwind(4);
+        guest.leave(State::Outside);
+    });
+    assert!(BY_GUEST.load(Ordering::Relaxed) > 0, "a guest goes on at its polls");
+    assert!(BY_REQUESTER.load(Ordering::Relaxed) > 0, "a requester where the guest has left");
 }
 
 /// The guest returns over the barrier while the requester goes through the frames outside it.
@@ -508,7 +638,12 @@ fn two_guests_are_served_by_one_request() {
         let mutators = guests.iter().map(|guest| guest.mutator.clone()).collect();
         let stack = guests[0].pointer();
         let [first, second] = guests;
-        let retirement = Arc::new(Retirement { code: codes[0].clone(), number: 0, stack });
+        let retirement = Arc::new(Retirement {
+            code: codes[0].clone(),
+            number: 0,
+            stack,
+            completed: AtomicBool::new(false),
+        });
         let code = codes[0].clone();
         let other = thread::spawn(move || {
             second.enter();

@@ -31,7 +31,14 @@ pub(crate) struct Retirement {
     /// Stores that the code was retired for, and how far that is.
     stores: usize,
     progress: OnceLock<HandshakeProgress<StackContext>>,
+    /// When the code had been freed.
+    freed: OnceLock<Instant>,
 }
+
+/// How many objects a guest frees at its safepoint, if the thread that would do it sleeps.
+const BRIEFLY_FREED_OBJECTS: usize = 4;
+/// How many bytes they may have together.
+const BRIEFLY_FREED_BYTES: usize = 32 << 10;
 
 /// What is retired.
 struct RetiredCode {
@@ -70,6 +77,7 @@ impl Retirement {
             longest_pause: AtomicU64::new(0),
             stores: stores.len(),
             progress: OnceLock::new(),
+            freed: OnceLock::new(),
         });
         system.retirements.add(&retirement);
         retirement
@@ -125,6 +133,15 @@ impl Operation<StackContext> for Retirement {
             let (address, bytes) = (object.start() as usize, object.len());
             self.system.events.send(|| Event::Freed { address, bytes });
         }
+        // Set once, by the thread that completes it.
+        let _ = self.freed.set(Instant::now());
+    }
+
+    fn completes_briefly(&self) -> bool {
+        let objects = self.objects();
+        objects.len() <= BRIEFLY_FREED_OBJECTS
+            && objects.iter().map(|object| object.heap_bytes()).sum::<usize>()
+                <= BRIEFLY_FREED_BYTES
     }
 }
 
@@ -295,7 +312,7 @@ impl Retiring {
         let Retiring { retirement, handshake, begun } = self;
         // While the guests come to their safepoints.
         for object in retirement.objects() {
-            // SAFETY: the code was retired by this thread, and is freed when that has waited.
+            // SAFETY: the code was retired by this thread, and is not freed before that begins to wait.
             unsafe { retirement.system.cache.keep(object) };
         }
         handshake.wait();
@@ -303,7 +320,10 @@ impl Retiring {
             redirected: retirement.redirected.load(Ordering::Relaxed),
             freed_bytes: retirement.objects().iter().map(|object| object.len()).sum(),
             longest_pause: Duration::from_nanos(retirement.longest_pause.load(Ordering::Relaxed)),
-            time_to_freed: begun.elapsed(),
+            time_to_freed: retirement
+                .freed
+                .get()
+                .map_or(Duration::ZERO, |freed| freed.duration_since(begun)),
         }
     }
 }

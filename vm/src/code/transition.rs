@@ -132,6 +132,9 @@ unsafe fn serve_others(store: &mut StoreOpaque) {
     if store.mutator.is_requested() {
         // SAFETY: as the caller vouches, and every frame outside a safepoint can be redirected.
         unsafe { store.mutator.serve() };
+    } else if store.mutator.can_help() {
+        // SAFETY: as above.
+        unsafe { store.mutator.help(store.stack()) };
     }
     if store.contents.is_memory_pending() {
         // SAFETY: as the caller vouches; host functions below have lent the store to their guest.

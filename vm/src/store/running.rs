@@ -33,6 +33,7 @@ impl StoreOpaque {
         fence(Ordering::SeqCst);
         if self.interrupt.is_requested()
             || self.mutator.is_requested()
+            || self.mutator.can_help()
             || self.contents.is_memory_pending()
         {
             self.mutator.arm();
