@@ -273,6 +273,7 @@ impl CodeHeap {
     ) -> Result<Arc<CodeObject>, CodeHeapError> {
         let len = description.bytes.len();
         let size = heap_bytes(len);
+        self.empty_full_quarantine();
         let mut space = self.space();
         let offset = match space.take_free(size) {
             Some(offset) => offset,
@@ -298,13 +299,40 @@ impl CodeHeap {
         Ok(object)
     }
 
-    /// Frees the bytes of a code object: poisons them and puts them into quarantine. Its tables live on
-    /// with the object. Does nothing if they were freed before.
+    /// Frees the bytes of a code object: poisons them and puts them into quarantine, which is emptied if it is
+    /// full. Its tables live on with the object. Does nothing if they were freed before.
     ///
     /// # Safety
     /// No machine code of the object can run again: nothing refers to its entry, and every frame that was
     /// suspended in it has been redirected or is gone.
     pub unsafe fn free(&self, object: &CodeObject) {
+        // SAFETY: as the caller vouches.
+        unsafe { self.free_into_quarantine(object) };
+        self.empty_full_quarantine();
+    }
+
+    /// Whether nobody else works on the heap at the moment, so that freeing has to wait for nobody.
+    pub fn is_idle(&self) -> bool {
+        self.space.try_lock().is_ok()
+    }
+
+    /// Empties the quarantine if it is full.
+    pub fn empty_full_quarantine(&self) {
+        let space = &mut *self.space();
+        if space.quarantine.len() >= QUARANTINE_OBJECTS
+            || space.stats.quarantined_bytes >= QUARANTINE_BYTES as u64
+        {
+            self.empty_quarantine(space);
+        }
+    }
+
+    /// Frees the bytes of a code object as [`CodeHeap::free`] does, in less than a microsecond for a few KiB. The
+    /// barrier that empties a full quarantine is left to others, who call
+    /// [`CodeHeap::empty_full_quarantine`] or publish code.
+    ///
+    /// # Safety
+    /// As for [`CodeHeap::free`].
+    pub unsafe fn free_into_quarantine(&self, object: &CodeObject) {
         let offset = (object.start() as usize).wrapping_sub(self.code.address());
         assert!(offset < self.code.len, "a code object of another heap");
         let size = object.heap_bytes();
@@ -320,11 +348,6 @@ impl CodeHeap {
             granule.store(std::ptr::null_mut(), Ordering::Release);
         }
         let held = space.quarantine_live(offset);
-        if space.quarantine.len() >= QUARANTINE_OBJECTS
-            || space.stats.quarantined_bytes >= QUARANTINE_BYTES as u64
-        {
-            self.empty_quarantine(&mut space);
-        }
         drop(space);
         drop(held);
     }

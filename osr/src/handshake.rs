@@ -10,8 +10,8 @@
 //!              leave      change             enter            and stand still
 //! ```
 //!
-//! A requester publishes its [`Operation`] to all mutators, executes one heavy fence, and then looks at
-//! each state. A mutator stores its state, executes a light fence, and looks whether something is requested.
+//! A requester publishes its [`Operation`] to all mutators, executes one heavy fence (mostly it need not, see
+//! below), and then looks at each state. A mutator stores its state, executes a light fence, and looks whether something is requested.
 //! So at least one of the two sees what the other one wrote:
 //!
 //! * The requester sees `Outside` or `Host`: it performs the operation itself, with the mutator's lock held.
@@ -104,9 +104,9 @@ pub trait Stack {
 
     /// Makes the managed code of this stack poll soon. Called by any thread.
     ///
-    /// The stack's own thread lowers what is polled at safepoints only, and executes a sequentially consistent
-    /// fence before it looks whether something has been requested meanwhile. So a request that is published,
-    /// with such a fence, before this is called is either seen there, or what is raised here stays.
+    /// The stack's own thread lowers what is polled at safepoints and outside managed code only, and executes a
+    /// sequentially consistent fence before it looks whether something has been requested meanwhile. So if the
+    /// caller has published that and executed such a fence too, it is seen there, or what is raised here stays.
     ///
     /// # Safety
     /// `this` must be alive. Everything but what is polled may be in use by the stack's own thread.
@@ -153,14 +153,20 @@ pub trait Operation<S: Stack>: Send + Sync {
         let _ = time;
     }
 
-    /// Called once, when it has been done to all stacks: by the thread that waits, or if none does, by the
-    /// last one that performed it.
+    /// Called once, when it has been done to all stacks: by the thread that waits, or if none does, or that is
+    /// asleep and this [is done briefly](Operation::completes_briefly), by the one that came to the end of the
+    /// last stack. That may be any thread that works on stacks: it must not panic, and must not need a lock that
+    /// somebody may hold who makes requests or comes to a safepoint.
     fn complete(&self) {}
 
-    /// Whether [`Operation::complete`] takes so little time that the last mutator does it at its safepoint if
-    /// the thread that waits is asleep.
+    /// Whether [`Operation::complete`] takes so little time that a mutator may do it at its safepoint.
     fn completes_briefly(&self) -> bool {
         false
+    }
+
+    /// Whether mutators go on with it themselves at their polls. `None`: if as many run as there are processors.
+    fn is_left_to_mutators(&self) -> Option<bool> {
+        None
     }
 }
 
@@ -249,7 +255,7 @@ impl<S: Stack> Mutator<S> {
         let mut guarded = self.guarded();
         guarded.stack = None;
         guarded.drop_frames(None);
-        release(guarded, None, Rest::IsRequesters);
+        release(guarded, None, Rest::ToRequester);
     }
 
     /// Where the mutator is. What another thread sees may be old.
@@ -321,10 +327,9 @@ impl<S: Stack> Mutator<S> {
     fn hand_over(&self) {
         let mut guarded = self.guarded_by_mutator();
         let tasks = guarded.tasks.iter().map(|task| task.request.clone());
-        let left = tasks.filter(|request| request.left_to_mutators).collect();
-        guarded.left = left;
+        guarded.begun = tasks.filter(|request| request.left_to_mutators).collect();
         self.flags.fetch_and(!HELPS, Ordering::Relaxed);
-        release(guarded, None, Rest::IsRequesters);
+        release(guarded, None, Rest::ToRequester);
     }
 
     /// Whether something is requested.
@@ -347,7 +352,7 @@ impl<S: Stack> Mutator<S> {
             unsafe { self.perform_pending(&mut guarded) };
             self.go_on_later(&guarded);
             let closed = guarded.pending.first().cloned();
-            release(guarded, Some(started), Rest::MayBeMutators);
+            release(guarded, Some(started), Rest::AsRequested);
             // The lock is free meanwhile: the requester needs it before it opens its request.
             let Some(closed) = closed else { return };
             closed.wait_until_open();
@@ -409,7 +414,7 @@ impl<S: Stack> Mutator<S> {
         for task in guarded.tasks.iter().filter(|task| task.request.left_to_mutators) {
             task.request.operation.paused(started.elapsed());
         }
-        release(guarded, Some(started), Rest::MayBeMutators);
+        release(guarded, Some(started), Rest::AsRequested);
     }
 
     /// First half of a request.
@@ -448,7 +453,7 @@ impl<S: Stack> Mutator<S> {
         let since = (state == State::Host).then(Instant::now);
         // SAFETY: the mutator is out, and is kept out by the lock.
         unsafe { self.perform_pending(&mut guarded) };
-        release(guarded, since, Rest::IsRequesters);
+        release(guarded, since, Rest::ToRequester);
     }
 
     /// Goes on with a request on this stack, as the requester: through the frames outside the barrier.
@@ -462,7 +467,7 @@ impl<S: Stack> Mutator<S> {
         // one of them, drops it or looks at it.
         let more =
             unsafe { guarded.step_outer(S::AT_ONCE, |task| Arc::ptr_eq(&task.request, request)) };
-        release(guarded, None, Rest::IsRequesters);
+        release(guarded, None, Rest::ToRequester);
         more
     }
 
@@ -489,7 +494,7 @@ impl<S: Stack> Mutator<S> {
         for task in &guarded.tasks {
             task.request.operation.paused(started.elapsed());
         }
-        release(guarded, Some(started), Rest::MayBeMutators);
+        release(guarded, Some(started), Rest::AsRequested);
     }
 
     /// The mutator is about to drop all frames inside `outer`, the barrier's among them, and goes on with
@@ -508,7 +513,7 @@ impl<S: Stack> Mutator<S> {
             guarded.divide(stack);
         }
         self.go_on_later(&guarded);
-        release(guarded, None, Rest::IsRequesters);
+        release(guarded, None, Rest::ToRequester);
     }
 
     /// Completes what is under way on the stack, and takes the barrier away, so that all frames can be
@@ -522,7 +527,7 @@ impl<S: Stack> Mutator<S> {
         let mut guarded = self.guarded_by_mutator();
         // SAFETY: as in `cross`.
         unsafe { guarded.settle(stack) };
-        release(guarded, None, Rest::IsRequesters);
+        release(guarded, None, Rest::ToRequester);
     }
 
     /// Runs `f` on the stack while its frames stand still, with nothing under way on it, and no requester at
@@ -535,9 +540,9 @@ impl<S: Stack> Mutator<S> {
         let mut guarded = self.guarded_by_mutator();
         // SAFETY: as in `cross`; in the other states too the lock keeps requesters off.
         unsafe { guarded.settle(stack) };
-        let result = f(stack);
-        release(guarded, None, Rest::IsRequesters);
-        result
+        // Also if `f` panics: requesters wait.
+        let _released = ReleaseOnDrop(Some(guarded));
+        f(stack)
     }
 
     /// Makes managed code poll soon, for a purpose of the caller's: who wants to be sure that it is seen
@@ -556,19 +561,30 @@ impl<S: Stack> Mutator<S> {
 /// Who goes through the frames that an operation leaves at its stop.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rest {
-    /// The requester.
-    IsRequesters,
+    /// The requester: this mutator is not in managed code, or leaves it.
+    ToRequester,
     /// The mutator, if the request is left to mutators.
-    MayBeMutators,
+    AsRequested,
+}
+
+/// See [`release`].
+struct ReleaseOnDrop<'a, S: Stack>(Option<MutexGuard<'a, Guarded<S>>>);
+
+impl<S: Stack> Drop for ReleaseOnDrop<'_, S> {
+    fn drop(&mut self) {
+        if let Some(guarded) = self.0.take() {
+            release(guarded, None, Rest::ToRequester);
+        }
+    }
 }
 
 /// Gives the lock back, acknowledges what has come to the end of the stack, and tells requesters of what they have
 /// to go on with. `since`: since when managed code has stood still for it.
 fn release<S: Stack>(mut guarded: MutexGuard<'_, Guarded<S>>, since: Option<Instant>, rest: Rest) {
     let finished = std::mem::take(&mut guarded.finished);
-    let mut left = std::mem::take(&mut guarded.left);
+    let mut begun = std::mem::take(&mut guarded.begun);
     if let Some(since) = since {
-        for request in &left {
+        for request in &begun {
             request.operation.paused(since.elapsed());
         }
     }
@@ -580,9 +596,9 @@ fn release<S: Stack>(mut guarded: MutexGuard<'_, Guarded<S>>, since: Option<Inst
         }
         request.acknowledge();
     }
-    left.retain(|request| rest == Rest::IsRequesters || !request.left_to_mutators);
+    begun.retain(|request| rest == Rest::ToRequester || !request.left_to_mutators);
     // Who is woken by this may take the processor away at once: so not with the lock held.
-    for request in left {
+    for request in begun {
         request.leave_rest();
     }
 }

@@ -344,6 +344,66 @@ fn guests_on_other_threads_survive_a_thousand_replacements() {
     replaced_from_outside(&config, 400);
 }
 
+/// Descends through so many frames, each of which adds the step, and spins at the bottom.
+fn deep(step: i64) -> String {
+    format!(
+        r#"(module
+            (func $deep (export "deep") (param $n i32) (result i64)
+                (if (i32.eqz (local.get $n)) (then (return (call $spin (i32.const 20000)))))
+                (i64.add (call $deep (i32.sub (local.get $n) (i32.const 1))) (i64.const {step})))
+            (func $spin (param $n i32) (result i64)
+                (loop $again
+                    (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+                (i64.const 0)))"#
+    )
+}
+
+/// Who goes through the frames of a deep stack: the guest itself, at its polls and when it leaves, or the thread
+/// that replaces.
+#[test]
+fn frames_of_deep_stacks_are_redirected_by_guests_or_for_them() {
+    const FRAMES: i32 = 2_000;
+    for guests_redirect in [true, false] {
+        let mut config = Config::new();
+        config.tier(Tier::Optimized).guests_redirect_frames(guests_redirect);
+        let engine = Engine::new(&config).unwrap();
+        let module = Module::new(&engine, deep(1)).unwrap();
+        let function = module.function_index("deep").unwrap();
+        let bodies = [2, 1]
+            .map(|step| Module::new(&engine, deep(step)).unwrap().function_body("deep").unwrap());
+        let done = AtomicBool::new(false);
+        let mut redirected = 0;
+        std::thread::scope(|scope| {
+            let guests: Vec<_> = (0..2)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let mut store = Store::new(&engine, ());
+                        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+                        let deep = instance.get_typed_func::<i32, i64>(&mut store, "deep").unwrap();
+                        while !done.load(Ordering::Relaxed) {
+                            let sum = deep.call(&mut store, FRAMES).unwrap();
+                            assert!(
+                                (FRAMES.into()..=2 * i64::from(FRAMES)).contains(&sum),
+                                "{sum}"
+                            );
+                        }
+                    })
+                })
+                .collect();
+            let mut round = 0;
+            // Long enough to meet guests at any depth, and with all their frames.
+            while round < 200 || redirected < 20 * FRAMES as usize {
+                let replacement = module.replace_function(function, &bodies[round % 2]).unwrap();
+                redirected += replacement.frames_redirected;
+                round += 1;
+                assert!(guests.iter().all(|guest| !guest.is_finished()), "a guest has failed");
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(engine.code_stats().retired, 0);
+    }
+}
+
 /// Compilers that finish after their version was replaced must not leave code that nobody frees.
 #[test]
 fn code_of_replaced_versions_does_not_pile_up() {

@@ -61,6 +61,7 @@ pub struct Config {
     pub(crate) stress: StressSpec,
     pub(crate) code_space: usize,
     pub(crate) code_cache: usize,
+    pub(crate) guests_redirect_frames: Option<bool>,
     pub(crate) spare_functions: usize,
     pub(crate) sample_tiers: bool,
     pub(crate) assume_shadow_stack: bool,
@@ -82,6 +83,7 @@ impl Default for Config {
             stress: StressSpec::default(),
             code_space: 1 << 30,
             code_cache: 8 << 20,
+            guests_redirect_frames: None,
             spare_functions: 32,
             sample_tiers: false,
             assume_shadow_stack: false,
@@ -184,6 +186,14 @@ impl Config {
     /// functions are not replaced uses none of it.
     pub fn code_cache(&mut self, bytes: usize) -> &mut Config {
         self.code_cache = bytes;
+        self
+    }
+
+    /// Who goes through the frames of deep stacks when machine code is replaced: guests, each through its own, some
+    /// 10 microseconds at each poll (`true`), or the thread that replaces, while guests run on (`false`). `None`,
+    /// which is the default: guests, if as many of them run as there are processors.
+    pub fn guests_redirect_frames(&mut self, on: impl Into<Option<bool>>) -> &mut Config {
+        self.guests_redirect_frames = on.into();
         self
     }
 

@@ -42,7 +42,7 @@ pub(super) struct Guarded<S: Stack> {
     /// acknowledges them when it has given the lock back.
     pub(super) finished: Vec<Arc<Request<S>>>,
     /// Operations that have become tasks. Likewise their requesters are told when the lock has been given back.
-    pub(super) left: Vec<Arc<Request<S>>>,
+    pub(super) begun: Vec<Arc<Request<S>>>,
     /// Records of the frames outside the barrier, while the stack is divided.
     outer: Option<S::Records>,
 }
@@ -59,7 +59,7 @@ impl<S: Stack> Guarded<S> {
             pending: Vec::new(),
             tasks: Vec::new(),
             finished: Vec::new(),
-            left: Vec::new(),
+            begun: Vec::new(),
             outer: None,
         }
     }
@@ -116,14 +116,8 @@ impl<S: Stack> Guarded<S> {
         most: usize,
         which: impl Fn(&Task<S>) -> bool,
     ) {
-        self.tasks.retain_mut(|task| {
-            // SAFETY: as the caller vouches.
-            let stays = !which(task) || unsafe { task.step(records, most) };
-            if !stays {
-                self.finished.push(task.request.clone());
-            }
-            stays
-        });
+        // SAFETY: as the caller vouches.
+        unsafe { step(&mut self.tasks, &mut self.finished, records, most, which) };
     }
 
     /// The same for frames outside the barrier. Returns whether there may be more.
@@ -135,13 +129,12 @@ impl<S: Stack> Guarded<S> {
         most: usize,
         which: impl Fn(&Task<S>) -> bool,
     ) -> bool {
-        let Some(mut outer) = self.outer.take() else {
+        let Some(outer) = &mut self.outer else {
             debug_assert!(self.tasks.is_empty(), "a stack with tasks is divided");
             return false;
         };
         // SAFETY: as the caller vouches; the records are those of the frames outside the barrier.
-        unsafe { self.step(&mut outer, most, &which) };
-        self.outer = Some(outer);
+        unsafe { step(&mut self.tasks, &mut self.finished, outer, most, &which) };
         self.tasks.iter().any(which)
     }
 
@@ -199,14 +192,35 @@ impl<S: Stack> Guarded<S> {
                 let mut task = Task { request: request.clone(), steps, cursor };
                 if task.step(S::records(stack), S::AT_STOP) {
                     self.tasks.push(task);
-                    self.left.push(request);
+                    self.begun.push(request);
                 } else {
                     self.finished.push(request);
                 }
             }
             self.divide(stack);
         }
-        let Guarded { left, tasks, .. } = self;
-        left.retain(|request| tasks.iter().any(|task| Arc::ptr_eq(&task.request, request)));
+        let Guarded { begun, tasks, .. } = self;
+        begun.retain(|request| tasks.iter().any(|task| Arc::ptr_eq(&task.request, request)));
     }
+}
+
+/// Goes through some frames for each of these tasks. Those that come to the end go over to the finished ones.
+///
+/// # Safety
+/// As for [`Stepwise::step`].
+unsafe fn step<S: Stack>(
+    tasks: &mut Vec<Task<S>>,
+    finished: &mut Vec<Arc<Request<S>>>,
+    records: &mut S::Records,
+    most: usize,
+    which: impl Fn(&Task<S>) -> bool,
+) {
+    tasks.retain_mut(|task| {
+        // SAFETY: as the caller vouches.
+        let stays = !which(task) || unsafe { task.step(records, most) };
+        if !stays {
+            finished.push(task.request.clone());
+        }
+        stays
+    });
 }

@@ -25,7 +25,7 @@ pub(super) struct Request<S: Stack> {
     /// A heavy fence has been executed since it was published, and mutators that were not running managed
     /// code then have been served. Written and read by the requester only.
     pub(super) delivered: AtomicBool,
-    /// Mutators at their polls go on with it themselves: there are as many in managed code as processors.
+    /// Mutators at their polls go on with it themselves.
     pub(super) left_to_mutators: bool,
     /// On some stack there are frames for the requester to go through.
     work: AtomicBool,
@@ -62,13 +62,15 @@ impl<S: Stack> Request<S> {
     ) -> Arc<Request<S>> {
         debug_assert!(is_each_once(mutators), "a mutator performs an operation once");
         let running = mutators.iter().filter(|mutator| mutator.state() == State::Managed);
+        let are_many = running.count() >= processors();
+        let left_to_mutators = operation.is_left_to_mutators().unwrap_or(are_many);
         let request = Arc::new(Request {
             operation,
             steps,
             waiting: AtomicUsize::new(mutators.len() + 1),
             open: AtomicBool::new(open),
             delivered: AtomicBool::new(false),
-            left_to_mutators: running.count() >= processors(),
+            left_to_mutators,
             work: AtomicBool::new(false),
             completed: AtomicBool::new(false),
             lock: Mutex::new(()),
@@ -109,9 +111,9 @@ impl<S: Stack> Request<S> {
         }
     }
 
-    /// Stacks that it has not come to the end of.
-    pub(super) fn stacks_left(&self) -> usize {
-        (self.waiting.load(Ordering::Acquire) % ASLEEP).saturating_sub(1)
+    /// Stacks that it has not come to the end of, and one if there is a requester that waits for them.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Acquire) % ASLEEP
     }
 
     /// A stack has frames left for the requester to go through.

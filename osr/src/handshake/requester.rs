@@ -17,16 +17,21 @@ pub fn request<S: Stack>(
         request.deliver(mutators);
     }
     request.acknowledge();
-    HandshakeProgress(Arc::downgrade(&request))
+    HandshakeProgress { request: Arc::downgrade(&request), requesters: 0 }
 }
 
 /// How far a handshake has come, for somebody who only watches.
-pub struct HandshakeProgress<S: Stack>(Weak<Request<S>>);
+pub struct HandshakeProgress<S: Stack> {
+    request: Weak<Request<S>>,
+    /// 1 if somebody waits.
+    requesters: usize,
+}
 
 impl<S: Stack> HandshakeProgress<S> {
     /// Mutators whose stacks have not been gone through to the end. 0 when the handshake is over.
     pub fn waiting(&self) -> usize {
-        self.0.upgrade().map_or(0, |request| request.stacks_left())
+        let waiting = self.request.upgrade().map_or(0, |request| request.waiting());
+        waiting.saturating_sub(self.requesters)
     }
 }
 
@@ -39,15 +44,15 @@ pub struct Handshake<S: Stack> {
 }
 
 impl<S: Stack> Handshake<S> {
-    /// Requests an operation of all these mutators, each of which must be listed once. Stacks that are not
-    /// running managed code have been served when this returns.
+    /// Requests an operation of all these mutators, each of which must be listed once. Stacks that are seen not
+    /// to run managed code have been served when this returns.
     pub fn begin(mutators: Vec<Arc<Mutator<S>>>, operation: Arc<dyn Operation<S>>) -> Handshake<S> {
         let request = Request::new(operation, None, &mutators);
         Handshake { request: Some(request), mutators }
     }
 
     /// The same for an operation that only goes through the innermost frames of a stack while its mutator
-    /// stands still. Whoever waits goes through the others.
+    /// stands still. Whoever waits goes through the others, or the mutator at its polls.
     pub fn begin_stepwise(
         mutators: Vec<Arc<Mutator<S>>>,
         operation: Arc<dyn Stepwise<S>>,
@@ -84,7 +89,8 @@ impl<S: Stack> Handshake<S> {
 
     /// What somebody else can watch it by.
     pub fn progress(&self) -> HandshakeProgress<S> {
-        HandshakeProgress(self.request.as_ref().map(Arc::downgrade).unwrap_or_default())
+        let request = self.request.as_ref().map(Arc::downgrade).unwrap_or_default();
+        HandshakeProgress { request, requesters: 1 }
     }
 
     /// Waits until it has been done to all stacks, and completes the operation, unless a mutator has done so:

@@ -71,7 +71,7 @@ pub(crate) fn is_long(_: Duration) -> bool {
     true
 }
 
-/// Lets others have the lock; the time is over before anybody wakes the thread.
+/// The time is over before anybody gets the lock.
 pub(crate) fn wait_briefly<'a>(
     _: &Condvar,
     guard: MutexGuard<'a, ()>,

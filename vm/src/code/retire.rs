@@ -1,7 +1,8 @@
 //! Retiring code: from unlinked code to freed bytes, across all stores that may run it.
 //!
 //! A retirement is an operation of the handshake: on every stack that may hold frames of the code, these
-//! are redirected. When that has been done everywhere, the bytes are freed by the thread that waits for it.
+//! are redirected. When that has been done everywhere, the bytes are freed: by the thread that waits for it, or
+//! by the last guest if that thread sleeps.
 
 use super::events::Event;
 use super::system::CodeSystem;
@@ -128,7 +129,7 @@ impl Operation<StackContext> for Retirement {
     fn complete(&self) {
         for object in self.objects() {
             // SAFETY: the code was unlinked, and every stack that could hold frames has redirected them.
-            unsafe { self.system.heap.free(object) };
+            unsafe { self.system.heap.free_into_quarantine(object) };
             self.system.counters.retired_bytes_freed.add(heap_bytes(object));
             let (address, bytes) = (object.start() as usize, object.len());
             self.system.events.send(|| Event::Freed { address, bytes });
@@ -137,9 +138,15 @@ impl Operation<StackContext> for Retirement {
         let _ = self.freed.set(Instant::now());
     }
 
+    fn is_left_to_mutators(&self) -> Option<bool> {
+        self.system.guests_redirect_frames
+    }
+
     fn completes_briefly(&self) -> bool {
         let objects = self.objects();
-        objects.len() <= BRIEFLY_FREED_OBJECTS
+        self.system.guests_redirect_frames != Some(false)
+            && self.system.heap.is_idle()
+            && objects.len() <= BRIEFLY_FREED_OBJECTS
             && objects.iter().map(|object| object.heap_bytes()).sum::<usize>()
                 <= BRIEFLY_FREED_BYTES
     }
@@ -316,6 +323,7 @@ impl Retiring {
             unsafe { retirement.system.cache.keep(object) };
         }
         handshake.wait();
+        retirement.system.heap.empty_full_quarantine();
         Retired {
             redirected: retirement.redirected.load(Ordering::Relaxed),
             freed_bytes: retirement.objects().iter().map(|object| object.len()).sum(),

@@ -25,6 +25,8 @@ pub(crate) struct CodeSystem {
     pub(crate) events: EventHub,
     pub(crate) retirements: Retirements,
     pub(crate) cache: CodeCache,
+    /// See [`Config::guests_redirect_frames`].
+    pub(crate) guests_redirect_frames: Option<bool>,
     /// All modules, by their numbers.
     modules: Mutex<Modules>,
     /// Running where the configuration says that tiers are sampled.
@@ -121,6 +123,7 @@ impl CodeSystem {
             events: EventHub::default(),
             retirements: Retirements::default(),
             cache: CodeCache::new(config.code_cache),
+            guests_redirect_frames: config.guests_redirect_frames,
             modules: Mutex::default(),
             sampling: config.sample_tiers.then(Timer::start).transpose()?,
             compilations: AtomicU64::new(0),
