@@ -68,6 +68,18 @@ impl CodeObject {
         CodeObject { id, start, len, description, state, owner }
     }
 
+    /// Counts one more reference to a code object that is known by its address.
+    ///
+    /// # Safety
+    /// It must be alive, and live in an `Arc`, as all published code objects do.
+    pub(crate) unsafe fn counted(object: *const CodeObject) -> Arc<CodeObject> {
+        // SAFETY: as the caller vouches.
+        unsafe {
+            Arc::increment_strong_count(object);
+            Arc::from_raw(object)
+        }
+    }
+
     #[cfg(test)]
     pub(crate) fn for_tests() -> Arc<CodeObject> {
         Arc::new(CodeObject::new(0, 0, CodeDescription::default(), Arc::new(())))

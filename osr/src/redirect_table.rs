@@ -65,20 +65,10 @@ impl Redirected {
         match self.object {
             ObjectOfFrame::Counted(object) => object,
             // SAFETY: as in `object`; code objects live in `Arc`s only.
-            ObjectOfFrame::CountedFurtherOut(object) => unsafe { counted(object) },
+            ObjectOfFrame::CountedFurtherOut(object) => unsafe {
+                CodeObject::counted(object.as_ptr())
+            },
         }
-    }
-}
-
-/// Counts a reference.
-///
-/// # Safety
-/// The object must be alive and live in an `Arc`.
-unsafe fn counted(object: NonNull<CodeObject>) -> Arc<CodeObject> {
-    // SAFETY: as the caller vouches.
-    unsafe {
-        Arc::increment_strong_count(object.as_ptr());
-        Arc::from_raw(object.as_ptr())
     }
 }
 
@@ -97,7 +87,8 @@ pub(crate) unsafe fn count_objects(added: &mut [Redirected]) {
                 seen.push(object);
             }
             // SAFETY: registered objects are alive and live in `Arc`s.
-            entry.object = ObjectOfFrame::Counted(unsafe { counted(object) });
+            let object = unsafe { CodeObject::counted(object.as_ptr()) };
+            entry.object = ObjectOfFrame::Counted(object);
         }
     }
 }
@@ -277,7 +268,7 @@ impl RedirectTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::collection::btree_set;
+    use proptest::collection::{btree_set, vec};
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
@@ -342,6 +333,37 @@ mod tests {
             while let Some(fp) = left.pop() {
                 prop_assert_eq!(table.take(fp).fp, fp);
             }
+        }
+
+        /// Frames of several objects, returned to in their order, with a barrier in between.
+        #[test]
+        fn objects_live_until_their_outermost_frame_is_returned_to(
+            frames in vec(0usize..24, 1..100),
+            barrier in 0usize..100,
+        ) {
+            let objects: Vec<_> = (0..24).map(|_| CodeObject::for_tests()).collect();
+            let uncounted = |(fp, &object): (usize, &usize)| {
+                let object = ObjectOfFrame::CountedFurtherOut(NonNull::from(&*objects[object]));
+                Redirected { fp, return_address: fp + 1, object, moves: true }
+            };
+            let mut added: Vec<_> = frames.iter().enumerate().map(uncounted).collect();
+            // SAFETY: the objects are alive, and live in `Arc`s.
+            unsafe { count_objects(&mut added) };
+            let mut table = RedirectTable::default();
+            table.add(added);
+            let mut outer = Some(table.split_outside(barrier));
+            for (fp, &object) in frames.iter().enumerate() {
+                if table.is_empty() {
+                    table.unite(outer.take().expect("united once"));
+                }
+                // Ours, and at least one that the table counts.
+                prop_assert!(Arc::strong_count(&objects[object]) > 1, "nobody keeps it");
+                let entry = table.take(fp);
+                prop_assert!(std::ptr::eq(entry.object(), &*objects[object]));
+                prop_assert!(Arc::ptr_eq(&entry.into_object(), &objects[object]));
+            }
+            drop((table, outer));
+            prop_assert!(objects.iter().all(|object| Arc::strong_count(object) == 1));
         }
 
         #[test]

@@ -52,10 +52,7 @@ impl WalkedFrame {
     /// The same, owned.
     pub fn object_arc(&self) -> Arc<CodeObject> {
         // SAFETY: as above; code objects live in `Arc`s only.
-        unsafe {
-            Arc::increment_strong_count(self.object);
-            Arc::from_raw(self.object)
-        }
+        unsafe { CodeObject::counted(self.object) }
     }
 }
 

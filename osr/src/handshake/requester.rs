@@ -11,11 +11,9 @@ pub fn request<S: Stack>(
     mutators: &[Arc<Mutator<S>>],
     operation: Arc<dyn Operation<S>>,
 ) -> HandshakeProgress<S> {
-    let request = Request::new(operation, None, mutators);
-    if !request.delivered.load(Ordering::Relaxed) {
-        // Nobody waits who could do so later.
-        request.deliver(mutators);
-    }
+    // With a heavy fence at once, for nobody waits who could make it up.
+    let request = Request::publish(operation, None, mutators, true);
+    request.deliver(mutators);
     request.acknowledge();
     HandshakeProgress { request: Arc::downgrade(&request), requesters: 0 }
 }
