@@ -1,6 +1,7 @@
 //! A handshake whose requester panics.
 
 use midair_osr::handshake::{Handshake, Mutator, Operation, Stack, State, Stepwise};
+use midair_watchdog::Watchdog;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -72,6 +73,7 @@ impl Stepwise<NoFrames> for Count {
 /// One guest is outside, one in the host, and one runs: each is served once, and the requester ends its part.
 #[test]
 fn a_change_that_panics_leaves_nobody_waiting() {
+    let _watchdog = Watchdog::start();
     let stacks: [NoFrames; 3] = Default::default();
     let mutators: Vec<Arc<Mutator<NoFrames>>> = stacks
         .iter()

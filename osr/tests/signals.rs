@@ -4,6 +4,7 @@ use midair_osr::{
     CallShape, CalloutFrame, CodeDescription, CodeHeap, ContextHeader, NativeOutcome, StackContext,
     ValueClass, call_native,
 };
+use midair_watchdog::Watchdog;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -38,6 +39,7 @@ fn waiting_loop() -> CodeDescription {
 
 #[test]
 fn a_signal_that_is_sent_to_a_thread_at_a_trap_site_is_not_a_trap() {
+    let _watchdog = Watchdog::start();
     for signal in [libc::SIGSEGV, libc::SIGILL] {
         // SAFETY: the handler only counts.
         let before = unsafe { libc::signal(signal, count as *const () as usize) };

@@ -5,6 +5,7 @@ use midair::{
     Caller, CodeEntry, CodeLedger, CodeState, Config, Engine, Instance, Linker, Module, Pin, Store,
     Tier,
 };
+use midair_watchdog::Watchdog;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -32,6 +33,7 @@ fn check(ledger: &CodeLedger) {
 
 #[test]
 fn each_entry_says_whose_it_is() {
+    let _watchdog = Watchdog::start();
     let engine = compiled();
     let text = r#"(module $m
         (func $one (export "one") (result i32) (i32.const 1))
@@ -60,6 +62,7 @@ fn each_entry_says_whose_it_is() {
 
 #[test]
 fn dropping_a_module_returns_its_code_and_nobody_elses() {
+    let _watchdog = Watchdog::start();
     let engine = compiled();
     let text = |n: i32| format!(r#"(module (func (export "f") (result i32) (i32.const {n})))"#);
     let mut live: Vec<(i32, Store<()>, Instance)> = Vec::new();
@@ -95,6 +98,7 @@ fn dropping_a_module_returns_its_code_and_nobody_elses() {
 
 #[test]
 fn sums_are_exact_while_threads_compile_replace_and_drop() {
+    let _watchdog = Watchdog::start();
     let engine = &compiled();
     let text = |n: i32| {
         format!(
@@ -148,6 +152,7 @@ fn sums_are_exact_while_threads_compile_replace_and_drop() {
 
 #[test]
 fn dropping_an_engine_gives_back_memory_mappings_and_files() {
+    let _watchdog = Watchdog::start();
     let usage = || {
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap().lines().count();
         let files = std::fs::read_dir("/proc/self/fd").unwrap().count();
@@ -198,6 +203,7 @@ fn dropping_an_engine_gives_back_memory_mappings_and_files() {
 /// A function replaces itself in every call.
 #[test]
 fn old_versions_are_listed_as_long_as_they_are_kept() {
+    let _watchdog = Watchdog::start();
     let engine = compiled();
     let text = |n: i32| {
         format!(
@@ -236,6 +242,7 @@ fn old_versions_are_listed_as_long_as_they_are_kept() {
 /// While a guest computes without a safepoint, the code that another thread retires waits for it.
 #[test]
 fn retired_code_is_pinned_by_its_retirement() {
+    let _watchdog = Watchdog::start();
     let engine = compiled();
     // One `memory.fill` of 256 MiB takes a while, and has no safepoint in it.
     let text = r#"(module (import "host" "go" (func $go)) (memory (export "m") 4096)

@@ -3,6 +3,7 @@
 
 use anyhow::Result;
 use midair::{Caller, Config, Engine, Linker, Module, Store, Tier, Trap};
+use midair_watchdog::Watchdog;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
@@ -121,24 +122,28 @@ fn replaced_under_deep_stacks(
 
 #[test]
 fn guests_return_while_their_outer_frames_are_redirected() {
+    let _watchdog = Watchdog::start();
     replaced_under_deep_stacks(Tier::Optimized, &["f"], 1, 10_000, false, 50);
     replaced_under_deep_stacks(Tier::Optimized, &["f"], 3, 2_000, false, 80);
 }
 
 #[test]
 fn guests_trap_while_their_outer_frames_are_redirected() {
+    let _watchdog = Watchdog::start();
     replaced_under_deep_stacks(Tier::Optimized, &["f"], 2, 3_000, true, 80);
 }
 
 /// The replacements of two functions overlap on one stack: that of `g` leaves `f`'s frames where they are.
 #[test]
 fn several_functions_of_one_stack_are_replaced() {
+    let _watchdog = Watchdog::start();
     replaced_under_deep_stacks(Tier::Optimized, &["f", "g"], 2, 2_000, true, 50);
     replaced_under_deep_stacks(Tier::Auto, &["f", "g", "f"], 2, 1_000, true, 50);
 }
 
 #[test]
 fn frames_that_are_not_concerned_stay_where_they_are() {
+    let _watchdog = Watchdog::start();
     replaced_under_deep_stacks(Tier::Optimized, &["g"], 2, 3_000, true, 50);
     replaced_under_deep_stacks(Tier::Baseline, &["f"], 2, 500, true, 50);
 }

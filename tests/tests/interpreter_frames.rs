@@ -5,6 +5,7 @@ use midair::{
     Caller, Config, Engine, Instance, Linker, Module, Policy, Store, Tier, Trap, TypedFunc,
     WasmBacktrace,
 };
+use midair_watchdog::Watchdog;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
@@ -84,6 +85,7 @@ fn recursion(add: i32) -> String {
 
 #[test]
 fn all_frames_of_a_deep_recursion_go_on_in_the_new_body() {
+    let _watchdog = Watchdog::start();
     let engine = Engine::new(Config::new().tier(Tier::Interp).max_wasm_stack(1 << 24)).unwrap();
     let (mut store, f) = program(&engine, &[recursion(1), recursion(10)]);
     for depth in [1, 2, 20_000, 5000] {
@@ -97,6 +99,7 @@ fn all_frames_of_a_deep_recursion_go_on_in_the_new_body() {
 
 #[test]
 fn frames_that_wait_for_several_replacements_go_on_in_the_last_body() {
+    let _watchdog = Watchdog::start();
     let adds = [1, 10, 100];
     // Every third frame replaces the function once more on the way back, and every fifth on the way in.
     let text = |add: i32| {
@@ -130,6 +133,7 @@ fn frames_that_wait_for_several_replacements_go_on_in_the_last_body() {
 /// Segments of the interpreter, of the host and, where functions become hot, of machine code.
 #[test]
 fn frames_between_those_of_the_host_move() {
+    let _watchdog = Watchdog::start();
     let text = |add: i32| {
         format!(
             r#"(module {IMPORTS} (func $f (export "f") (param i32) (result i32) (local i32)
@@ -159,6 +163,7 @@ fn frames_between_those_of_the_host_move() {
 /// The recursion begins in the interpreter; its inner frames are of machine code.
 #[test]
 fn frames_of_both_tiers_in_one_recursion_move() {
+    let _watchdog = Watchdog::start();
     let mut config = Config::new();
     config.tier(Tier::Auto).optimized_threshold(30).background_compilation(false);
     let engine = Engine::new(&config).unwrap();
@@ -170,6 +175,7 @@ fn frames_of_both_tiers_in_one_recursion_move() {
 
 #[test]
 fn points_without_a_counterpart_finish_in_the_old_body() {
+    let _watchdog = Watchdog::start();
     let engine = interpreter();
     let old = recursion(1);
     // Another operand below the call.
@@ -190,6 +196,7 @@ fn points_without_a_counterpart_finish_in_the_old_body() {
 
 #[test]
 fn frames_that_shall_finish_do() {
+    let _watchdog = Watchdog::start();
     let engine = interpreter();
     let (mut store, f) = program(&engine, &[recursion(1), recursion(10)]);
     store.data_mut().policy = Policy::Finish;
@@ -202,6 +209,7 @@ fn frames_that_shall_finish_do() {
 
 #[test]
 fn frames_that_shall_trap_do() {
+    let _watchdog = Watchdog::start();
     let engine = interpreter();
     // At the bottom another function replaces `f`, so that frames of that are returned to later.
     let text = |add: i32| {
@@ -227,6 +235,7 @@ fn frames_that_shall_trap_do() {
 
 #[test]
 fn many_results_and_more_locals() {
+    let _watchdog = Watchdog::start();
     let text = |add: i32, locals: &str, set: &str| {
         format!(
             r#"(module {IMPORTS}
@@ -259,6 +268,7 @@ fn many_results_and_more_locals() {
 
 #[test]
 fn a_trap_on_the_way_back_drops_what_waits() {
+    let _watchdog = Watchdog::start();
     // Traps when it has come back to the frame `stop`.
     let text = |add: i32, stop: i32| {
         format!(
@@ -291,6 +301,7 @@ fn a_trap_on_the_way_back_drops_what_waits() {
 /// Fuel is the same whether frames move to another body that does the same or not.
 #[test]
 fn fuel_does_not_depend_on_moving() {
+    let _watchdog = Watchdog::start();
     let text = |at_bottom: &str| {
         format!(
             r#"(module {IMPORTS} (func $f (export "f") (param i32) (result i32)
@@ -331,6 +342,7 @@ fn endless(go_on: i32) -> String {
 
 #[test]
 fn an_endless_loop_ends_when_another_thread_replaces_it() {
+    let _watchdog = Watchdog::start();
     let engine = interpreter();
     let new = body(&engine, &endless(0));
     for _ in 0..20 {
@@ -409,6 +421,7 @@ fn replaced_from_outside(config: &Config) {
 
 #[test]
 fn replacements_from_another_thread_change_nothing_where_bodies_do_the_same() {
+    let _watchdog = Watchdog::start();
     let mut config = Config::new();
     replaced_from_outside(config.tier(Tier::Interp));
     replaced_from_outside(config.tier(Tier::Auto).optimized_threshold(2000));

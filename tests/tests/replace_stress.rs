@@ -2,11 +2,13 @@
 //! run. All kinds of frames have to move.
 
 use midair_tests::replace_stress::{self, Options};
+use midair_watchdog::Watchdog;
 use std::path::Path;
 use std::time::Duration;
 
 #[test]
 fn generated_programs_do_not_notice_that_they_are_replaced() {
+    let _watchdog = Watchdog::start();
     let options = Options {
         time: Duration::from_secs(20),
         threads: 3,

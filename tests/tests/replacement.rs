@@ -5,6 +5,7 @@ use midair::{
     Applied, AsContextMut, Caller, Config, Engine, FrameMap, Instance, Linker, Module, Store, Tier,
     Trap,
 };
+use midair_watchdog::Watchdog;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
@@ -58,6 +59,7 @@ const IMPORTS: &str =
 
 #[test]
 fn bodies_without_their_end_are_refused() {
+    let _watchdog = Watchdog::start();
     for tier in [Tier::Interp, Tier::Optimized] {
         let engine = engine(tier);
         let module = Module::new(&engine, r#"(module (func (export "f")))"#).unwrap();
@@ -85,6 +87,7 @@ fn bodies_without_their_end_are_refused() {
 /// The validator takes the end of a block for reachable; nothing leads there.
 #[test]
 fn a_safepoint_that_nothing_leads_to_is_no_counterpart() {
+    let _watchdog = Watchdog::start();
     let dead = [
         "(block (unreachable)) (call $replace) (i32.const 2)",
         "(loop (br 0)) (call $replace) (i32.const 2)",
@@ -109,6 +112,7 @@ fn a_safepoint_that_nothing_leads_to_is_no_counterpart() {
 
 #[test]
 fn a_loop_that_nothing_leads_to_is_no_counterpart() {
+    let _watchdog = Watchdog::start();
     let engine = compiled();
     let text = |head: &str, step: i32| {
         format!(
@@ -146,6 +150,7 @@ fn recursion(add: i32) -> String {
 
 #[test]
 fn all_frames_of_a_recursion_move_at_every_replacement() {
+    let _watchdog = Watchdog::start();
     let engine = compiled();
     let module = Module::new(&engine, recursion(1)).unwrap();
     let bodies = vec![body(&engine, &recursion(10)), body(&engine, &recursion(1))];
@@ -168,6 +173,7 @@ fn all_frames_of_a_recursion_move_at_every_replacement() {
 /// An exclusive map that mentions nothing lets no frame go on in the new body, and none come back.
 #[test]
 fn what_an_exclusive_map_does_not_mention_finishes_in_the_old_body() {
+    let _watchdog = Watchdog::start();
     let engine = compiled();
     let module = Module::new(&engine, recursion(1)).unwrap();
     let f = module.function_index("f").unwrap();
@@ -205,6 +211,7 @@ fn what_an_exclusive_map_does_not_mention_finishes_in_the_old_body() {
 
 #[test]
 fn replacements_with_traps_in_between_leave_no_frame_behind() {
+    let _watchdog = Watchdog::start();
     let engine = compiled();
     // At the bottom one frame is replaced; `trap` says whether the way back ends in a trap.
     let text = |add: i32| {
@@ -234,6 +241,7 @@ fn replacements_with_traps_in_between_leave_no_frame_behind() {
 /// `f` calls through `h` of another module, which calls back: frames of two modules alternate.
 #[test]
 fn frames_between_those_of_another_module_move() {
+    let _watchdog = Watchdog::start();
     let engine = compiled();
     let other = Module::new(
         &engine,
@@ -337,6 +345,7 @@ fn replaced_from_outside(config: &Config, replacements: usize) -> Engine {
 
 #[test]
 fn guests_on_other_threads_survive_a_thousand_replacements() {
+    let _watchdog = Watchdog::start();
     replaced_from_outside(Config::new().tier(Tier::Interp), 200);
     replaced_from_outside(Config::new().tier(Tier::Optimized), 400);
     let mut config = Config::new();
@@ -362,6 +371,7 @@ fn deep(step: i64) -> String {
 /// that replaces.
 #[test]
 fn frames_of_deep_stacks_are_redirected_by_guests_or_for_them() {
+    let _watchdog = Watchdog::start();
     const FRAMES: i32 = 2_000;
     for guests_redirect in [true, false] {
         let mut config = Config::new();
@@ -407,6 +417,7 @@ fn frames_of_deep_stacks_are_redirected_by_guests_or_for_them() {
 /// Compilers that finish after their version was replaced must not leave code that nobody frees.
 #[test]
 fn code_of_replaced_versions_does_not_pile_up() {
+    let _watchdog = Watchdog::start();
     let mut config = Config::new();
     config.tier(Tier::Auto).optimized_threshold(10);
     let engine = replaced_from_outside(&config, 400);
@@ -416,6 +427,7 @@ fn code_of_replaced_versions_does_not_pile_up() {
 
 #[test]
 fn a_function_is_replaced_while_it_is_prepared_for_its_first_call() {
+    let _watchdog = Watchdog::start();
     let engine = compiled();
     let new = body(&engine, &COUNTER(2));
     for _ in 0..100 {
@@ -441,6 +453,7 @@ fn a_function_is_replaced_while_it_is_prepared_for_its_first_call() {
 
 #[test]
 fn code_that_two_threads_compile_at_once_is_kept_once() {
+    let _watchdog = Watchdog::start();
     let engine = compiled();
     for _ in 0..50 {
         let module = Module::new(&engine, COUNTER(1)).unwrap();
@@ -464,6 +477,7 @@ fn code_that_two_threads_compile_at_once_is_kept_once() {
 
 #[test]
 fn replacements_of_one_function_from_two_threads_come_one_after_the_other() {
+    let _watchdog = Watchdog::start();
     let engine = compiled();
     let module = Module::new(&engine, COUNTER(1)).unwrap();
     let f = module.function_index("f").unwrap();
@@ -494,6 +508,7 @@ fn replacements_of_one_function_from_two_threads_come_one_after_the_other() {
 /// A host function waits for another thread, which replaces code of the host function's caller.
 #[test]
 fn frames_below_a_host_function_that_waits_are_redirected_by_another_thread() {
+    let _watchdog = Watchdog::start();
     let engine = compiled();
     let module = Module::new(&engine, recursion(1)).unwrap();
     let bodies = [body(&engine, &recursion(10)), body(&engine, &recursion(1))];
@@ -528,6 +543,7 @@ fn frames_below_a_host_function_that_waits_are_redirected_by_another_thread() {
 /// A host function may lend its store to another thread, which has another stack.
 #[test]
 fn a_nested_call_on_another_thread_is_refused() {
+    let _watchdog = Watchdog::start();
     let engine = compiled();
     let module = Module::new(
         &engine,
@@ -628,6 +644,7 @@ fn drop_of_all_code(engine: &Engine) {
 
 #[test]
 fn running_loops_are_replaced_from_another_thread() {
+    let _watchdog = Watchdog::start();
     let mut config = Config::new();
     for call in [false, true] {
         loops_replaced_from_outside(config.tier(Tier::Optimized), call, 1_000_000);
@@ -640,6 +657,7 @@ fn running_loops_are_replaced_from_another_thread() {
 
 #[test]
 fn transitions_at_every_safepoint_and_replacements_go_together() {
+    let _watchdog = Watchdog::start();
     for spec in ["osr:1,retire:1", "osr:3,retire:2", "retire:1", "osr:2"] {
         for tier in [Tier::Auto, Tier::Optimized] {
             let mut config = Config::new();

@@ -6,6 +6,7 @@ use midair::{
     Applied, Config, Engine, Linker, Module, PlannedFrames, PlannedOutcome, Policy, Store, Tier,
     Trap, Update,
 };
+use midair_watchdog::Watchdog;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -92,6 +93,7 @@ fn count(frames: &[PlannedFrames], function: u32, suspended: SuspendedIn) -> usi
 
 #[test]
 fn what_happens_to_frames_of_stopped_guests_is_what_was_planned() {
+    let _watchdog = Watchdog::start();
     for tier in TIERS {
         for policy in [Policy::Migrate, Policy::Finish, Policy::Trap] {
             let module = program(tier);
@@ -163,6 +165,7 @@ fn what_happens_to_frames_of_stopped_guests_is_what_was_planned() {
 
 #[test]
 fn a_running_loop_is_counted_where_it_stops() {
+    let _watchdog = Watchdog::start();
     for tier in TIERS {
         let module = program(tier);
         let guest = Guest::stopped(&module, "spin", 7);
@@ -189,6 +192,7 @@ fn a_running_loop_is_counted_where_it_stops() {
 
 #[test]
 fn frames_are_listed_only_when_asked_for() {
+    let _watchdog = Watchdog::start();
     let module = program(Tier::Optimized);
     let guest = Guest::stopped(&module, "top", 2);
     let applied = update(&module).count_frames(false).apply().unwrap();

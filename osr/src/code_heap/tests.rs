@@ -1,4 +1,5 @@
 use super::*;
+use midair_watchdog::Watchdog;
 use proptest::prelude::*;
 
 fn code(len: usize, fill: u8) -> CodeDescription {
@@ -12,6 +13,7 @@ fn bytes(object: &CodeObject) -> &[u8] {
 
 #[test]
 fn published_code_runs() {
+    let _watchdog = Watchdog::start();
     let heap = CodeHeap::new(1 << 20).unwrap();
     // mov eax, 42; ret
     let bytes = vec![0xb8, 42, 0, 0, 0, 0xc3];
@@ -24,6 +26,7 @@ fn published_code_runs() {
 
 #[test]
 fn freed_code_is_poisoned_at_once() {
+    let _watchdog = Watchdog::start();
     let heap = CodeHeap::new(1 << 20).unwrap();
     let object = heap.publish(code(100, 0x90), Arc::new(())).unwrap();
     assert!(!heap.is_poisoned(&object));
@@ -36,6 +39,7 @@ fn freed_code_is_poisoned_at_once() {
 
 #[test]
 fn empty_memory_is_given_back() {
+    let _watchdog = Watchdog::start();
     let heap = CodeHeap::new(64 << 20).unwrap();
     let publish = || heap.publish(code(100_000, 1), Arc::new(())).unwrap();
     let objects: Vec<_> = (0..200).map(|_| publish()).collect();
@@ -57,6 +61,7 @@ fn empty_memory_is_given_back() {
 
 #[test]
 fn memory_of_the_system_follows_what_is_live() {
+    let _watchdog = Watchdog::start();
     let heap = CodeHeap::new(64 << 20).unwrap();
     let publish = || heap.publish(code(RELEASE_UNIT, 1), Arc::new(())).unwrap();
     let objects: Vec<_> = (0..1000).map(|_| publish()).collect();
@@ -91,6 +96,7 @@ fn check_books(snapshot: &CodeHeapSnapshot) {
 
 #[test]
 fn snapshots_agree_with_the_counters_while_threads_publish_and_free() {
+    let _watchdog = Watchdog::start();
     let heap = CodeHeap::new(4 << 20).unwrap();
     let done = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -126,6 +132,7 @@ fn snapshots_agree_with_the_counters_while_threads_publish_and_free() {
 
 #[test]
 fn a_full_heap_says_so_and_recovers() {
+    let _watchdog = Watchdog::start();
     let heap = CodeHeap::new(RELEASE_UNIT).unwrap();
     let object = heap.publish(code(RELEASE_UNIT, 1), Arc::new(())).unwrap();
     let full = heap.publish(code(1, 1), Arc::new(()));
@@ -137,6 +144,7 @@ fn a_full_heap_says_so_and_recovers() {
 
 #[test]
 fn dropping_a_heap_drops_the_owners_of_its_code() {
+    let _watchdog = Watchdog::start();
     let owner: Arc<dyn Any + Send + Sync> = Arc::new(());
     let heap = CodeHeap::new(1 << 20).unwrap();
     for _ in 0..10 {

@@ -67,6 +67,9 @@ pub struct Options {
     pub hold: bool,
 }
 
+/// How many times the given time a run may take until all has happened that should.
+const LONGEST: u32 = 5;
+const SHORTEST_ROUND: Duration = Duration::from_secs(1);
 /// How often is said how far it is.
 const REPORT: Duration = Duration::from_secs(30);
 
@@ -79,8 +82,14 @@ pub fn run(options: &Options) -> Result<()> {
     let start = Instant::now();
     let mut number = options.first_round;
     println!("seed {}, {} guest threads", options.seed, options.threads);
-    while start.elapsed() < options.time {
-        let left = options.time.saturating_sub(start.elapsed());
+    // On a machine that is busy with other things some kinds of frames need longer to come up.
+    let unfinished = |campaign: &Campaign<'_>| {
+        options.program.is_none()
+            && start.elapsed() < LONGEST * options.time
+            && !campaign.totals.missing().is_empty()
+    };
+    while start.elapsed() < options.time || unfinished(&campaign) {
+        let left = options.time.saturating_sub(start.elapsed()).max(SHORTEST_ROUND);
         if let Err(error) = campaign.round(number, left) {
             let last = campaign.journal.operations();
             println!("FAILED: {error:#}\nlast operations:\n{last}{}", replay(options, number));

@@ -20,6 +20,7 @@ use maps::{Maps, Moving};
 use midair::{
     Caller, Config, Engine, Func, Linker, Module, Plan, PlannedOutcome, Store, Tier, Val,
 };
+use midair_watchdog::Watchdog;
 use oracle::{Code, Counts, Op, Oracle, Stop, TYPES, answer, compile, val_type};
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestRunner};
@@ -403,6 +404,7 @@ fn argument_of(stop: Stop, code: &Code, arguments: &[u64]) -> i32 {
 
 #[test]
 fn frames_go_on_where_the_plan_says_with_the_same_result_in_every_tier() {
+    let _watchdog = Watchdog::start();
     let modes = [
         Mode::Only(Tier::Interp),
         Mode::Only(Tier::Baseline),

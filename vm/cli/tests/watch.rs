@@ -1,5 +1,6 @@
 //! `midair watch`: a program is edited while it runs.
 
+use midair_watchdog::Watchdog;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -248,21 +249,25 @@ fn series_of_edits(name: &str, options: &[&str]) {
 
 #[test]
 fn a_series_of_edits_in_the_interpreter() {
+    let _watchdog = Watchdog::start();
     series_of_edits("interp", &["--tier=interp"]);
 }
 
 #[test]
 fn a_series_of_edits_in_machine_code() {
+    let _watchdog = Watchdog::start();
     series_of_edits("optimized", &["--tier=optimized"]);
 }
 
 #[test]
 fn a_series_of_edits_in_the_automatic_tier() {
+    let _watchdog = Watchdog::start();
     series_of_edits("auto", &[]);
 }
 
 #[test]
 fn data_can_be_applied_and_frames_can_finish() {
+    let _watchdog = Watchdog::start();
     let mut program = Watched::new("options", &["--data=apply", "--policy=finish"]);
     program.counts_by(1);
     let line = program.edit(&[("(call $step)", "(i32.load8_u (i32.const 300))")]);
@@ -277,6 +282,7 @@ fn data_can_be_applied_and_frames_can_finish() {
 
 #[test]
 fn files_may_be_broken_missing_and_replaced() {
+    let _watchdog = Watchdog::start();
     let mut program = Watched::new("files", &[]);
     program.counts_by(1);
     // Away for a while; the program goes on, and nothing is said.
@@ -316,6 +322,7 @@ fn files_may_be_broken_missing_and_replaced() {
 
 #[test]
 fn what_cannot_run_is_not_watched() {
+    let _watchdog = Watchdog::start();
     let output = Command::new(env!("CARGO_BIN_EXE_midair"))
         .args(["watch", "/no/such/file.wat"])
         .output()

@@ -1,5 +1,6 @@
 use crate::every_tier::every_tier;
 use crate::*;
+use midair_watchdog::Watchdog;
 
 fn instance(config: &Config, text: &str) -> (Store<()>, Instance) {
     let engine = Engine::new(config).unwrap();
@@ -34,6 +35,7 @@ const TRAPS: &str = r#"(module
 
 #[test]
 fn every_trap_has_its_reason_and_the_store_goes_on() {
+    let _watchdog = Watchdog::start();
     every_tier(|config| {
         let (mut store, instance) = instance(config, TRAPS);
         for (name, expected) in [
@@ -55,6 +57,7 @@ fn every_trap_has_its_reason_and_the_store_goes_on() {
 
 #[test]
 fn a_backtrace_names_functions_and_offsets() {
+    let _watchdog = Watchdog::start();
     every_tier(|config| {
         let text = r#"(module $program
         (func $_ZN4main5inner17h0123456789abcdefE unreachable)
@@ -82,6 +85,7 @@ fn a_backtrace_names_functions_and_offsets() {
 
 #[test]
 fn a_deep_backtrace_is_cut() {
+    let _watchdog = Watchdog::start();
     every_tier(|config| {
         let (mut store, instance) = instance(config, TRAPS);
         let stack = instance.get_typed_func::<(), ()>(&mut store, "stack").unwrap();
@@ -95,6 +99,7 @@ fn a_deep_backtrace_is_cut() {
 
 #[test]
 fn fuel_runs_out_and_can_be_filled_up() {
+    let _watchdog = Watchdog::start();
     every_tier(|config| {
         let (mut store, instance) = instance(
             config.consume_fuel(true),
@@ -112,6 +117,7 @@ fn fuel_runs_out_and_can_be_filled_up() {
 
 #[test]
 fn an_interruption_stops_the_next_call_once() {
+    let _watchdog = Watchdog::start();
     every_tier(|config| {
         let (mut store, instance) = instance(
             config,
@@ -135,6 +141,7 @@ fn an_interruption_stops_the_next_call_once() {
 
 #[test]
 fn a_start_function_runs_and_its_trap_comes_out() {
+    let _watchdog = Watchdog::start();
     every_tier(|config| {
         let engine = Engine::new(config).unwrap();
         let mut store = Store::new(&engine, ());
@@ -157,6 +164,7 @@ fn a_start_function_runs_and_its_trap_comes_out() {
 
 #[test]
 fn a_small_stack_overflows_early() {
+    let _watchdog = Watchdog::start();
     every_tier(|config| {
         let (mut store, instance) = instance(config.max_wasm_stack(16 << 10), TRAPS);
         assert_eq!(trap(&mut store, instance, "stack"), Some(Trap::StackOverflow));

@@ -9,6 +9,7 @@ mod return_address;
 mod rust_text;
 mod safety;
 mod shape;
+mod waiting;
 
 use std::fmt;
 use std::fs;
@@ -65,6 +66,7 @@ pub fn run() -> Result<bool> {
         findings.extend(leaks::check(source));
         if source.is_rust() {
             findings.extend(safety::check(source));
+            findings.extend(waiting::check(source));
             findings.extend(return_address::check(source));
             findings.extend(layers::check_words(source));
         }

@@ -4,6 +4,7 @@ use crate::live::{AddedFunction, AddedGlobal, AtLeast, ChangedBody, ChangedData,
 use crate::memory::Patches;
 use crate::store::AsContextMut;
 use crate::*;
+use midair_watchdog::Watchdog;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -122,6 +123,7 @@ fn size(store: &mut Store<()>, instance: Instance) -> u64 {
 
 #[test]
 fn a_suspended_function_finds_what_was_added_meanwhile() {
+    let _watchdog = Watchdog::start();
     every_tier(|config| {
         let engine = Engine::new(config).unwrap();
         let module = Module::new(&engine, wat(&[RUNNING])).unwrap();
@@ -157,6 +159,7 @@ fn a_suspended_function_finds_what_was_added_meanwhile() {
 
 #[test]
 fn a_running_loop_of_another_thread_sees_new_entries() {
+    let _watchdog = Watchdog::start();
     every_tier(|config| {
         let engine = Engine::new(config).unwrap();
         let module = Module::new(&engine, wat(&[RUNNING])).unwrap();
@@ -174,6 +177,7 @@ fn a_running_loop_of_another_thread_sees_new_entries() {
 
 #[test]
 fn instances_of_other_stores_and_later_ones_have_it_too() {
+    let _watchdog = Watchdog::start();
     let engine = Engine::default();
     let module = Module::new(&engine, wat(&[RUNNING])).unwrap();
     let (mut idle, instance) = instantiate(&module);
@@ -188,6 +192,7 @@ fn instances_of_other_stores_and_later_ones_have_it_too() {
 
 #[test]
 fn modules_grow_again_and_exports_point_elsewhere() {
+    let _watchdog = Watchdog::start();
     let engine = Engine::default();
     let module = Module::new(&engine, wat(&[RUNNING])).unwrap();
     let (mut store, instance) = instantiate(&module);
@@ -211,6 +216,7 @@ fn modules_grow_again_and_exports_point_elsewhere() {
 
 #[test]
 fn a_backtrace_names_added_functions() {
+    let _watchdog = Watchdog::start();
     let engine = Engine::default();
     let module = Module::new(&engine, wat(&[RUNNING])).unwrap();
     let (mut store, instance) = instantiate(&module);
@@ -222,6 +228,7 @@ fn a_backtrace_names_added_functions() {
 
 #[test]
 fn without_room_the_refusal_names_the_setting() {
+    let _watchdog = Watchdog::start();
     let engine = Engine::new(Config::new().spare_functions(2)).unwrap();
     let module = Module::new(&engine, wat(&[RUNNING])).unwrap();
     let error = apply(&module, &all(&module)).unwrap_err().to_string();
@@ -236,6 +243,7 @@ fn without_room_the_refusal_names_the_setting() {
 /// Lists that grow while a module is loaded have more room than was asked for; others have not.
 #[test]
 fn room_is_that_of_the_list_with_the_least() {
+    let _watchdog = Watchdog::start();
     for count in 1..10 {
         let engine = Engine::new(Config::new().spare_functions(2)).unwrap();
         let ty = "(type (func (param f32)))".repeat(count);
@@ -270,6 +278,7 @@ fn room_is_that_of_the_list_with_the_least() {
 
 #[test]
 fn a_new_body_refers_to_a_function_that_the_module_did_not_declare() {
+    let _watchdog = Watchdog::start();
     let text = |declaration: &str, body: &str| {
         format!(
             r#"(module {declaration}
@@ -298,6 +307,7 @@ fn a_new_body_refers_to_a_function_that_the_module_did_not_declare() {
 /// Each of these changes must be refused with this reason, and leave no trace.
 #[test]
 fn a_refused_growth_leaves_everything_as_it_was() {
+    let _watchdog = Watchdog::start();
     let engine = Engine::default();
     let module = Module::new(&engine, wat(&[RUNNING])).unwrap();
     let (mut store, instance) = instantiate(&module);
@@ -335,6 +345,7 @@ fn a_refused_growth_leaves_everything_as_it_was() {
 
 #[test]
 fn modules_without_functions_or_segments_grow() {
+    let _watchdog = Watchdog::start();
     let engine = Engine::default();
     let empty = Module::new(&engine, "(module)").unwrap();
     let mut store = Store::new(&engine, ());
@@ -347,6 +358,7 @@ fn modules_without_functions_or_segments_grow() {
 
 #[test]
 fn lazily_validated_modules_validate_what_is_added_at_once() {
+    let _watchdog = Watchdog::start();
     let engine = Engine::new(Config::new().lazy_validation(true)).unwrap();
     let module = Module::new(&engine, wat(&[RUNNING])).unwrap();
     let (mut store, instance) = instantiate(&module);
@@ -361,6 +373,7 @@ fn lazily_validated_modules_validate_what_is_added_at_once() {
 
 #[test]
 fn a_suspended_body_is_replaced_by_one_that_uses_what_the_same_update_adds() {
+    let _watchdog = Watchdog::start();
     every_tier(|config| {
         let engine = Engine::new(config).unwrap();
         let module = Module::new(&engine, wat(&[RUNNING])).unwrap();
@@ -426,6 +439,7 @@ fn point(body: &[u8], is_it: impl Fn(&wasmparser::Operator<'_>) -> bool) -> u32 
 /// function of the other type.
 #[test]
 fn signatures_change_under_a_running_caller() {
+    let _watchdog = Watchdog::start();
     every_tier(|config| {
         let engine = Engine::new(config).unwrap();
         let module = Module::new(&engine, spinning(false)).unwrap();
@@ -463,6 +477,7 @@ fn signatures_change_under_a_running_caller() {
 
 #[test]
 fn ten_thousand_edits_of_the_same_data_are_kept_once() {
+    let _watchdog = Watchdog::start();
     let engine = Engine::default();
     let module = Module::new(&engine, "(module (memory (export \"memory\") 1))").unwrap();
     let mut store = Store::new(&engine, ());
@@ -504,6 +519,7 @@ fn ten_thousand_edits_of_the_same_data_are_kept_once() {
 
 #[test]
 fn a_memory_that_cannot_grow_anywhere_grows_nowhere() {
+    let _watchdog = Watchdog::start();
     let engine = Engine::default();
     let module = Module::new(&engine, "(module (memory (export \"memory\") 1 4))").unwrap();
     let instance = |limit: u64| {

@@ -4,6 +4,7 @@ use crate::every_tier::every_tier;
 use crate::live::DataPolicy;
 use crate::*;
 use midair_osr::handshake::State;
+use midair_watchdog::Watchdog;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -28,6 +29,7 @@ fn set_amid_change(hook: impl FnOnce() + 'static) {
 /// freed.
 #[test]
 fn no_instance_is_made_while_several_functions_change() {
+    let _watchdog = Watchdog::start();
     let text = |result: i32| {
         format!(
             r#"(module (func (export "f") (result i32) (i32.const {result}))
@@ -52,6 +54,7 @@ fn no_instance_is_made_while_several_functions_change() {
 /// The guest comes in when its store is about to get new data, and leaves without having polled.
 #[test]
 fn a_guest_that_comes_in_meanwhile_finds_new_data() {
+    let _watchdog = Watchdog::start();
     let text = |byte: u8| {
         format!(
             r#"(module (memory 1) (data (i32.const 0) "\{byte:02}")
