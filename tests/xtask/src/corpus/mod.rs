@@ -7,6 +7,7 @@ mod compile;
 mod features;
 pub mod manifest;
 mod packages;
+mod prebuilt;
 mod programs;
 pub mod stamp;
 pub mod tools;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use super::compile::CProgram;
 use super::manifest::{Kind, Manifest, Normalise, Preopen, Program, Sizes};
 use super::stamp::{Stamp, hash_file, replace_directory};
-use super::{compile, features, packages};
+use super::{compile, features, packages, prebuilt};
 use crate::project;
 
 const CLANG: &str = "22.0.0-git20542-10";
@@ -20,19 +20,20 @@ const SQLITE: (&str, &str) = ("libsqlite3-sys", "0.39.1");
 const LUA: (&str, &str) = ("lua-src", "551.1.0");
 
 /// Where every program finds its inputs and leaves its outputs.
-const JOB: &str = "/job";
+pub(super) const JOB: &str = "/job";
 
 /// Builds every program and returns the manifest of all of them.
 pub fn build_all() -> Result<Manifest> {
     fs::create_dir_all(project::corpus().join("wasm"))?;
     let zig = compile::compiler()?;
-    let crates = packages::from_cargo(&[SQLITE, LUA])?;
+    let crates = packages::from_cargo(&[SQLITE, LUA, prebuilt::LZ4])?;
     let mut programs = Vec::new();
     programs.push(speedtest1(&zig, &crates)?);
     programs.extend(lua(&zig, &crates)?);
     programs.extend(clang()?);
     programs.push(cpython()?);
     programs.push(resvg()?);
+    programs.extend(prebuilt::build(&crates)?);
     programs.extend(kernels(&zig)?);
     for program in &mut programs {
         complete(program)?;
@@ -222,7 +223,11 @@ fn kernels(zig: &Path) -> Result<Vec<Program>> {
     kernels.into_iter().map(build).collect()
 }
 
-fn plain(name: &str, wasm: PathBuf, [stress, quick, full, steady]: [Vec<String>; 4]) -> Program {
+pub(super) fn plain(
+    name: &str,
+    wasm: PathBuf,
+    [stress, quick, full, steady]: [Vec<String>; 4],
+) -> Program {
     Program {
         name: name.to_string(),
         kind: Kind::Program,
@@ -244,12 +249,12 @@ fn same_at_all_sizes(name: &str, wasm: PathBuf, args: &[&str]) -> Program {
     plain(name, wasm, [args.clone(), args.clone(), args.clone(), args])
 }
 
-fn words(list: &[&str]) -> Vec<String> {
+pub(super) fn words(list: &[&str]) -> Vec<String> {
     list.iter().map(ToString::to_string).collect()
 }
 
 /// A directory with copies of some of our own files, seen by the guest as [`JOB`].
-fn inputs(name: &str, files: &[String], fresh: bool) -> Result<Preopen> {
+pub(super) fn inputs(name: &str, files: &[String], fresh: bool) -> Result<Preopen> {
     let host = PathBuf::from("inputs").join(name);
     let dir = project::corpus().join(&host);
     replace_directory(&dir)?;
@@ -262,7 +267,7 @@ fn inputs(name: &str, files: &[String], fresh: bool) -> Result<Preopen> {
 }
 
 /// Makes a fetched module visible as `wasm/NAME.wasm`.
-fn link_module(name: &str, module: &Path) -> Result<PathBuf> {
+pub(super) fn link_module(name: &str, module: &Path) -> Result<PathBuf> {
     let wasm = PathBuf::from("wasm").join(name).with_extension("wasm");
     let link = project::corpus().join(&wasm);
     if link.exists() {
