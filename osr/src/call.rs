@@ -1,17 +1,10 @@
 //! Calls between Rust and managed code: the shape of a call, the entry trampoline, callouts.
 
 use crate::context::{ContextHeader, StackContext, with_current};
+use crate::frame_map::{ValueClass, ValueKind};
 use crate::stubs;
+use crate::verify_slots::verify_slots;
 use smallvec::SmallVec;
-
-/// Register class of a value.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ValueClass {
-    /// In a general register, 64 bits.
-    Int,
-    /// In a vector register (the low 64 bits are carried).
-    Float,
-}
 
 /// What Rust does at a callout: managed code called an entry thunk. `token` is the thunk's number;
 /// see [`CalloutOutcome`] for the answer.
@@ -78,11 +71,14 @@ enum ParamPlace {
 /// Where the arguments and results of a function lie. Parameter 0 is always the context, in `rdi`,
 /// and is not part of the shape. Parameters follow System V. Results: at most two `Int` (`rax`,
 /// `rdx`) and two `Float` (`xmm0`, `xmm1`) are returned in registers; any more, and *all* results
-/// go through the buffer at `StackContext::results`, one 64-bit slot each.
+/// go through the buffer at `StackContext::results`, one 64-bit slot each, in canonical form.
+///
+/// What it reads out of registers and from the stack is in the canonical form of slots, whatever machine code has left in upper
+/// halves; what it is given to write there is in that form already.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CallShape {
-    params: SmallVec<[ParamPlace; 8]>,
-    results: SmallVec<[ValueClass; 4]>,
+    params: SmallVec<[(ParamPlace, ValueKind); 8]>,
+    results: SmallVec<[ValueKind; 4]>,
     stack_slots: u32,
     results_in_registers: bool,
 }
@@ -93,28 +89,27 @@ const XMM_PARAMS: usize = 8;
 impl CallShape {
     /// The shape of a function with these parameters and results.
     pub fn new(
-        params: impl Iterator<Item = ValueClass>,
-        results: impl Iterator<Item = ValueClass>,
+        params: impl Iterator<Item = ValueKind>,
+        results: impl Iterator<Item = ValueKind>,
     ) -> CallShape {
         let (mut gprs, mut xmms, mut stack_slots) = (0u8, 0u8, 0u32);
-        let params = params
-            .map(|class| match class {
-                ValueClass::Int if usize::from(gprs) < GPR_PARAMS => {
-                    gprs += 1;
-                    ParamPlace::Gpr(gprs - 1)
-                }
-                ValueClass::Float if usize::from(xmms) < XMM_PARAMS => {
-                    xmms += 1;
-                    ParamPlace::Xmm(xmms - 1)
-                }
-                _ => {
-                    stack_slots += 1;
-                    ParamPlace::Stack(stack_slots - 1)
-                }
-            })
-            .collect();
-        let results: SmallVec<[ValueClass; 4]> = results.collect();
-        let ints = results.iter().filter(|&&r| r == ValueClass::Int).count();
+        let mut place = |class| match class {
+            ValueClass::Int if usize::from(gprs) < GPR_PARAMS => {
+                gprs += 1;
+                ParamPlace::Gpr(gprs - 1)
+            }
+            ValueClass::Float if usize::from(xmms) < XMM_PARAMS => {
+                xmms += 1;
+                ParamPlace::Xmm(xmms - 1)
+            }
+            _ => {
+                stack_slots += 1;
+                ParamPlace::Stack(stack_slots - 1)
+            }
+        };
+        let params = params.map(|kind| (place(kind.class()), kind)).collect();
+        let results: SmallVec<[ValueKind; 4]> = results.collect();
+        let ints = results.iter().filter(|r| r.class() == ValueClass::Int).count();
         let results_in_registers = ints <= 2 && results.len() - ints <= 2;
         CallShape { params, results, stack_slots, results_in_registers }
     }
@@ -139,18 +134,30 @@ impl CallShape {
         self.params.len().max(self.results.len())
     }
 
+    /// Checks, in builds that verify slots, that slots with the arguments of a call are in canonical form.
+    #[inline(always)]
+    pub fn verify_arguments(&self, boundary: &str, slots: &[u64]) {
+        verify_slots(boundary, slots, self.params.iter().map(|p| p.1));
+    }
+
+    /// The same for the results of a call.
+    #[inline(always)]
+    pub fn verify_results(&self, boundary: &str, slots: &[u64]) {
+        verify_slots(boundary, slots, self.results.iter().copied());
+    }
+
     /// Reads the arguments of a callout into `slots`, one 64-bit slot each.
     ///
     /// # Safety
     /// `frame` must be the frame of a callout that was called with this shape.
     pub unsafe fn read_arguments(&self, frame: &CalloutFrame, slots: &mut [u64]) {
-        for (slot, place) in slots.iter_mut().zip(&self.params) {
-            *slot = match *place {
+        for (slot, (place, kind)) in slots.iter_mut().zip(&self.params) {
+            *slot = kind.canonical(match *place {
                 ParamPlace::Gpr(n) => frame.gpr[usize::from(n)],
                 ParamPlace::Xmm(n) => frame.xmm[usize::from(n)][0],
                 // SAFETY: the caller passed an argument of this shape there.
                 ParamPlace::Stack(n) => unsafe { *frame.stack_args.add(n as usize) },
-            };
+            });
         }
     }
 
@@ -159,7 +166,8 @@ impl CallShape {
     /// # Safety
     /// As for [`CallShape::read_arguments`].
     pub unsafe fn write_arguments(&self, frame: &mut CalloutFrame, slots: &[u64]) {
-        for (slot, place) in slots.iter().zip(&self.params) {
+        self.verify_arguments("arguments of a tail call", slots);
+        for (slot, (place, _)) in slots.iter().zip(&self.params) {
             match *place {
                 ParamPlace::Gpr(n) => frame.gpr[usize::from(n)] = *slot,
                 ParamPlace::Xmm(n) => frame.xmm[usize::from(n)] = [*slot, 0],
@@ -179,6 +187,7 @@ impl CallShape {
         stack: &mut StackContext,
         slots: &[u64],
     ) {
+        self.verify_results("results of a callout", slots);
         if !self.results_in_registers {
             for (i, slot) in slots.iter().take(self.results.len()).enumerate() {
                 // SAFETY: the buffer has room for every result of this shape.
@@ -187,8 +196,8 @@ impl CallShape {
             return;
         }
         let (mut ints, mut floats) = (0, 0);
-        for (slot, class) in slots.iter().zip(&self.results) {
-            match class {
+        for (slot, kind) in slots.iter().zip(&self.results) {
+            match kind.class() {
                 ValueClass::Int => {
                     frame.result_gpr[ints] = *slot;
                     ints += 1;
@@ -214,23 +223,24 @@ impl CallShape {
     ) {
         if !self.results_in_registers {
             for i in 0..self.results.len() {
-                // SAFETY: the callee has filled the buffer.
+                // SAFETY: the callee has filled the buffer, with slots in canonical form.
                 put(i, unsafe { *stack.results.add(i) });
             }
             return;
         }
         let (mut ints, mut floats) = (0, 0);
-        for (i, class) in self.results.iter().enumerate() {
-            match class {
+        for (i, kind) in self.results.iter().enumerate() {
+            let bits = match kind.class() {
                 ValueClass::Int => {
-                    put(i, gpr[ints]);
                     ints += 1;
+                    gpr[ints - 1]
                 }
                 ValueClass::Float => {
-                    put(i, xmm[floats]);
                     floats += 1;
+                    xmm[floats - 1]
                 }
-            }
+            };
+            put(i, kind.canonical(bits));
         }
     }
 }
@@ -306,7 +316,13 @@ pub unsafe fn call_native(
     };
     // Small: a guest that goes back and forth between tiers has one of these frames for each of its own.
     let mut stack_slots: SmallVec<[u64; 4]> = SmallVec::new();
-    for (i, place) in shape.params.iter().enumerate() {
+    #[cfg(feature = "verify-slots")]
+    // SAFETY: the caller provides a slot for every parameter.
+    unsafe {
+        let arguments = std::slice::from_raw_parts(slots, shape.params.len());
+        shape.verify_arguments("arguments of machine code", arguments);
+    }
+    for (i, (place, _)) in shape.params.iter().enumerate() {
         // SAFETY: the caller provides a slot for every parameter.
         let value = unsafe { *slots.add(i) };
         match *place {
@@ -339,26 +355,49 @@ pub unsafe fn call_native(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ValueClass::{Float, Int};
+    use ValueKind::{F32, F64, I32, I64};
 
     #[test]
     fn parameters_beyond_the_registers_lie_on_the_stack_in_order() {
-        let params = [Int, Int, Float, Int, Int, Int, Int, Float, Int];
+        let params = [I32, I64, F32, I32, I32, I64, I32, F64, I32];
         let shape = CallShape::new(params.into_iter(), std::iter::empty());
         assert_eq!(shape.stack_slots, 2);
-        assert_eq!(shape.params[6], ParamPlace::Stack(0));
-        assert_eq!(shape.params[7], ParamPlace::Xmm(1));
-        assert_eq!(shape.params[8], ParamPlace::Stack(1));
+        assert_eq!(shape.params[6], (ParamPlace::Stack(0), I32));
+        assert_eq!(shape.params[7], (ParamPlace::Xmm(1), F64));
+        assert_eq!(shape.params[8], (ParamPlace::Stack(1), I32));
     }
 
     #[test]
     fn three_integers_go_through_the_result_buffer() {
-        let in_registers = |results: &[ValueClass]| {
+        let in_registers = |results: &[ValueKind]| {
             CallShape::new(std::iter::empty(), results.iter().copied()).results_in_registers()
         };
         assert!(in_registers(&[]));
-        assert!(in_registers(&[Int, Float, Int, Float]));
-        assert!(!in_registers(&[Int, Int, Int]));
-        assert!(!in_registers(&[Float, Float, Float]));
+        assert!(in_registers(&[I32, F64, I64, F32]));
+        assert!(!in_registers(&[I32, I64, I32]));
+        assert!(!in_registers(&[F32, F64, F64]));
+    }
+
+    /// # Safety
+    /// None needed.
+    unsafe extern "sysv64" fn no_poll(_: *mut ContextHeader, _: *mut StackContext) -> usize {
+        0
+    }
+
+    /// # Safety
+    /// None needed.
+    unsafe extern "sysv64" fn no_trap(_: *mut StackContext, _: u32, _: usize, _: usize) {}
+
+    #[test]
+    fn what_is_read_has_lost_what_machine_code_left_in_upper_halves() {
+        let kinds = [I32, F32, I64, F64];
+        let shape = CallShape::new(std::iter::empty(), kinds.into_iter());
+        let mut read = [0; 4];
+        let stack = StackContext::new(no_poll, no_trap);
+        // SAFETY: the shape's results are in registers, so the buffer is not looked at.
+        unsafe {
+            shape.read_results([u64::MAX; 2], [u64::MAX; 2], &stack, |i, bits| read[i] = bits)
+        };
+        assert_eq!(read, [0xffff_ffff, 0xffff_ffff, u64::MAX, u64::MAX]);
     }
 }

@@ -5,6 +5,7 @@ use crate::code_object::CodeObject;
 use crate::context::{ContextHeader, StackContext, current};
 use crate::frame_map::SiteKind;
 use crate::registers::{RBP, RSP, Registers};
+use crate::verify_slots::verify_slots;
 use std::sync::Arc;
 
 /// Registers that carry a call's results.
@@ -27,7 +28,8 @@ pub struct CapturedFrame {
     pub point: u32,
     /// Whether the frame was suspended at a call or at a poll.
     pub kind: SiteKind,
-    /// The frame's values in the frame map's order, [`crate::ValueKind::slots`] slots each, masked.
+    /// The frame's values in the frame map's order, [`crate::ValueKind::slots`] slots each, in canonical
+    /// form.
     /// After a call the results are *not* among them.
     pub values: Vec<u64>,
     /// After a call: where its results are.
@@ -94,6 +96,7 @@ pub(crate) unsafe extern "sysv64" fn land(state: *mut MachineState) -> usize {
         let slots = unsafe { registers.value(value) };
         values.extend_from_slice(&slots[..value.kind.slots()]);
     }
+    verify_slots("a captured frame", &values, map.values.iter().map(|value| value.kind));
     // SAFETY: as above.
     let context = unsafe { registers.context(&map) } as *mut ContextHeader;
     let returned = ReturnRegisters {

@@ -1,10 +1,24 @@
 //! Frame maps: for one call or poll site of one code object, where each value of the canonical
 //! frame lies while the frame is suspended there.
 
-/// How a value is represented in a canonical frame.
+/// Register class of a value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ValueClass {
+    /// In a general register, 64 bits.
+    Int,
+    /// In a vector register (the low 64 bits are carried).
+    Float,
+}
+
+/// How a value is represented in a canonical frame, and in every other array of slots: arguments and results
+/// outside machine code, what an interpreter works on, cells of globals.
 ///
-/// Every kind but `V128` takes one 64-bit slot; `V128` takes two, low half first. A value narrower
-/// than its slot has *undefined* upper bits in machine locations; capturing normalises them to 0.
+/// # The canonical form of a slot
+///
+/// Every kind but `V128` takes one 64-bit slot; `V128` takes two, low half first. A value narrower than its slot
+/// is zero-extended: whoever reads a slot may rely on its upper bits. In machine locations (registers and stack
+/// slots) these are *undefined*, so they are lost wherever a value comes out of machine code, by [`ValueKind::canonical`] and nothing else: in a [`CallShape`](crate::CallShape) that reads
+/// arguments or results, and where a frame's values are read by its map.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum ValueKind {
     /// 32-bit integer.
@@ -30,11 +44,20 @@ impl ValueKind {
         }
     }
 
-    /// The bits of a slot that carry the value.
-    pub const fn mask(self) -> u64 {
+    /// The canonical slot of a value that lay in a machine location with these bits; of a vector the first one.
+    #[inline(always)]
+    pub const fn canonical(self, bits: u64) -> u64 {
         match self {
-            ValueKind::I32 | ValueKind::F32 => 0xffff_ffff,
-            _ => u64::MAX,
+            ValueKind::I32 | ValueKind::F32 => bits & 0xffff_ffff,
+            _ => bits,
+        }
+    }
+
+    /// Register class in calls.
+    pub const fn class(self) -> ValueClass {
+        match self {
+            ValueKind::F32 | ValueKind::F64 | ValueKind::V128 => ValueClass::Float,
+            _ => ValueClass::Int,
         }
     }
 }

@@ -34,19 +34,21 @@ pub mod registry;
 mod stubs;
 mod sync;
 pub mod trap_signal;
+pub mod verify_slots;
 #[cfg(feature = "verify-walks")]
 pub mod verify_walks;
 pub mod walk;
 
 pub use call::{
-    CallShape, CalloutFrame, CalloutOutcome, NativeOutcome, RESUME_TOKEN, ValueClass, call_native,
-    resume_entry,
+    CallShape, CalloutFrame, CalloutOutcome, NativeOutcome, RESUME_TOKEN, call_native, resume_entry,
 };
 pub use capture::{CapturedFrame, ReturnRegisters, TransferHook};
 pub use code_heap::{CodeHeap, CodeHeapError, CodeHeapSnapshot, CodeHeapStats, POISON};
 pub use code_object::{CodeDescription, CodeObject, CodeState};
 pub use context::{ContextHeader, StackContext};
-pub use frame_map::{FrameMap, FrameMapTable, FrameValue, Location, SiteKind, ValueKind};
+pub use frame_map::{
+    FrameMap, FrameMapTable, FrameValue, Location, SiteKind, ValueClass, ValueKind,
+};
 pub use handshake::{Handshake, HandshakeProgress, Operation, Stepwise};
 pub use read_frames::{FrameReader, FrameState, SuspendedFrame};
 pub use redirect::{Choice, RedirectTable, ShadowStackActive, shadow_stack_active};

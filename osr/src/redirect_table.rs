@@ -335,6 +335,27 @@ mod tests {
             }
         }
 
+        /// A table that was redirected selectively on either side of a barrier stays so as a whole: who takes it for
+        /// one without gaps would stop at its first entry.
+        #[test]
+        fn a_table_is_selective_if_either_part_was(
+            fps in btree_set(1usize..5000, 2..100),
+            cut in any::<prop::sample::Index>(),
+            (before, inner, outer) in any::<(bool, bool, bool)>(),
+        ) {
+            let mut table = RedirectTable::default();
+            add(&mut table, &fps, 10);
+            table.set_selective(before);
+            let fps: Vec<usize> = fps.into_iter().collect();
+            let mut outside = table.split_outside(fps[cut.index(fps.len() - 1)]);
+            prop_assert!(!outside.is_empty() && !table.is_empty());
+            prop_assert_eq!((table.is_selective(), outside.is_selective()), (before, before));
+            table.set_selective(inner);
+            outside.set_selective(outer);
+            table.unite(outside);
+            prop_assert_eq!(table.is_selective(), before || inner || outer);
+        }
+
         /// Frames of several objects, returned to in their order, with a barrier in between.
         #[test]
         fn objects_live_until_their_outermost_frame_is_returned_to(

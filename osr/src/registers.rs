@@ -28,7 +28,7 @@ const _: () = {
 };
 
 impl Registers {
-    /// What lies at a location, in one 64-bit slot or two; unmasked.
+    /// What lies at a location, in one 64-bit slot or two, with undefined upper bits.
     ///
     /// # Safety
     /// `location` must come from the frame map of the site at which the frame had these registers, and the
@@ -59,7 +59,7 @@ impl Registers {
         }
     }
 
-    /// A value of the frame: its slots, masked; the second is 0 unless the value has two.
+    /// A value of the frame: its slots, in canonical form; the second is 0 unless the value has two.
     ///
     /// # Safety
     /// `value` must be one of the frame map of the site at which the frame had these registers, and the
@@ -68,7 +68,7 @@ impl Registers {
         let slots = value.kind.slots();
         // SAFETY: the caller's contract.
         let [low, high] = unsafe { self.read(value.location, slots) };
-        [low & value.kind.mask(), if slots > 1 { high } else { 0 }]
+        [value.kind.canonical(low), if slots > 1 { high } else { 0 }]
     }
 
     /// The frame's context pointer.

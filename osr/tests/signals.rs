@@ -2,7 +2,7 @@
 
 use midair_osr::{
     CallShape, CalloutFrame, CodeDescription, CodeHeap, ContextHeader, NativeOutcome, StackContext,
-    ValueClass, call_native,
+    ValueKind, call_native,
 };
 use midair_watchdog::Watchdog;
 use std::sync::Arc;
@@ -55,7 +55,7 @@ fn a_signal_that_is_sent_to_a_thread_at_a_trap_site_is_not_a_trap() {
         let guest = scope.spawn(|| {
             let mut stack = StackContext::new(on_poll, on_trap);
             let mut context = ContextHeader::new(on_callout, &mut stack);
-            let one = [ValueClass::Int];
+            let one = [ValueKind::I64];
             let shape = CallShape::new(one.into_iter(), one.into_iter());
             let mut slots = [word.as_ptr() as u64];
             // SAFETY: a call without arguments.

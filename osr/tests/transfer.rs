@@ -21,7 +21,7 @@ use midair_osr::cranelift::{SiteDescription, SiteValue, Sites, describe};
 use midair_osr::{
     CallShape, CalloutFrame, CalloutOutcome, CapturedFrame, Choice, CodeDescription, CodeHeap,
     CodeObject, CodeState, ContextHeader, NativeOutcome, RESUME_TOKEN, SiteKind, StackContext,
-    SuspendedFrame, TransferHook, ValueClass, ValueKind, call_native, resume_entry,
+    SuspendedFrame, TransferHook, ValueKind, call_native, resume_entry,
 };
 use std::sync::Arc;
 
@@ -161,7 +161,7 @@ impl TransferHook for GoOnInRust {
     }
 }
 
-const SHAPE_CLASSES: [ValueClass; 1] = [ValueClass::Int];
+const SHAPE_CLASSES: [ValueKind; 1] = [ValueKind::I64];
 
 fn shape() -> CallShape {
     CallShape::new(SHAPE_CLASSES.into_iter(), SHAPE_CLASSES.into_iter())

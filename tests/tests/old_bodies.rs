@@ -5,7 +5,9 @@ use midair::{
     Caller, CodeState, Config, Engine, Linker, Module, PlannedOutcome, Policy, Store, Tier,
     TypedFunc,
 };
+use midair_watchdog::Watchdog;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// In each tier, and where frames go from one to another.
 fn engines() -> Vec<(String, Engine)> {
@@ -396,4 +398,57 @@ fn old_versions_are_forgotten_below_deep_stacks_of_the_interpreter() {
         Ok(())
     });
     assert_eq!(f.call(&mut store, 9000).unwrap(), 9000);
+}
+
+/// A compiler thread is busy with a body for some hundred milliseconds, and the body is replaced meanwhile.
+#[test]
+fn code_that_is_finished_when_its_body_has_been_replaced_is_not_installed() {
+    let _watchdog = Watchdog::start();
+    let engine = Engine::new(Config::new().tier(Tier::Auto).optimized_threshold(2)).unwrap();
+    let steps: String = (0..20_000)
+        .map(|i| {
+            format!(
+                "(local.set 0 (i32.xor (i32.rotl (local.get 0) (i32.const 5)) (i32.const {i})))"
+            )
+        })
+        .collect();
+    let long = |mark: i32| {
+        let f =
+            format!("(func (export \"f\") (param i32) (result i32) {steps} (i32.const {mark}))");
+        format!("(module {f})")
+    };
+    let short = r#"(module (func (export "f") (param i32) (result i32) (i32.const -1)))"#;
+    let module = Module::new(&engine, long(0)).unwrap();
+    let mut store = Store::new(&engine, ());
+    let instance = Linker::new(&engine).instantiate(&mut store, &module).unwrap();
+    let f = instance.get_typed_func::<i32, i32>(&mut store, "f").unwrap();
+    let attempted = || {
+        let stats = engine.stats().optimized_compilation;
+        stats.count + stats.failed
+    };
+    // In flight: asked for before the update, and not there yet behind it.
+    let mut in_flight = 0;
+    for mark in 1.. {
+        let before = attempted();
+        for _ in 0..10 {
+            f.call(&mut store, 0).unwrap();
+        }
+        // So that the compiler has begun.
+        std::thread::sleep(Duration::from_millis(5));
+        replace(&module, "f", short, Policy::Migrate).unwrap();
+        if attempted() == before {
+            in_flight += 1;
+            let until = Instant::now() + Duration::from_millis(1500);
+            while Instant::now() < until {
+                assert_eq!(f.call(&mut store, 0).unwrap(), -1, "attempt {mark}");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let ledger = engine.code_ledger();
+            assert!(ledger.code.iter().all(|entry| entry.version % 2 == 1), "{ledger}");
+        }
+        if in_flight == 2 {
+            return;
+        }
+        replace(&module, "f", &long(mark), Policy::Migrate).unwrap();
+    }
 }

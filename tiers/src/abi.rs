@@ -10,12 +10,12 @@ use midair_osr::CallShape;
 
 /// The shape of calls of functions of this type, for [`midair_osr::call`].
 pub fn call_shape(ty: &FuncType) -> CallShape {
-    CallShape::new(ty.params.iter().map(|p| p.class()), ty.results.iter().map(|r| r.class()))
+    CallShape::new(ty.params.iter().map(|p| p.kind()), ty.results.iter().map(|r| r.kind()))
 }
 
 /// Whether the results of functions of this type are returned in registers.
 pub fn results_in_registers(ty: &FuncType) -> bool {
     let floats = |class| class == midair_osr::ValueClass::Float;
-    let float_count = ty.results.iter().filter(|r| floats(r.class())).count();
+    let float_count = ty.results.iter().filter(|r| floats(r.kind().class())).count();
     float_count <= 2 && ty.results.len() - float_count <= 2
 }

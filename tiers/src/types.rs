@@ -1,6 +1,6 @@
 //! Value and function types as the tiers see them.
 
-use midair_osr::{ValueClass, ValueKind};
+use midair_osr::ValueKind;
 
 /// A value type.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -31,14 +31,6 @@ impl ValType {
             ValType::F64 => ValueKind::F64,
             ValType::V128 => ValueKind::V128,
             ValType::FuncRef | ValType::ExternRef => ValueKind::Ref,
-        }
-    }
-
-    /// Register class in calls.
-    pub const fn class(self) -> ValueClass {
-        match self {
-            ValType::F32 | ValType::F64 | ValType::V128 => ValueClass::Float,
-            _ => ValueClass::Int,
         }
     }
 

@@ -4,6 +4,7 @@ use crate::Result;
 use crate::store::{AsContext, AsContextMut, LockedContents, StoreId, StoreOpaque};
 use crate::types::{GlobalType, ValType};
 use crate::value::Val;
+use midair_osr::verify_slots::verify_slots;
 use midair_tiers::GlobalCell;
 use std::ptr::NonNull;
 use std::sync::MutexGuard;
@@ -87,6 +88,7 @@ impl Global {
         let _contents = self.lock(store);
         // SAFETY: the global belongs to this store, which is borrowed.
         let cell = unsafe { *self.raw(store).as_ptr() };
+        verify_slots("a global", &cell.0, std::iter::once(self.ty.content.kind()));
         // SAFETY: the cell's value is of the global's type.
         unsafe { Val::from_slot(cell.0[0], self.ty.content, store) }
     }

@@ -40,6 +40,9 @@ impl Code {
     }
 }
 
+/// In place of the code of a frame whose memory is used for something else.
+const DROPPED: usize = usize::MAX;
+
 /// Which code a frame is suspended in, and what its return address has become.
 #[derive(Clone, Copy)]
 struct Frame {
@@ -87,7 +90,10 @@ impl Stack for Frames {
     unsafe fn divide(this: *mut Frames, at: usize) -> Vec<usize> {
         // SAFETY: as the caller vouches.
         unsafe {
-            (&(*this).frames)[at].with_mut(|frame| (*frame).lands = true);
+            (&(*this).frames)[at].with_mut(|frame| {
+                assert_ne!((*frame).code, DROPPED, "a barrier is put where no frame is any more");
+                (*frame).lands = true;
+            });
             (*this).barrier.with_mut(|barrier| *barrier = Some(at));
             let records = Frames::records(this);
             let outer = records.iter().copied().filter(|&frame| frame > at).collect();
@@ -203,7 +209,7 @@ impl Guest {
             self.stack.innermost.with_mut(|innermost| *innermost = at);
             // The memory of the frames is used for something else.
             for frame in &self.stack.frames[..at] {
-                frame.with_mut(|frame| (*frame).code = usize::MAX);
+                frame.with_mut(|frame| (*frame).code = DROPPED);
             }
         }
     }
@@ -262,6 +268,7 @@ impl Stepwise<Frames> for Retirement {
         for (number, frame) in frames.iter().enumerate().take(end).skip(from) {
             // SAFETY: the frames stand still, if the protocol is right; if not, the model says so.
             let code = frame.with(|frame| unsafe { (*frame).code });
+            assert_ne!(code, DROPPED, "a frame is gone through after it was dropped");
             if code == self.number && !records.contains(&number) {
                 // What is known of the frame is found by the code's address, while the code is there.
                 self.code.run();

@@ -167,11 +167,7 @@ impl CompiledInstance {
         assert!(self.captured.is_empty() && self.instance.store.stack.redirected.is_empty());
         match outcome {
             NativeOutcome::Returned => {
-                let types = &self.instance.env.func_type(function).results;
-                slots.truncate(types.len());
-                for (slot, ty) in slots.iter_mut().zip(types) {
-                    *slot &= ty.kind().mask();
-                }
+                slots.truncate(shape.result_count());
                 Ok(slots)
             }
             NativeOutcome::Unwound => {
@@ -182,7 +178,7 @@ impl CompiledInstance {
     }
 
     /// Shape of the call at a point of a body.
-    fn shape_at(&self, function: u32, point: u32) -> (&CallShape, &crate::types::FuncType) {
+    fn shape_at(&self, function: u32, point: u32) -> &CallShape {
         let env = &self.instance.env;
         let mut operators =
             self.instance.bodies[function as usize].reader().get_operators_reader().unwrap();
@@ -197,7 +193,7 @@ impl CompiledInstance {
                 other => panic!("{other:?} is not a call"),
             }
         };
-        (&env.shapes[ty as usize], &env.types[ty as usize])
+        &env.shapes[ty as usize]
     }
 
     /// Runs a captured frame to its end in the interpreter.
@@ -205,13 +201,13 @@ impl CompiledInstance {
         let function = *frame.object.owner.downcast_ref::<u32>().unwrap();
         let mut values = frame.values;
         if frame.kind == SiteKind::Call {
-            let (shape, ty) = self.shape_at(function, frame.point);
+            let shape = self.shape_at(function, frame.point);
             let returned = frame.returned;
             // SAFETY: a call of this shape has just returned with these registers.
             unsafe {
                 let stack = &self.instance.store.stack;
-                shape.read_results(returned.gpr, returned.xmm, stack, |index, value| {
-                    values.push(value & ty.results[index].kind().mask());
+                shape.read_results(returned.gpr, returned.xmm, stack, |_, value| {
+                    values.push(value);
                 });
             }
         }

@@ -146,7 +146,7 @@ impl Items {
                 StateValue::Value(value) => {
                     let value = func.dfg.resolve_aliases(value);
                     match constant_bits(func, value) {
-                        Some(bits) => SiteValue::Const(bits & value_kind.mask()),
+                        Some(bits) => SiteValue::Const(value_kind.canonical(bits)),
                         None => {
                             let index = described.len();
                             self.item(func, sums, kind, value, index)?

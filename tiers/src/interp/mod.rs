@@ -68,6 +68,9 @@ pub unsafe fn call(ctx: *mut InstanceContext, function: u32, base: *mut u64) -> 
     unsafe {
         // Before the code is looked up: what replaces that later, this activation has to see.
         let epoch = epoch(ctx);
+        let shape = (*(*ctx).env).shape(function);
+        let arguments = std::slice::from_raw_parts(base, shape.param_count());
+        shape.verify_arguments("arguments of the interpreter", arguments);
         Activation::run(ctx, epoch, |activation| {
             let machine = Machine::outside(ctx);
             let imported = (*(*ctx).env).imported_functions;

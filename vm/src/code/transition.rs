@@ -391,13 +391,9 @@ impl TransferHook for Transfer {
             let (gpr, xmm) = (frame.returned.gpr, frame.returned.xmm);
             let callee = callee(&module, &version.body, point).expect("the site is a call");
             at = callee.suspension(&module, &version.body);
-            let (ty, shape) = (&module.env.types[callee.ty], &module.env.shapes[callee.ty]);
+            let shape = &module.env.shapes[callee.ty];
             // SAFETY: a call of this type has just returned to the landing.
-            unsafe {
-                shape.read_results(gpr, xmm, &*stack, |i, value| {
-                    values.push(value & ty.results[i].kind().mask());
-                });
-            }
+            unsafe { shape.read_results(gpr, xmm, &*stack, |_, value| values.push(value)) };
         }
         let mut trap = None;
         let continuation = version.continuation(point);

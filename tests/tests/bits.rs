@@ -1,0 +1,260 @@
+//! The bits of every value survive every way of a frame: registers and slots of all types, wherever a value waits
+//! while its frame is moved. NaNs keep their payloads and stay signalling; what is narrower than a register is
+//! widened by the program itself, which shows what its upper half was.
+
+use midair::{
+    Config, Engine, Instance, Linker, Module, OptLevel, RecompileOptions, Store, StressSpec, Tier,
+};
+use std::sync::{Arc, Mutex};
+
+const TYPES: [&str; 4] = ["i32", "i64", "f32", "f64"];
+
+/// Quiet and signalling NaNs of both widths, of either sign, infinities, zeroes, denormals, and integers with
+/// something in the upper half.
+const PATTERNS: [u64; 14] = [
+    0,
+    0x8000_0000_0000_0000,
+    0xffff_ffff_ffff_ffff,
+    0x7ff0_0000_0000_0001,
+    0xfff4_0000_dead_beef,
+    0x7ff8_0000_0000_0123,
+    0x7ff0_0000_0000_0000,
+    0x0000_0000_0000_0001,
+    0xdead_beef_7f80_0001,
+    0xdead_beef_ffa0_1234,
+    0xdead_beef_7fc0_0042,
+    0xdead_beef_8000_0000,
+    0x0123_4567_ff80_0000,
+    0x5555_5555_0000_0001,
+];
+
+/// Where values are when they are looked at: what [`program`] writes behind each other.
+const PLACES: [&str; 15] = [
+    "a local that lives across the call",
+    "an operand below the call",
+    "the call's only result",
+    "result 0 of 5",
+    "result 1 of 5",
+    "result 2 of 5",
+    "result 3 of 5",
+    "result 4 of 5",
+    "a global",
+    "what the host gave back",
+    "a result of an indirect call",
+    "argument 8 of a call",
+    "a local of a loop",
+    "a result that was narrowed just before",
+    "one of five results that were narrowed just before",
+];
+
+/// A program for one type. `f` loads a value from address 0, has it in all those places while every function on
+/// the stack is edited, and stores it from there, widened to 64 bits, at 64 and behind.
+fn program(ty: &str) -> String {
+    let widen = match ty {
+        "i32" => "(i64.extend_i32_u (local.get 1))",
+        "f32" => "(i64.extend_i32_u (i32.reinterpret_f32 (local.get 1)))",
+        "i64" => "(local.get 1)",
+        _ => "(i64.reinterpret_f64 (local.get 1))",
+    };
+    // Narrow values come out of registers that have something in their upper halves.
+    let value = match ty {
+        "i32" => "(i32.wrap_i64 (i64.load (i32.const 0)))".to_owned(),
+        "f32" => "(f32.reinterpret_i32 (i32.wrap_i64 (i64.load (i32.const 0))))".to_owned(),
+        _ => format!("({ty}.load (i32.const 0))"),
+    };
+    let narrow = match ty {
+        "i32" => "(i32.wrap_i64 (local.get 0))",
+        "f32" => "(f32.reinterpret_i32 (i32.wrap_i64 (local.get 0)))",
+        "i64" => "(local.get 0)",
+        _ => "(f64.reinterpret_i64 (local.get 0))",
+    };
+    let narrow5 = narrow.repeat(5);
+    let eight = value.repeat(8);
+    let many = "(local.get 0)".repeat(5);
+    let put = |place: usize, value: &str| format!("(call $put (i32.const {place}) {value})\n");
+    let places: String = [
+        put(0, "(local.get $a)"),
+        put(1, "(local.get $b)"),
+        put(2, "(local.get $c)"),
+        format!("(call $many {value})\n"),
+        (3..8).rev().map(|i| format!("(local.set $b) {}", put(i, "(local.get $b)"))).collect(),
+        format!("(global.set $g {value}) (call $edit)"),
+        put(8, "(global.get $g)"),
+        put(9, &format!("(call $host {value})")),
+        put(10, &format!("(call_indirect (type $pass) {value} (i32.const 0))")),
+        put(11, &format!("(call $eighth {eight})")),
+        put(12, &format!("(call $loop {value})")),
+        put(13, "(call $narrow (i64.load (i32.const 0)))"),
+        // The buffer for results has other values in it first.
+        "(call $fill) drop drop drop drop drop (call $narrow5 (i64.load (i32.const 0)))".to_owned(),
+        format!("drop drop (local.set $b) drop drop {}", put(14, "(local.get $b)")),
+    ]
+    .concat();
+    format!(
+        r#"(module
+            (import "host" "edit" (func $edit))
+            (import "host" "host" (func $host (param {ty}) (result {ty})))
+            (memory (export "m") 1)
+            (table funcref (elem $pass))
+            (global $g (mut {ty}) ({ty}.const 0))
+            (type $pass (func (param {ty}) (result {ty})))
+            (func $put (export "put") (param i32) (param {ty})
+                (i64.store offset=64 (i32.shl (local.get 0) (i32.const 3)) {widen}))
+            (func $pass (export "pass") (type $pass) (call $edit) (local.get 0))
+            (func $many (export "many") (param {ty}) (result {ty} {ty} {ty} {ty} {ty})
+                (call $edit) {many})
+            (func $eighth (export "eighth")
+                (param {ty} {ty} {ty} {ty} {ty} {ty} {ty} {ty}) (result {ty})
+                (call $edit) (local.get 7))
+            (func $loop (export "loop") (param {ty}) (result {ty}) (local {ty} i32)
+                (loop $again
+                    (local.set 1 (local.get 0))
+                    (call $edit)
+                    (local.set 0 (local.get 1))
+                    (br_if $again
+                        (i32.lt_u (local.tee 2 (i32.add (local.get 2) (i32.const 1))) (i32.const 3))))
+                (local.get 0))
+            (func $narrow (export "narrow") (param i64) (result {ty}) {narrow})
+            (func $narrow5 (export "narrow5") (param i64) (result {ty} {ty} {ty} {ty} {ty}) {narrow5})
+            (func $fill (export "fill") (result i64 i64 i64 i64 i64)
+                (i64.const -1) (i64.const -2) (i64.const -3) (i64.const -4) (i64.const -5))
+            (func (export "f") (local $a {ty}) (local $b {ty}) (local $c {ty})
+                (local.set $a {value})
+                {value}
+                (local.set $c (call $pass {value}))
+                (local.set $b)
+                {places}))"#
+    )
+}
+
+/// What the host does at each of its calls to the functions that are suspended.
+#[derive(Clone, Copy, Debug)]
+enum Edit {
+    Nothing,
+    /// Compiles them anew, each time otherwise.
+    Recompile,
+    /// Gives them bodies that say the same.
+    Update,
+}
+
+/// Functions of the programs; the first five are suspended when the host is called.
+const FUNCTIONS: [&str; 9] =
+    ["pass", "many", "eighth", "loop", "f", "put", "narrow", "narrow5", "fill"];
+
+/// Runs the programs of all types with all patterns; those of [`FUNCTIONS`] whose bits are set in `compiled` are
+/// compiled beforehand.
+fn check(configure: impl Fn(&mut Config), edit: Edit, compiled: u32) {
+    for ty in TYPES {
+        let mut config = Config::new();
+        config.background_compilation(false).optimized_threshold(2);
+        configure(&mut config);
+        let engine = Engine::new(&config).unwrap();
+        let module = Module::new(&engine, program(ty)).unwrap();
+        let edited: Vec<_> = FUNCTIONS[..5]
+            .iter()
+            .map(|name| {
+                // With an operator more, so that it is another body.
+                let mut body = module.function_body(name).unwrap().to_vec();
+                body.insert(body.len() - 1, 0x01);
+                (module.function_index(name).unwrap(), body)
+            })
+            .collect();
+        for (i, name) in FUNCTIONS.iter().enumerate() {
+            if compiled & 1 << i != 0 {
+                let function = module.function_index(name).unwrap();
+                module.recompile(function, &RecompileOptions::optimized()).unwrap();
+            }
+        }
+        let rounds = Arc::new(Mutex::new(0usize));
+        let mut linker = Linker::new(&engine);
+        let target = module.clone();
+        linker
+            .func_wrap("host", "edit", move || -> midair::Result<()> {
+                let mut round = rounds.lock().unwrap();
+                *round += 1;
+                match edit {
+                    Edit::Nothing => {}
+                    Edit::Recompile => {
+                        let options = match *round % 3 {
+                            0 => RecompileOptions::baseline(),
+                            1 => RecompileOptions::optimized(),
+                            _ => RecompileOptions::optimized().opt_level(OptLevel::None),
+                        };
+                        for (function, _) in &edited {
+                            target.recompile(*function, &options)?;
+                        }
+                    }
+                    Edit::Update => {
+                        let update = edited.iter().fold(target.update(), |update, (f, body)| {
+                            update.body(*f, body.clone())
+                        });
+                        let applied = update.apply()?;
+                        if round.is_multiple_of(2) {
+                            applied.undo()?;
+                        }
+                    }
+                }
+                Ok(())
+            })
+            .unwrap();
+        match ty {
+            "i32" => linker.func_wrap("host", "host", |x: i32| x).unwrap(),
+            "i64" => linker.func_wrap("host", "host", |x: i64| x).unwrap(),
+            "f32" => linker.func_wrap("host", "host", |x: f32| x).unwrap(),
+            _ => linker.func_wrap("host", "host", |x: f64| x).unwrap(),
+        };
+        let mut store = Store::new(&engine, ());
+        let instance: Instance = linker.instantiate(&mut store, &module).unwrap();
+        let memory = instance.get_memory(&mut store, "m").unwrap();
+        let f = instance.get_typed_func::<(), ()>(&mut store, "f").unwrap();
+        let width = if ty.ends_with("32") { u64::from(u32::MAX) } else { u64::MAX };
+        for round in 0..3 {
+            for pattern in PATTERNS {
+                memory.data_mut(&mut store)[..8].copy_from_slice(&pattern.to_le_bytes());
+                memory.data_mut(&mut store)[64..64 + 8 * PLACES.len()].fill(0xa5);
+                f.call(&mut store, ()).unwrap();
+                let found = memory.data(&store)[64..].chunks(8).zip(PLACES);
+                for (found, place) in found {
+                    let found = u64::from_le_bytes(found.try_into().unwrap());
+                    assert_eq!(
+                        found,
+                        pattern & width,
+                        "{ty} {pattern:#x}, {place}, {edit:?}, round {round}: {found:#x}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+const TIERS: [Tier; 4] = [Tier::Interp, Tier::Baseline, Tier::Optimized, Tier::Auto];
+
+#[test]
+fn values_keep_their_bits_while_their_frames_get_other_code() {
+    for tier in TIERS {
+        for edit in [Edit::Nothing, Edit::Recompile, Edit::Update] {
+            check(|config| _ = config.tier(tier), edit, 0);
+        }
+    }
+}
+
+#[test]
+fn values_keep_their_bits_at_forced_transitions() {
+    for tier in TIERS {
+        for stress in ["osr:1", "retire:1", "osr:2,retire:3"] {
+            let stress: StressSpec = stress.parse().unwrap();
+            check(|config| _ = config.tier(tier).stress(stress), Edit::Nothing, 0);
+        }
+        let stress: StressSpec = "osr:3".parse().unwrap();
+        check(|config| _ = config.tier(tier).stress(stress), Edit::Update, 0);
+    }
+}
+
+/// Each caller and each callee in the interpreter and in machine code, in every combination.
+#[test]
+fn values_keep_their_bits_between_functions_in_different_tiers() {
+    // Not all of the combinations of functions that do not call each other.
+    for compiled in (0..1 << FUNCTIONS.len()).filter(|compiled| compiled % 7 < 2) {
+        check(|config| _ = config.optimized_threshold(u32::MAX), Edit::Nothing, compiled);
+    }
+}
