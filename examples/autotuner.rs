@@ -171,7 +171,7 @@ fn main() -> Result<()> {
     };
     let mut rejected = 0;
     for event in events {
-        if let Event::Freed { address, bytes } = event {
+        if let Event::Freed { address, bytes, .. } = event {
             ensure!(engine.is_code_free(address, bytes), "a byte is left at {address:#x}");
             rejected += bytes;
         }

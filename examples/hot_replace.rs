@@ -82,7 +82,7 @@ fn main() -> Result<()> {
     for event in events {
         match event {
             Event::Compiled { bytes, osr_entry: None, .. } => published += bytes,
-            Event::Freed { address, bytes } => {
+            Event::Freed { address, bytes, .. } => {
                 println!(
                     "freed:    {bytes} bytes at {address:#x}, poisoned before any frame returned"
                 );

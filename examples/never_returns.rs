@@ -68,7 +68,7 @@ fn main() -> Result<()> {
         ensure!(applied.freed_bytes > 0, "the old machine code of `{name}` is gone");
         let mut freed = 0;
         while let Some(event) = events.try_next() {
-            if let Event::Freed { address, bytes } = event {
+            if let Event::Freed { address, bytes, .. } = event {
                 ensure!(engine.is_code_free(address, bytes), "a live byte is left at {address:#x}");
                 println!("freed:    {bytes} bytes at {address:#x}: no byte of them is live");
                 freed += bytes;

@@ -171,7 +171,7 @@ fn a_running_loop_moves_to_each_new_code() {
         let live: Vec<_> = engine.code_ledger().code.iter().map(|entry| entry.version).collect();
         assert!(!live.is_empty() && live.len() <= 2, "{live:?}");
         for event in events {
-            if let Event::Freed { address, bytes } = event {
+            if let Event::Freed { address, bytes, .. } = event {
                 assert!(engine.is_code_free(address, bytes));
             }
         }

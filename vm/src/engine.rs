@@ -1,6 +1,6 @@
 //! The engine: what all modules and stores share.
 
-use crate::code::{CodeLedger, CodeSystem, Events};
+use crate::code::{CodeLedger, CodeSystem, EVENTS_KEPT, Events};
 use crate::config::Config;
 use crate::signatures::{Signature, Signatures};
 use crate::stats::{CodeBytes, Stats};
@@ -64,9 +64,16 @@ impl Engine {
         &self.state.code
     }
 
-    /// A subscription to what happens to the engine's code from now on.
+    /// A subscription to what happens to the engine's code from now on. At most 16,384 events wait to be taken:
+    /// see [`Engine::events_bounded`].
     pub fn events(&self) -> Events {
-        self.state.code.events.subscribe()
+        self.events_bounded(EVENTS_KEPT)
+    }
+
+    /// The same with another bound: if so many events wait to be taken, each new one takes the place of the
+    /// oldest, which is [counted](Events::dropped). No guest, compiler or update ever waits for a subscriber.
+    pub fn events_bounded(&self, most: usize) -> Events {
+        self.state.code.events.subscribe(most)
     }
 
     /// All counters.

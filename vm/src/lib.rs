@@ -74,8 +74,8 @@ pub use anyhow::{Error, Result};
 pub use backtrace::{FrameInfo, WasmBacktrace};
 pub use caller::Caller;
 pub use code::{
-    CodeEntry, CodeLedger, CodeState, Event, Events, KeptVersion, LedgerEntry, LedgerSummary, Pin,
-    RecompileOptions, Recompiled, Sum,
+    CodeEntry, CodeLedger, CodeState, Event, Events, KeptVersion, LedgerEntry, LedgerSummary,
+    ModuleLabel, Pin, RecompileOptions, Recompiled, Sum,
 };
 pub use config::{Config, Tier};
 pub use engine::Engine;

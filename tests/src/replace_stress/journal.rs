@@ -116,7 +116,7 @@ impl Journal {
         let mut text = String::new();
         for event in &self.state().history {
             let (start, bytes) = match event {
-                Event::Retired { address, bytes, .. } | Event::Freed { address, bytes } => {
+                Event::Retired { address, bytes, .. } | Event::Freed { address, bytes, .. } => {
                     (*address, *bytes)
                 }
                 _ => continue,

@@ -34,7 +34,8 @@ pub(crate) mod transition;
 mod version;
 
 pub(crate) use counters::MovedFrames;
-pub use events::{Event, Events};
+pub(crate) use events::EVENTS_KEPT;
+pub use events::{Event, Events, ModuleLabel};
 pub(crate) use frames::{frame_info, object_info, trapped_frame};
 pub use ledger::{
     CodeEntry, CodeLedger, CodeState, KeptVersion, LedgerEntry, LedgerSummary, Pin, Sum,

@@ -538,6 +538,7 @@ impl ModuleCode {
             self.system.counters.compiler(tier, osr).succeeded(origin.time, bytecode, bytes);
         }
         Event::Compiled {
+            module: self.label(),
             function: version.body.function,
             version: version.body.version,
             tier,
@@ -564,6 +565,7 @@ impl ModuleCode {
             self.state(function).countdown.store(NEVER, Ordering::Relaxed);
         }
         self.system.events.send(|| Event::CompilationFailed {
+            module: self.label(),
             function,
             version: version.body.version,
             reason: format!("{error:#}"),
@@ -625,6 +627,7 @@ impl ModuleCode {
     ) -> Result<Option<Arc<CodeObject>>> {
         let owner = CodeOwner {
             module: Arc::downgrade(self),
+            module_number: self.id,
             version: version.clone(),
             entry,
             options: *options,

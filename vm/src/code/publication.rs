@@ -51,8 +51,13 @@ impl ModuleCode {
         let options = version.code().options(tier);
         let Output { description, origin } = self.compile(env, version, entry, &options)?;
         self.update_step("compilation")?;
-        let owner =
-            CodeOwner { module: Arc::downgrade(self), version: version.clone(), entry, options };
+        let owner = CodeOwner {
+            module: Arc::downgrade(self),
+            module_number: self.id,
+            version: version.clone(),
+            entry,
+            options,
+        };
         let object = self.system.heap.publish(description, Arc::new(owner))?;
         if let Err(error) = self.update_step("code space") {
             // SAFETY: nobody knows the address of the code that was published just now.

@@ -204,6 +204,7 @@ impl ModuleCode {
         for (entry, Output { description, origin }) in compiled {
             let owner = CodeOwner {
                 module: Arc::downgrade(self),
+                module_number: self.id,
                 version: version.clone(),
                 entry,
                 options: *options,

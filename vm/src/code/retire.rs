@@ -4,7 +4,7 @@
 //! are redirected. When that has been done everywhere, the bytes are freed: by the thread that waits for it, or
 //! by the last guest if that thread sleeps.
 
-use super::events::Event;
+use super::events::{Event, ModuleLabel};
 use super::system::CodeSystem;
 use super::version::CodeOwner;
 use crate::Result;
@@ -44,6 +44,9 @@ const BRIEFLY_FREED_BYTES: usize = 32 << 10;
 /// What is retired.
 struct RetiredCode {
     objects: Vec<Arc<CodeObject>>,
+    /// What events call the objects' modules; empty if nobody listened. Who completes a retirement may be a
+    /// guest at its safepoint, which is no place to parse names, or to drop a module.
+    labels: Vec<ModuleLabel>,
     ids: Ids,
 }
 
@@ -88,17 +91,23 @@ impl Retirement {
     fn set_code(&self, objects: Vec<Arc<CodeObject>>) {
         for object in &objects {
             self.system.counters.retired_bytes.add(heap_bytes(object));
-            let version = &CodeOwner::of(object).version;
+            let owner = CodeOwner::of(object);
+            let version = &owner.version;
             self.system.events.send(|| Event::Retired {
+                module: owner.module_label(),
                 function: version.body.function,
                 version: version.body.version,
                 address: object.start() as usize,
                 bytes: object.len(),
             });
         }
+        let labels = match self.system.events.any() {
+            true => objects.iter().map(|object| CodeOwner::of(object).module_label()).collect(),
+            false => Vec::new(),
+        };
         let ids = Ids::new(&objects);
         // Set once, by the thread that retires.
-        let _ = self.code.set(RetiredCode { objects, ids });
+        let _ = self.code.set(RetiredCode { objects, labels, ids });
     }
 
     fn objects(&self) -> &[Arc<CodeObject>] {
@@ -127,12 +136,17 @@ impl Operation<StackContext> for Retirement {
     }
 
     fn complete(&self) {
-        for object in self.objects() {
+        let labels = self.code.get().map_or(&[][..], |code| &code.labels);
+        for (n, object) in self.objects().iter().enumerate() {
             // SAFETY: the code was unlinked, and every stack that could hold frames has redirected them.
             unsafe { self.system.heap.free_into_quarantine(object) };
             self.system.counters.retired_bytes_freed.add(heap_bytes(object));
             let (address, bytes) = (object.start() as usize, object.len());
-            self.system.events.send(|| Event::Freed { address, bytes });
+            self.system.events.send(|| {
+                let unnamed = || ModuleLabel::unnamed(CodeOwner::of(object).module_number);
+                let module = labels.get(n).cloned().unwrap_or_else(unnamed);
+                Event::Freed { module, address, bytes }
+            });
         }
         // Set once, by the thread that completes it.
         let _ = self.freed.set(Instant::now());

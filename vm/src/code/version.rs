@@ -1,6 +1,7 @@
 //! Versions of functions, and the code objects that belong to them.
 
 use super::counters::{Departure, MovedFrames};
+use super::events::ModuleLabel;
 use super::module_code::ModuleCode;
 use crate::config::Tier;
 use crate::live::{Continuation, Exits, Migration};
@@ -223,6 +224,8 @@ pub(crate) fn tier_of(options: &CompileOptions) -> Tier {
 /// What a code object's `owner` is.
 pub(crate) struct CodeOwner {
     pub(crate) module: Weak<ModuleCode>,
+    /// The module's number, also when it is gone.
+    pub(crate) module_number: u64,
     pub(crate) version: Arc<FunctionVersion>,
     pub(crate) entry: EntryPoint,
     /// How it was compiled.
@@ -233,6 +236,14 @@ impl CodeOwner {
     /// The tier that it belongs to.
     pub(crate) fn tier(&self) -> Tier {
         tier_of(&self.options)
+    }
+
+    /// What events call the module.
+    pub(crate) fn module_label(&self) -> ModuleLabel {
+        match self.module.upgrade() {
+            Some(module) => module.label(),
+            None => ModuleLabel::unnamed(self.module_number),
+        }
     }
 
     /// The owner of an object that this crate has published.

@@ -93,6 +93,7 @@ pub(crate) fn apply(
             code.request(&body.new, EntryPoint::Function, 1);
         }
         code.system.events.send(|| Event::Replaced {
+            module: code.label(),
             function: body.function(),
             version: body.new.body.version,
             frames: retired.redirected,

@@ -242,6 +242,12 @@ impl Module {
         self.state.name()
     }
 
+    /// Its number in its engine: events and the ledger of code name modules by it. No two modules of an engine
+    /// have the same one, also not one after the other.
+    pub fn number(&self) -> u64 {
+        self.state.code.id
+    }
+
     /// The index of the function that is exported under this name.
     pub fn function_index(&self, export: &str) -> Option<u32> {
         match self.state.export(export)?.item() {
