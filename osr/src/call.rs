@@ -222,9 +222,11 @@ impl CallShape {
         mut put: impl FnMut(usize, u64),
     ) {
         if !self.results_in_registers {
-            for i in 0..self.results.len() {
+            for (i, kind) in self.results.iter().enumerate() {
                 // SAFETY: the callee has filled the buffer, with slots in canonical form.
-                put(i, unsafe { *stack.results.add(i) });
+                let slot = unsafe { *stack.results.add(i) };
+                verify_slots("the buffer for results", &[slot], std::iter::once(*kind));
+                put(i, slot);
             }
             return;
         }

@@ -241,12 +241,14 @@ fn values_keep_their_bits_while_their_frames_get_other_code() {
 #[test]
 fn values_keep_their_bits_at_forced_transitions() {
     for tier in TIERS {
-        for stress in ["osr:1", "retire:1", "osr:2,retire:3"] {
+        for stress in ["osr:1", "retire:1", "osr:2,retire:3", "mixed:1", "retire:5,mixed:2"] {
             let stress: StressSpec = stress.parse().unwrap();
             check(|config| _ = config.tier(tier).stress(stress), Edit::Nothing, 0);
         }
-        let stress: StressSpec = "osr:3".parse().unwrap();
-        check(|config| _ = config.tier(tier).stress(stress), Edit::Update, 0);
+        for stress in ["osr:3", "mixed:1", "osr:3,mixed:2"] {
+            let stress: StressSpec = stress.parse().unwrap();
+            check(|config| _ = config.tier(tier).stress(stress), Edit::Update, 0);
+        }
     }
 }
 

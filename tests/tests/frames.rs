@@ -180,7 +180,18 @@ fn stress_schedules_do_not_change_what_frames_hold() {
     let (result, frames) = interpreted(45);
     let mut tiers = std::collections::HashSet::new();
     for tier in [Tier::Baseline, Tier::Optimized, Tier::Auto] {
-        for stress in ["osr:1", "osr:2", "osr:5", "retire:1", "retire:3", "osr:3,retire:2"] {
+        for stress in [
+            "osr:1",
+            "osr:2",
+            "osr:5",
+            "retire:1",
+            "retire:3",
+            "osr:3,retire:2",
+            "mixed:1",
+            "mixed:3",
+            "osr:4,mixed:2",
+            "retire:3,mixed:2",
+        ] {
             for seed in 0..3 {
                 let mut config = Config::new();
                 config.tier(tier).stress(format!("{stress},seed:{seed}").parse().unwrap());

@@ -189,9 +189,15 @@ fn each_tier_charges_what_the_plan_says() {
 fn transitions_are_free_of_charge() {
     for case in CASES {
         for tier in TIERS {
-            for schedule in
-                ["osr:1", "osr:2", "osr:3", "retire:1", "osr:1,retire:1", "osr:3,retire:2"]
-            {
+            for schedule in [
+                "osr:1",
+                "osr:2",
+                "osr:3",
+                "retire:1",
+                "osr:1,retire:1",
+                "osr:3,retire:2",
+                "mixed:1",
+            ] {
                 let stress: StressSpec = schedule.parse().unwrap();
                 let how = format!("{tier:?} {schedule}");
                 let configure = |config: &mut Config| {

@@ -39,10 +39,21 @@ fn schedule() -> impl Strategy<Value = Schedule> {
         Just(Tier::Optimized),
         Just(Tier::Auto)
     ];
-    (tier, period(), period(), any::<u64>()).prop_map(|(tier, osr, retire, seed)| {
+    let strategy = (tier, period(), period(), period(), any::<u64>());
+    strategy.prop_map(|(tier, osr, retire, mixed, seed)| {
         let mut stress = StressSpec::default();
-        (stress.osr, stress.retire, stress.seed) = (osr, retire, seed);
+        (stress.osr, stress.retire, stress.mixed, stress.seed) = (osr, retire, mixed, seed);
         Schedule { tier, stress }
+    })
+}
+
+/// A schedule of mixed tiers and nothing else: values pass between functions in different tiers, and do not
+/// get another form because their frames move.
+fn mixed_tiers() -> impl Strategy<Value = Schedule> {
+    (prop_oneof![1..4_u64, 4..40_u64], any::<u64>()).prop_map(|(mixed, seed)| {
+        let mut stress = StressSpec::default();
+        (stress.mixed, stress.seed) = (Some(mixed), seed);
+        Schedule { tier: Tier::Auto, stress }
     })
 }
 
@@ -168,8 +179,12 @@ fn run(name: &str, generator: Generator, compare_with_wasmi: bool) {
             },
             TestRng::from_seed(RngAlgorithm::ChaCha, &bytes),
         );
-        let input =
-            (prop::collection::vec(any::<u8>(), 200..4_000), prop::collection::vec(schedule(), 3));
+        let schedules = (prop::collection::vec(schedule(), 3), mixed_tiers(), mixed_tiers())
+            .prop_map(|(mut any, a, b)| {
+                any.extend([a, b]);
+                any
+            });
+        let input = (prop::collection::vec(any::<u8>(), 200..4_000), schedules);
         let result = runner.run(&input, |(bytes, schedules)| {
             let Some(wasm) = generator(&bytes) else {
                 return Ok(());

@@ -51,4 +51,11 @@ combinations! {
     auto_osr: Auto, "osr:1";
     auto_retire: Auto, "retire:1";
     auto_osr_retire: Auto, "osr:1,retire:1";
+    auto_mixed: Auto, "mixed:1";
+    auto_mixed_seldom: Auto, "mixed:5,seed:1";
+    auto_osr_mixed: Auto, "osr:2,mixed:1,seed:2";
+    auto_retire_mixed: Auto, "retire:2,mixed:1,seed:3";
+    auto_osr_retire_mixed: Auto, "osr:3,retire:3,mixed:2,seed:4";
+    baseline_mixed: Baseline, "mixed:1";
+    optimized_mixed: Optimized, "mixed:1,seed:1";
 }

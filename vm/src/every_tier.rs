@@ -8,7 +8,7 @@ pub(crate) fn every_tier(test: impl Fn(&mut Config)) {
         test(Config::new().tier(tier));
     }
     test(Config::new().background_compilation(false).optimized_threshold(4));
-    for stress in ["osr:1", "retire:1", "osr:2,retire:3"] {
+    for stress in ["osr:1", "retire:1", "osr:2,retire:3", "mixed:2", "osr:3,retire:5,mixed:1"] {
         for tier in [Tier::Baseline, Tier::Optimized, Tier::Auto] {
             let stress = stress.parse().unwrap();
             // Every safepoint may walk the whole stack.

@@ -34,6 +34,8 @@ pub struct Stats {
     pub osr_entries: OsrEntries,
     /// Frames that went from machine code into the interpreter in the middle of a function.
     pub osr_exits: OsrExits,
+    /// What a stress schedule of [mixed tiers](crate::StressSpec::mixed) has done.
+    pub mixed: MixedTierStats,
     /// Suspended frames of retired code and of replaced functions.
     pub frames: FrameStats,
     /// Code memory.
@@ -134,6 +136,23 @@ impl OsrExits {
     pub fn total(&self) -> u64 {
         self.running_retired + self.return_to_retired + self.stress
     }
+}
+
+/// What a stress schedule of [mixed tiers](crate::StressSpec::mixed) has done. All zero without one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MixedTierStats {
+    /// Functions that went from the interpreter to machine code between two calls.
+    pub linked: u64,
+    /// Functions that went from machine code to the interpreter between two calls.
+    pub unlinked: u64,
+    /// Functions that went from code of one compiler to code of the other between two calls.
+    pub exchanged: u64,
+    /// How often a guest was in machine code at a safepoint, and had been in the interpreter at the one before:
+    /// a call, a return, or a frame that moved.
+    pub interpreter_to_code: u64,
+    /// The reverse.
+    pub code_to_interpreter: u64,
 }
 
 /// Suspended frames of retired code and of replaced functions.

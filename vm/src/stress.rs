@@ -1,13 +1,13 @@
 //! Stress schedules: transitions at every Nth safepoint, for tests.
 //!
-//! A schedule changes when frames move between tiers and when machine code is thrown away. It must
-//! never change what the guest computes.
+//! A schedule changes when frames move between tiers, when machine code is thrown away, and which tier a
+//! function runs in when it is called. It must never change what the guest computes.
 
 use std::fmt;
 use std::num::NonZeroU64;
 use std::str::FromStr;
 
-/// When to force transitions, as text `osr:7,retire:5,seed:1`.
+/// When to force transitions, as text `osr:7,retire:5,mixed:20,seed:1`.
 ///
 /// The default forces none.
 ///
@@ -26,6 +26,12 @@ pub struct StressSpec {
     /// At every Nth safepoint, recompile the running function and those suspended below it, and
     /// retire and free their old code.
     pub retire: Option<u64>,
+    /// Each function has a tier of its own, chosen at random when it is first called among those that the
+    /// [tier](crate::Config::tier) of the engine allows: the interpreter, and the compilers. At every Nth
+    /// safepoint on average a function gets another one, so that its next call finds other code than the call
+    /// before did. Frames stay where they are. Code is kept, so that each function is compiled once in each
+    /// tier.
+    pub mixed: Option<u64>,
     /// At every Nth allocation, collect garbage. Not available yet: never parsed.
     pub gc: Option<u64>,
     /// At every Nth guard, fail it. Not available yet: never parsed.
@@ -43,7 +49,8 @@ pub struct StressSpec {
 impl StressSpec {
     /// Whether any transition is forced.
     pub fn is_active(&self) -> bool {
-        self.osr.is_some() || self.retire.is_some() || self.gc.is_some() || self.deopt.is_some()
+        let periods = [self.osr, self.retire, self.mixed, self.gc, self.deopt];
+        periods.iter().any(Option::is_some)
     }
 }
 
@@ -68,7 +75,8 @@ impl FromStr for StressSpec {
         for item in text.split(',') {
             let Some((key, number)) = item.split_once(':') else {
                 return Err(ParseStressError(format!(
-                    "`{item}` is not of the form KEY:NUMBER (keys are osr, retire, panic, fail, seed)"
+                    "`{item}` is not of the form KEY:NUMBER (keys are osr, retire, mixed, panic, fail, \
+                     seed)"
                 )));
             };
             if seen.contains(&key) {
@@ -78,6 +86,7 @@ impl FromStr for StressSpec {
             match key {
                 "osr" => spec.osr = Some(interval(key, number)?),
                 "retire" => spec.retire = Some(interval(key, number)?),
+                "mixed" => spec.mixed = Some(interval(key, number)?),
                 "panic" => spec.panic = Some(interval(key, number)?),
                 "fail" => spec.fail = Some(interval(key, number)?),
                 "seed" => {
@@ -92,7 +101,7 @@ impl FromStr for StressSpec {
                 }
                 _ => {
                     return Err(ParseStressError(format!(
-                        "unknown stress `{key}` (known are osr, retire, panic, fail, seed)"
+                        "unknown stress `{key}` (known are osr, retire, mixed, panic, fail, seed)"
                     )));
                 }
             }
@@ -114,6 +123,7 @@ impl fmt::Display for StressSpec {
         let items = [
             ("osr", self.osr),
             ("retire", self.retire),
+            ("mixed", self.mixed),
             ("gc", self.gc),
             ("deopt", self.deopt),
             ("panic", self.panic),
@@ -141,15 +151,21 @@ mod tests {
 
     #[test]
     fn parses_what_it_prints() {
-        for text in
-            ["osr:1", "retire:5", "osr:7,retire:5", "osr:3,retire:2,seed:9", "panic:3,fail:2"]
-        {
+        for text in [
+            "osr:1",
+            "retire:5",
+            "osr:7,retire:5",
+            "osr:3,retire:2,mixed:4,seed:9",
+            "mixed:1",
+            "panic:3,fail:2",
+        ] {
             assert_eq!(text.parse::<StressSpec>().unwrap().to_string(), text);
         }
         assert!(!"panic:4".parse::<StressSpec>().unwrap().is_active());
         assert!(!"fail:4".parse::<StressSpec>().unwrap().is_active());
         assert!(!"seed:4".parse::<StressSpec>().unwrap().is_active());
         assert!("retire:1".parse::<StressSpec>().unwrap().is_active());
+        assert!("mixed:1".parse::<StressSpec>().unwrap().is_active());
     }
 
     #[test]
@@ -157,6 +173,7 @@ mod tests {
         assert!(error("").contains("KEY:NUMBER"));
         assert!(error("osr").contains("KEY:NUMBER"));
         assert!(error("osr:0").contains("at least 1"));
+        assert!(error("mixed:0").contains("at least 1"));
         assert!(error("osr:x").contains("at least 1"));
         assert!(error("retire:-1").contains("at least 1"));
         assert!(error("osr:1,osr:2").contains("twice"));

@@ -12,6 +12,8 @@ pub(super) struct Body<'c, 'b> {
     imports: usize,
     signature: &'c Signature,
     limits: &'c Limits,
+    /// The function that makes addresses: see [`super::address_function`].
+    pub(super) address: u32,
     /// Types of all locals, parameters first. Loop counters are not in it.
     locals: Vec<ValType>,
     /// Locals that count iterations.
@@ -30,7 +32,7 @@ impl<'c, 'b> Body<'c, 'b> {
         choices: &'c mut Choices<'b>,
         types: &'c mut Vec<Signature>,
         callees: &'c [Signature],
-        imports: usize,
+        (imports, address): (usize, u32),
         signature: &'c Signature,
         limits: &'c Limits,
     ) -> Body<'c, 'b> {
@@ -45,6 +47,7 @@ impl<'c, 'b> Body<'c, 'b> {
             imports,
             signature,
             limits,
+            address,
             locals,
             counters: Vec::new(),
             declared,
@@ -70,7 +73,11 @@ impl<'c, 'b> Body<'c, 'b> {
             self.statement();
         }
         for ty in results {
-            self.expression(ty);
+            if self.choices.one_in(2) {
+                self.narrowed(ty);
+            } else {
+                self.expression(ty);
+            }
         }
         self.emit(Instruction::End);
         let mut function = Function::new(self.declared.iter().map(|&ty| (1, ty)));
@@ -119,7 +126,7 @@ impl<'c, 'b> Body<'c, 'b> {
         self.choices.of(&locals)
     }
 
-    fn global(ty: ValType) -> u32 {
+    pub(super) fn global(ty: ValType) -> u32 {
         1 + TYPES.iter().position(|&t| t == ty).expect("a known type") as u32
     }
 
@@ -143,7 +150,7 @@ impl<'c, 'b> Body<'c, 'b> {
             return self.emit(Instruction::LocalGet(local));
         }
         self.depth += 1;
-        match self.choices.below(20) {
+        match self.choices.below(24) {
             0 => self.constant(ty),
             1 | 2 => {
                 let local = self.local(ty);
@@ -195,6 +202,8 @@ impl<'c, 'b> Body<'c, 'b> {
                     self.emit(Instruction::LocalSet(local));
                 }
             }
+            18 => self.narrowed(ty),
+            19 | 20 => self.widened(ty),
             _ => self.call_for(ty),
         }
         self.depth -= 1;
@@ -365,7 +374,7 @@ impl<'c, 'b> Body<'c, 'b> {
     }
 
     /// Calls something that has a result of this type, if there is such a function.
-    fn call_for(&mut self, ty: ValType) {
+    pub(super) fn call_for(&mut self, ty: ValType) {
         let callees: Vec<usize> = (0..self.callees.len())
             .filter(|&index| self.callees[index].results.contains(&ty))
             .collect();
@@ -395,7 +404,11 @@ impl<'c, 'b> Body<'c, 'b> {
     fn call(&mut self, callee: usize) {
         let signature = self.callees[callee].clone();
         for &ty in &signature.params {
-            self.expression(ty);
+            if self.choices.one_in(4) {
+                self.narrowed(ty);
+            } else {
+                self.expression(ty);
+            }
         }
         if callee < self.imports || self.choices.one_in(2) {
             return self.emit(Instruction::Call(callee as u32));

@@ -73,15 +73,34 @@ pub fn program_with_limits(bytes: &[u8], limits: &Limits) -> Vec<u8> {
         .collect();
     let callees: Vec<Signature> = imports.iter().chain(&functions).cloned().collect();
 
+    let address = Signature { params: vec![ValType::I64], results: vec![ValType::I32] };
+    let indices = (imports.len(), (imports.len() + 2 * functions.len()) as u32);
     let mut code = CodeSection::new();
     for signature in &functions {
-        let body = Body::new(&mut choices, &mut types, &callees, imports.len(), signature, limits);
+        let body = Body::new(&mut choices, &mut types, &callees, indices, signature, limits);
         code.function(&body.finish());
     }
     for (index, signature) in functions.iter().enumerate() {
         code.function(&wrapper(signature, (imports.len() + index) as u32, limits.budget));
     }
-    assemble(&types_of(&mut types, &callees), types, &imports, &functions, code)
+    code.function(&address_function());
+    let address = type_index(&mut types, &address);
+    assemble(&types_of(&mut types, &callees), address, types, &imports, &functions, code)
+}
+
+/// A function that narrows a number to an address within memory; the upper half of its register is anything.
+fn address_function() -> Function {
+    let mut function = Function::new([]);
+    for instruction in [
+        Instruction::LocalGet(0),
+        Instruction::I64Const(0xffff_ffff_0000_03ff_u64 as i64),
+        Instruction::I64And,
+        Instruction::I32WrapI64,
+        Instruction::End,
+    ] {
+        function.instruction(&instruction);
+    }
+    function
 }
 
 /// Type indices of functions.
@@ -112,6 +131,7 @@ fn wrapper(signature: &Signature, callee: u32, budget: i32) -> Function {
 
 fn assemble(
     type_indices: &[u32],
+    address: u32,
     types: Vec<Signature>,
     imports: &[Signature],
     functions: &[Signature],
@@ -127,7 +147,7 @@ fn assemble(
     }
     let defined = &type_indices[imports.len()..];
     let mut function_section = FunctionSection::new();
-    for &ty in defined.iter().chain(defined) {
+    for &ty in defined.iter().chain(defined).chain([&address]) {
         function_section.function(ty);
     }
 

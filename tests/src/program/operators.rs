@@ -132,6 +132,64 @@ impl Body<'_, '_> {
         self.canonicalize(ty);
     }
 
+    /// Pushes a value whose last operator but for fixing NaNs narrows a wide one: machine code leaves something
+    /// in the upper half of its register.
+    pub(super) fn narrowed(&mut self, ty: ValType) {
+        use Instruction::*;
+        self.expression(ValType::I64);
+        self.emit(I64Const(0x9e37_79b9_7f4a_7c15_u64 as i64));
+        let operator = self.choices.of(&[I64Mul, I64Xor, I64Add]);
+        self.emit(operator);
+        match ty {
+            ValType::I32 => self.emit(I32WrapI64),
+            ValType::I64 => {}
+            ValType::F32 => {
+                self.emit(I32WrapI64);
+                self.emit(F32ReinterpretI32);
+            }
+            _ => self.emit(F64ReinterpretI64),
+        }
+        self.canonicalize(ty);
+    }
+
+    /// Pushes something into which all bits of the slot of a narrow value go, which mostly has crossed from one
+    /// function to another just before.
+    pub(super) fn widened(&mut self, ty: ValType) {
+        use Instruction::*;
+        let from = self.choices.of(&[ValType::I32, ValType::F32]);
+        match self.choices.below(4) {
+            0 => {
+                let global = Self::global(from);
+                self.emit(GlobalGet(global));
+            }
+            1 => {
+                let local = self.local(from);
+                self.emit(LocalGet(local));
+            }
+            _ => self.call_for(from),
+        }
+        if from == ValType::F32 {
+            self.emit(I32ReinterpretF32);
+        }
+        match ty {
+            ValType::I64 => {
+                let operator = self.choices.of(&[I64ExtendI32U, I64ExtendI32U, I64ExtendI32S]);
+                self.emit(operator);
+            }
+            ValType::I32 => {
+                self.emit(I64ExtendI32U);
+                self.emit(I64Const(1 << 32));
+                let operator = self.choices.of(&[I64LtU, I64GeS, I64GtU]);
+                self.emit(operator);
+            }
+            ValType::F32 => self.emit(F32ConvertI32U),
+            _ => {
+                self.emit(I64ExtendI32U);
+                self.emit(F64ConvertI64U);
+            }
+        }
+    }
+
     /// Makes any NaN on top of the stack the canonical one: which one an operator gives is not
     /// specified.
     pub(super) fn canonicalize(&mut self, ty: ValType) {
@@ -153,6 +211,10 @@ impl Body<'_, '_> {
 
     /// Pushes an address that is mostly within memory.
     fn address(&mut self) {
+        if self.choices.one_in(3) {
+            self.expression(ValType::I64);
+            return self.emit(Instruction::Call(self.address));
+        }
         self.expression(ValType::I32);
         if !self.choices.one_in(40) {
             self.emit(Instruction::I32Const(0x3ff));

@@ -8,7 +8,7 @@ use super::operations::Undo;
 use crate::differential::Interlude;
 use crate::mutation::Random;
 use anyhow::{Context, Result};
-use midair::{Config, Engine, Event, Module, Tier};
+use midair::{Config, Engine, Event, Module, StressSpec, Tier};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -302,5 +302,12 @@ pub fn configuration(random: &mut Random, programs: &[Arc<Program>]) -> Config {
         .background_compilation(!small || random.below(4) != 0)
         .compiler_threads(1 + random.below(2))
         .lazy_validation(!small);
+    // Half of the rounds in mixed tiers. That every safepoint is taken then costs large programs a lot.
+    if random.below(if small { 2 } else { 4 }) == 0 {
+        let mut stress = StressSpec::default();
+        let every = if small { 1 + random.below(30) } else { 1_000 };
+        (stress.mixed, stress.seed) = (Some(every as u64), random.word());
+        config.stress(stress);
+    }
     config
 }

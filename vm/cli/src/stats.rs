@@ -95,6 +95,16 @@ fn write_text(out: &mut String, stats: &Stats) -> std::fmt::Result {
         exits.return_to_retired,
         exits.stress
     )?;
+    let mixed = &stats.mixed;
+    writeln!(
+        out,
+        "mixed tiers   {} linked, {} unlinked, {} exchanged; {} changes to machine code, {} to the interpreter",
+        mixed.linked,
+        mixed.unlinked,
+        mixed.exchanged,
+        mixed.interpreter_to_code,
+        mixed.code_to_interpreter
+    )?;
     let frames = &stats.frames;
     writeln!(
         out,
@@ -181,6 +191,13 @@ fn json(stats: &Stats, ledger: &LedgerSummary) -> Value {
             "return_to_retired": stats.osr_exits.return_to_retired,
             "stress": stats.osr_exits.stress,
         },
+        "mixed_tiers": {
+            "linked": stats.mixed.linked,
+            "unlinked": stats.mixed.unlinked,
+            "exchanged": stats.mixed.exchanged,
+            "interpreter_to_code": stats.mixed.interpreter_to_code,
+            "code_to_interpreter": stats.mixed.code_to_interpreter,
+        },
         "frames": {
             "redirected": stats.frames.redirected,
             "moved": stats.frames.moved,
@@ -246,6 +263,7 @@ mod tests {
         stats.optimized.samples = 18;
         stats.osr_entries.hot_loop = 2;
         stats.osr_entries.stress = 3;
+        stats.mixed.exchanged = 4;
         stats.frames.redirected = 7;
         stats.code.peak = 3 << 20;
         stats
@@ -256,6 +274,7 @@ mod tests {
         let text = text(&example(), &LedgerSummary::default());
         assert!(text.contains("25.0%") && text.contains("75.0%"), "{text}");
         assert!(text.contains("osr entries   5 (2 hot loops"), "{text}");
+        assert!(text.contains("0 linked, 0 unlinked, 4 exchanged"), "{text}");
         assert!(text.contains("7 redirected"), "{text}");
         assert!(text.contains("ledger        0 modules; 0 B linked (0)"), "{text}");
         assert!(text.contains("3072.0 KiB peak"), "{text}");
@@ -270,6 +289,7 @@ mod tests {
         assert_eq!(json["tiers"]["host"]["samples"], 0);
         assert_eq!(json["sample_interval"], 0.005);
         assert_eq!(json["osr_entries"]["total"], 5);
+        assert_eq!(json["mixed_tiers"]["exchanged"], 4);
         assert_eq!(json["code_bytes"]["peak"], 3 << 20);
         assert_eq!(json["ledger"]["linked"]["count"], 0);
     }

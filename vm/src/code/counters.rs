@@ -165,6 +165,11 @@ pub(crate) struct Counters {
     pub(crate) osr_exits_running: Counter,
     pub(crate) osr_exits_return: Counter,
     pub(crate) osr_exits_stress: Counter,
+    pub(crate) mixed_linked: Counter,
+    pub(crate) mixed_unlinked: Counter,
+    pub(crate) mixed_exchanged: Counter,
+    pub(crate) mixed_interpreter_to_code: Counter,
+    pub(crate) mixed_code_to_interpreter: Counter,
     pub(crate) frames_redirected: Counter,
     pub(crate) frames_moved: Counter,
     pub(crate) frames_dropped: Counter,
@@ -220,6 +225,11 @@ impl Counters {
         stats.osr_exits.running_retired = self.osr_exits_running.get();
         stats.osr_exits.return_to_retired = self.osr_exits_return.get();
         stats.osr_exits.stress = self.osr_exits_stress.get();
+        stats.mixed.linked = self.mixed_linked.get();
+        stats.mixed.unlinked = self.mixed_unlinked.get();
+        stats.mixed.exchanged = self.mixed_exchanged.get();
+        stats.mixed.interpreter_to_code = self.mixed_interpreter_to_code.get();
+        stats.mixed.code_to_interpreter = self.mixed_code_to_interpreter.get();
         stats.frames.redirected = self.frames_redirected.get();
         stats.frames.moved = self.frames_moved.get();
         stats.frames.dropped = self.frames_dropped.get();

@@ -12,6 +12,7 @@
 //!   interpreter_frames  where frames of the interpreter go on whose function was replaced
 //!   retire        from unlinked code to freed bytes, across stores
 //!   publication   new versions become current
+//!   mixed         a stress schedule that gives functions other tiers between their calls
 //!   recompile     the same body, compiled otherwise
 //!   ledger        whose every byte of code is, and what keeps it
 //!   counters, events   what is counted, and what is told
@@ -24,6 +25,7 @@ mod events;
 mod frames;
 mod interpreter_frames;
 mod ledger;
+mod mixed;
 mod module_code;
 mod publication;
 mod recompile;

@@ -7,6 +7,7 @@
 use super::cache::Wanted;
 use super::events::Event;
 use super::ledger::{CodeState, Pin};
+use super::mixed::Mixed;
 use super::system::CodeSystem;
 use super::version::{CodeOwner, FunctionVersion, VersionCode, tier_of};
 use crate::config::{Config, Tier};
@@ -58,6 +59,8 @@ pub(crate) struct ModuleCode {
     /// Those of functions that are added come behind the others, which do not move.
     states: AppendVec<FunctionState>,
     table: Mutex<HashMap<u32, FunctionEntry>>,
+    /// The functions whose tiers a schedule of mixed tiers chooses.
+    pub(super) mixed: Mixed,
     /// What bodies are validated with; `None` if there is no function.
     resources: Mutex<Option<ValidatorResources>>,
     /// Held by who makes an instance (shared), and by who grows the module.
@@ -153,6 +156,7 @@ impl ModuleCode {
             features,
             states,
             table: Mutex::default(),
+            mixed: Mixed::default(),
             instantiation: RwLock::default(),
             epoch: AtomicU64::new(0),
             replacing: Mutex::default(),
@@ -281,7 +285,9 @@ impl ModuleCode {
         let functions = self.table();
         let entry = functions.get(&owner.version.body.function)?;
         let code = owner.version.code();
-        code.object(owner.entry).filter(|held| Arc::ptr_eq(held, object))?;
+        if !code.holds(object) {
+            return None;
+        }
         let current = Arc::ptr_eq(&entry.current, &owner.version);
         let older = || entry.older.iter().any(|version| Arc::ptr_eq(version, &owner.version));
         let pin = match current {
@@ -411,8 +417,9 @@ impl ModuleCode {
         if self.config.lazy_validation || matches!(self.config.tier, Tier::Interp | Tier::Auto) {
             self.lowered(&version)?;
         }
-        if matches!(self.config.tier, Tier::Baseline | Tier::Optimized)
-            && self.compile_now(&version, EntryPoint::Function)
+        let tier = self.first_tier(function);
+        if matches!(tier, Tier::Baseline | Tier::Optimized)
+            && self.compile_at_once(&version, EntryPoint::Function, tier)
         {
             return Ok(());
         }
@@ -442,6 +449,16 @@ impl ModuleCode {
         entry: EntryPoint,
     ) -> bool {
         let Some(tier) = self.compiled_tier() else { return false };
+        self.compile_at_once(version, entry, tier)
+    }
+
+    /// The same for this compiler.
+    fn compile_at_once(
+        self: &Arc<Self>,
+        version: &Arc<FunctionVersion>,
+        entry: EntryPoint,
+        tier: Tier,
+    ) -> bool {
         self.compile_and_install(version, entry, tier);
         version.code().object(entry).is_some()
     }
@@ -455,6 +472,10 @@ impl ModuleCode {
         priority: u32,
     ) -> bool {
         let Some(tier) = self.compiled_tier() else { return false };
+        if entry == EntryPoint::Function && self.is_mixed() {
+            // The schedule says when.
+            return true;
+        }
         let is_coming =
             |code: &VersionCode| code.object(entry).is_some() || code.requested.contains(&entry);
         {
@@ -497,6 +518,9 @@ impl ModuleCode {
             }
             code.options(tier)
         };
+        if entry == EntryPoint::Function && self.unshelve(version, &options) {
+            return;
+        }
         if !self.is_wanted(version, entry) {
             version.code().requested.retain(|e| *e != entry);
             return;
@@ -641,6 +665,9 @@ impl ModuleCode {
         let mut code = version.code();
         let present = code.object(entry).cloned();
         let outdated = code.options(tier_of(options)) != *options;
+        if self.is_mixed() && current && !outdated && code.shelve_beside(&object) {
+            return Ok(Some(object));
+        }
         if present.is_some() || !wanted || outdated {
             // SAFETY: nobody knows the address of the code that was published just now.
             unsafe { self.system.heap.free(&object) };
@@ -649,12 +676,17 @@ impl ModuleCode {
         code.insert(entry, object.clone());
         drop(code);
         if current && entry == EntryPoint::Function {
-            let code = object.start().cast_mut();
-            let state = self.state(function);
-            state.entry.store(code, Ordering::Release);
-            state.native.store(code, Ordering::Release);
+            self.link(function, &object);
         }
         Ok(Some(object))
+    }
+
+    /// Makes all calls of a function go to this code.
+    pub(super) fn link(&self, function: u32, code: &CodeObject) {
+        let code = code.start().cast_mut();
+        let state = self.state(function);
+        state.entry.store(code, Ordering::Release);
+        state.native.store(code, Ordering::Release);
     }
 
     /// Makes all calls of a function go to its entry thunk.

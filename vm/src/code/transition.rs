@@ -9,6 +9,7 @@
 //! ```
 
 use super::counters::Departure;
+use super::mixed;
 use super::module_code::ModuleCode;
 use super::retire;
 use super::version::{CodeOwner, FunctionVersion};
@@ -67,6 +68,8 @@ pub(crate) struct TransitionState {
     skip_next: bool,
     /// The next captured frame shall go on in the interpreter.
     to_interpreter: bool,
+    /// Whether the safepoint before was in the interpreter; kept only under a schedule of mixed tiers.
+    was_interpreted: Option<bool>,
     /// The frame that `resume_entry` is about to resume. In a box, because the native frame that resumes it
     /// stays as long as the interpreter runs it: guests count on deep recursion.
     pub(crate) resumption: Option<Box<Resumption>>,
@@ -77,6 +80,8 @@ pub(crate) struct TransitionState {
 struct Wish {
     leave_or_enter: bool,
     retire: bool,
+    /// Random bits, if a function is to get another tier.
+    mix: Option<u64>,
 }
 
 impl TransitionState {
@@ -91,7 +96,21 @@ impl TransitionState {
         // The seed shifts the schedule.
         let n = self.safepoints.wrapping_add(stress.seed);
         let due = |every: Option<u64>| every.is_some_and(|every| n.is_multiple_of(every));
-        Wish { leave_or_enter: due(stress.osr), retire: due(stress.retire) }
+        let mix = stress.mixed.and_then(|every| {
+            let bits = mixed::hash(stress.seed, self.safepoints);
+            bits.is_multiple_of(every).then_some(bits / every)
+        });
+        Wish { leave_or_enter: due(stress.osr), retire: due(stress.retire), mix }
+    }
+
+    /// Counts changes of the tier from one safepoint to the next.
+    fn at_safepoint_of_mixed(&mut self, module: &ModuleCode, interpreted: bool) {
+        let counters = &module.system.counters;
+        match (self.was_interpreted.replace(interpreted), interpreted) {
+            (Some(true), false) => counters.mixed_interpreter_to_code.add(1),
+            (Some(false), true) => counters.mixed_code_to_interpreter.add(1),
+            _ => {}
+        }
     }
 
     /// Code is entered at a safepoint that has been served already.
@@ -197,7 +216,7 @@ pub(super) unsafe fn continuation_when_served(
 /// `stack` must be the stack of a store that runs on this thread, and the machine code on top of it
 /// must wait in the poll stub, so that nothing else uses the store.
 pub(crate) unsafe extern "sysv64" fn on_poll(
-    _context: *mut ContextHeader,
+    context: *mut ContextHeader,
     stack: *mut StackContext,
 ) -> usize {
     // SAFETY: guest stacks are those of stores; the store is this thread's while its guest runs.
@@ -216,6 +235,17 @@ pub(crate) unsafe extern "sysv64" fn on_poll(
     if wish.retire {
         // SAFETY: the thread is in a poll.
         unsafe { retire_stack(store, stack) };
+    }
+    if stress.mixed.is_some() {
+        // SAFETY: guest code polls with its instance as its context.
+        let module = unsafe { module_of(context.cast()) };
+        store.transitions.at_safepoint_of_mixed(&module, false);
+        if let Some(bits) = wish.mix {
+            // SAFETY: the thread is in a poll, where the innermost frame is that which polls.
+            let frame = unsafe { (*stack).walk().next() };
+            let running = frame.map(|frame| CodeOwner::of(frame.object()).version.body.function);
+            module.mix(bits, running);
+        }
     }
     if wish.leave_or_enter {
         store.transitions.to_interpreter = true;
@@ -248,11 +278,18 @@ pub(crate) unsafe fn safepoint(
         // SAFETY: as above.
         unsafe { retire_stack(store, stack) };
     }
+    // SAFETY: as the caller vouches.
+    let module = || unsafe { module_of(instance) };
+    if stress.mixed.is_some() {
+        store.transitions.at_safepoint_of_mixed(&module(), true);
+        if let Some(bits) = wish.mix {
+            module().mix(bits, Some(function));
+        }
+    }
     if !wish.leave_or_enter {
         return SafepointAction::Continue;
     }
-    // SAFETY: as the caller vouches.
-    let module = unsafe { module_of(instance) };
+    let module = module();
     let (version, entry) = if point == FunctionBody::ENTRY {
         (Some(module.current(function)), EntryPoint::Function)
     } else {

@@ -31,6 +31,8 @@ pub(crate) struct FunctionVersion {
 pub(crate) struct VersionCode {
     /// Code that is entered at the function's start.
     pub(crate) function: Option<Arc<CodeObject>>,
+    /// Other code that is entered there, which nothing leads to at present: see [`super::mixed`].
+    pub(crate) shelved: Vec<Arc<CodeObject>>,
     /// OSR entries by their loop's point.
     pub(crate) loops: Vec<(u32, Arc<CodeObject>)>,
     /// Entry points that compilers work on.
@@ -173,7 +175,7 @@ impl VersionCode {
 
     /// Number of code objects.
     pub(crate) fn len(&self) -> usize {
-        self.loops.len() + usize::from(self.function.is_some())
+        self.loops.len() + self.shelved.len() + usize::from(self.function.is_some())
     }
 
     /// The code object for an entry point.
@@ -186,6 +188,28 @@ impl VersionCode {
         }
     }
 
+    /// Puts code of the function's start on the shelf, if there is code that was compiled otherwise in its place,
+    /// and none that was compiled like it. Returns whether it did.
+    pub(super) fn shelve_beside(&mut self, object: &Arc<CodeObject>) -> bool {
+        let owner = CodeOwner::of(object);
+        let Some(function) = &self.function else { return false };
+        let other = |held: &Arc<CodeObject>| CodeOwner::of(held).options != owner.options;
+        let wanted = owner.entry == EntryPoint::Function
+            && other(function)
+            && self.shelved.iter().all(other);
+        if wanted {
+            self.shelved.push(object.clone());
+        }
+        wanted
+    }
+
+    /// Whether a code object is here, whether anything leads to it or not.
+    pub(crate) fn holds(&self, object: &Arc<CodeObject>) -> bool {
+        let loops = self.loops.iter().map(|(_, object)| object);
+        let mut all = self.function.iter().chain(&self.shelved).chain(loops);
+        all.any(|held| Arc::ptr_eq(held, object))
+    }
+
     pub(crate) fn insert(&mut self, entry: EntryPoint, object: Arc<CodeObject>) {
         match entry {
             EntryPoint::Function => self.function = Some(object),
@@ -196,20 +220,22 @@ impl VersionCode {
     /// Takes a code object out. Returns whether it was there.
     pub(crate) fn remove(&mut self, object: &Arc<CodeObject>) -> bool {
         let is_it = |other: &Arc<CodeObject>| Arc::ptr_eq(other, object);
-        let loops = self.loops.len();
+        let others = self.loops.len() + self.shelved.len();
         self.loops.retain(|(_, other)| !is_it(other));
-        self.function.take_if(|other| is_it(other)).is_some() || self.loops.len() < loops
+        self.shelved.retain(|other| !is_it(other));
+        self.function.take_if(|other| is_it(other)).is_some()
+            || self.loops.len() + self.shelved.len() < others
     }
 
     /// Whether there are code objects.
     pub(crate) fn has_objects(&self) -> bool {
-        self.function.is_some() || !self.loops.is_empty()
+        self.len() > 0
     }
 
     /// Takes all code objects out.
     pub(crate) fn take_objects(&mut self) -> Vec<Arc<CodeObject>> {
         let loops = self.loops.drain(..).map(|(_, object)| object);
-        self.function.take().into_iter().chain(loops).collect()
+        self.function.take().into_iter().chain(self.shelved.drain(..)).chain(loops).collect()
     }
 }
 

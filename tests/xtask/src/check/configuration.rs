@@ -11,6 +11,9 @@ const TIERS: [&str; 4] = ["interp", "baseline", "optimized", "auto"];
 /// that nothing else happens.
 const STRESS: &str = "osr:7,retire:5";
 
+/// Functions in different tiers, which call each other.
+const MIXED: &str = "mixed:50";
+
 /// A tier, and forced transitions if any.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Configuration {
@@ -32,7 +35,7 @@ impl Configuration {
             return TIERS.iter().map(|tier| in_tier(tier, stress)).collect();
         }
         let plain = TIERS.iter().map(|tier| in_tier(tier, None));
-        plain.chain([in_tier("auto", Some(STRESS))]).collect()
+        plain.chain([STRESS, MIXED].map(|stress| in_tier("auto", Some(stress)))).collect()
     }
 
     /// How much work to give: far less when transitions are forced.
@@ -62,10 +65,10 @@ mod tests {
     }
 
     #[test]
-    fn by_default_all_tiers_and_one_under_stress() {
+    fn by_default_all_tiers_and_one_under_stress_and_mixed_tiers() {
         assert_eq!(
             spelled(&[], None),
-            ["interp", "baseline", "optimized", "auto", "auto osr:7,retire:5"]
+            ["interp", "baseline", "optimized", "auto", "auto osr:7,retire:5", "auto mixed:50"]
         );
     }
 

@@ -11,6 +11,10 @@ use serde_json::Value;
 
 use super::configuration::Configuration;
 
+/// What happens to functions and calls where tiers are mixed.
+const MIXED: [&str; 5] =
+    ["linked", "unlinked", "interpreter_to_code", "code_to_interpreter", "exchanged"];
+
 /// What the statistics of a run lack for it to count in `configuration`; `None` if nothing.
 pub fn lacking(stats: &Value, configuration: &Configuration) -> Option<String> {
     let number = |pointer: &str| stats.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
@@ -34,6 +38,15 @@ pub fn lacking(stats: &Value, configuration: &Configuration) -> Option<String> {
     }
     if stressed("retire:") && number("/code_bytes/freed") == 0 {
         return Some("no code was retired and freed".to_string());
+    }
+    if stressed("mixed:") {
+        // The forced tiers have one compiler only.
+        let kinds: &[&str] = match tier {
+            "auto" => &MIXED,
+            _ => &MIXED[..4],
+        };
+        let missing = kinds.iter().find(|kind| number(&format!("/mixed_tiers/{kind}")) == 0);
+        return missing.map(|kind| format!("tiers were not mixed: {kind} is 0"));
     }
     None
 }
@@ -74,6 +87,7 @@ mod tests {
         assert!(lacks(&nothing, "optimized", None));
         assert!(lacks(&nothing, "auto", Some("osr:7")));
         assert!(lacks(&nothing, "auto", Some("retire:5")));
+        assert!(lacks(&nothing, "auto", Some("mixed:5")));
         assert!(!lacks(&nothing, "interp", None));
         assert!(!lacks(&nothing, "auto", None));
     }
@@ -83,9 +97,14 @@ mod tests {
         let stats = json!({
             "compilations": { "baseline": { "count": 0 }, "optimized": { "count": 3 } },
             "osr_exits": { "total": 1 },
+            "mixed_tiers": {
+                "linked": 1, "unlinked": 1, "interpreter_to_code": 1, "code_to_interpreter": 1, "exchanged": 0
+            },
             "code_bytes": { "freed": 64 },
         });
         assert!(!lacks(&stats, "optimized", Some("osr:7,retire:5")));
+        assert!(!lacks(&stats, "optimized", Some("mixed:50")));
+        assert!(lacks(&stats, "auto", Some("mixed:50")));
         assert!(lacks(&stats, "baseline", None));
         assert!(lacks(&stats, "interp", None));
     }

@@ -31,7 +31,7 @@ pub struct CheckArgs {
     #[arg(long, value_delimiter = ',')]
     tier: Vec<String>,
     /// Run under this stress specification only [default: without, and then once in the auto
-    /// tier under osr:7,retire:5].
+    /// tier under osr:7,retire:5 and once under mixed:50].
     #[arg(long)]
     stress: Option<String>,
     /// Only the programs whose name begins so; may be given several times.
