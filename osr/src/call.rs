@@ -337,13 +337,19 @@ pub unsafe fn call_native(
     call.stack_slots = stack_slots.as_ptr();
     // SAFETY: the caller vouches for the context and its stack.
     let stack = unsafe { (*context).stack };
+    // SAFETY: as above.
+    unsafe { (*stack).entries += 1 };
     // SAFETY: `call` describes a call of this shape, as the caller vouches.
     let status = with_current(stack, || unsafe { stubs::midair_osr_enter(&mut call, stack) });
-    if status != 0 {
-        let here = std::ptr::from_ref(&call) as usize;
-        // SAFETY: the stack is this thread's and no managed code runs above this frame now.
-        unsafe { (*stack).redirected.forget_below(here) };
-        return NativeOutcome::Unwound;
+    // SAFETY: the stack is this thread's and no managed code runs inside this call now.
+    unsafe {
+        (*stack).entries -= 1;
+        if status != 0 {
+            // What this call entered is inside whatever the call outside it entered.
+            let here = (*stack).position(0);
+            (*stack).redirected.forget_inside(here);
+            return NativeOutcome::Unwound;
+        }
     }
     // SAFETY: a call of this shape has just returned.
     unsafe {

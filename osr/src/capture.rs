@@ -76,11 +76,12 @@ pub(crate) unsafe extern "sysv64" fn land(state: *mut MachineState) -> usize {
     let fp = registers.gpr[RBP] as usize;
     // SAFETY: a return was redirected on this thread, so its current stack is the one.
     let entry = unsafe {
-        if (*stack).barrier == fp {
+        let at = (*stack).position(fp);
+        if (*stack).barrier == Some(at) {
             let mutator = (*stack).mutator.clone();
             mutator.cross(stack);
         }
-        (*stack).redirected.take(fp)
+        (*stack).redirected.take(at)
     };
     if !entry.moves {
         state.back = entry.return_address;

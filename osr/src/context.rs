@@ -3,6 +3,7 @@
 use crate::call::CalloutHandler;
 use crate::capture::TransferHook;
 use crate::handshake::{Mutator, Stack};
+use crate::position::Position;
 use crate::redirect::RedirectTable;
 use std::cell::Cell;
 use std::sync::Arc;
@@ -118,14 +119,16 @@ pub struct StackContext {
     pub on_trap: unsafe extern "sysv64" fn(*mut StackContext, code: u32, pc: usize, fp: usize),
     /// Return addresses that have been redirected on this stack.
     pub redirected: RedirectTable,
+    /// How many calls from Rust into managed code are under way.
+    pub entries: usize,
     /// Decides where a captured frame goes on.
     pub transfer: Option<Box<dyn TransferHook>>,
-    /// How many calls of this stack's code are nested in code of another stack.
+    /// How many calls of this stack's code are nested in code of another stack, or are made on another native
+    /// stack than the one outside.
     #[cfg(feature = "verify-walks")]
     interleaved: AtomicUsize,
-    /// Frame pointer of the frame with the barrier, 0 if the stack is not divided: see
-    /// [`crate::handshake`].
-    pub(crate) barrier: usize,
+    /// The frame with the barrier, if the stack is divided: see [`crate::handshake`].
+    pub(crate) barrier: Option<Position>,
     /// The stack as other threads see it.
     pub(crate) mutator: Arc<Mutator<StackContext>>,
 }
@@ -147,12 +150,38 @@ impl StackContext {
             on_poll,
             on_trap,
             redirected: RedirectTable::default(),
+            entries: 0,
             transfer: None,
             #[cfg(feature = "verify-walks")]
             interleaved: AtomicUsize::new(0),
-            barrier: 0,
+            barrier: None,
             mutator: Arc::new(Mutator::new()),
         }
+    }
+
+    /// The position of something at this address that the innermost call from Rust has entered.
+    pub(crate) fn position(&self, address: usize) -> Position {
+        Position { entries: self.entries, address }
+    }
+
+    /// The thread has come to another native stack than that of the frames outside, and is about to run managed
+    /// code there; or that is over. Nothing depends on its being told, but for those who verify walks: from here
+    /// other walkers do not find the way to the frames outside.
+    pub fn on_another_native_stack(&self, begins: bool) {
+        #[cfg(feature = "verify-walks")]
+        self.interleaved.fetch_add(if begins { 1 } else { usize::MAX }, Ordering::Relaxed);
+        #[cfg(not(feature = "verify-walks"))]
+        let _ = begins;
+    }
+
+    /// Managed code of this stack is about to go on in this thread, after a callout in which the thread may have
+    /// switched to other native stacks, and run managed code of other stack contexts there which is suspended now.
+    ///
+    /// # Safety
+    /// The stack is that of the callout.
+    #[inline]
+    pub unsafe fn goes_on(this: *mut StackContext) {
+        CURRENT.set(this);
     }
 
     /// Whether frames of other stacks may lie between those of this one.
@@ -202,8 +231,8 @@ impl Drop for StackContext {
 }
 
 impl Stack for StackContext {
-    /// Address of the frame record whose return address is looked at next.
-    type Cursor = usize;
+    /// The frame record whose return address is looked at next.
+    type Cursor = Position;
     type Records = RedirectTable;
     const AT_STOP: usize = 32;
     const AT_POLL: usize = 64;
@@ -217,15 +246,15 @@ impl Stack for StackContext {
         }
     }
 
-    unsafe fn innermost(this: *const StackContext) -> Option<usize> {
+    unsafe fn innermost(this: *const StackContext) -> Option<Position> {
         // SAFETY: the stack is alive and stands still.
-        let exit_fp = unsafe { (*this).exit_fp };
+        let (exit_fp, entries) = unsafe { ((*this).exit_fp, (*this).entries) };
         #[cfg(feature = "verify-walks")]
         // SAFETY: as above, and it is not divided.
         unsafe {
             crate::verify_walks::verify(&*this, crate::verify_walks::Start::Exit);
         }
-        (exit_fp != 0).then_some(exit_fp)
+        (exit_fp != 0).then_some(Position { entries, address: exit_fp })
     }
 
     unsafe fn records<'a>(this: *mut StackContext) -> &'a mut RedirectTable {
@@ -233,11 +262,11 @@ impl Stack for StackContext {
         unsafe { &mut (*this).redirected }
     }
 
-    unsafe fn divide(this: *mut StackContext, at: usize) -> RedirectTable {
+    unsafe fn divide(this: *mut StackContext, at: Position) -> RedirectTable {
         // SAFETY: as the caller vouches.
         let (barrier, outer) = unsafe { (*this).redirected.put_barrier(at) };
         // SAFETY: as above; the field is only used by who may divide the stack.
-        unsafe { (*this).barrier = barrier };
+        unsafe { (*this).barrier = Some(barrier) };
         outer
     }
 
@@ -245,7 +274,7 @@ impl Stack for StackContext {
         // SAFETY: as the caller vouches.
         unsafe {
             (*this).redirected.unite(outer);
-            (*this).barrier = 0;
+            (*this).barrier = None;
         }
     }
 }

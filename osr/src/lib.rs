@@ -26,6 +26,7 @@ pub mod context;
 pub mod cranelift;
 pub mod frame_map;
 pub mod handshake;
+mod position;
 pub mod read_frames;
 pub mod redirect;
 mod redirect_table;
@@ -50,6 +51,7 @@ pub use frame_map::{
     FrameMap, FrameMapTable, FrameValue, Location, SiteKind, ValueClass, ValueKind,
 };
 pub use handshake::{Handshake, HandshakeProgress, Operation, Stepwise};
+pub use position::Position;
 pub use read_frames::{FrameReader, FrameState, SuspendedFrame};
 pub use redirect::{Choice, RedirectTable, ShadowStackActive, shadow_stack_active};
 pub use registry::CodeRegistry;

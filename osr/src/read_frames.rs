@@ -29,6 +29,8 @@ pub struct SuspendedFrame {
     pub fp: usize,
     /// Where the frame goes on in its own code.
     pub pc: usize,
+    /// How many calls from Rust into managed code were under way when the frame was called.
+    pub entries: usize,
     /// Whether the frame will leave its code when it is returned to.
     pub redirected: bool,
     /// Whether its return address leads to the landing stub.
@@ -144,6 +146,7 @@ impl Iterator for FrameReader<'_> {
         let read = SuspendedFrame {
             fp: frame.fp,
             pc: frame.pc,
+            entries: frame.entries,
             redirected: frame.redirected,
             lands: frame.lands(),
             saved_registers: CALLEE_SAVED.map(|n| self.registers.gpr[usize::from(n)]),

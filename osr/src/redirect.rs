@@ -13,6 +13,8 @@
 //! happen to its frame, that goes on where it was.
 
 use crate::context::StackContext;
+use crate::handshake::Stack;
+use crate::position::Position;
 pub use crate::redirect_table::RedirectTable;
 use crate::redirect_table::{Redirected, count_objects};
 use crate::stubs;
@@ -80,10 +82,10 @@ impl RedirectTable {
     /// see [`StackContext::redirect_frames`].
     pub unsafe fn redirect(
         &mut self,
-        from: usize,
+        from: Position,
         most: usize,
         mut choose: impl FnMut(&WalkedFrame) -> Choice,
-    ) -> (usize, Option<usize>) {
+    ) -> (usize, Option<Position>) {
         let mut added = Vec::with_capacity(most.min(FIRST_ENTRIES));
         // Frames that have an entry, but so far only as a barrier.
         let mut moved = Vec::new();
@@ -92,7 +94,7 @@ impl RedirectTable {
         let mut left = most;
         let next = loop {
             if left == 0 {
-                break walk.record();
+                break walk.at();
             }
             left -= 1;
             let Some(frame) = walk.next() else { break None };
@@ -102,7 +104,7 @@ impl RedirectTable {
                 Choice::Redirect | Choice::Skip => continue,
             }
             if frame.lands() {
-                moved.push(frame.fp);
+                moved.push(frame.position());
                 continue;
             }
             // SAFETY: they are counted and added below, while the frames stand still.
@@ -116,18 +118,18 @@ impl RedirectTable {
         // on all stacks.
         unsafe { count_objects(&mut added) };
         self.add(added);
-        for fp in moved {
-            self.get_mut(fp).expect("it has an entry").moves = true;
+        for at in moved {
+            self.get_mut(at).expect("it has an entry").moves = true;
         }
         (count, next)
     }
 
-    /// Puts a barrier on the first frame from the frame record `from` on. Returns its frame pointer, and the
+    /// Puts a barrier on the first frame from the frame record `from` on. Returns where it is, and the
     /// entries of the frames outside it.
     ///
     /// # Safety
     /// As for [`RedirectTable::redirect`]; there must be such a frame, at a site with a frame map.
-    pub(crate) unsafe fn put_barrier(&mut self, from: usize) -> (usize, RedirectTable) {
+    pub(crate) unsafe fn put_barrier(&mut self, from: Position) -> (Position, RedirectTable) {
         // SAFETY: as the caller vouches.
         let frame = unsafe { StackWalk::new(self, from) }.next().expect("a frame for the barrier");
         if !frame.lands() {
@@ -135,7 +137,7 @@ impl RedirectTable {
             // SAFETY: as in `redirect`.
             unsafe { write_return_address(frame.return_slot) };
         }
-        (frame.fp, self.split_outside(frame.fp))
+        (frame.position(), self.split_outside(frame.position()))
     }
 }
 
@@ -152,9 +154,10 @@ impl StackContext {
         // SAFETY: as the caller vouches.
         unsafe {
             self.settle();
-            #[cfg(feature = "verify-walks")]
-            crate::verify_walks::verify(self, crate::verify_walks::Start::Exit);
-            self.redirected.redirect(self.exit_fp, usize::MAX, choose).0
+            match Self::innermost(self) {
+                Some(from) => self.redirected.redirect(from, usize::MAX, choose).0,
+                None => 0,
+            }
         }
     }
 
@@ -164,9 +167,13 @@ impl StackContext {
     /// # Safety
     /// As for [`StackContext::redirect_frames`].
     pub unsafe fn redirect_innermost(&mut self) -> bool {
-        self.redirected.forget_below(self.exit_fp);
+        let exit = self.position(self.exit_fp);
+        if exit.address == 0 {
+            return false;
+        }
+        self.redirected.forget_inside(exit);
         // SAFETY: as the caller vouches. The innermost frame is inside the barrier: it has been returned to.
-        unsafe { self.redirected.redirect(self.exit_fp, 1, |_| Choice::Redirect).0 == 1 }
+        unsafe { self.redirected.redirect(exit, 1, |_| Choice::Redirect).0 == 1 }
     }
 }
 
@@ -177,12 +184,13 @@ impl StackContext {
 pub(crate) unsafe extern "sysv64" fn unwinding(stack: *mut StackContext) {
     // SAFETY: the stack is this thread's. The trampoline's frame and those outside it stay.
     unsafe {
-        let (barrier, entry_sp) = ((*stack).barrier, (*stack).entry_sp);
-        if barrier == 0 || barrier > entry_sp {
+        let entries = (*stack).entries;
+        if (*stack).barrier.is_none_or(|barrier| barrier.entries < entries) {
             return;
         }
-        let exit_fp = stubs::exit_fp_before_entry(entry_sp);
+        let address = stubs::exit_fp_before_entry((*stack).entry_sp);
         let mutator = (*stack).mutator.clone();
-        mutator.unwind(stack, (exit_fp != 0).then_some(exit_fp));
+        let outer = Position { entries: entries - 1, address };
+        mutator.unwind(stack, (address != 0).then_some(outer));
     }
 }

@@ -1,6 +1,7 @@
 //! Which return addresses of a stack have been redirected.
 
 use crate::code_object::CodeObject;
+use crate::position::Position;
 use crate::walk::WalkedFrame;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -8,8 +9,8 @@ use std::sync::Arc;
 /// One redirected return address.
 #[derive(Debug)]
 pub(crate) struct Redirected {
-    /// Frame pointer of the frame that is returned into.
-    pub(crate) fp: usize,
+    /// The frame that is returned into.
+    pub(crate) at: Position,
     /// What the slot held.
     pub(crate) return_address: usize,
     /// The code object that the address lies in.
@@ -37,7 +38,7 @@ impl Redirected {
     /// The entry of a frame that has none, by itself.
     pub(crate) fn new(frame: &WalkedFrame, moves: bool) -> Redirected {
         let object = ObjectOfFrame::Counted(frame.object_arc());
-        Redirected { fp: frame.fp, return_address: frame.pc, object, moves }
+        Redirected { at: frame.position(), return_address: frame.pc, object, moves }
     }
 
     /// The entry of a frame that moves and has none.
@@ -47,7 +48,7 @@ impl Redirected {
     /// registered.
     pub(crate) unsafe fn uncounted(frame: &WalkedFrame) -> Redirected {
         let object = ObjectOfFrame::CountedFurtherOut(NonNull::from(frame.object()));
-        Redirected { fp: frame.fp, return_address: frame.pc, object, moves: true }
+        Redirected { at: frame.position(), return_address: frame.pc, object, moves: true }
     }
 
     /// The code object that the return address lies in.
@@ -99,8 +100,8 @@ pub(crate) unsafe fn count_objects(added: &mut [Redirected]) {
 /// without touching all of a deep stack's entries.
 #[derive(Debug, Default)]
 pub struct RedirectTable {
-    /// Outermost first, in and between blocks: frame pointers fall towards the end, so that the frame that
-    /// is returned into next is the last of all. No block is empty.
+    /// Outermost first, in and between blocks: positions fall towards the end, so that the frame that is
+    /// returned into next is the last of all. No block is empty.
     blocks: Vec<Vec<Redirected>>,
     /// Frames that were unwound before they were returned to, since somebody last asked.
     dropped: u64,
@@ -113,14 +114,14 @@ const BLOCK: usize = 512;
 /// Fewer entries than this are no block of their own if a neighbour has room.
 const FEW: usize = 32;
 
-/// Frame pointer of a block's outermost entry.
-fn first(block: &[Redirected]) -> usize {
-    block[0].fp
+/// Where a block's outermost entry is.
+fn first(block: &[Redirected]) -> Position {
+    block[0].at
 }
 
-/// Frame pointer of a block's innermost entry.
-fn last(block: &[Redirected]) -> usize {
-    block[block.len() - 1].fp
+/// Where a block's innermost entry is.
+fn last(block: &[Redirected]) -> Position {
+    block[block.len() - 1].at
 }
 
 impl RedirectTable {
@@ -147,29 +148,39 @@ impl RedirectTable {
     }
 
     /// Where the entry of a frame is: its block, and its place there.
-    fn find(&self, fp: usize) -> Option<(usize, usize)> {
-        let block = self.blocks.partition_point(|block| last(block) > fp);
+    fn find(&self, at: Position) -> Option<(usize, usize)> {
+        let block = self.blocks.partition_point(|block| last(block) > at);
         let entries = self.blocks.get(block)?;
-        Some((block, entries.binary_search_by(|entry| fp.cmp(&entry.fp)).ok()?))
+        Some((block, entries.binary_search_by(|entry| at.cmp(&entry.at)).ok()?))
     }
 
     /// The entry of a redirected frame.
-    pub(crate) fn get(&self, fp: usize) -> Option<&Redirected> {
-        let (block, i) = self.find(fp)?;
+    pub(crate) fn get(&self, at: Position) -> Option<&Redirected> {
+        let (block, i) = self.find(at)?;
         Some(&self.blocks[block][i])
     }
 
+    /// The entry of a redirected frame of a stack context that all lies on one native stack, where addresses order
+    /// all frames.
+    #[cfg(feature = "verify-walks")]
+    pub(crate) fn get_by_address(&self, fp: usize) -> Option<&Redirected> {
+        let block = self.blocks.partition_point(|block| last(block).address > fp);
+        let entries = self.blocks.get(block)?;
+        let i = entries.binary_search_by(|entry| fp.cmp(&entry.at.address)).ok()?;
+        Some(&entries[i])
+    }
+
     /// The entry of a redirected frame.
-    pub(crate) fn get_mut(&mut self, fp: usize) -> Option<&mut Redirected> {
-        let (block, i) = self.find(fp)?;
+    pub(crate) fn get_mut(&mut self, at: Position) -> Option<&mut Redirected> {
+        let (block, i) = self.find(at)?;
         Some(&mut self.blocks[block][i])
     }
 
     /// Removes the entry of the frame that is returned into, and entries of frames that vanished.
-    pub(crate) fn take(&mut self, fp: usize) -> Redirected {
-        self.forget_below(fp);
+    pub(crate) fn take(&mut self, at: Position) -> Redirected {
+        self.forget_inside(at);
         let entry = self.pop().expect("every redirected frame has an entry");
-        assert_eq!(entry.fp, fp, "a landing in a frame that was not redirected");
+        assert_eq!(entry.at, at, "a landing in a frame that was not redirected");
         entry
     }
 
@@ -183,9 +194,9 @@ impl RedirectTable {
         entry
     }
 
-    /// Forgets frames that were unwound: all below the address.
-    pub(crate) fn forget_below(&mut self, address: usize) {
-        while self.blocks.last().is_some_and(|block| last(block) < address) {
+    /// Forgets frames that were unwound: all inside the position.
+    pub(crate) fn forget_inside(&mut self, at: Position) {
+        while self.blocks.last().is_some_and(|block| last(block) < at) {
             let entry = self.pop().expect("no block is empty");
             self.dropped += u64::from(entry.moves);
         }
@@ -200,7 +211,7 @@ impl RedirectTable {
     /// the innermost and the outermost of them.
     pub(crate) fn add(&mut self, added: Vec<Redirected>) {
         let (Some(inner), Some(outer)) = (added.first(), added.last()) else { return };
-        let (inner, outer) = (inner.fp, outer.fp);
+        let (inner, outer) = (inner.at, outer.at);
         let mut start = self.blocks.partition_point(|block| last(block) > outer);
         let mut end = self.blocks.partition_point(|block| first(block) >= inner);
         // Between two blocks many make blocks of their own, and few go into a neighbour.
@@ -218,7 +229,7 @@ impl RedirectTable {
             let mut older = self.blocks.splice(start..end, None).flatten().peekable();
             let mut all = Vec::with_capacity(merged.len() + BLOCK);
             for entry in merged {
-                while let Some(older) = older.next_if(|older| older.fp > entry.fp) {
+                while let Some(older) = older.next_if(|older| older.at > entry.at) {
                     all.push(older);
                 }
                 all.push(entry);
@@ -235,18 +246,18 @@ impl RedirectTable {
         self.blocks.splice(start..start, blocks);
     }
 
-    /// Takes away the entries of all frames outside the one with this frame pointer.
-    pub(crate) fn split_outside(&mut self, fp: usize) -> RedirectTable {
-        let at = self.blocks.partition_point(|block| last(block) > fp);
-        let mut inner = self.blocks.split_off(at);
+    /// Takes away the entries of all frames outside this one.
+    pub(crate) fn split_outside(&mut self, at: Position) -> RedirectTable {
+        let first = self.blocks.partition_point(|block| last(block) > at);
+        let mut inner = self.blocks.split_off(first);
         if let Some(block) = inner.first_mut() {
-            let rest = block.split_off(block.partition_point(|entry| entry.fp > fp));
+            let rest = block.split_off(block.partition_point(|entry| entry.at > at));
             let outer = std::mem::replace(block, rest);
             if !outer.is_empty() {
                 self.blocks.push(outer);
             }
         }
-        // The block that `fp` divides has an entry that is not outside it: its last one.
+        // The block that is divided has an entry that is not outside it: its last one.
         let blocks = std::mem::replace(&mut self.blocks, inner);
         RedirectTable { blocks, dropped: 0, selective: self.selective }
     }
@@ -272,12 +283,19 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
-    fn entry(fp: usize) -> Redirected {
-        let object = ObjectOfFrame::Counted(CodeObject::for_tests());
-        Redirected { fp, return_address: fp + 1, object, moves: true }
+    /// The frame that is the so-manieth from the innermost one, of a stack that lies in pieces: those that are
+    /// further in have higher addresses.
+    fn at(n: usize) -> Position {
+        const PIECE: usize = 700;
+        Position { entries: 100 - n / PIECE, address: n % PIECE + 1000 * (100 - n / PIECE) }
     }
 
-    /// Adds frame pointers, innermost (lowest) first, in portions as operations do.
+    fn entry(n: usize) -> Redirected {
+        let object = ObjectOfFrame::Counted(CodeObject::for_tests());
+        Redirected { at: at(n), return_address: n + 1, object, moves: true }
+    }
+
+    /// Adds frames, innermost first, in portions as operations do.
     fn add(table: &mut RedirectTable, fps: &BTreeSet<usize>, portion: usize) {
         let fps: Vec<usize> = fps.iter().copied().collect();
         for fps in fps.chunks(portion) {
@@ -299,10 +317,10 @@ mod tests {
             let all: Vec<usize> = first.union(&second).copied().collect();
             prop_assert_eq!(table.len(), all.len());
             for &fp in &all {
-                prop_assert_eq!(table.get(fp).map(|e| e.return_address), Some(fp + 1));
+                prop_assert_eq!(table.get(at(fp)).map(|e| e.return_address), Some(fp + 1));
             }
             for &fp in &all {
-                prop_assert_eq!(table.take(fp).return_address, fp + 1);
+                prop_assert_eq!(table.take(at(fp)).return_address, fp + 1);
             }
             prop_assert!(table.is_empty());
         }
@@ -320,18 +338,18 @@ mod tests {
                     break;
                 }
                 let fp = left[cut.index(left.len())];
-                let outer = table.split_outside(fp);
-                prop_assert!(outer.get(fp).is_none() && table.get(fp).is_some());
+                let outer = table.split_outside(at(fp));
+                prop_assert!(outer.get(at(fp)).is_none() && table.get(at(fp)).is_some());
                 prop_assert_eq!(outer.len(), left.iter().filter(|&&other| other > fp).count());
                 // The inner part is used meanwhile.
                 for _ in 0..taken.min(table.len()) {
-                    prop_assert_eq!(table.take(left.pop().unwrap()).moves, true);
+                    prop_assert_eq!(table.take(at(left.pop().unwrap())).moves, true);
                 }
                 table.unite(outer);
                 prop_assert_eq!(table.len(), left.len());
             }
             while let Some(fp) = left.pop() {
-                prop_assert_eq!(table.take(fp).fp, fp);
+                prop_assert_eq!(table.take(at(fp)).at, at(fp));
             }
         }
 
@@ -347,7 +365,7 @@ mod tests {
             add(&mut table, &fps, 10);
             table.set_selective(before);
             let fps: Vec<usize> = fps.into_iter().collect();
-            let mut outside = table.split_outside(fps[cut.index(fps.len() - 1)]);
+            let mut outside = table.split_outside(at(fps[cut.index(fps.len() - 1)]));
             prop_assert!(!outside.is_empty() && !table.is_empty());
             prop_assert_eq!((table.is_selective(), outside.is_selective()), (before, before));
             table.set_selective(inner);
@@ -365,21 +383,21 @@ mod tests {
             let objects: Vec<_> = (0..24).map(|_| CodeObject::for_tests()).collect();
             let uncounted = |(fp, &object): (usize, &usize)| {
                 let object = ObjectOfFrame::CountedFurtherOut(NonNull::from(&*objects[object]));
-                Redirected { fp, return_address: fp + 1, object, moves: true }
+                Redirected { at: at(fp), return_address: fp + 1, object, moves: true }
             };
             let mut added: Vec<_> = frames.iter().enumerate().map(uncounted).collect();
             // SAFETY: the objects are alive, and live in `Arc`s.
             unsafe { count_objects(&mut added) };
             let mut table = RedirectTable::default();
             table.add(added);
-            let mut outer = Some(table.split_outside(barrier));
+            let mut outer = Some(table.split_outside(at(barrier)));
             for (fp, &object) in frames.iter().enumerate() {
                 if table.is_empty() {
                     table.unite(outer.take().expect("united once"));
                 }
                 // Ours, and at least one that the table counts.
                 prop_assert!(Arc::strong_count(&objects[object]) > 1, "nobody keeps it");
-                let entry = table.take(fp);
+                let entry = table.take(at(fp));
                 prop_assert!(std::ptr::eq(entry.object(), &*objects[object]));
                 prop_assert!(Arc::ptr_eq(&entry.into_object(), &objects[object]));
             }
@@ -388,10 +406,10 @@ mod tests {
         }
 
         #[test]
-        fn unwound_frames_are_forgotten(fps in btree_set(1usize..200, 0..40), cut in 0usize..200) {
+        fn unwound_frames_are_forgotten(fps in btree_set(1usize..2000, 0..40), cut in 0usize..2000) {
             let mut table = RedirectTable::default();
             add(&mut table, &fps, 10);
-            table.forget_below(cut);
+            table.forget_inside(at(cut));
             prop_assert_eq!(table.len(), fps.iter().filter(|&&fp| fp >= cut).count());
         }
     }

@@ -3,7 +3,8 @@
 //! Managed code and stubs keep frame records (`push rbp; mov rbp, rsp`), so from the record of the stub
 //! through which managed code left for Rust, the chain leads from callee to caller until a return address
 //! lies in the entry trampoline. The trampoline's frame holds the record of the previous exit: any number
-//! of Rust frames in between is skipped in one step, whatever they look like.
+//! of Rust frames in between is skipped in one step, whatever they look like, and on whatever native stack
+//! they and the frames outside them lie: see [`Position`].
 //!
 //! ```text
 //!   exit_fp ->  stub frame        [fp+8] return address into frame 0, [fp] frame 0's fp
@@ -16,6 +17,7 @@
 
 use crate::code_object::CodeObject;
 use crate::context::StackContext;
+use crate::position::Position;
 use crate::redirect::RedirectTable;
 use crate::{registry, stubs};
 use std::sync::Arc;
@@ -27,6 +29,8 @@ pub struct WalkedFrame {
     pub fp: usize,
     /// Where it goes on in its own code: the original return address, also when that is redirected.
     pub pc: usize,
+    /// How many calls from Rust into managed code were under way when the frame was called.
+    pub entries: usize,
     /// The stack slot that holds the return address.
     pub(crate) return_slot: *mut usize,
     /// Whether the frame will leave its code when it is returned to.
@@ -37,6 +41,11 @@ pub struct WalkedFrame {
 }
 
 impl WalkedFrame {
+    /// Where it lies among the frames of its stack.
+    pub(crate) fn position(&self) -> Position {
+        Position { entries: self.entries, address: self.fp }
+    }
+
     /// Whether the frame is returned to through the landing stub.
     pub(crate) fn lands(&self) -> bool {
         self.lands
@@ -61,6 +70,8 @@ impl WalkedFrame {
 pub struct StackWalk<'a> {
     /// Frame record whose return address is looked at next; 0: end.
     record: usize,
+    /// The number of the call from Rust that it lies inside.
+    entries: usize,
     table: &'a RedirectTable,
 }
 
@@ -95,9 +106,9 @@ impl StackContext {
         self.walk_unverified(fp)
     }
 
-    /// Walks the frames that called the function with this frame record.
+    /// Walks the frames that called the function with this frame record, which was entered last.
     pub(crate) fn walk_unverified(&self, record: usize) -> StackWalk<'_> {
-        StackWalk { record, table: &self.redirected }
+        StackWalk { record, entries: self.entries, table: &self.redirected }
     }
 
     /// Completes what requesters have under way on this stack: the frames outside a barrier are theirs.
@@ -105,7 +116,7 @@ impl StackContext {
     /// # Safety
     /// As for [`StackContext::walk`].
     pub(crate) unsafe fn settle(&mut self) {
-        if self.barrier != 0 {
+        if self.barrier.is_some() {
             let mutator = self.mutator.clone();
             // SAFETY: this is the stack's thread; its frames stand still.
             unsafe { mutator.settle(self) };
@@ -118,13 +129,14 @@ impl<'a> StackWalk<'a> {
     ///
     /// # Safety
     /// The frames stand still while the iterator lives.
-    pub(crate) unsafe fn new(table: &'a RedirectTable, record: usize) -> StackWalk<'a> {
-        StackWalk { record, table }
+    pub(crate) unsafe fn new(table: &'a RedirectTable, from: Position) -> StackWalk<'a> {
+        StackWalk { record: from.address, entries: from.entries, table }
     }
 
     /// The frame record to go on from; `None` at the end.
-    pub(crate) fn record(&self) -> Option<usize> {
-        (self.record != 0).then_some(self.record)
+    pub(crate) fn at(&self) -> Option<Position> {
+        let at = Position { entries: self.entries, address: self.record };
+        (self.record != 0).then_some(at)
     }
 }
 
@@ -147,14 +159,17 @@ impl Iterator for StackWalk<'_> {
                 // SAFETY: the record belongs to a frame called by the trampoline, so `fp` is the
                 // trampoline's frame pointer.
                 self.record = unsafe { *((fp - TRAMPOLINE_EXIT_FP) as *const usize) };
+                self.entries -= 1;
                 continue;
             }
             self.record = fp;
             if pc == stubs::landing_address() {
-                let entry = self.table.get(fp).expect("a redirected return address has an entry");
+                let at = Position { entries: self.entries, address: fp };
+                let entry = self.table.get(at).expect("a redirected return address has an entry");
                 return Some(WalkedFrame {
                     fp,
                     pc: entry.return_address,
+                    entries: self.entries,
                     return_slot,
                     redirected: entry.moves,
                     lands: true,
@@ -165,6 +180,7 @@ impl Iterator for StackWalk<'_> {
             return Some(WalkedFrame {
                 fp,
                 pc,
+                entries: self.entries,
                 return_slot,
                 redirected: false,
                 lands: false,

@@ -5,7 +5,7 @@
 //! into a signal.
 
 use midair_osr::handshake::{Handshake, Mutator, Operation, State, Stepwise};
-use midair_osr::{CodeDescription, CodeHeap, StackContext, prepare_process};
+use midair_osr::{CodeDescription, CodeHeap, Position, StackContext, prepare_process};
 use midair_watchdog::Watchdog;
 use std::cell::Cell;
 use std::sync::Arc;
@@ -137,7 +137,12 @@ impl Operation<StackContext> for Nothing {
 }
 
 impl Stepwise<StackContext> for Nothing {
-    unsafe fn step(&self, _: &mut midair_osr::RedirectTable, _: usize, _: usize) -> Option<usize> {
+    unsafe fn step(
+        &self,
+        _: &mut midair_osr::RedirectTable,
+        _: Position,
+        _: usize,
+    ) -> Option<Position> {
         None
     }
 }

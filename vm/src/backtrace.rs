@@ -157,12 +157,12 @@ pub(crate) fn capture(store: &mut StoreOpaque, trapped: Option<(usize, usize)>) 
     // still.
     unsafe {
         let stack = &mut (*runtime).stack;
-        let top = trapped.map(|(pc, fp)| (fp, code::trapped_frame(pc)));
+        let top = trapped.map(|(pc, _)| (stack.entries, code::trapped_frame(pc)));
         let walk = match trapped {
             Some((_, fp)) => stack.walk_callers(fp),
             None => stack.walk(),
         };
-        let walked = walk.map(|frame| (frame.fp, code::frame_info(&frame)));
+        let walked = walk.map(|frame| (frame.entries, code::frame_info(&frame)));
         let machine = top.into_iter().chain(walked);
         for frame in GuestFrames::new(machine, Activation::innermost(runtime)) {
             backtrace.push(|| match frame {

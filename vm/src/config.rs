@@ -119,7 +119,11 @@ impl Config {
     /// of the interpreter's value stack. Default: 512 KiB.
     ///
     /// The thread that calls guest code must have this much stack left, plus what its host functions
-    /// need.
+    /// need. If a host function goes on on another native stack (that of a coroutine, or one that the
+    /// `stacker` crate makes) and calls its guest there, the same is counted anew from that call; a stack that is
+    /// smaller has its limit near its end. Such calls have to nest: safe code cannot make a host function return
+    /// to the guest while a later call into the same store is suspended on another stack, for that call borrows
+    /// the store; unsafe code that does ends the process.
     pub fn max_wasm_stack(&mut self, bytes: usize) -> &mut Config {
         self.max_wasm_stack = bytes;
         self

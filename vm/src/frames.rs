@@ -189,7 +189,7 @@ fn list(store: &StoreOpaque, with_values: bool) -> Vec<Frame> {
         // Requesters, which redirect return addresses, are kept off.
         store.mutator.stopped(store.stack(), |stack| (*stack).read_frames().collect::<Vec<_>>())
     };
-    let machine = machine.into_iter().map(|frame| (frame.fp, frame));
+    let machine = machine.into_iter().map(|frame| (frame.entries, frame));
     // SAFETY: as above: activations stand still too.
     unsafe {
         GuestFrames::new(machine, Activation::innermost(store.runtime()))

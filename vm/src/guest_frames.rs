@@ -1,5 +1,9 @@
-//! All frames of a guest in the order in which they were called: those of machine code and those of the
-//! interpreter lie on one native stack, which grows downwards. The lower, the more recent.
+//! All frames of a guest in the order in which they were called.
+//!
+//! The interpreter calls machine code by way of Rust, and machine code comes back to the interpreter by a callout,
+//! on the same native stack or on another one. So each run of the interpreter remembers how many calls into machine
+//! code were under way when it began, and frames of machine code are told by which of these calls they were entered:
+//! those of a later one are further in than the run.
 
 use midair_tiers::interp::{Activation, Frames, InterpFrame};
 use std::iter::Peekable;
@@ -19,8 +23,8 @@ pub(crate) struct GuestFrames<'a, I: Iterator> {
 }
 
 impl<'a, M, I: Iterator<Item = (usize, M)>> GuestFrames<'a, I> {
-    /// Puts frames of machine code, given by their frame pointers from the innermost outwards, and those of
-    /// the interpreter in order.
+    /// Puts frames of machine code and those of the interpreter in order. Those of machine code are given from the
+    /// innermost outwards, each with the number of calls into machine code that were under way.
     pub(crate) fn new(machine: I, innermost: Option<&'a Activation>) -> GuestFrames<'a, I> {
         GuestFrames { machine: machine.peekable(), activation: innermost, frames: None }
     }
@@ -38,8 +42,8 @@ impl<'a, M, I: Iterator<Item = (usize, M)>> Iterator for GuestFrames<'a, I> {
                 self.frames = None;
                 self.activation = self.activation.and_then(Activation::outer);
             }
-            let next = self.activation.map_or(usize::MAX, Activation::native_address);
-            if let Some((_, frame)) = self.machine.next_if(|(fp, _)| *fp < next) {
+            let outside = self.activation.map_or(0, Activation::entries);
+            if let Some((_, frame)) = self.machine.next_if(|(entries, _)| *entries > outside) {
                 return Some(GuestFrame::Machine(frame));
             }
             self.frames = Some(self.activation?.frames());

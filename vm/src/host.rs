@@ -8,13 +8,13 @@ use crate::Result;
 use crate::backtrace;
 use crate::engine::Engine;
 use crate::instance::InstanceEntity;
-use crate::invoke::with_slots;
+use crate::invoke::{this_thread, with_slots};
 use crate::sampling::Place;
 use crate::signatures::Signature;
 use crate::store::{PendingExit, StoreOpaque};
 use crate::types::FuncType;
 use midair_osr::handshake::State;
-use midair_osr::{CalloutFrame, CalloutOutcome, ContextHeader};
+use midair_osr::{CalloutFrame, CalloutOutcome, ContextHeader, StackContext};
 use midair_tiers::{FuncRef, FunctionState, TrapCode};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
@@ -125,9 +125,13 @@ unsafe extern "sysv64" fn host_callout(
         unsafe { shape.read_arguments(&*frame, slots) };
         // SAFETY: the store is alive; its handle on the stack stays where it is.
         let mutator = unsafe { &store.as_ref().mutator };
+        // SAFETY: as above.
+        let call = unsafe { store.as_ref().calls.last().copied() };
         // SAFETY: this thread runs the guest, which waits for this callout.
         unsafe { mutator.leave(State::Host) };
         let outcome = call_host(function, store, slots);
+        // SAFETY: the store is alive, and this is one of its callouts.
+        unsafe { check_nesting(store, call) };
         // SAFETY: as above. Nothing has touched the stack since but requesters, and calls into the guest
         // that have ended.
         unsafe { mutator.enter() };
@@ -150,6 +154,36 @@ unsafe extern "sysv64" fn host_callout(
             CalloutOutcome::Unwind.into_word()
         }
     }
+}
+
+/// The host function has ended that the guest's call number `call` had called, and the guest is about to go on.
+///
+/// If the host goes round the borrow of the store by unsafe code, it may have switched away from a native stack on
+/// which a later call is suspended, or may have brought the guest to another thread. Nothing can be unwound then: what
+/// is known of the frames outside and inside belongs to others.
+///
+/// # Safety
+/// The store must be alive, and its guest wait for the host function.
+unsafe fn check_nesting(store: NonNull<StoreOpaque>, call: Option<u64>) {
+    // SAFETY: as the caller vouches.
+    let store = unsafe { store.as_ref() };
+    if store.calls.last().copied() != call {
+        give_up(
+            "returned while a later call into the same guest is suspended on another native stack",
+        );
+    }
+    if store.thread != this_thread() {
+        give_up("returned on another thread than the one on which its guest was called");
+    }
+    // SAFETY: the stack is the store's, whose code goes on. Guests of other stores may be suspended on other native
+    // stacks.
+    unsafe { StackContext::goes_on(store.stack()) };
+}
+
+#[cold]
+fn give_up(what: &str) -> ! {
+    eprintln!("midair: a host function has {what}");
+    std::process::abort();
 }
 
 /// Runs a host function's code; panics do not get out.

@@ -2,6 +2,7 @@
 
 use crate::backtrace;
 use crate::code::transition;
+use crate::native_stack::{limit_on_another, stack_pointer};
 use crate::sampling::Place;
 use crate::signatures::Signature;
 use crate::store::{GuestStack, PendingExit, StoreOpaque};
@@ -33,19 +34,10 @@ pub(crate) fn new_runtime_context() -> StoreContext {
     }
 }
 
-/// The present stack pointer, more or less.
-#[inline(always)]
-pub(crate) fn stack_pointer() -> usize {
-    let pointer: usize;
-    // SAFETY: reads a register.
-    unsafe {
-        std::arch::asm!("mov {}, rsp", out(reg) pointer, options(nomem, nostack, preserves_flags));
-    }
-    pointer
-}
-
 /// A number that tells the threads that are alive apart.
-fn this_thread() -> usize {
+// Not inlined: after a call of the host the compiler might know where this thread's variables were before.
+#[inline(never)]
+pub(crate) fn this_thread() -> usize {
     thread_local! {
         static HERE: u8 = const { 0 };
     }
@@ -86,6 +78,8 @@ struct Entered {
     store: NonNull<StoreOpaque>,
     /// Where tiers are sampled: that this thread runs the guest.
     place: Option<Place>,
+    /// If this call is made on another native stack than the one outside: the beginning and the limit of that.
+    outside: Option<(usize, usize)>,
 }
 
 impl Entered {
@@ -96,6 +90,7 @@ impl Entered {
     unsafe fn new(store: NonNull<StoreOpaque>) -> Result<Entered> {
         // SAFETY: as the caller vouches.
         let this = unsafe { &mut *store.as_ptr() };
+        let mut outside = None;
         if this.depth == 0 {
             // Not every function has a poll.
             if this.interrupt.is_requested() && this.take_interrupt() {
@@ -113,16 +108,27 @@ impl Entered {
             runtime.stack.results = guest_stack.results();
             runtime.stack.resume = guest_stack.resume();
             this.thread = this_thread();
-            this.set_stack_limit(stack_pointer().saturating_sub(size));
+            this.stack_base = stack_pointer();
+            this.set_stack_limit(this.stack_base.saturating_sub(size));
         } else if this.thread != this_thread() {
-            // The stack limit and the order of frames hold for one native stack.
             return Err(crate::Error::msg(
                 "the store's guest is suspended in a host function on another thread",
             ));
-        } else if stack_pointer() < this.stack_limit {
-            return Err(Trap::StackOverflow.into());
+        } else if !(this.stack_limit..=this.stack_base).contains(&stack_pointer()) {
+            let (at, size) = (stack_pointer(), this.engine().config().max_wasm_stack);
+            let limit = limit_on_another(this.stack_base, at, size);
+            let Some(limit) = limit.filter(|&limit| limit < at) else {
+                return Err(Trap::StackOverflow.into());
+            };
+            outside = Some((this.stack_base, this.stack_limit));
+            this.stack_base = at;
+            this.set_stack_limit(limit);
+            // SAFETY: the runtime context lives as long as the store; the field is atomic, if it is used at all.
+            unsafe { (*this.stack()).on_another_native_stack(true) };
         }
         this.depth += 1;
+        this.calls_made += 1;
+        this.calls.push(this.calls_made);
         // SAFETY: the stack has no frames, or they are suspended in a host function on this thread.
         unsafe { this.mutator.enter() };
         // Only now: entering may have left changes with the store, and not every function has a poll.
@@ -132,7 +138,7 @@ impl Entered {
         }
         // SAFETY: the engine lives as long as the store, which lives as long as the guard.
         let place = this.sampling.then(|| unsafe { Place::guest(this.engine().code()) });
-        Ok(Entered { store, place })
+        Ok(Entered { store, place, outside })
     }
 }
 
@@ -141,6 +147,13 @@ impl Drop for Entered {
         // SAFETY: the store outlives the guard.
         let this = unsafe { &mut *self.store.as_ptr() };
         this.depth -= 1;
+        this.calls.pop();
+        if let Some((base, limit)) = self.outside {
+            this.stack_base = base;
+            this.set_stack_limit(limit);
+            // SAFETY: as in `new`.
+            unsafe { (*this.stack()).on_another_native_stack(false) };
+        }
         let to = if this.depth == 0 { State::Outside } else { State::Host };
         // SAFETY: the frames of this call are gone, and those outside it are suspended.
         unsafe { this.mutator.leave(to) };

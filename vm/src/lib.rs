@@ -56,6 +56,7 @@ mod linker;
 mod live;
 mod memory;
 mod module;
+mod native_stack;
 mod reservation;
 mod sampling;
 mod signatures;

@@ -202,8 +202,8 @@ impl StackContext {
 /// As for [`verify`].
 unsafe fn check(stack: &StackContext, start: Start, limit: usize) -> Result<usize, Disagreement> {
     let record = start.record(stack);
-    // Frames of two stacks that call each other through the host lie on one native stack. Other walkers
-    // cannot tell them apart.
+    // Frames of two stacks that call each other through the host lie on one native stack: other walkers
+    // cannot tell them apart. Nor do they find from one native stack to another.
     if stack.is_interleaved() || record == 0 {
         return Ok(0);
     }

@@ -61,11 +61,11 @@ pub(super) unsafe fn walk(stack: &StackContext, record: usize, count: usize) -> 
         // A redirected return address: the word below it is the frame pointer that it belongs to.
         // SAFETY: as above.
         let fp = unsafe { *((address - 8) as *const usize) };
-        stack.redirected.get(fp).map(|entry| entry.return_address as u64).ok_or(())
+        stack.redirected.get_by_address(fp).map(|entry| entry.return_address as u64).ok_or(())
     };
     let is_managed = |fp: usize, pc: usize| {
         registry::lookup(pc - 1).is_some()
-            || stack.redirected.get(fp).is_some_and(|entry| entry.return_address == pc)
+            || stack.redirected.get_by_address(fp).is_some_and(|entry| entry.return_address == pc)
     };
     let mut found = Vec::new();
     let (Ok(fp), Ok(mut pc)) = (read(record as u64), read(record as u64 + 8)) else { return found };

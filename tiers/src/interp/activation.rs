@@ -9,12 +9,13 @@ use std::ptr;
 
 /// One run of the interpreter: all frames between a call into it and the next one outwards.
 ///
-/// It lies on the native stack, so its own address orders it among the machine frames of that
-/// stack. `StoreContext::activation` points to the innermost one.
+/// `StoreContext::activation` points to the innermost one.
 #[repr(C)]
 pub struct Activation {
     prev: *mut Activation,
     context: *mut InstanceContext,
+    /// How many calls into machine code were under way when it began: this is its place among machine frames.
+    entries: usize,
     /// Where control last left the handlers: the top frame's pointer and instruction.
     fp: *mut u64,
     ip: *const u8,
@@ -69,6 +70,8 @@ impl Activation {
             // SAFETY: as above.
             prev: unsafe { (*store).activation.cast() },
             context,
+            // SAFETY: as above.
+            entries: unsafe { (*store).stack.entries },
             fp: ptr::null_mut(),
             ip: ptr::null(),
             position: Position::Trap,
@@ -169,10 +172,10 @@ impl Activation {
         unsafe { self.prev.as_ref() }
     }
 
-    /// A native stack address inside this run of the interpreter. Machine frames at lower addresses
-    /// were called from it.
-    pub fn native_address(&self) -> usize {
-        ptr::from_ref(self) as usize
+    /// How many calls into machine code were under way when this run of the interpreter began. Machine frames of
+    /// later ones were called from it.
+    pub fn entries(&self) -> usize {
+        self.entries
     }
 
     /// The instance whose code runs.

@@ -2,9 +2,10 @@
 
 use super::transition::Resumption;
 use super::version::CodeOwner;
+use crate::backtrace;
 use crate::builtins::store;
 use crate::config::Tier;
-use crate::{backtrace, invoke};
+use crate::native_stack::stack_pointer;
 use midair_osr::{
     CallShape, CalloutFrame, CalloutOutcome, ContextHeader, RESUME_TOKEN, StackContext,
 };
@@ -122,7 +123,7 @@ unsafe fn has_room(cx: *mut InstanceContext, slots: usize) -> bool {
         let runtime = (*cx).store();
         let base = (*runtime).value_top;
         let room = ((*runtime).value_limit as usize).saturating_sub(base as usize) / 8;
-        invoke::stack_pointer() >= store(cx).stack_limit && room >= slots
+        stack_pointer() >= store(cx).stack_limit && room >= slots
     }
 }
 

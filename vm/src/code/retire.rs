@@ -10,7 +10,7 @@ use super::version::CodeOwner;
 use crate::Result;
 use midair_osr::handshake::{self, Stack};
 use midair_osr::{
-    Choice, CodeObject, Handshake, HandshakeProgress, Mutator, Operation, RedirectTable,
+    Choice, CodeObject, Handshake, HandshakeProgress, Mutator, Operation, Position, RedirectTable,
     StackContext, Stepwise, WalkedFrame,
 };
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -24,7 +24,7 @@ pub(crate) struct Retirement {
     code: OnceLock<RetiredCode>,
     /// The innermost frame record of a stack that is known to hold no frames of the code outside the first
     /// redirected one.
-    innermost_only: Option<usize>,
+    innermost_only: Option<Position>,
     /// What else changes for the store, at the same moment.
     also: Vec<Arc<dyn Operation<StackContext>>>,
     redirected: AtomicUsize,
@@ -69,7 +69,7 @@ impl Retirement {
     fn new(
         system: &Arc<CodeSystem>,
         stores: &[Arc<Mutator>],
-        innermost_only: Option<usize>,
+        innermost_only: Option<Position>,
         also: Vec<Arc<dyn Operation<StackContext>>>,
     ) -> Arc<Retirement> {
         let retirement = Arc::new(Retirement {
@@ -177,7 +177,12 @@ impl Stepwise<StackContext> for Retirement {
         }
     }
 
-    unsafe fn step(&self, table: &mut RedirectTable, from: usize, most: usize) -> Option<usize> {
+    unsafe fn step(
+        &self,
+        table: &mut RedirectTable,
+        from: Position,
+        most: usize,
+    ) -> Option<Position> {
         let innermost_only = self.innermost_only == Some(from);
         table.set_selective(!innermost_only);
         let stop = innermost_only && !table.is_selective();
@@ -301,7 +306,7 @@ pub(crate) unsafe fn retire_innermost(
     system: &Arc<CodeSystem>,
     objects: Vec<Arc<CodeObject>>,
     stores: Vec<Arc<Mutator>>,
-    innermost: usize,
+    innermost: Position,
 ) {
     let Some(objects) = not_yet_retired(objects) else { return };
     let stores = each_once(stores);

@@ -13,11 +13,13 @@ use super::mixed;
 use super::module_code::ModuleCode;
 use super::retire;
 use super::version::{CodeOwner, FunctionVersion};
-use crate::invoke::{raise, stack_pointer};
+use crate::invoke::raise;
 use crate::live::Continuation;
+use crate::native_stack::stack_pointer;
 use crate::stats::SuspendedIn;
 use crate::store::{RESUME_SLOTS, StoreOpaque};
 use crate::stress::StressSpec;
+use midair_osr::handshake::Stack;
 use midair_osr::{
     CapturedFrame, CodeObject, ContextHeader, SiteKind, StackContext, TransferHook, resume_entry,
 };
@@ -385,8 +387,10 @@ unsafe fn retire_stack(store: &mut StoreOpaque, stack: *mut StackContext) {
         return;
     }
     let system = store.engine().code().clone();
+    // SAFETY: as the caller vouches.
+    let innermost = unsafe { StackContext::innermost(stack) }.expect("the code has frames");
     // SAFETY: the code was unlinked above, and is that of the frames inside the first redirected one.
-    unsafe { retire::retire_innermost(&system, retired, stores, (*stack).exit_fp) };
+    unsafe { retire::retire_innermost(&system, retired, stores, innermost) };
     // SAFETY: this thread is at a safepoint.
     unsafe { store.mutator.serve() };
     // What the request has raised.

@@ -70,9 +70,15 @@ pub struct StoreOpaque {
     pub(crate) backtrace: Option<WasmBacktrace>,
     /// Number of calls from the host into guest code that are on the stack.
     pub(crate) depth: u32,
-    /// The thread that made the outermost call: all that are nested in it must run on its stack.
+    /// Numbers of these calls, the innermost one last. No number is given twice.
+    pub(crate) calls: Vec<u64>,
+    /// The last of these numbers that was given.
+    pub(crate) calls_made: u64,
+    /// The thread that made the outermost call: all that are nested in it must be made by it.
     pub(crate) thread: usize,
-    /// Lowest native stack pointer for guest code during the outermost call; the field that machine
+    /// Where on the present native stack the guest was called first.
+    pub(crate) stack_base: usize,
+    /// Lowest native stack pointer for guest code on the present native stack; the field that machine
     /// code compares with is raised while an interruption is pending.
     pub(crate) stack_limit: usize,
     pub(crate) transitions: TransitionState,
@@ -105,7 +111,10 @@ impl StoreOpaque {
             engine: engine.clone(),
             interrupt: Arc::new(InterruptState::new(mutator.clone())),
             mutator,
+            calls: Vec::new(),
+            calls_made: 0,
             thread: 0,
+            stack_base: 0,
             stack_limit: 0,
             pending: None,
             backtrace: None,
