@@ -78,8 +78,8 @@ struct Entered {
     store: NonNull<StoreOpaque>,
     /// Where tiers are sampled: that this thread runs the guest.
     place: Option<Place>,
-    /// If this call is made on another native stack than the one outside: the beginning and the limit of that.
-    outside: Option<(usize, usize)>,
+    /// If this call is made on another native stack than the one outside: the beginning and the limits of that.
+    outside: Option<[usize; 3]>,
 }
 
 impl Entered {
@@ -120,7 +120,7 @@ impl Entered {
             let Some(limit) = limit.filter(|&limit| limit < at) else {
                 return Err(Trap::StackOverflow.into());
             };
-            outside = Some((this.stack_base, this.stack_limit));
+            outside = Some([this.stack_base, this.full_stack_limit, this.stack_limit]);
             this.stack_base = at;
             this.set_stack_limit(limit);
             // SAFETY: the runtime context lives as long as the store; the field is atomic, if it is used at all.
@@ -148,9 +148,10 @@ impl Drop for Entered {
         let this = unsafe { &mut *self.store.as_ptr() };
         this.depth -= 1;
         this.calls.pop();
-        if let Some((base, limit)) = self.outside {
+        if let Some([base, full_limit, limit]) = self.outside {
             this.stack_base = base;
             this.set_stack_limit(limit);
+            this.full_stack_limit = full_limit;
             // SAFETY: as in `new`.
             unsafe { (*this.stack()).on_another_native_stack(false) };
         }

@@ -103,11 +103,15 @@ unsafe fn resume(cx: *mut InstanceContext, frame: &mut CalloutFrame) -> CalloutO
         };
         let lowered = version.code_of_frames(&module.env, lowered);
         let base = (*(*cx).store()).value_top;
+        // The machine frame that is gone had room, and what it was about to call had: so they have it again.
+        let limit = store(cx).lower_stack_limit();
         if !has_room(cx, shape.slot_count().max(lowered.frame_slots())) {
+            store(cx).move_stack_limit(limit);
             return raise(cx, TrapCode::StackOverflow);
         }
         let canonical = CanonicalFrame { kind, point, values };
         let exit = interp::resume(cx, lowered, canonical, base, *epoch);
+        store(cx).move_stack_limit(limit);
         leave(cx, shape, frame, base, exit)
     }
 }

@@ -15,10 +15,13 @@ use midair_tiers::{InstanceContext, TrapCode};
 /// instance's module defines.
 pub(crate) unsafe extern "sysv64" fn prepare(cx: *mut InstanceContext, function: u32) -> Status {
     // SAFETY: the interpreter passes the context of the instance whose code runs, and waits.
-    let (code, store) = unsafe { (transition::module_of(cx), store(cx)) };
-    match code.prepare(function) {
+    let (code, mutator) = unsafe { (transition::module_of(cx), store(cx).mutator.clone()) };
+    // SAFETY: as above; the call is begun anew when the function has code.
+    match unsafe { transition::while_suspended(&mutator, || code.prepare(function)) } {
         Ok(()) => 0,
         Err(error) => {
+            // SAFETY: as above.
+            let store = unsafe { store(cx) };
             let error = crate::Error::new(Trap::InvalidFunction)
                 .context(format!("function {function} is invalid: {error}"));
             store.pending = Some(PendingExit::Error(error));

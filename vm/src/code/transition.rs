@@ -19,9 +19,10 @@ use crate::native_stack::stack_pointer;
 use crate::stats::SuspendedIn;
 use crate::store::{RESUME_SLOTS, StoreOpaque};
 use crate::stress::StressSpec;
-use midair_osr::handshake::Stack;
+use midair_osr::handshake::{Stack, State};
 use midair_osr::{
-    CapturedFrame, CodeObject, ContextHeader, SiteKind, StackContext, TransferHook, resume_entry,
+    CapturedFrame, CodeObject, ContextHeader, Mutator, SiteKind, StackContext, TransferHook,
+    resume_entry,
 };
 use midair_tiers::compile::EntryPoint;
 use midair_tiers::context::SafepointAction;
@@ -161,6 +162,21 @@ unsafe fn serve_others(store: &mut StoreOpaque) {
         // SAFETY: as the caller vouches; host functions below have lent the store to their guest.
         unsafe { store.contents.change_memories() };
     }
+}
+
+/// Runs `work`, which may take long, with the guest suspended as it is in a host function: whoever replaces code
+/// meanwhile does not wait for it.
+///
+/// # Safety
+/// The thread is at a safepoint of the mutator's store, or in a call that has not begun; frames of the interpreter
+/// have been saved. `work` does not use the store. What the caller knows of entry addresses is forgotten.
+pub(super) unsafe fn while_suspended<R>(mutator: &Mutator, work: impl FnOnce() -> R) -> R {
+    // SAFETY: as the caller vouches: all frames stand still.
+    unsafe { mutator.leave(State::Host) };
+    let result = work();
+    // SAFETY: as above. Nothing has touched the stack since but requesters.
+    unsafe { mutator.enter() };
+    result
 }
 
 impl Resumption {
@@ -318,6 +334,14 @@ pub(crate) unsafe fn hot(
 ) -> SafepointAction {
     // SAFETY: as the caller vouches.
     let (module, (store, _)) = unsafe { (module_of(instance), store_of(instance)) };
+    let mutator = store.mutator.clone();
+    let request = |version: &Arc<FunctionVersion>, entry, priority| {
+        if module.config.background_compilation {
+            return module.request(version, entry, priority);
+        }
+        // SAFETY: as the caller vouches; entry addresses are looked up below.
+        unsafe { while_suspended(&mutator, || module.request(version, entry, priority)) }
+    };
     let state = module.state(function);
     let current = module.current(function);
     let looping = point != FunctionBody::ENTRY && module.config.osr;
@@ -326,12 +350,11 @@ pub(crate) unsafe fn hot(
     let stays = version.as_ref().is_some_and(|version| !Arc::ptr_eq(version, &current));
     let is_linked = || !state.native.load(Ordering::Relaxed).is_null();
     // Whether a frame of an old version has anything to hope for says nothing about the current one.
-    let hope = is_linked() || module.request(&current, EntryPoint::Function, PRIORITY_FUNCTION);
+    let hope = is_linked() || request(&current, EntryPoint::Function, PRIORITY_FUNCTION);
     let entry = EntryPoint::Loop(point);
     // A frame that is still in the interpreter although its function has code is in a long loop.
     let version = version.filter(|_| stays || is_linked());
-    let wanted =
-        version.as_ref().is_some_and(|version| module.request(version, entry, PRIORITY_LOOP));
+    let wanted = version.as_ref().is_some_and(|version| request(version, entry, PRIORITY_LOOP));
     state.countdown.store(if hope || wanted { ASK_AGAIN } else { i32::MAX }, Ordering::Relaxed);
     let Some(version) = version else { return SafepointAction::Continue };
     let Some(code) = version.code().object(entry).map(|object| object.start()) else {

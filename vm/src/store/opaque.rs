@@ -81,6 +81,9 @@ pub struct StoreOpaque {
     /// Lowest native stack pointer for guest code on the present native stack; the field that machine
     /// code compares with is raised while an interruption is pending.
     pub(crate) stack_limit: usize,
+    /// The same without what has been set aside for frames that have moved: see
+    /// [`StoreOpaque::lower_stack_limit`].
+    pub(crate) full_stack_limit: usize,
     pub(crate) transitions: TransitionState,
     /// There while a guest runs; a large one also afterwards.
     pub(crate) guest_stack: Option<GuestStack>,
@@ -116,6 +119,7 @@ impl StoreOpaque {
             thread: 0,
             stack_base: 0,
             stack_limit: 0,
+            full_stack_limit: 0,
             pending: None,
             backtrace: None,
             depth: 0,
@@ -194,6 +198,7 @@ impl StoreOpaque {
 
     /// Sets the lowest native stack pointer for guest code.
     pub(crate) fn set_stack_limit(&mut self, limit: usize) {
+        self.full_stack_limit = limit;
         // Mostly it is that of the last call. If what is polled has been raised since, it stays so.
         if limit != self.stack_limit {
             self.stack_limit = limit;

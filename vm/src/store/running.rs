@@ -7,6 +7,14 @@ use midair_tiers::interp::Activation;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
+/// Native stack that a run of the interpreter takes, from the frame of machine code that it goes on for to the frames
+/// of machine code that it calls.
+const ROOM_OF_RUN: usize = 4 << 10;
+
+/// Native stack below the guest's limit that runs may take which go on for frames of machine code: so many of them may
+/// be nested that each began at the very limit.
+const ROOM_TO_MOVE: usize = 32 << 10;
+
 impl StoreOpaque {
     /// The stack that the store's guest runs on.
     pub(crate) fn stack(&self) -> *mut StackContext {
@@ -38,6 +46,25 @@ impl StoreOpaque {
         {
             self.mutator.arm();
         }
+    }
+
+    /// Sets the native stack aside that a run of the interpreter takes in place of a frame of machine code: moves
+    /// the limit down, as long as there is some of [`ROOM_TO_MOVE`] left. Answers what the limit was, which has to
+    /// be [set again](StoreOpaque::move_stack_limit) when that run has ended.
+    pub(crate) fn lower_stack_limit(&mut self) -> usize {
+        let before = self.stack_limit;
+        let floor = self.full_stack_limit.saturating_sub(ROOM_TO_MOVE);
+        self.move_stack_limit(before.saturating_sub(ROOM_OF_RUN).max(floor));
+        before
+    }
+
+    /// Sets the limit of the native stack at a moment when the guest may have been asked to poll: it stays so.
+    pub(crate) fn move_stack_limit(&mut self, limit: usize) {
+        let before = std::mem::replace(&mut self.stack_limit, limit);
+        // SAFETY: the stack lives as long as the store; the reference is made to the field alone, which is atomic.
+        let polled: &AtomicUsize = unsafe { &(*self.stack()).stack_limit };
+        // If it is raised, whoever lowers it again sets the new limit.
+        let _ = polled.compare_exchange(before, limit, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     fn activations(&self) -> impl Iterator<Item = &Activation> {
