@@ -69,6 +69,9 @@ impl<'c, 'b> Body<'c, 'b> {
         self.emit(Instruction::End);
         self.spend();
         self.labels.push(Some(results.clone()));
+        for (param, ty) in (0..).zip(self.signature.params.clone()) {
+            self.record(param, ty);
+        }
         for _ in 0..1 + self.choices.below(8) {
             self.statement();
         }
@@ -410,10 +413,19 @@ impl<'c, 'b> Body<'c, 'b> {
                 self.expression(ty);
             }
         }
+        self.call_with_arguments(callee, &signature);
+        if let Some(&ty) = signature.results.last() {
+            let local = self.local(ty);
+            self.emit(Instruction::LocalTee(local));
+            self.record(local, ty);
+        }
+    }
+
+    fn call_with_arguments(&mut self, callee: usize, signature: &Signature) {
         if callee < self.imports || self.choices.one_in(2) {
             return self.emit(Instruction::Call(callee as u32));
         }
-        let ty = type_index(self.types, &signature);
+        let ty = type_index(self.types, signature);
         if self.choices.one_in(20) {
             // Often another type, or null.
             self.expression(ValType::I32);

@@ -190,6 +190,24 @@ impl Body<'_, '_> {
         }
     }
 
+    /// Mixes all bits of the slot of a local, if it is narrow, into a global, where they are seen in the end.
+    pub(super) fn record(&mut self, local: u32, ty: ValType) {
+        use Instruction::*;
+        if !matches!(ty, ValType::I32 | ValType::F32) {
+            return;
+        }
+        let global = Self::global(ValType::I64);
+        self.emit(LocalGet(local));
+        if ty == ValType::F32 {
+            self.emit(I32ReinterpretF32);
+        }
+        let mix =
+            [I64ExtendI32U, GlobalGet(global), I64Const(5), I64Rotl, I64Xor, GlobalSet(global)];
+        for instruction in mix {
+            self.emit(instruction);
+        }
+    }
+
     /// Makes any NaN on top of the stack the canonical one: which one an operator gives is not
     /// specified.
     pub(super) fn canonicalize(&mut self, ty: ValType) {
