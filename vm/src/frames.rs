@@ -299,17 +299,17 @@ impl Shapes {
 }
 
 impl Shape {
-    fn operands(&self, point: u32) -> &[ValType] {
+    fn operands(&self, point: u32) -> Vec<ValType> {
         let points = &self.safepoints.points;
         match points.binary_search_by_key(&point, |safepoint| safepoint.point) {
-            Ok(i) => &points[i].operands,
-            Err(_) => &[],
+            Ok(i) => self.safepoints.operands(&points[i]),
+            Err(_) => Vec::new(),
         }
     }
 
     /// The representations of the values of a frame at this point, in canonical order.
     fn kinds(&self, point: u32) -> impl Iterator<Item = midair_osr::ValueKind> + '_ {
-        self.safepoints.locals.iter().chain(self.operands(point)).map(|ty| ty.kind())
+        self.safepoints.locals.iter().copied().chain(self.operands(point)).map(|ty| ty.kind())
     }
 
     /// Whether something may read the local once the frame goes on.

@@ -182,7 +182,8 @@ impl Mapping {
             let refusal = match counterpart {
                 Err(why) => {
                     let site = names.site(safepoint.kind);
-                    Some(Refusal::NoCounterpart { point, site, why: reason(safepoint, after, why) })
+                    let why = reason(old, safepoint, &new.safepoints, why);
+                    Some(Refusal::NoCounterpart { point, site, why })
                 }
                 Ok(index) => {
                     let target = after[index].point;
@@ -223,12 +224,8 @@ fn lost_local(old: &Analysis, new: &Analysis, point: u32, target: u32) -> Option
 }
 
 /// What keeps a safepoint from having a counterpart among those of the new body.
-fn reason(old: &Safepoint, new: &[Safepoint], why: Unaligned) -> String {
-    let list = |types: &[ValType]| match types {
-        [] => "nothing".to_owned(),
-        types => types.iter().map(ValType::to_string).collect::<Vec<_>>().join(", "),
-    };
-    let alike = || new.iter().filter(|safepoint| safepoint.kind == old.kind);
+fn reason(body: &Analysis, old: &Safepoint, new: &Safepoints, why: Unaligned) -> String {
+    let alike = || new.points.iter().filter(|safepoint| safepoint.kind == old.kind);
     let Some(first) = alike().next() else { return "it has none such".to_owned() };
     if why == Unaligned::Ambiguous {
         return "several are equally alike, so that it is not clear which one it is".to_owned();
@@ -243,11 +240,24 @@ fn reason(old: &Safepoint, new: &[Safepoint], why: Unaligned) -> String {
     if alike().all(|safepoint| safepoint.operands != old.operands) {
         return format!(
             "there the operand stack holds {}, not {}",
-            list(&first.operands),
-            list(&old.operands)
+            list(new, first),
+            list(&body.safepoints, old)
         );
     }
     "those that it has correspond to others of the old body".to_owned()
+}
+
+/// The operands at a safepoint, for a message; of very many only the number.
+fn list(body: &Safepoints, safepoint: &Safepoint) -> String {
+    const MOST: usize = 64;
+    match safepoint.operands.len() {
+        0 => "nothing".to_owned(),
+        1..=MOST => {
+            let types = body.operands(safepoint);
+            types.iter().map(ValType::to_string).collect::<Vec<_>>().join(", ")
+        }
+        n => format!("{n} values"),
+    }
 }
 
 /// The layout that an embedder's map says, if it is right.
@@ -271,7 +281,7 @@ fn checked(
     let same = from.kind == to.kind
         || results(from.kind).is_some() && results(from.kind) == results(to.kind);
     anyhow::ensure!(same, "{} cannot go on as {}", names.site(from.kind), names.site(to.kind));
-    let frame = OldFrame { analysis: old, at: from };
+    let frame = OldFrame { analysis: old, at: from, operands: old.safepoints.operands(from) };
     let locals = match &given.locals {
         Some(sources) => {
             anyhow::ensure!(
@@ -315,17 +325,18 @@ fn checked(
         to.operands.len()
     );
     let mut values = Vec::new();
-    for (i, (source, &ty)) in sources.iter().zip(&to.operands).enumerate() {
+    for (i, (source, ty)) in sources.iter().zip(new.safepoints.operands(to)).enumerate() {
         let value = frame.slots(source, ty, true);
         values.extend(anyhow::Context::with_context(value, || format!("operand {i}"))?);
     }
-    Ok(locals.with_operands(slots(&from.operands), values))
+    Ok(locals.with_operands(slots(&frame.operands), values))
 }
 
 /// What values can come from.
 struct OldFrame<'a> {
     analysis: &'a Analysis,
     at: &'a Safepoint,
+    operands: Vec<ValType>,
 }
 
 impl OldFrame<'_> {
@@ -354,7 +365,7 @@ impl OldFrame<'_> {
                 Ok(slots)
             }
             Source::Operand(index) => {
-                of("operand", *index, &self.at.operands, self.analysis.local_slots())
+                of("operand", *index, &self.operands, self.analysis.local_slots())
             }
             Source::Const(value) => {
                 let (found, bits) = match value {

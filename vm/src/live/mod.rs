@@ -26,6 +26,7 @@
 //!
 //!   mapping       where frames of one body go on in another one
 //!   safepoints    the points of a body as the validator sees them
+//!   operand_stacks  the types on the operand stacks there, shared
 //!   alignment     which points of two bodies correspond
 //!   frame_map     maps that embedders give
 //!   refusal       why a frame cannot go on in the new body
@@ -48,6 +49,7 @@ mod layout;
 mod mapping;
 mod module_diff;
 mod old_versions;
+mod operand_stacks;
 mod plan;
 mod policy;
 mod prepare;

@@ -1,7 +1,8 @@
 //! The safepoints of a body, as the validator sees them: what two bodies are aligned by.
 
+use super::operand_stacks::{OperandStack, OperandStackBuilder, OperandStacks};
 use crate::Result;
-use midair_tiers::{FunctionBody, ModuleEnv, ValType};
+use midair_tiers::{FuncType, FunctionBody, ModuleEnv, ValType};
 use std::collections::HashMap;
 use wasmparser::{FuncToValidate, FuncValidatorAllocations, Operator, ValidatorResources};
 
@@ -27,11 +28,13 @@ pub(crate) struct Safepoint {
     /// Number of blocks around it.
     pub(crate) depth: u32,
     /// Types on the operand stack; after a call, without its results.
-    pub(crate) operands: Vec<ValType>,
+    pub(crate) operands: OperandStack,
     /// The operators around it, as hashes: the three before it, the nearest first, and the three behind it.
     pub(crate) context: [u32; 2 * CONTEXT],
 }
 
+/// An operator that is not a call leaves at most so many results, besides the operands that it leaves alone.
+const MOST_RESULTS: usize = 2;
 /// How many operators on either side of a safepoint tell it from others that are like it.
 const CONTEXT: usize = 3;
 
@@ -55,9 +58,15 @@ pub(crate) struct Safepoints {
     pub(crate) locals: Vec<ValType>,
     /// Reachable safepoints in the order of their points.
     pub(crate) points: Vec<Safepoint>,
+    stacks: OperandStacks,
 }
 
 impl Safepoints {
+    /// Types on the operand stack at one of the safepoints, the lowest first.
+    pub(crate) fn operands(&self, safepoint: &Safepoint) -> Vec<ValType> {
+        self.stacks.types(safepoint.operands)
+    }
+
     /// Takes calls of a function for calls of another one, if `other` knows one.
     pub(crate) fn take_for_equal(&mut self, other: impl Fn(u32) -> Option<u32>) {
         for safepoint in &mut self.points {
@@ -85,7 +94,9 @@ impl Safepoints {
         }
         let context = [0; 2 * CONTEXT];
         let kind = SafepointKind::Entry;
-        let mut points = vec![Safepoint { point: 0, kind, depth: 1, operands: vec![], context }];
+        let mut points =
+            vec![Safepoint { point: 0, kind, depth: 1, operands: OperandStack::EMPTY, context }];
+        let mut stacks = OperandStackBuilder::default();
         let mut canonical = CanonicalTypes::default();
         // The operator that each of `points` is, and a hash of each operator; the entry is before all.
         let (mut places, mut hashes) = (vec![0], vec![0]);
@@ -110,9 +121,26 @@ impl Safepoints {
             let height = validator.operand_stack_height() as usize;
             let below = call.and_then(|(kind, ty, extra)| {
                 let arguments = env.types.get(ty as usize)?.params.len() + extra;
-                Some((kind, operands(&validator, height, height.checked_sub(arguments)?)))
+                let count = height.checked_sub(arguments)?;
+                let operands = stacks.stack(count, |i| operand(&validator, height, i));
+                stacks.popped_to(count);
+                Some((kind, operands))
             });
+            // An operator that ends a block, or jumps, may pop all of the block's operands.
+            let block =
+                |validator: &Validator| validator.get_control_frame(0).map_or(0, |f| f.height);
+            let floor = block(&validator);
             validator.op(offset as _, &operator)?;
+            let after = validator.operand_stack_height() as usize;
+            stacks.popped_to(match operator {
+                Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => {
+                    block(&validator)
+                }
+                Operator::Else | Operator::End => floor.min(block(&validator)),
+                // A call's were popped above. Others have at most this many results.
+                _ if call.is_some() => after,
+                _ => after.saturating_sub(MOST_RESULTS),
+            });
             let depth = validator.control_stack_height();
             let point = offset as u32;
             if !reachable {
@@ -122,8 +150,8 @@ impl Safepoints {
                 points.push(Safepoint { point, kind, depth, operands, context });
                 places.push(hashes.len() - 1);
             } else if matches!(operator, Operator::Loop { .. }) {
-                let height = validator.operand_stack_height() as usize;
-                let (kind, operands) = (SafepointKind::Loop, operands(&validator, height, height));
+                let operands = stacks.stack(after, |i| operand(&validator, after, i));
+                let kind = SafepointKind::Loop;
                 points.push(Safepoint { point, kind, depth, operands, context });
                 places.push(hashes.len() - 1);
             }
@@ -135,21 +163,26 @@ impl Safepoints {
                 safepoint.context[CONTEXT + i] = hashes.get(place + i + 1).copied().unwrap_or(0);
             }
         }
-        Ok(Safepoints { locals, points })
+        Ok(Safepoints { locals, points, stacks: stacks.finish() })
     }
 }
 
 /// Type indices, the same for equal types.
 #[derive(Default)]
-struct CanonicalTypes(HashMap<u32, u32>);
+struct CanonicalTypes<'a> {
+    /// The first index of each type; empty until somebody asks.
+    first: HashMap<&'a FuncType, u32>,
+}
 
-impl CanonicalTypes {
-    fn of(&mut self, env: &ModuleEnv, ty: u32) -> u32 {
-        *self.0.entry(ty).or_insert_with(|| {
-            let wanted = env.types.get(ty as usize);
-            let first = env.types.iter().position(|ty| Some(ty) == wanted);
-            first.map_or(ty, |first| first as u32)
-        })
+impl<'a> CanonicalTypes<'a> {
+    fn of(&mut self, env: &'a ModuleEnv, ty: u32) -> u32 {
+        if self.first.is_empty() {
+            for (index, ty) in env.types.iter().enumerate() {
+                self.first.entry(ty).or_insert(index as u32);
+            }
+        }
+        let wanted = env.types.get(ty as usize);
+        wanted.and_then(|wanted| self.first.get(wanted)).copied().unwrap_or(ty)
     }
 }
 
@@ -158,14 +191,14 @@ fn hash(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |hash, &byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
-/// Types of the lowest `count` of `height` operands. Reachable code has known types only.
-fn operands(
-    validator: &wasmparser::FuncValidator<ValidatorResources>,
-    height: usize,
-    count: usize,
-) -> Vec<ValType> {
-    (0..count)
-        .filter_map(|i| validator.get_operand_type(height - 1 - i).flatten())
-        .filter_map(ValType::from_wasm)
-        .collect()
+type Validator = wasmparser::FuncValidator<ValidatorResources>;
+
+/// Type of the operand at `index`, from below, of `height`. Reachable code has known types only; of others
+/// nobody asks.
+fn operand(validator: &Validator, height: usize, index: usize) -> ValType {
+    let ty = validator.get_operand_type(height - 1 - index).flatten();
+    ty.and_then(ValType::from_wasm).unwrap_or(ValType::I32)
 }
+
+#[cfg(test)]
+mod tests;
