@@ -1,14 +1,70 @@
-//! From Cranelift's compiled code to a code description.
+//! What Cranelift is told before it compiles managed code, and from its compiled code to a code description.
 
 use crate::code_object::CodeDescription;
 use crate::frame_map::{FrameMap, FrameMapTable, FrameValue, Location, SiteKind, ValueKind};
 #[cfg(feature = "verify-walks")]
 use crate::verify_walks::UnwindTable;
-use cranelift_codegen::isa::TargetIsa;
 use cranelift_codegen::isa::unwind::UnwindInst;
+use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
+use cranelift_codegen::settings::{self, Configurable};
 use cranelift_codegen::{CompiledCode, ExceptionContextLoc, FinalizedMachExceptionHandler};
 use smallvec::SmallVec;
 use std::collections::HashMap;
+
+/// The settings of Cranelift that managed code is compiled with, and why. All others are the language's own choice.
+const NEEDED: [(&str, &str); 4] = [
+    // Says where callee-saved registers are: transfers restore them.
+    ("unwind_info", "true"),
+    // Walks of the stack follow them.
+    ("preserve_frame_pointers", "true"),
+    // Would call a function outside the code. Functions compare the stack pointer with a limit instead.
+    ("enable_probestack", "false"),
+    // Addresses within the code are relative all the same, and it names nothing outside itself.
+    ("is_pic", "false"),
+];
+
+/// Cranelift's settings as managed code needs them, to which a language adds its own: `opt_level` and
+/// `regalloc_algorithm`, for example. What is set here must stay as it is.
+pub fn flags() -> settings::Builder {
+    let mut flags = settings::builder();
+    for (name, value) in NEEDED {
+        flags.set(name, value).expect("this version of Cranelift has the setting");
+    }
+    flags
+}
+
+/// Cranelift's code generator for this processor, with these settings: see [`flags`]. Fails if a setting that managed
+/// code needs was changed, or if this processor is not supported.
+pub fn code_generator(flags: settings::Builder) -> Result<OwnedTargetIsa, CodeGeneratorError> {
+    let flags = settings::Flags::new(flags);
+    check_flags(&flags).map_err(CodeGeneratorError)?;
+    let builder =
+        cranelift_native::builder().map_err(|reason| CodeGeneratorError(reason.to_owned()))?;
+    builder.finish(flags).map_err(|error| CodeGeneratorError(error.to_string()))
+}
+
+/// Why there is no code generator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CodeGeneratorError(String);
+
+impl std::fmt::Display for CodeGeneratorError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for CodeGeneratorError {}
+
+/// Fails with the name of a setting that is not as managed code needs it.
+fn check_flags(flags: &settings::Flags) -> Result<(), String> {
+    for (name, value) in NEEDED {
+        let set = flags.iter().find(|flag| flag.name == name).and_then(|flag| flag.as_bool());
+        if set != Some(value == "true") {
+            return Err(format!("managed code needs Cranelift's setting {name}={value}"));
+        }
+    }
+    Ok(())
+}
 
 /// Where a value of a site's canonical frame comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,10 +99,18 @@ pub type Sites = HashMap<u32, SiteDescription>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DescribeError(pub String);
 
+impl std::fmt::Display for DescribeError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "compiled code that cannot be described: {}", self.0)
+    }
+}
+
+impl std::error::Error for DescribeError {}
+
 /// Builds the description of a function that was compiled for `isa`: bytes, frame maps, trap sites, source locations and
-/// saved registers. Fails if the code has relocations (managed code reaches everything through its
-/// context), if a site's call or one of its values is missing, or if the frame is larger than `max_frame`
-/// bytes.
+/// saved registers. Fails if `isa` was not made with the settings that [`flags`] has, if the code has relocations
+/// (managed code reaches everything through its context), if a site's call or one of its values is missing, or if the
+/// frame is larger than `max_frame` bytes.
 ///
 /// A site whose call is unreachable, so that Cranelift dropped it, is no error.
 pub fn describe(
@@ -55,8 +119,7 @@ pub fn describe(
     sites: &Sites,
     max_frame: u32,
 ) -> Result<CodeDescription, DescribeError> {
-    // Asked by those who verify walks only.
-    let _ = isa;
+    check_flags(isa.flags()).map_err(DescribeError)?;
     let buffer = &code.buffer;
     if let Some(relocation) = buffer.relocs().first() {
         return Err(DescribeError(format!("relocation {:?}", relocation.kind)));
@@ -212,4 +275,56 @@ fn map(
         context: item(0)?,
         values: values.collect::<Result<_, _>>()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cranelift_codegen::Context;
+    use cranelift_codegen::control::ControlPlane;
+    use cranelift_codegen::ir::{Function, InstBuilder};
+    use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+
+    #[test]
+    fn a_language_chooses_among_the_other_settings() {
+        let mut chosen = flags();
+        chosen.set("opt_level", "speed").unwrap();
+        let isa = code_generator(chosen).unwrap();
+        assert_eq!(isa.flags().opt_level(), settings::OptLevel::Speed);
+        assert!(isa.flags().preserve_frame_pointers() && isa.flags().unwind_info());
+    }
+
+    #[test]
+    fn a_setting_that_managed_code_needs_cannot_be_changed() {
+        for (name, value) in NEEDED {
+            let mut changed = flags();
+            changed.set(name, if value == "true" { "false" } else { "true" }).unwrap();
+            let error = code_generator(changed).err().unwrap().to_string();
+            assert!(error.contains(&format!("{name}={value}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn code_that_was_compiled_with_other_settings_is_not_described() {
+        let mut other = settings::builder();
+        other.set("unwind_info", "true").unwrap();
+        let native = cranelift_native::builder().unwrap();
+        for (isa, fits) in [
+            (native.finish(settings::Flags::new(other)).unwrap(), false),
+            (code_generator(flags()).unwrap(), true),
+        ] {
+            let mut context = Context::for_function(Function::new());
+            let mut frontend = FunctionBuilderContext::new();
+            let mut builder = FunctionBuilder::new(&mut context.func, &mut frontend);
+            let block = builder.create_block();
+            builder.switch_to_block(block);
+            builder.seal_block(block);
+            builder.ins().return_(&[]);
+            builder.finalize(isa.frontend_config());
+            let code = context.compile(&*isa, &mut ControlPlane::default()).unwrap();
+            let error = describe(code, &*isa, &Sites::new(), 1 << 16).err();
+            let named = error.map(|error| error.0.contains("preserve_frame_pointers=true"));
+            assert_eq!(named, if fits { None } else { Some(true) });
+        }
+    }
 }

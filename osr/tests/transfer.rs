@@ -13,11 +13,11 @@ use cranelift_codegen::ir::{
     MemFlagsData, Signature, SourceLoc, Value, types,
 };
 use cranelift_codegen::isa::{CallConv, OwnedTargetIsa};
-use cranelift_codegen::settings::{self, Configurable};
+use cranelift_codegen::settings::Configurable;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 use framehop::Unwinder;
 use framehop::x86_64::{CacheX86_64, UnwindRegsX86_64, UnwinderX86_64};
-use midair_osr::cranelift::{SiteDescription, SiteValue, Sites, describe};
+use midair_osr::cranelift::{self, SiteDescription, SiteValue, Sites, describe};
 use midair_osr::{
     CallShape, CalloutFrame, CalloutOutcome, CapturedFrame, Choice, CodeDescription, CodeHeap,
     CodeObject, CodeState, ContextHeader, NativeOutcome, RESUME_TOKEN, SiteKind, StackContext,
@@ -51,16 +51,9 @@ struct TestContext {
 }
 
 fn isa() -> OwnedTargetIsa {
-    let mut flags = settings::builder();
-    for (name, value) in [
-        ("unwind_info", "true"),
-        ("preserve_frame_pointers", "true"),
-        ("enable_probestack", "false"),
-        ("opt_level", "speed"),
-    ] {
-        flags.set(name, value).unwrap();
-    }
-    cranelift_native::builder().unwrap().finish(settings::Flags::new(flags)).unwrap()
+    let mut flags = cranelift::flags();
+    flags.set("opt_level", "speed").unwrap();
+    cranelift::code_generator(flags).unwrap()
 }
 
 fn signature() -> Signature {

@@ -2,7 +2,8 @@
 
 use crate::compile::{CompileError, CompiledTier};
 use cranelift_codegen::isa::OwnedTargetIsa;
-use cranelift_codegen::settings::{self, Configurable};
+use cranelift_codegen::settings::Configurable;
+use midair_osr::cranelift;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -113,23 +114,14 @@ impl CodeGenerators {
 fn target_isa(chosen: CodegenSettings, verify: bool) -> Result<OwnedTargetIsa, CompileError> {
     let unsupported = |reason: &dyn fmt::Display| CompileError::Unsupported(reason.to_string());
     let flag = |on: bool| if on { "true" } else { "false" };
-    let mut flags = settings::builder();
+    let mut flags = cranelift::flags();
     for (name, value) in [
         ("opt_level", chosen.opt_level.name()),
         ("regalloc_algorithm", chosen.register_allocation.name()),
         ("enable_alias_analysis", flag(chosen.alias_analysis)),
-        // Says where callee-saved registers are: transfers restore them.
-        ("unwind_info", "true"),
-        // Walks of the stack follow them.
-        ("preserve_frame_pointers", "true"),
-        // Functions compare the stack pointer with a limit instead.
-        ("enable_probestack", "false"),
-        // Addresses within the code are relative all the same, and it names nothing outside itself.
-        ("is_pic", "false"),
         ("enable_verifier", flag(verify)),
     ] {
         flags.set(name, value).map_err(|error| unsupported(&error))?;
     }
-    let builder = cranelift_native::builder().map_err(|reason| unsupported(&reason))?;
-    builder.finish(settings::Flags::new(flags)).map_err(|error| unsupported(&error))
+    cranelift::code_generator(flags).map_err(|error| unsupported(&error))
 }
