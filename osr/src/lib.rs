@@ -204,6 +204,8 @@
 //! stack that may hold its frames, by way of a [`Handshake`] where other threads run → freed: poisoned, quarantined,
 //! reused.
 
+#![deny(missing_docs)]
+
 pub mod call;
 pub mod capture;
 pub mod code_heap;

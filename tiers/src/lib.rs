@@ -3,6 +3,8 @@
 //!
 //! Both tiers run on one runtime interface, [`context`], which the `midair` crate implements.
 
+#![deny(missing_docs)]
+
 pub mod abi;
 mod append_vec;
 pub mod body;

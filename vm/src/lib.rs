@@ -32,6 +32,8 @@
 //! # }
 //! ```
 
+#![deny(missing_docs)]
+
 mod backtrace;
 mod builtins;
 mod caller;
@@ -110,5 +112,5 @@ pub use value::{ExternRef, Val};
 
 /// The README's example is one of the tests.
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;

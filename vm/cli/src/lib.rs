@@ -2,6 +2,8 @@
 //!
 //! It is a library too, so that tests can run spec scripts in their own process: see [`wast`].
 
+#![deny(missing_docs)]
+
 mod command_line;
 mod deadline;
 mod failure;
