@@ -243,7 +243,7 @@ fn loops_of_old_bodies_are_compiled_if_their_frames_finish_there() {
     let text = |first: &str, rest: &str| {
         format!(
             r#"(module {IMPORTS} (func $f (export "f") (param i32) (result i32)
-                {first} {rest} (local.get 0)))"#
+                {first} {rest} (i32.const 0)))"#
         )
     };
     const LOOP: &str = "(call $edit)

@@ -93,8 +93,8 @@ pub use limits::StoreLimits;
 pub use linker::{Linker, UnlinkedImport, UnlinkedImports};
 pub use live::{
     Applied, AppliedFunction, DataPolicy, Definition, FrameMap, FunctionLabel, ModuleRefusal,
-    ModuleRefused, ModuleSummary, Plan, PlannedFrames, PlannedFunction, PlannedOutcome, Policy,
-    Reference, Refusal, Replacement, Source, StillReferred, Update,
+    ModuleRefused, ModuleSummary, Place, Plan, PlannedFrames, PlannedFunction, PlannedOutcome,
+    Policy, Reference, Refusal, Replacement, Source, StillReferred, Update,
 };
 pub use memory::{Memory, MemoryAccessError};
 pub use midair_tiers::{CodegenSettings, OptLevel, RegisterAllocation};

@@ -18,7 +18,8 @@ use anyhow::{Context as _, Result, ensure};
 use gate::Gate;
 use maps::{Maps, Moving};
 use midair::{
-    Caller, Config, Engine, Func, Linker, Module, Plan, PlannedOutcome, Store, Tier, Val,
+    Caller, Config, Engine, FrameMap, Func, Linker, Module, Plan, PlannedOutcome, Store, Tier,
+    Update, Val,
 };
 use midair_watchdog::Watchdog;
 use oracle::{Code, Counts, Op, Oracle, Stop, TYPES, answer, compile, val_type};
@@ -118,7 +119,7 @@ fn host(import: u32) -> impl Fn(Caller<'_, Host>, i32) -> Result<i32> {
         if host.stop == Some(host.calls) {
             host.seen = frame;
             for body in &host.bodies {
-                let update = host.module.update().body(F, body.clone());
+                let update = update_by_index(&host.module, &body)?;
                 host.plans.push(update.plan()?);
                 update.apply()?;
             }
@@ -222,7 +223,7 @@ fn update_beside(
             gate.wait_for_rounds(|| guest.is_finished())?;
             bodies
                 .map(|body| {
-                    let update = module.update().body(F, body);
+                    let update = update_by_index(&module, &body)?;
                     let plan = update.plan()?;
                     update.apply()?;
                     // Frames of the interpreter find out by themselves.
@@ -374,6 +375,20 @@ fn go_on(
     Ok(Some(Expected { outcomes, moved: moved || later, result }))
 }
 
+/// An update whose frames keep their locals by index, which is what the oracle knows: where the default map finds a
+/// counterpart, and the locals of equal indices are fit for it. (Which variable is which is tested elsewhere.)
+fn update_by_index(module: &Module, body: &[u8]) -> Result<Update> {
+    let update = module.update().body(F, body.to_vec());
+    let mut map = FrameMap::new().exclusive();
+    for &(old, new) in &update.plan()?.functions[0].mapped {
+        let one = FrameMap::new().exclusive().point(old, new);
+        if update.clone().frame_map(F, one).plan().is_ok() {
+            map = map.point(old, new);
+        }
+    }
+    Ok(update.frame_map(F, map))
+}
+
 /// The plans of updates from each body to the next, made where nothing runs.
 fn plans(codes: &[Code]) -> Result<Vec<Plan>> {
     let engine = Engine::new(Config::new().tier(Tier::Interp))?;
@@ -381,7 +396,7 @@ fn plans(codes: &[Code]) -> Result<Vec<Plan>> {
     codes[1..]
         .iter()
         .map(|code| {
-            let update = module.update().body(F, code.body.clone());
+            let update = update_by_index(&module, &code.body)?;
             let plan = update.plan()?;
             update.apply()?;
             Ok(plan)

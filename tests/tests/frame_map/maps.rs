@@ -69,9 +69,6 @@ impl Moving<'_> {
             let at = at.ok_or_else(|| TestCaseError::fail("a point between two instructions"))?;
             prop_assert_eq!(new.ops[at], old.ops[self.frame.at], "the same call or loop");
             prop_assert_eq!(&new.places[at], &old.places[self.frame.at], "nested alike");
-            for (a, b) in old.locals.iter().zip(&new.locals) {
-                prop_assert_eq!(a, b, "locals keep their types");
-            }
             self.frame.at = at;
             self.frame.locals.resize(new.locals.len(), 0);
             self.version = version;

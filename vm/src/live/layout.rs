@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 /// Where a slot of a new frame comes from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub(crate) enum Slot {
     /// Slot of the old canonical frame: its locals, then its operands.
     Old(u32),
@@ -15,7 +15,7 @@ pub(crate) enum Slot {
 ///
 /// A canonical frame is the slots of all locals and then those of the operands. Behind these may lie the
 /// results of the call at which the frame was suspended, which stay as they are.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Hash)]
 pub(crate) struct Layout {
     /// Slots of all locals of the old frame.
     old_locals: u32,
@@ -26,7 +26,7 @@ pub(crate) struct Layout {
 }
 
 /// Operands that are not those of the old frame.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Hash)]
 struct Operands {
     /// Slots of the old frame's operands.
     old: u32,

@@ -2,10 +2,12 @@
 
 use super::alignment::{Alignment, Unaligned};
 use super::continuation::{Migration, Points, Target};
+use super::correspondence::{Correspondence, Place, Unknown};
 use super::frame_map::{FrameMap, PointMap, Source};
 use super::layout::{Layout, Slot};
 use super::refusal::Refusal;
 use super::safepoints::{Safepoint, SafepointKind, Safepoints};
+use super::values::Values;
 use crate::Result;
 use crate::code::FunctionVersion;
 use crate::value::Val;
@@ -20,6 +22,9 @@ use wasmparser::{FuncToValidate, ValidatorResources};
 pub(crate) struct Analysis {
     pub(crate) safepoints: Safepoints,
     liveness: Liveness,
+    /// `None` if there are too many.
+    values: Option<Values>,
+    bytes: Arc<[u8]>,
 }
 
 impl Analysis {
@@ -27,12 +32,13 @@ impl Analysis {
     pub(crate) fn new(
         env: &ModuleEnv,
         body: &FunctionBody,
-        validate: FuncToValidate<ValidatorResources>,
+        validate: impl Fn() -> FuncToValidate<ValidatorResources>,
     ) -> Result<Analysis> {
-        let safepoints = Safepoints::new(env, body, validate)?;
+        let safepoints = Safepoints::new(env, body, validate())?;
         let liveness = Liveness::new(body, safepoints.locals.len() as u32)
             .map_err(|error| anyhow::anyhow!("its locals cannot be analysed: {error:?}"))?;
-        Ok(Analysis { safepoints, liveness })
+        let values = Values::new(env, body, validate(), &safepoints, &liveness);
+        Ok(Analysis { safepoints, liveness, values, bytes: body.bytes().into() })
     }
 
     fn locals(&self) -> &[ValType] {
@@ -168,59 +174,152 @@ impl Mapping {
         new: &Analysis,
         reachable: &dyn Fn(u32) -> bool,
     ) {
-        let layout = match default_layout(old, new) {
-            Ok(layout) => Arc::new(layout),
-            Err(refusal) => {
-                self.refusals.push(refusal);
-                return;
-            }
-        };
         let (before, after) = (&old.safepoints.points, &new.safepoints.points);
+        if old.bytes == new.bytes {
+            let layout = Arc::new(Layout::identity(old.local_slots()));
+            let points = before.iter().map(|safepoint| safepoint.point);
+            let points = points.filter(|&point| reachable(point));
+            self.points.extend(points.map(|point| (point, (point, layout.clone()))));
+            return;
+        }
         let alignment = Alignment::new(before, after);
-        for (safepoint, counterpart) in before.iter().zip(alignment.counterparts) {
-            let point = safepoint.point;
-            let refusal = match counterpart {
+        let values = old.values.as_ref().zip(new.values.as_ref());
+        let values =
+            values.map(|(old, new)| Correspondence::new(old, new, &alignment.counterparts));
+        let mut layouts = Layouts::new(old, new);
+        for (i, counterpart) in alignment.counterparts.iter().enumerate() {
+            let (safepoint, point) = (&before[i], before[i].point);
+            let layout = match *counterpart {
                 Err(why) => {
                     let site = names.site(safepoint.kind);
                     let why = reason(old, safepoint, &new.safepoints, why);
-                    Some(Refusal::NoCounterpart { point, site, why })
+                    Err(Refusal::NoCounterpart { point, site, why })
                 }
                 Ok(index) => {
                     let target = after[index].point;
-                    let refusal = if reachable(target) {
-                        lost_local(old, new, point, target)
-                    } else {
-                        Some(Refusal::Unreachable { point, target })
+                    let unknown = |Unknown { place, ty, why }| {
+                        let why = why.to_owned();
+                        Refusal::UnknownValue { point, target, place, ty, why }
                     };
-                    if refusal.is_none() {
-                        self.points.insert(point, (target, layout.clone()));
+                    match &values {
+                        _ if !reachable(target) => Err(Refusal::Unreachable { point, target }),
+                        None => {
+                            let site = names.site(safepoint.kind);
+                            let why = "the bodies are too large to be compared".to_owned();
+                            Err(Refusal::NoCounterpart { point, site, why })
+                        }
+                        Some(values) => layouts.at(values, i, index).map_err(unknown),
                     }
-                    refusal
+                    .map(|layout| (target, layout))
                 }
             };
-            self.refusals.extend(refusal);
+            match layout {
+                Ok(target) => drop(self.points.insert(point, target)),
+                Err(refusal) => self.refusals.push(refusal),
+            }
         }
     }
 }
 
-/// Locals match by index; new ones start at zero. Fails if a type differs.
-fn default_layout(old: &Analysis, new: &Analysis) -> Result<Layout, Refusal> {
-    for (i, (a, b)) in old.locals().iter().zip(new.locals()).enumerate() {
-        if a != b {
-            return Err(Refusal::LocalType { local: i as u32, old: *a, new: *b });
-        }
-    }
-    let kept = old.local_slots().min(new.local_slots());
-    let fresh = std::iter::repeat_n(Slot::Const(0), new.local_slots() - kept);
-    Ok(Layout::new(old.local_slots(), (0..kept as u32).map(Slot::Old).chain(fresh)))
+/// Layouts of frames, most of which are the same.
+struct Layouts<'a> {
+    old: &'a Analysis,
+    new: &'a Analysis,
+    /// First slots of the old locals, and of the new ones.
+    first_slots: [Vec<u32>; 2],
+    /// Where the new locals' slots came from last. Those that nobody reads stay as they are, so that points share one
+    /// layout.
+    locals: Vec<Slot>,
+    known: HashMap<Layout, Arc<Layout>>,
 }
 
-/// Machine code keeps what the old body may read. What the new one reads beyond that is lost.
-fn lost_local(old: &Analysis, new: &Analysis, point: u32, target: u32) -> Option<Refusal> {
-    let kept = old.locals().len() as u32;
-    let mut wanted = new.liveness.at(target)?.iter().take_while(|&local| local < kept);
-    let local = wanted.find(|&local| !old.is_live(point, local))?;
-    Some(Refusal::LocalNotKept { point, local, ty: old.locals()[local as usize] })
+impl<'a> Layouts<'a> {
+    fn new(old: &'a Analysis, new: &'a Analysis) -> Layouts<'a> {
+        let first_slots = [old, new].map(|analysis| {
+            let mut next = 0;
+            let first = |ty: &ValType| {
+                let first = next;
+                next += slots(&[*ty]) as u32;
+                first
+            };
+            analysis.locals().iter().map(first).collect()
+        });
+        let locals = vec![Slot::Const(0); new.local_slots()];
+        Layouts { old, new, first_slots, locals, known: HashMap::new() }
+    }
+
+    /// The layout of frames that were suspended at one safepoint and go on at another one, by index.
+    fn at(
+        &mut self,
+        values: &Correspondence<'_>,
+        old: usize,
+        new: usize,
+    ) -> Result<Arc<Layout>, Unknown> {
+        let (from, to) = (&self.old.safepoints.points[old], &self.new.safepoints.points[new]);
+        let (before, after) =
+            (self.old.safepoints.operands(from), self.new.safepoints.operands(to));
+        let base = self.old.local_slots() as u32;
+        let mut next = base;
+        let mut operand_slots = Vec::with_capacity(before.len());
+        for ty in &before {
+            operand_slots.push(next);
+            next += slots(&[*ty]) as u32;
+        }
+        let first = |place: Place| match place {
+            Place::Local(local) => self.first_slots[0][local as usize],
+            Place::Operand(i) => operand_slots[i as usize],
+        };
+        let sources = values.sources(old, new, &first)?;
+        let parts = |source: Slot, ty: ValType| {
+            (0..slots(&[ty]) as u32).map(move |part| match source {
+                Slot::Old(slot) => Slot::Old(slot + part),
+                Slot::Const(bits) => Slot::Const(if part == 0 { bits } else { 0 }),
+            })
+        };
+        for (local, source) in sources.locals {
+            let ty = self.new.locals()[local as usize];
+            let at = self.first_slots[1][local as usize] as usize;
+            for (part, slot) in parts(source, ty).enumerate() {
+                self.locals[at + part] = slot;
+            }
+        }
+        let operands = sources.operands.into_iter().zip(&after);
+        let operands: Vec<Slot> = operands.flat_map(|(source, &ty)| parts(source, ty)).collect();
+        let layout = Layout::new(self.old.local_slots(), self.locals.iter().copied());
+        let stay = operands.iter().copied().eq((base..next).map(Slot::Old));
+        let layout = match stay {
+            true => layout,
+            false => layout.with_operands((next - base) as usize, operands),
+        };
+        Ok(self.known.entry(layout.clone()).or_insert_with(|| Arc::new(layout)).clone())
+    }
+}
+
+/// Locals match by index; new ones start at zero. Fails if one that somebody reads at `target` has another type, or is
+/// not kept at `point`.
+fn layout_by_index(old: &Analysis, new: &Analysis, point: u32, target: u32) -> Result<Layout> {
+    let mut locals = Vec::new();
+    let mut next = 0;
+    for (local, &ty) in (0..).zip(new.locals()) {
+        let count = slots(&[ty]);
+        let wanted = new.is_live(target, local);
+        match old.locals().get(local as usize) {
+            Some(&before) if before == ty => {
+                if wanted && !old.is_live(point, local) {
+                    anyhow::bail!("{}", Refusal::LocalNotKept { point, local, ty });
+                }
+                locals.extend((next..next + count as u32).map(Slot::Old));
+            }
+            Some(before) if wanted => {
+                anyhow::bail!(
+                    "local {local} is of type {before} in the old body and {ty} in the new one"
+                )
+            }
+            _ => locals.extend(std::iter::repeat_n(Slot::Const(0), count)),
+        }
+        next += old.locals().get(local as usize).map_or(0, |&ty| slots(&[ty]) as u32);
+    }
+    Ok(Layout::new(old.local_slots(), locals))
 }
 
 /// What keeps a safepoint from having a counterpart among those of the new body.
@@ -302,14 +401,7 @@ fn checked(
             }
             Layout::new(old.local_slots(), slots)
         }
-        None => {
-            let lost = lost_local(old, new, from.point, to.point);
-            match default_layout(old, new) {
-                Ok(layout) if lost.is_none() => layout,
-                Ok(_) => anyhow::bail!("{}", lost.expect("as just seen")),
-                Err(refusal) => anyhow::bail!("{refusal}"),
-            }
-        }
+        None => layout_by_index(old, new, from.point, to.point)?,
     };
     let Some(sources) = &given.operands else {
         anyhow::ensure!(

@@ -28,6 +28,8 @@
 //!   safepoints    the points of a body as the validator sees them
 //!   operand_stacks  the types on the operand stacks there, shared
 //!   alignment     which points of two bodies correspond
+//!   values        what the values of a body are made of
+//!   correspondence  which values of two bodies are the same variable
 //!   frame_map     maps that embedders give
 //!   refusal       why a frame cannot go on in the new body
 //! ```
@@ -37,6 +39,7 @@ mod applied;
 mod census;
 mod changes;
 mod continuation;
+mod correspondence;
 mod data;
 mod definitions;
 mod entries;
@@ -59,6 +62,7 @@ mod reservations;
 mod safepoints;
 mod transaction;
 mod update;
+mod values;
 
 pub use applied::{Applied, AppliedFunction, Replacement};
 pub(crate) use changes::{
@@ -66,6 +70,7 @@ pub(crate) use changes::{
     NewSource,
 };
 pub(crate) use continuation::{Continuation, Migration};
+pub use correspondence::Place;
 pub use definitions::Definition;
 pub(crate) use definitions::Definitions;
 pub(crate) use entries::set_earlier;

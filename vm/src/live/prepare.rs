@@ -128,7 +128,7 @@ impl<'m> Prepared<'m> {
         code.check_redirection(function)?;
         let len = body.len();
         let body = FunctionBody::new(Arc::new(body), 0, len, function, old.body.version + 1);
-        let mut after = Analysis::new(env, &body, growth.validation(function))
+        let mut after = Analysis::new(env, &body, || growth.validation(function))
             .context("the new body is not valid in this module")?;
         code.update_step("validation")?;
         // A frame that has called a function of which there is another one now goes on behind the call of
@@ -155,7 +155,7 @@ impl<'m> Prepared<'m> {
             Policy::Finish => Migration::Stay,
             Policy::Trap => Migration::Trap,
             Policy::Migrate => {
-                let before = Analysis::new(env, &old.body, growth.validation(function))
+                let before = Analysis::new(env, &old.body, || growth.validation(function))
                     .context("the old body is not valid")?;
                 let mut mapping = Mapping::new(&names, &before, &after, map.as_ref(), &reachable)?;
                 points_mapped = mapping.len();

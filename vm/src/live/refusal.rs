@@ -1,5 +1,6 @@
 //! Why a frame cannot go on in the new body.
 
+use super::correspondence::Place;
 use midair_tiers::ValType;
 use std::fmt;
 
@@ -8,16 +9,6 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// A local has another type in the new body, so that nothing of the old frames is sure to mean the
-    /// same. This concerns all points of the function.
-    LocalType {
-        /// Index of the local.
-        local: u32,
-        /// Its type in the old body.
-        old: ValType,
-        /// Its type in the new body.
-        new: ValType,
-    },
     /// The new body has no point that matches the one where the frame is suspended.
     NoCounterpart {
         /// Offset in the old body.
@@ -34,6 +25,19 @@ pub enum Refusal {
         /// Offset in the new body.
         target: u32,
     },
+    /// The new body may read a value of which it is not known which value of the old frame it is, if any.
+    UnknownValue {
+        /// Offset in the old body.
+        point: u32,
+        /// Offset in the new body.
+        target: u32,
+        /// Where the value is in the new frame.
+        place: Place,
+        /// Its type.
+        ty: ValType,
+        /// Why nothing in the old frame is taken for it.
+        why: String,
+    },
     /// The new body reads a local that the machine code of the old one has not kept.
     LocalNotKept {
         /// Offset in the old body.
@@ -49,9 +53,9 @@ impl Refusal {
     /// Offset in the old body of the point that is refused; `None` if all are.
     pub fn point(&self) -> Option<u32> {
         match *self {
-            Refusal::LocalType { .. } => None,
             Refusal::NoCounterpart { point, .. }
             | Refusal::Unreachable { point, .. }
+            | Refusal::UnknownValue { point, .. }
             | Refusal::LocalNotKept { point, .. } => Some(point),
         }
     }
@@ -60,9 +64,6 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Refusal::LocalType { local, old, new } => {
-                write!(f, "local {local} is of type {old} in the old body and {new} in the new one")
-            }
             Refusal::NoCounterpart { point, site, why } => {
                 write!(f, "{site} at offset {point:#x} has no counterpart in the new body: {why}")
             }
@@ -70,6 +71,11 @@ impl fmt::Display for Refusal {
                 f,
                 "the counterpart of offset {point:#x} in the new body, at offset {target:#x}, cannot be \
                  reached"
+            ),
+            Refusal::UnknownValue { point, target, place, ty, why } => write!(
+                f,
+                "{place} ({ty}) of the new body at offset {target:#x} cannot be filled by a frame that is \
+                 suspended at offset {point:#x}: {why}"
             ),
             Refusal::LocalNotKept { point, local, ty } => write!(
                 f,

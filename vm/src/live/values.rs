@@ -1,0 +1,675 @@
+//! What the values of a body are made of: a graph in static single assignment form, by which variables of two bodies
+//! are told to be the same whatever locals they are in.
+//!
+//! Every value has one definition: a parameter, a constant, an operator over other values, the result of a call, or a
+//! place where control flow meets. Locals and the operand stack only say where values are: at each safepoint
+//! the graph tells which value each live local and each operand is.
+//!
+//! ```text
+//!   (loop $l                                    n = Phi(0, n')      the loop's header
+//!     (local.set $n (i32.add (local.get $n)     n' = Op(i32.add, n, 1)
+//!                            (i32.const 1)))
+//!     (call $f (local.get $n))                  here: $n is n'
+//!     (br $l))
+//! ```
+//!
+//! Operators that read what others write (memory, tables, globals) have an [`Kind::Effect`] among their inputs: what has
+//! been written since the last safepoint. So two of them are the same value only if nothing came between.
+
+use super::safepoints::Safepoints;
+use midair_tiers::liveness::Liveness;
+use midair_tiers::{FunctionBody, ModuleEnv, ValType};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::LazyLock;
+use wasmparser::{BlockType, FuncValidator, FuncValidatorAllocations, Operator};
+use wasmparser::{FuncToValidate, ValidatorResources};
+
+/// Number of a value in its graph.
+pub(crate) type Id = u32;
+
+/// What a value is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub(crate) enum Kind {
+    /// A parameter of the function.
+    Param(u32),
+    /// A constant, by its bits: also a local that has not been set.
+    Const(u64),
+    /// What an operator computes from its inputs: a hash of its bytes, which of its results it is, and whether its
+    /// first two inputs may change places. The hash has a key that is the process's secret, so that no body can be made
+    /// to collide.
+    Op { hash: u64, result: u32, commutes: bool },
+    /// What the call at this safepoint (an index) has returned as this result.
+    Call { safepoint: u32, result: u32 },
+    /// So many operators that write something have come since this safepoint (an index).
+    Effect { safepoint: u32, writes: u32 },
+    /// A variable of the loop with this header (a safepoint's index). Its inputs are what it is on entry, and what it is
+    /// each time that the loop goes on.
+    Phi { header: u32 },
+    /// Control flow meets: for each way in, the value, and what decided to go that way.
+    Join,
+}
+
+/// A value.
+#[derive(Clone, Debug)]
+pub(crate) struct Value {
+    pub(crate) kind: Kind,
+    /// `None` for effects.
+    pub(crate) ty: Option<ValType>,
+    pub(crate) inputs: Vec<Id>,
+}
+
+/// Where values are at a safepoint.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FrameValues {
+    /// Live locals, in ascending order, with their values.
+    pub(crate) locals: Vec<(u32, Id)>,
+    /// The operands; after a call without its results.
+    pub(crate) operands: Vec<Id>,
+}
+
+/// The values of a body.
+#[derive(Debug, Default)]
+pub(crate) struct Values {
+    pub(crate) values: Vec<Value>,
+    /// By safepoint, in the order of [`Safepoints::points`].
+    pub(crate) frames: Vec<FrameValues>,
+    /// For each value the ones that are made of it, and as which input.
+    pub(crate) users: Vec<Vec<(Id, u32)>>,
+}
+
+/// Steps that a graph may cost; what is larger has none. Some ten milliseconds.
+const MOST_STEPS: usize = 4 << 20;
+
+/// Where control flow comes into the end of a block, or goes on with a loop.
+struct Edge {
+    locals: Vec<Id>,
+    values: Vec<Id>,
+    /// What decided to go this way, if anything did.
+    condition: Option<Id>,
+}
+
+/// An open block.
+struct Block {
+    kind: BlockKind,
+    /// Height of the operand stack below its parameters.
+    height: usize,
+    /// Number of values that a branch to it takes along, and that there are behind it.
+    branch: usize,
+    results: usize,
+    /// Nothing leads into it, so that nothing is known there.
+    dead: bool,
+    edges: Vec<Edge>,
+}
+
+enum BlockKind {
+    Block,
+    /// Locals with phis, and then the phis of its parameters.
+    Loop {
+        phis: Vec<(Option<u32>, Id)>,
+    },
+    /// What an `if` without `else`, or its `else`, begins with.
+    If {
+        condition: Id,
+        locals: Vec<Id>,
+        values: Vec<Id>,
+    },
+}
+
+/// The graph is too large.
+struct TooLarge;
+
+impl Values {
+    /// The values of a body, which is valid; `None` if it is too large.
+    pub(crate) fn new(
+        env: &ModuleEnv,
+        body: &FunctionBody,
+        validate: FuncToValidate<ValidatorResources>,
+        safepoints: &Safepoints,
+        liveness: &Liveness,
+    ) -> Option<Values> {
+        let assigned = assigned_in_loops(body)?;
+        let mut builder = Builder {
+            env,
+            safepoints,
+            liveness,
+            graph: Values {
+                frames: vec![FrameValues::default(); safepoints.points.len()],
+                ..Values::default()
+            },
+            known: HashMap::new(),
+            locals: Vec::new(),
+            stack: Vec::new(),
+            blocks: Vec::new(),
+            effect: (0, 0),
+            reachable: true,
+            steps: 0,
+            assigned,
+            loops: 0,
+        };
+        builder.run(body, validate).ok()?;
+        let mut graph = builder.graph;
+        graph.users.resize(graph.values.len(), Vec::new());
+        for (id, value) in (0..).zip(&graph.values) {
+            for (i, &input) in (0..).zip(&value.inputs) {
+                graph.users[input as usize].push((id, i));
+            }
+        }
+        Some(graph)
+    }
+}
+
+/// The locals that each loop assigns, in the order of the loops; `None` if there are too many.
+fn assigned_in_loops(body: &FunctionBody) -> Option<Vec<Vec<u32>>> {
+    let mut reader = body.reader().get_operators_reader().ok()?;
+    let mut found: Vec<Vec<u32>> = Vec::new();
+    // Of each open block, the loop that it is.
+    let mut open: Vec<Option<usize>> = vec![None];
+    let mut steps = 0;
+    while !reader.eof() {
+        match reader.read().ok()? {
+            Operator::Loop { .. } => {
+                open.push(Some(found.len()));
+                found.push(Vec::new());
+            }
+            Operator::Block { .. } | Operator::If { .. } => open.push(None),
+            Operator::End => {
+                let Some(Some(ended)) = open.pop() else { continue };
+                found[ended].sort_unstable();
+                found[ended].dedup();
+                if let Some(outer) = open.iter().rev().copied().flatten().next() {
+                    let inner = found[ended].clone();
+                    steps += inner.len();
+                    found[outer].extend(inner);
+                }
+            }
+            Operator::LocalSet { local_index } | Operator::LocalTee { local_index } => {
+                if let Some(innermost) = open.iter().rev().copied().flatten().next() {
+                    found[innermost].push(local_index);
+                }
+            }
+            _ => {}
+        }
+        steps += 1;
+        if steps > MOST_STEPS {
+            return None;
+        }
+    }
+    Some(found)
+}
+
+struct Builder<'a> {
+    env: &'a ModuleEnv,
+    safepoints: &'a Safepoints,
+    liveness: &'a Liveness,
+    graph: Values,
+    /// Values that are the same whenever they are computed from the same.
+    known: HashMap<(Kind, Option<ValType>, Vec<Id>), Id>,
+    locals: Vec<Id>,
+    stack: Vec<Id>,
+    blocks: Vec<Block>,
+    /// The last safepoint, and how much has been written since.
+    effect: (u32, u32),
+    /// Whether anything leads to the present operator.
+    reachable: bool,
+    steps: usize,
+    /// See [`assigned_in_loops`], and how many loops have begun.
+    assigned: Vec<Vec<u32>>,
+    loops: usize,
+}
+
+/// Types of a block's parameters and results.
+fn block_type(env: &ModuleEnv, ty: BlockType) -> (Vec<ValType>, Vec<ValType>) {
+    match ty {
+        BlockType::Empty => (Vec::new(), Vec::new()),
+        BlockType::Type(ty) => (Vec::new(), ValType::from_wasm(ty).into_iter().collect()),
+        BlockType::FuncType(index) => env
+            .types
+            .get(index as usize)
+            .map_or_else(Default::default, |ty| (ty.params.to_vec(), ty.results.to_vec())),
+    }
+}
+
+impl Builder<'_> {
+    fn run(
+        &mut self,
+        body: &FunctionBody,
+        validate: FuncToValidate<ValidatorResources>,
+    ) -> Result<(), TooLarge> {
+        let invalid = |_| TooLarge;
+        let mut validator = validate.into_validator(FuncValidatorAllocations::default());
+        let mut bytes = body.reader().get_binary_reader();
+        validator.read_locals(&mut bytes).map_err(invalid)?;
+        let ty = self.env.func_type(body.function).clone();
+        for (i, &ty) in self.safepoints.locals.iter().enumerate() {
+            let kind = if i < self.params(body) { Kind::Param(i as u32) } else { Kind::Const(0) };
+            let local = self.value(kind, Some(ty), Vec::new())?;
+            self.locals.push(local);
+        }
+        self.record(0, 0);
+        self.blocks.push(Block {
+            kind: BlockKind::Block,
+            height: 0,
+            branch: ty.results.len(),
+            results: ty.results.len(),
+            dead: false,
+            edges: Vec::new(),
+        });
+        let mut operators = wasmparser::OperatorsReader::new(bytes);
+        while !operators.eof() {
+            let (operator, offset) = operators.read_with_offset().map_err(invalid)?;
+            let end = operators.original_position() as usize;
+            let arity = operator.operator_arity(&validator);
+            validator.op(offset as _, &operator).map_err(invalid)?;
+            let bytes = &body.bytes()[offset as usize..end];
+            self.operator(&operator, offset as u32, bytes, arity, &validator)?;
+        }
+        Ok(())
+    }
+
+    fn params(&self, body: &FunctionBody) -> usize {
+        self.env.func_type(body.function).params.len()
+    }
+
+    fn step(&mut self, count: usize) -> Result<(), TooLarge> {
+        self.steps += count + 1;
+        if self.steps > MOST_STEPS { Err(TooLarge) } else { Ok(()) }
+    }
+
+    fn value(&mut self, kind: Kind, ty: Option<ValType>, inputs: Vec<Id>) -> Result<Id, TooLarge> {
+        self.step(inputs.len())?;
+        // Each variable of a loop is one of its own.
+        if !matches!(kind, Kind::Phi { .. })
+            && let Some(&known) = self.known.get(&(kind, ty, inputs.clone()))
+        {
+            return Ok(known);
+        }
+        let id = self.graph.values.len() as Id;
+        if !matches!(kind, Kind::Phi { .. }) {
+            self.known.insert((kind, ty, inputs.clone()), id);
+        }
+        self.graph.values.push(Value { kind, ty, inputs });
+        Ok(id)
+    }
+
+    fn effect(&mut self) -> Result<Id, TooLarge> {
+        let (safepoint, writes) = self.effect;
+        self.value(Kind::Effect { safepoint, writes }, None, Vec::new())
+    }
+
+    fn pop(&mut self) -> Id {
+        self.stack.pop().expect("a valid body")
+    }
+
+    fn pop_many(&mut self, count: usize) -> Vec<Id> {
+        let at = self.stack.len() - count;
+        self.stack.split_off(at)
+    }
+
+    /// The index of the safepoint at a point, if there is one.
+    fn safepoint(&self, point: u32) -> Option<u32> {
+        let points = &self.safepoints.points;
+        points.binary_search_by_key(&point, |safepoint| safepoint.point).ok().map(|i| i as u32)
+    }
+
+    /// Notes where values are at a safepoint, with so many operands that do not count on top.
+    fn record(&mut self, index: u32, above: usize) {
+        let point = self.safepoints.points[index as usize].point;
+        let live = self.liveness.at(point);
+        let locals = live.iter().flat_map(|live| live.iter());
+        let locals = locals.map(|local| (local, self.locals[local as usize])).collect();
+        let operands = self.stack[..self.stack.len() - above].to_vec();
+        self.steps += operands.len();
+        self.graph.frames[index as usize] = FrameValues { locals, operands };
+        self.effect = (index, 0);
+    }
+
+    fn branch(&mut self, depth: u32, condition: Option<Id>) -> Result<(), TooLarge> {
+        self.step(self.locals.len())?;
+        let at = self.blocks.len() - 1 - depth as usize;
+        let count = self.blocks[at].branch;
+        let values = self.stack[self.stack.len() - count..].to_vec();
+        let edge = Edge { locals: self.locals.clone(), values, condition };
+        self.blocks[at].edges.push(edge);
+        Ok(())
+    }
+
+    fn enter(&mut self, kind: BlockKind, params: usize, branch: usize, results: usize) {
+        let height = self.stack.len() - params;
+        let edges = Vec::new();
+        self.blocks.push(Block { kind, height, branch, results, dead: false, edges });
+    }
+
+    /// Makes the variables of a loop, which begins.
+    fn enter_loop(&mut self, ty: BlockType, point: u32) -> Result<(), TooLarge> {
+        let (params, results) = block_type(self.env, ty);
+        let header = self.safepoint(point).ok_or(TooLarge)?;
+        let mut phis = Vec::new();
+        let assigned = std::mem::take(&mut self.assigned[self.loops]);
+        for &local in &assigned {
+            let ty = self.safepoints.locals[local as usize];
+            let before = self.locals[local as usize];
+            let phi = self.value(Kind::Phi { header }, Some(ty), vec![before])?;
+            self.locals[local as usize] = phi;
+            phis.push((Some(local), phi));
+        }
+        let below = self.stack.len() - params.len();
+        for (i, &ty) in params.iter().enumerate() {
+            let before = self.stack[below + i];
+            let phi = self.value(Kind::Phi { header }, Some(ty), vec![before])?;
+            self.stack[below + i] = phi;
+            phis.push((None, phi));
+        }
+        self.enter(BlockKind::Loop { phis }, params.len(), params.len(), results.len());
+        self.record(header, 0);
+        Ok(())
+    }
+
+    /// A block ends: what comes out of it is what its edges agree on.
+    fn end(&mut self) -> Result<(), TooLarge> {
+        let Some(mut block) = self.blocks.pop() else { return Ok(()) };
+        if block.dead {
+            return Ok(());
+        }
+        let mut edges = std::mem::take(&mut block.edges);
+        if let BlockKind::Loop { phis } = &block.kind {
+            for edge in edges.drain(..) {
+                let mut params = edge.values.into_iter();
+                for &(local, phi) in phis {
+                    let next = match local {
+                        Some(local) => edge.locals[local as usize],
+                        None => params.next().expect("a value for each parameter"),
+                    };
+                    self.graph.values[phi as usize].inputs.push(next);
+                }
+                self.step(phis.len())?;
+            }
+        }
+        if self.reachable {
+            let values = self.pop_many(block.results);
+            let condition = match &block.kind {
+                BlockKind::If { condition, .. } => Some(*condition),
+                _ => None,
+            };
+            edges.push(Edge { locals: self.locals.clone(), values, condition });
+        }
+        if let BlockKind::If { condition, locals, values } = block.kind {
+            // Without an `else` its parameters are its results.
+            edges.push(Edge { locals, values, condition: Some(condition) });
+        }
+        self.meet(block.height, edges)
+    }
+
+    /// Goes on where these edges meet.
+    fn meet(&mut self, height: usize, edges: Vec<Edge>) -> Result<(), TooLarge> {
+        self.stack.truncate(height);
+        self.reachable = !edges.is_empty();
+        let Some(first) = edges.first() else { return Ok(()) };
+        let (locals, results) = (first.locals.len(), first.values.len());
+        self.step(edges.len() * (locals + results))?;
+        let mut met = Vec::with_capacity(locals + results);
+        for i in 0..locals + results {
+            let of = |edge: &Edge| match i.checked_sub(locals) {
+                None => edge.locals[i],
+                Some(result) => edge.values[result],
+            };
+            let one = of(&edges[0]);
+            if edges.iter().all(|edge| of(edge) == one) {
+                met.push(one);
+                continue;
+            }
+            let ty = self.graph.values[one as usize].ty;
+            let inputs = edges.iter().flat_map(|edge| [Some(of(edge)), edge.condition]).flatten();
+            let join = self.value(Kind::Join, ty, inputs.collect())?;
+            met.push(join);
+        }
+        self.stack.extend(met.split_off(locals));
+        self.locals = met;
+        Ok(())
+    }
+
+    fn operator(
+        &mut self,
+        operator: &Operator<'_>,
+        point: u32,
+        bytes: &[u8],
+        arity: Option<(u32, u32)>,
+        validator: &FuncValidator<ValidatorResources>,
+    ) -> Result<(), TooLarge> {
+        self.step(0)?;
+        if !self.reachable {
+            return self.unreachable(operator);
+        }
+        match *operator {
+            Operator::Nop => {}
+            Operator::Drop => drop(self.pop()),
+            Operator::LocalGet { local_index } => {
+                self.stack.push(self.locals[local_index as usize])
+            }
+            Operator::LocalSet { local_index } => self.locals[local_index as usize] = self.pop(),
+            Operator::LocalTee { local_index } => {
+                self.locals[local_index as usize] = *self.stack.last().expect("a valid body");
+            }
+            Operator::I32Const { value } => {
+                self.constant(ValType::I32, u64::from(value as u32))?;
+            }
+            Operator::I64Const { value } => self.constant(ValType::I64, value as u64)?,
+            Operator::F32Const { value } => self.constant(ValType::F32, value.bits().into())?,
+            Operator::F64Const { value } => self.constant(ValType::F64, value.bits())?,
+            Operator::Block { blockty } => {
+                let (params, results) = block_type(self.env, blockty);
+                self.enter(BlockKind::Block, params.len(), results.len(), results.len());
+            }
+            Operator::If { blockty } => {
+                let condition = self.pop();
+                let (params, results) = block_type(self.env, blockty);
+                let values = self.stack[self.stack.len() - params.len()..].to_vec();
+                self.step(self.locals.len())?;
+                let kind = BlockKind::If { condition, locals: self.locals.clone(), values };
+                self.enter(kind, params.len(), results.len(), results.len());
+            }
+            Operator::Loop { blockty } => {
+                self.enter_loop(blockty, point)?;
+                self.loops += 1;
+            }
+            Operator::Else => self.otherwise()?,
+            Operator::End => self.end()?,
+            Operator::Br { relative_depth } => {
+                self.branch(relative_depth, None)?;
+                self.reachable = false;
+            }
+            Operator::BrIf { relative_depth } => {
+                let condition = self.pop();
+                self.branch(relative_depth, Some(condition))?;
+            }
+            Operator::BrTable { ref targets } => {
+                let selector = self.pop();
+                let depths: Vec<u32> =
+                    targets.targets().flatten().chain([targets.default()]).collect();
+                for depth in depths {
+                    self.branch(depth, Some(selector))?;
+                }
+                self.reachable = false;
+            }
+            Operator::Return | Operator::Unreachable => self.reachable = false,
+            Operator::Call { function_index } => {
+                let ty = self.env.func_type(function_index).clone();
+                self.call(point, ty.params.len(), &ty.results)?;
+            }
+            Operator::CallIndirect { type_index, .. } => {
+                let ty = self.env.types[type_index as usize].clone();
+                self.call(point, ty.params.len() + 1, &ty.results)?;
+            }
+            _ => {
+                let (params, results) = arity.ok_or(TooLarge)?;
+                self.computed(operator, bytes, params as usize, results as usize, validator)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn constant(&mut self, ty: ValType, bits: u64) -> Result<(), TooLarge> {
+        let value = self.value(Kind::Const(bits), Some(ty), Vec::new())?;
+        self.stack.push(value);
+        Ok(())
+    }
+
+    fn call(&mut self, point: u32, arguments: usize, results: &[ValType]) -> Result<(), TooLarge> {
+        let safepoint = self.safepoint(point).ok_or(TooLarge)?;
+        self.record(safepoint, arguments);
+        let inputs = self.pop_many(arguments);
+        for (result, &ty) in (0..).zip(results) {
+            let value = self.value(Kind::Call { safepoint, result }, Some(ty), inputs.clone())?;
+            self.stack.push(value);
+        }
+        if results.is_empty() {
+            // Nobody uses it; but its arguments have been used.
+            self.value(Kind::Call { safepoint, result: u32::MAX }, None, inputs)?;
+        }
+        Ok(())
+    }
+
+    fn computed(
+        &mut self,
+        operator: &Operator<'_>,
+        bytes: &[u8],
+        params: usize,
+        results: usize,
+        validator: &FuncValidator<ValidatorResources>,
+    ) -> Result<(), TooLarge> {
+        let mut inputs = self.pop_many(params);
+        let access = access(operator);
+        if access != Access::Pure {
+            let effect = self.effect()?;
+            inputs.push(effect);
+        }
+        if access == Access::Write {
+            self.effect.1 += 1;
+        }
+        static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        let (hash, commutes) = (KEY.hash_one(bytes), commutes(operator));
+        for result in 0..results as u32 {
+            let depth = results - 1 - result as usize;
+            let ty = validator.get_operand_type(depth).flatten().and_then(ValType::from_wasm);
+            let kind = Kind::Op { hash, result, commutes };
+            let value = self.value(kind, ty, inputs.clone())?;
+            self.stack.push(value);
+        }
+        if results == 0 {
+            let kind = Kind::Op { hash, result: u32::MAX, commutes };
+            self.value(kind, None, inputs)?;
+        }
+        Ok(())
+    }
+
+    /// An `else`: the first half ends, the second one begins as the first did.
+    fn otherwise(&mut self) -> Result<(), TooLarge> {
+        let at = self.blocks.len() - 1;
+        if self.blocks[at].dead {
+            return Ok(());
+        }
+        let kind = std::mem::replace(&mut self.blocks[at].kind, BlockKind::Block);
+        let BlockKind::If { condition, locals, values } = kind else { return Err(TooLarge) };
+        if self.reachable {
+            let results = self.blocks[at].results;
+            let brought = self.pop_many(results);
+            let locals = self.locals.clone();
+            let edge = Edge { locals, values: brought, condition: Some(condition) };
+            self.blocks[at].edges.push(edge);
+        }
+        self.stack.truncate(self.blocks[at].height);
+        self.stack.extend(values);
+        self.locals = locals;
+        self.reachable = true;
+        self.step(self.locals.len())
+    }
+
+    /// An operator that nothing leads to.
+    fn unreachable(&mut self, operator: &Operator<'_>) -> Result<(), TooLarge> {
+        match operator {
+            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => {
+                self.loops += usize::from(matches!(operator, Operator::Loop { .. }));
+                let (kind, edges) = (BlockKind::Block, Vec::new());
+                let (height, dead) = (self.stack.len(), true);
+                self.blocks.push(Block { kind, height, branch: 0, results: 0, dead, edges });
+            }
+            Operator::Else => self.otherwise()?,
+            Operator::End => self.end()?,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// What an operator has to do with what others write.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Pure,
+    Read,
+    Write,
+}
+
+fn access(operator: &Operator<'_>) -> Access {
+    match operator {
+        Operator::GlobalGet { .. }
+        | Operator::TableGet { .. }
+        | Operator::TableSize { .. }
+        | Operator::MemorySize { .. }
+        | Operator::I32Load { .. }
+        | Operator::I64Load { .. }
+        | Operator::F32Load { .. }
+        | Operator::F64Load { .. }
+        | Operator::I32Load8S { .. }
+        | Operator::I32Load8U { .. }
+        | Operator::I32Load16S { .. }
+        | Operator::I32Load16U { .. }
+        | Operator::I64Load8S { .. }
+        | Operator::I64Load8U { .. }
+        | Operator::I64Load16S { .. }
+        | Operator::I64Load16U { .. }
+        | Operator::I64Load32S { .. }
+        | Operator::I64Load32U { .. } => Access::Read,
+        Operator::GlobalSet { .. }
+        | Operator::TableSet { .. }
+        | Operator::TableGrow { .. }
+        | Operator::TableFill { .. }
+        | Operator::TableCopy { .. }
+        | Operator::TableInit { .. }
+        | Operator::ElemDrop { .. }
+        | Operator::MemoryGrow { .. }
+        | Operator::MemoryFill { .. }
+        | Operator::MemoryCopy { .. }
+        | Operator::MemoryInit { .. }
+        | Operator::DataDrop { .. }
+        | Operator::I32Store { .. }
+        | Operator::I64Store { .. }
+        | Operator::F32Store { .. }
+        | Operator::F64Store { .. }
+        | Operator::I32Store8 { .. }
+        | Operator::I32Store16 { .. }
+        | Operator::I64Store8 { .. }
+        | Operator::I64Store16 { .. }
+        | Operator::I64Store32 { .. } => Access::Write,
+        _ => Access::Pure,
+    }
+}
+
+fn commutes(operator: &Operator<'_>) -> bool {
+    matches!(
+        operator,
+        Operator::I32Add
+            | Operator::I32Mul
+            | Operator::I32And
+            | Operator::I32Or
+            | Operator::I32Xor
+            | Operator::I32Eq
+            | Operator::I32Ne
+            | Operator::I64Add
+            | Operator::I64Mul
+            | Operator::I64And
+            | Operator::I64Or
+            | Operator::I64Xor
+            | Operator::I64Eq
+            | Operator::I64Ne
+    )
+}

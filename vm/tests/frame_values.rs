@@ -1,0 +1,148 @@
+//! Which values of a suspended frame go on in a new body: each is that of the same variable, or the frame stays.
+
+use anyhow::{Context, Result};
+use midair::{Caller, Config, Engine, Linker, Module, Store};
+
+/// What a program reports, two values a call. The update is made in the third call.
+type Log = Vec<(i32, i32)>;
+
+fn program(body: &str) -> String {
+    format!(
+        r#"(module
+            (import "host" "log" (func $log (param i32 i32)))
+            (import "host" "tick" (func $tick (param i32)))
+            (func (export "f") {body}))"#
+    )
+}
+
+struct Host {
+    module: Module,
+    body: Option<Vec<u8>>,
+    log: Log,
+    told: Vec<String>,
+}
+
+/// Runs `old`, and makes it `new` in the third call of `log`.
+fn run(old: &str, new: Option<&str>) -> Result<(Log, Vec<String>)> {
+    let engine = Engine::new(&Config::new())?;
+    let module = Module::new(&engine, program(old))?;
+    let body = match new {
+        Some(new) => {
+            let edited = Module::new(&engine, program(new))?;
+            Some(edited.function_body("f").context("f")?.to_vec())
+        }
+        None => None,
+    };
+    let mut linker = Linker::new(&engine);
+    linker.func_wrap(
+        "host",
+        "log",
+        |mut caller: Caller<'_, Host>, a: i32, b: i32| -> Result<()> {
+            let host = caller.data_mut();
+            host.log.push((a, b));
+            if host.log.len() == 3
+                && let Some(body) = host.body.take()
+            {
+                let index = host.module.function_index("f").context("f")?;
+                let report = host.module.replace_function(index, &body)?;
+                host.told = report.refusals.iter().map(ToString::to_string).collect();
+            }
+            Ok(())
+        },
+    )?;
+    linker.func_wrap("host", "tick", |mut caller: Caller<'_, Host>, a: i32| -> Result<()> {
+        caller.data_mut().log.push((-1, a));
+        Ok(())
+    })?;
+    let host = Host { module: module.clone(), body, log: Vec::new(), told: Vec::new() };
+    let mut store = Store::new(&engine, host);
+    let instance = linker.instantiate(&mut store, &module)?;
+    instance.get_typed_func::<(), ()>(&mut store, "f")?.call(&mut store, ())?;
+    let host = store.into_data();
+    Ok((host.log, host.told))
+}
+
+/// The frame either stays in its old body, or goes on as `right` says.
+fn never_wrong(old: &str, new: &str, right: &[(i32, i32)]) -> Result<()> {
+    let (stayed, _) = run(old, None)?;
+    let (log, told) = run(old, Some(new))?;
+    anyhow::ensure!(
+        log == stayed || log == right,
+        "wrong state:\n  log   {log:?}\n  right {right:?}\n  stays {stayed:?}\n  told {told:?}"
+    );
+    println!("{}", if log == right { "applied" } else { "stayed" });
+    Ok(())
+}
+
+fn two_counters(step: &str) -> String {
+    format!(
+        "(local $i i32) (local $j i32) (loop $l (call $log (local.get $i) (local.get $j)) \
+         (local.set $j (i32.add (local.get $j) (i32.const {step}))) \
+         (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 5))))"
+    )
+}
+
+#[test]
+fn a_counter_that_was_equal_to_another_goes_on_when_its_step_is_changed() -> Result<()> {
+    never_wrong(&two_counters("1"), &two_counters("2"), &[(0, 0), (1, 1), (2, 2), (3, 4), (4, 6)])
+}
+
+#[test]
+fn a_counter_that_becomes_wider_does_not_begin_anew() -> Result<()> {
+    let old = "(local $i i32) (local $n i32) (loop $l (call $log (local.get $i) (local.get $n)) \
+         (local.set $n (i32.add (local.get $n) (i32.const 3))) \
+         (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 5))))";
+    let new = "(local $i i32) (local $n i64) (loop $l (call $log (local.get $i) (i32.wrap_i64 (local.get $n))) \
+         (local.set $n (i64.add (local.get $n) (i64.const 3))) \
+         (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 5))))";
+    never_wrong(old, new, &[(0, 0), (1, 3), (2, 6), (3, 9), (4, 12)])
+}
+
+#[test]
+fn a_variable_that_the_old_frame_does_not_keep_does_not_begin_anew() -> Result<()> {
+    let body = |read: &str| {
+        format!(
+            "(local $i i32) (local $last i32) (loop $l (call $log (local.get $i) (i32.const 0)) {read} \
+             (local.set $last (i32.mul (local.get $i) (i32.const 3))) \
+             (drop (i32.add (local.get $last) (i32.const 1))) \
+             (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 5))))"
+        )
+    };
+    let right = [(0, 0), (1, 0), (2, 0), (-1, 3), (3, 0), (-1, 6), (4, 0), (-1, 9)];
+    never_wrong(&body(""), &body("(call $tick (local.get $last))"), &right)
+}
+
+#[test]
+fn a_variable_keeps_its_value_when_its_initial_value_is_changed() -> Result<()> {
+    let body = |n: u32| {
+        format!(
+            "(local $i i32) (local $n i32) (local.set $n (i32.const {n})) \
+             (loop $l (call $log (local.get $i) (local.get $n)) \
+             (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 5))))"
+        )
+    };
+    never_wrong(&body(7), &body(8), &[(0, 7), (1, 7), (2, 7), (3, 7), (4, 7)])
+}
+
+#[test]
+fn a_new_counter_begins_at_its_start_though_another_is_computed_alike() -> Result<()> {
+    let old = "(local $i i32) (loop $l (call $log (local.get $i) (i32.const 0)) \
+         (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 5))))";
+    let new = "(local $i i32) (local $n i32) (loop $l (call $log (local.get $i) (local.get $n)) \
+         (local.set $n (i32.add (local.get $n) (i32.const 1))) \
+         (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 5))))";
+    never_wrong(old, new, &[(0, 0), (1, 0), (2, 0), (3, 1), (4, 2)])
+}
+
+#[test]
+fn a_variable_is_added_to_a_running_loop_and_the_locals_are_renumbered() -> Result<()> {
+    let old = "(local $i i32) (local $s i32) (loop $l (call $log (local.get $i) (local.get $s)) \
+         (local.set $s (i32.add (local.get $s) (local.get $i))) \
+         (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 5))))";
+    let new = "(local $n i32) (local $s i32) (local $i i32) (loop $l (call $log (local.get $i) (local.get $s)) \
+         (local.set $s (i32.add (local.get $s) (local.get $i))) \
+         (call $tick (local.tee $n (i32.add (local.get $n) (i32.const 7)))) \
+         (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 5))))";
+    let right = [(0, 0), (1, 0), (2, 1), (-1, 7), (3, 3), (-1, 14), (4, 6), (-1, 21)];
+    never_wrong(old, new, &right)
+}
