@@ -16,7 +16,7 @@ use midair_tiers::{InstanceContext, TrapCode};
 pub(crate) unsafe extern "sysv64" fn prepare(cx: *mut InstanceContext, function: u32) -> Status {
     // SAFETY: the interpreter passes the context of the instance whose code runs, and waits.
     let (code, mutator) = unsafe { (transition::module_of(cx), store(cx).mutator.clone()) };
-    // SAFETY: as above; the call is begun anew when the function has code.
+    // SAFETY: as above; the function's code is looked up when it has some.
     match unsafe { transition::while_suspended(&mutator, || code.prepare(function)) } {
         Ok(()) => 0,
         Err(error) => {

@@ -198,21 +198,24 @@ unsafe fn call_unusual(
     unsafe {
         let env = &*(*m.cx).env;
         let function = state.offset_from((*m.cx).functions) as u32 + env.imported_functions;
-        let native = (*state).native.load(Ordering::Acquire);
-        if !native.is_null() {
-            let type_index = env.functions[function as usize];
-            return call_machine_code(m, native, m.cx, type_index, args, size);
-        }
-        let code = (*state).lowered.load(Ordering::Acquire) as *const LoweredCode;
-        if code.is_null() {
+        let code = loop {
+            let native = (*state).native.load(Ordering::Acquire);
+            if !native.is_null() {
+                let type_index = env.functions[function as usize];
+                return call_machine_code(m, native, m.cx, type_index, args, size);
+            }
+            let code = (*state).lowered.load(Ordering::Acquire) as *const LoweredCode;
+            if !code.is_null() {
+                break code;
+            }
             m.save(crate::interp::Position::Trap);
             let status = ((*(*m.cx).builtins).prepare)(m.cx, function);
             if status != 0 {
                 return m.raise(status);
             }
-            // Now it has code of either kind: start over.
-            return m.dispatch();
-        }
+            // Now it has code of either kind. The instruction is not begun anew: tables may have changed
+            // meanwhile, and what they say now is for callers that have been replaced with them.
+        };
         if !fits(m, code, args) {
             return m.raise(TrapCode::StackOverflow as u32);
         }
