@@ -119,7 +119,7 @@ fn host(import: u32) -> impl Fn(Caller<'_, Host>, i32) -> Result<i32> {
         if host.stop == Some(host.calls) {
             host.seen = frame;
             for body in &host.bodies {
-                let update = update_by_index(&host.module, &body)?;
+                let update = update_by_index(&host.module, body)?;
                 host.plans.push(update.plan()?);
                 update.apply()?;
             }
@@ -223,7 +223,7 @@ fn update_beside(
             gate.wait_for_rounds(|| guest.is_finished())?;
             bodies
                 .map(|body| {
-                    let update = update_by_index(&module, &body)?;
+                    let update = update_by_index(module, &body)?;
                     let plan = update.plan()?;
                     update.apply()?;
                     // Frames of the interpreter find out by themselves.

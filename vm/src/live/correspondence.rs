@@ -297,7 +297,7 @@ impl<'a> Frame<'a> {
             Some(&[(old, slot)]) => {
                 let claims = |same: &&Vec<(Id, Slot)>| same.iter().any(|&(one, _)| one == old);
                 let alone = self.candidates.values().filter(claims).count() == 1;
-                return if alone { Ok(slot) } else { Err(AMBIGUOUS) };
+                if alone { Ok(slot) } else { Err(AMBIGUOUS) }
             }
             None | Some([]) => self.begins(value, header),
             Some(_) => Err(AMBIGUOUS),

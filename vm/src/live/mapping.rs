@@ -129,7 +129,7 @@ impl Mapping {
         let mut mapping = Mapping { points: HashMap::new(), refusals: Vec::new() };
         match map {
             Some(map) if map.exclusive => mapping.refuse_all(names, old),
-            _ => mapping.align(names, old, new, reachable),
+            _ => mapping.align(names, old, new, map, reachable),
         }
         for given in map.map_or(&[][..], |map| &map.points) {
             let check = || {
@@ -172,6 +172,7 @@ impl Mapping {
         names: &Names<'_>,
         old: &Analysis,
         new: &Analysis,
+        map: Option<&FrameMap>,
         reachable: &dyn Fn(u32) -> bool,
     ) {
         let (before, after) = (&old.safepoints.points, &new.safepoints.points);
@@ -184,8 +185,17 @@ impl Mapping {
         }
         let alignment = Alignment::new(before, after);
         let values = old.values.as_ref().zip(new.values.as_ref());
-        let values =
-            values.map(|(old, new)| Correspondence::new(old, new, &alignment.counterparts));
+        // Which values correspond depends on which calls and loops do: also on those that the embedder knows.
+        let mut known = alignment.counterparts.clone();
+        for given in map.map_or(&[][..], |map| &map.points) {
+            let index = |points: &[Safepoint], at| {
+                points.binary_search_by_key(&at, |safepoint| safepoint.point).ok()
+            };
+            if let (Some(i), Some(j)) = (index(before, given.old), index(after, given.new)) {
+                known[i] = Ok(j);
+            }
+        }
+        let values = values.map(|(old, new)| Correspondence::new(old, new, &known));
         let mut layouts = Layouts::new(old, new);
         for (i, counterpart) in alignment.counterparts.iter().enumerate() {
             let (safepoint, point) = (&before[i], before[i].point);
