@@ -90,7 +90,7 @@ pub use instance::{Export, Instance};
 pub use interrupt::InterruptHandle;
 pub use into_func::{IntoFunc, WasmRet};
 pub use limits::StoreLimits;
-pub use linker::{Linker, UnlinkedImport, UnlinkedImports};
+pub use linker::{InstancePre, Linker, UnlinkedImport, UnlinkedImports};
 pub use live::{
     Applied, AppliedFunction, DataPolicy, Definition, FrameMap, FunctionLabel, ModuleRefusal,
     ModuleRefused, ModuleSummary, Place, Plan, PlannedFrames, PlannedFunction, PlannedOutcome,

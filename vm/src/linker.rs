@@ -269,9 +269,17 @@ impl<T: 'static> Linker<T> {
     /// Fails with [`UnlinkedImports`], which lists all of them, if imports are not defined.
     pub fn instantiate(
         &self,
-        mut store: impl AsContextMut<Data = T>,
+        store: impl AsContextMut<Data = T>,
         module: &Module,
     ) -> Result<Instance> {
+        self.instantiate_pre(module)?.instantiate(store)
+    }
+
+    /// Looks the imports of a module up, so that many instances can be made without doing that for each. Definitions
+    /// that the linker gets later are not seen.
+    ///
+    /// Fails with [`UnlinkedImports`], which lists all of them, if imports are not defined.
+    pub fn instantiate_pre(&self, module: &Module) -> Result<InstancePre<T>> {
         let mut unknown = Vec::new();
         let mut imports = Vec::with_capacity(module.imports().len());
         for import in &module.state.imports {
@@ -287,9 +295,67 @@ impl<T: 'static> Linker<T> {
         if !unknown.is_empty() {
             return Err(UnlinkedImports { imports: unknown }.into());
         }
+        Ok(InstancePre { module: module.clone(), imports: imports.into(), data: PhantomData })
+    }
+}
+
+/// A module with what its imports are linked to: see [`Linker::instantiate_pre`]. If none of that belongs to a store,
+/// instances can be made in any store of the engine, and from several threads at once.
+///
+/// ```
+/// use midair::{Engine, Linker, Module, Store};
+///
+/// let engine = Engine::default();
+/// let module = Module::new(
+///     &engine,
+///     r#"(module
+///         (import "host" "next" (func $next (param i32) (result i32)))
+///         (func (export "run") (result i32) (call $next (i32.const 1))))"#,
+/// )?;
+/// let mut linker = Linker::new(&engine);
+/// linker.func_wrap("host", "next", |x: i32| x + 1)?;
+/// let linked = linker.instantiate_pre(&module)?;
+/// for _ in 0..3 {
+///     let mut store = Store::new(&engine, ());
+///     let instance = linked.instantiate(&mut store)?;
+///     assert_eq!(instance.get_typed_func::<(), i32>(&mut store, "run")?.call(&mut store, ())?, 2);
+/// }
+/// # Ok::<(), midair::Error>(())
+/// ```
+pub struct InstancePre<T: 'static> {
+    module: Module,
+    imports: Arc<[ImportValue]>,
+    data: PhantomData<fn(T)>,
+}
+
+impl<T: 'static> InstancePre<T> {
+    /// The module.
+    pub fn module(&self) -> &Module {
+        &self.module
+    }
+
+    /// Makes an instance, and runs its start function. Fails as [`Linker::instantiate`] does if a definition does not
+    /// have the type of its import, or belongs to another store.
+    pub fn instantiate(&self, mut store: impl AsContextMut<Data = T>) -> Result<Instance> {
         let mut store = store.as_context_mut();
         // SAFETY: the store is borrowed mutably.
-        unsafe { instantiate(store.opaque_ptr(), module, &imports) }
+        unsafe { instantiate(store.opaque_ptr(), &self.module, &self.imports) }
+    }
+}
+
+impl<T: 'static> Clone for InstancePre<T> {
+    fn clone(&self) -> Self {
+        InstancePre {
+            module: self.module.clone(),
+            imports: self.imports.clone(),
+            data: PhantomData,
+        }
+    }
+}
+
+impl<T: 'static> fmt::Debug for InstancePre<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InstancePre").field("imports", &self.imports.len()).finish_non_exhaustive()
     }
 }
 

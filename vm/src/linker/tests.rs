@@ -257,3 +257,28 @@ fn unknown_functions_can_be_made_to_fail_when_called() {
     let error = run.call(&mut store, ()).unwrap_err();
     assert!(format!("{error:?}").contains("unknown import `a` `f`"), "{error:?}");
 }
+
+#[test]
+fn what_is_linked_once_serves_many_stores_and_does_not_see_later_definitions() {
+    fn crosses_threads<T: Send + Sync>(_: &T) {}
+    let engine = Engine::default();
+    let module = Module::new(
+        &engine,
+        r#"(module (import "a" "f" (func $f (result i32)))
+            (func (export "run") (result i32) (call $f)))"#,
+    )
+    .unwrap();
+    let mut linker: Linker<()> = Linker::new(&engine);
+    let error = linker.instantiate_pre(&module).unwrap_err();
+    assert_eq!(error.downcast_ref::<UnlinkedImports>().unwrap().imports().len(), 1);
+    linker.func_wrap("a", "f", || 1).unwrap();
+    let linked = linker.instantiate_pre(&module).unwrap();
+    crosses_threads(&linked);
+    linker.allow_shadowing(true).func_wrap("a", "f", || 2).unwrap();
+    for _ in 0..3 {
+        let mut store = Store::new(&engine, ());
+        let instance = linked.instantiate(&mut store).unwrap();
+        let run = instance.get_typed_func::<(), i32>(&mut store, "run").unwrap();
+        assert_eq!(run.call(&mut store, ()).unwrap(), 1);
+    }
+}

@@ -26,6 +26,45 @@
 //! assert_eq!(error.downcast_ref::<I32Exit>().map(|exit| exit.0), Some(7));
 //! # Ok::<(), midair::Error>(())
 //! ```
+//!
+//! Standard streams can be pipes in memory, or any reader and writer ([`ReadPipe::new`], [`WritePipe::new`]):
+//!
+//! ```
+//! use midair::wasi::{ReadPipe, WasiCtx, WasiCtxBuilder, WritePipe};
+//! use midair::{Engine, Linker, Module, Store};
+//!
+//! let engine = Engine::default();
+//! let mut linker = Linker::new(&engine);
+//! midair::wasi::add_to_linker(&mut linker, |wasi: &mut WasiCtx| wasi)?;
+//!
+//! // Copies eight bytes from one stream to the other.
+//! let module = Module::new(
+//!     &engine,
+//!     r#"(module
+//!         (import "wasi_snapshot_preview1" "fd_read"
+//!             (func $read (param i32 i32 i32 i32) (result i32)))
+//!         (import "wasi_snapshot_preview1" "fd_write"
+//!             (func $write (param i32 i32 i32 i32) (result i32)))
+//!         (memory (export "memory") 1)
+//!         (data (i32.const 0) "\10\00\00\00\08\00\00\00")
+//!         (func (export "_start")
+//!             (drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 4)))
+//!             (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#,
+//! )?;
+//! let output = WritePipe::new_in_memory();
+//! let wasi = WasiCtxBuilder::new()
+//!     .stdin(Box::new(ReadPipe::from("mid-air!")))
+//!     .stdout(Box::new(output.clone()))
+//!     .build();
+//! let mut store = Store::new(&engine, wasi);
+//! let instance = linker.instantiate(&mut store, &module)?;
+//! instance.get_typed_func::<(), ()>(&mut store, "_start")?.call(&mut store, ())?;
+//! // The guest's end has to be gone.
+//! drop(store);
+//! let written = output.try_into_inner().expect("nobody else has it").into_inner();
+//! assert_eq!(written, b"mid-air!");
+//! # Ok::<(), midair::Error>(())
+//! ```
 
 mod preview1;
 
@@ -33,3 +72,8 @@ pub use preview1::add_to_linker;
 pub use wasi_common::sync::{Dir, WasiCtxBuilder, ambient_authority};
 /// The error with which a call returns when the guest ended itself by `proc_exit`.
 pub use wasi_common::{I32Exit, WasiCtx};
+/// Standard streams that are no files: see the example above.
+pub use wasi_common::{
+    WasiFile,
+    pipe::{ReadPipe, WritePipe},
+};
