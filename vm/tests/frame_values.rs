@@ -146,3 +146,21 @@ fn a_variable_is_added_to_a_running_loop_and_the_locals_are_renumbered() -> Resu
     let right = [(0, 0), (1, 0), (2, 1), (-1, 7), (3, 3), (-1, 14), (4, 6), (-1, 21)];
     never_wrong(old, new, &right)
 }
+
+/// Each of these values is made of the one before it, twice: there are 2^31 ways down to the variable, whose initial
+/// value is edited.
+#[test]
+fn values_that_are_made_of_shared_ones_are_compared_in_no_time() -> Result<()> {
+    let body = |first: u32| {
+        let doubled = "(local.set $s (i32.add (local.get $s) (local.get $s)))".repeat(31);
+        format!(
+            "(local $i i32) (local $s i32) (local.set $s (i32.const {first})) \
+             (loop $l (call $log (local.get $i) (local.get $s)) {doubled} \
+             (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 5))))"
+        )
+    };
+    let started = std::time::Instant::now();
+    run(&body(1), Some(&body(2)))?;
+    anyhow::ensure!(started.elapsed() < std::time::Duration::from_secs(5), "it took too long");
+    Ok(())
+}

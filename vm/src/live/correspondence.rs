@@ -4,8 +4,8 @@
 //! that can be assumed without contradiction: what they are on entry is equal, and so is what each time round makes of
 //! them. This is the coarsest partition that is stable under what values are made of (partition refinement, as in
 //! Alpern, Wegman and Zadeck, *Detecting equality of variables in programs*, POPL 1988). A new frame's value
-//! that is equal to one of the old frame has just the bits that it would have if the edit had been there from
-//! the beginning, whatever locals the two are in.
+//! that is equal to one of the old frame has the bits that it would have if the edit had been there from the beginning
+//! and control had gone the same way, whatever locals the two are in.
 //!
 //! What the edit is about is not equal: `sum + i` has become `sum + 2 * i`. A variable of a loop is still the same one
 //! if its step is equal, or start and step are computed alike, somebody uses both in the same way, and there is no
@@ -16,13 +16,16 @@ use super::alignment::Unaligned;
 use super::layout::Slot;
 use super::values::{FrameValues, Id, Kind, Value, Values};
 use midair_tiers::ValType;
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 /// Values that are looked at altogether while the partition is refined. If that is not enough nothing is equal.
 const MOST_VISITS: usize = 16 << 20;
-/// How deep two values are compared that are not equal.
+/// How deep two values are compared that are not equal, and how many pairs are looked at for that: values that are made
+/// of shared ones have as many ways down as there are subsets of them.
 const DEPTH: u32 = 32;
+const MOST_PAIRS: u32 = 1000;
 
 /// What is known of the values of two bodies.
 pub(crate) struct Correspondence<'a> {
@@ -134,7 +137,20 @@ impl<'a> Correspondence<'a> {
     }
 
     /// Whether two values are equal if `assumed` are.
-    fn equal_under(&self, a: Id, b: Id, assumed: (Id, Id), depth: u32) -> bool {
+    fn equal_under(&self, a: Id, b: Id, assumed: (Id, Id)) -> bool {
+        self.equal_to_depth((a, b), assumed, DEPTH, &Cell::new(MOST_PAIRS))
+    }
+
+    /// The same, as far as there are pairs left to look at.
+    fn equal_to_depth(
+        &self,
+        (a, b): (Id, Id),
+        assumed: (Id, Id),
+        depth: u32,
+        left: &Cell<u32>,
+    ) -> bool {
+        let Some(fewer) = left.get().checked_sub(1) else { return false };
+        left.set(fewer);
         if (a, b) == assumed || self.class_of_old(a) == self.class_of_new(b) {
             return true;
         }
@@ -147,7 +163,7 @@ impl<'a> Correspondence<'a> {
             && x.inputs
                 .iter()
                 .zip(&y.inputs)
-                .all(|(&a, &b)| self.equal_under(a, b, assumed, depth - 1))
+                .all(|(&a, &b)| self.equal_to_depth((a, b), assumed, depth - 1, left))
     }
 
     /// Whether two variables of a loop, which are not equal, are the same one before and after an edit.
@@ -161,7 +177,7 @@ impl<'a> Correspondence<'a> {
         let starts_alike = self.class_of_old(x[0]) == self.class_of_new(y[0])
             || is_computed && self.alike(x[0], y[0]);
         let steps = || x[1..].iter().copied().zip(y[1..].iter().copied());
-        let steps_equal = || steps().all(|(x, y)| self.equal_under(x, y, (a, b), DEPTH));
+        let steps_equal = || steps().all(|(x, y)| self.equal_under(x, y, (a, b)));
         let steps_alike = || steps().all(|(x, y)| self.alike(x, y));
         (steps_equal() || starts_alike && steps_alike()) && self.used_alike(a, b)
     }
@@ -365,6 +381,11 @@ impl Correspondence<'_> {
             claimed.extend(members.iter().map(|&(old, _)| old));
             return;
         }
+        if let ([(old, slot)], [value]) = (members, values) {
+            claimed.insert(*old);
+            equal.insert(*value, Ok(*slot));
+            return;
+        }
         for &value in values {
             let free = || members.iter().filter(|(old, _)| !claimed.contains(old));
             let found = free().find(|&&(old, _)| self.used_alike(old, value)).or(free().next());
@@ -387,7 +408,7 @@ impl Correspondence<'_> {
     /// by the same operator of something equal.
     fn related(&self, x: Id, y: Id, assumed: (Id, Id)) -> bool {
         let (old, new) = (&self.old.values[x as usize], &self.new.values[y as usize]);
-        let equal = |x: Id, y: Id| self.equal_under(x, y, assumed, DEPTH);
+        let equal = |x: Id, y: Id| self.equal_under(x, y, assumed);
         let is_constant =
             |value: &Value| matches!(value.kind, Kind::Const(_) | Kind::Effect { .. });
         let shares = || {
