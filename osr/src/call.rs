@@ -299,7 +299,8 @@ const _: () = {
 /// # Safety
 /// `code` must be managed code (or an entry thunk) of this shape that expects `context`, `slots` must be
 /// valid for [`CallShape::slot_count`] slots, and `(*context).stack` must be the stack context of this
-/// thread, with all its pointers and hooks set up.
+/// thread, with all its pointers and hooks set up. Both have been made by this process. If it is forked inside the
+/// call, the callout that forked must answer [`CalloutOutcome::Unwind`] in the child.
 pub unsafe fn call_native(
     code: *const u8,
     context: *mut ContextHeader,
@@ -345,9 +346,11 @@ pub unsafe fn call_native(
     unsafe {
         (*stack).entries -= 1;
         if status != 0 {
-            // What this call entered is inside whatever the call outside it entered.
-            let here = (*stack).position(0);
-            (*stack).redirected.forget_inside(here);
+            if (*stack).process.is_current() {
+                // What this call entered is inside whatever the call outside it entered.
+                let here = (*stack).position(0);
+                (*stack).redirected.forget_inside(here);
+            }
             return NativeOutcome::Unwound;
         }
     }

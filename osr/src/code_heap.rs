@@ -8,6 +8,9 @@
 //! processor can still hold them decoded), and are reused; page runs without any code are given back to
 //! the system.
 //!
+//! A child that is forked shares the bytes with its parent, but has books of its own. So it does nothing to them:
+//! there the heap publishes no code and frees none.
+//!
 //! ```text
 //!   code_start                                             code_start + code_len
 //!   | entry thunks (8 bytes each, up to MAX_THUNKS) | code objects ...        |
@@ -16,6 +19,7 @@
 mod space;
 
 use crate::code_object::{CodeDescription, CodeObject, CodeState};
+use crate::process::{OtherProcess, Process};
 use crate::{registry, trap_signal};
 use space::Space;
 use std::any::Any;
@@ -53,6 +57,8 @@ pub enum CodeHeapError {
     System(&'static str, std::io::Error),
     /// Too many heaps in this process, or more functions than thunks.
     TooMany(&'static str),
+    /// The heap belongs to the process that this one was forked from.
+    OtherProcess(OtherProcess),
 }
 
 impl std::fmt::Display for CodeHeapError {
@@ -63,14 +69,22 @@ impl std::fmt::Display for CodeHeapError {
             }
             CodeHeapError::System(what, error) => write!(f, "code heap: {what}: {error}"),
             CodeHeapError::TooMany(what) => write!(f, "code heap: too many {what}"),
+            CodeHeapError::OtherProcess(error) => write!(f, "code heap: {error}"),
         }
     }
 }
 
 impl std::error::Error for CodeHeapError {}
 
+impl From<OtherProcess> for CodeHeapError {
+    fn from(error: OtherProcess) -> CodeHeapError {
+        CodeHeapError::OtherProcess(error)
+    }
+}
+
 /// Counters of a code heap. Bytes are rounded up to granules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CodeHeapStats {
     /// Bytes of live and retired code.
     pub live_bytes: u64,
@@ -125,6 +139,7 @@ pub struct CodeHeap {
     file: OwnedFd,
     slot: usize,
     space: Mutex<Space>,
+    process: Process,
 }
 
 /// A mapping of this process's, unmapped when it is dropped.
@@ -206,7 +221,13 @@ impl CodeHeap {
             .ok_or(CodeHeapError::TooMany("heaps"))?;
         let mut space = Space::new(len);
         space.insert_free(THUNK_AREA, len - THUNK_AREA);
-        Ok(CodeHeap { code, writable, owners, file, slot, space: Mutex::new(space) })
+        let (space, process) = (Mutex::new(space), Process::current());
+        Ok(CodeHeap { code, writable, owners, file, slot, space, process })
+    }
+
+    /// The process that made it, in which alone it publishes and frees code, and in which alone its code runs.
+    pub fn process(&self) -> Process {
+        self.process
     }
 
     /// Owner of every granule; null where there is no code.
@@ -229,7 +250,10 @@ impl CodeHeap {
         (!object.is_null()).then(|| f(unsafe { &*object }))
     }
 
+    /// # Panics
+    /// In another process than the heap's: a thread may have held the lock at the fork that does not exist here.
     fn space(&self) -> MutexGuard<'_, Space> {
+        self.process.assert_current();
         // The space is consistent between any two statements that can panic.
         self.space.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -241,6 +265,7 @@ impl CodeHeap {
         if wanted > MAX_THUNKS {
             return Err(CodeHeapError::TooMany("entry thunks"));
         }
+        self.process.check()?;
         let mut space = self.space();
         if space.thunks < wanted {
             let until = wanted.next_power_of_two().clamp(64, MAX_THUNKS);
@@ -271,6 +296,7 @@ impl CodeHeap {
         description: CodeDescription,
         owner: Arc<dyn Any + Send + Sync>,
     ) -> Result<Arc<CodeObject>, CodeHeapError> {
+        self.process.check()?;
         let len = description.bytes.len();
         let size = heap_bytes(len);
         self.empty_full_quarantine();
@@ -300,7 +326,8 @@ impl CodeHeap {
     }
 
     /// Frees the bytes of a code object: poisons them and puts them into quarantine, which is emptied if it is
-    /// full. Its tables live on with the object. Does nothing if they were freed before.
+    /// full. Its tables live on with the object. Does nothing if they were freed before, and nothing in another
+    /// process than the heap's.
     ///
     /// # Safety
     /// No machine code of the object can run again: nothing refers to its entry, and every frame that was
@@ -313,11 +340,14 @@ impl CodeHeap {
 
     /// Whether nobody else works on the heap at the moment, so that freeing has to wait for nobody.
     pub fn is_idle(&self) -> bool {
-        self.space.try_lock().is_ok()
+        self.process.is_current() && self.space.try_lock().is_ok()
     }
 
     /// Empties the quarantine if it is full.
     pub fn empty_full_quarantine(&self) {
+        if !self.process.is_current() {
+            return;
+        }
         let space = &mut *self.space();
         if space.quarantine.len() >= QUARANTINE_OBJECTS
             || space.stats.quarantined_bytes >= QUARANTINE_BYTES as u64
@@ -335,6 +365,9 @@ impl CodeHeap {
     pub unsafe fn free_into_quarantine(&self, object: &CodeObject) {
         let offset = (object.start() as usize).wrapping_sub(self.code.address());
         assert!(offset < self.code.len, "a code object of another heap");
+        if !self.process.is_current() {
+            return;
+        }
         let size = object.heap_bytes();
         let mut space = self.space();
         if !object.mark_freed() {
@@ -352,8 +385,12 @@ impl CodeHeap {
         drop(held);
     }
 
-    /// Makes all freed memory reusable and gives empty page runs back to the system.
+    /// Makes all freed memory reusable and gives empty page runs back to the system. Does nothing in another process
+    /// than the heap's.
     pub fn collect(&self) {
+        if !self.process.is_current() {
+            return;
+        }
         let space = &mut *self.space();
         self.empty_quarantine(space);
         let runs: Vec<(usize, usize)> = space.by_offset.iter().map(|(&o, &s)| (o, s)).collect();
@@ -363,11 +400,17 @@ impl CodeHeap {
     }
 
     /// Counters.
+    ///
+    /// # Panics
+    /// In another process than the heap's.
     pub fn stats(&self) -> CodeHeapStats {
         self.space().stats
     }
 
     /// Everything that the heap holds now.
+    ///
+    /// # Panics
+    /// In another process than the heap's.
     pub fn snapshot(&self) -> CodeHeapSnapshot {
         let space = self.space();
         let start = self.code.address();
@@ -402,6 +445,9 @@ impl CodeHeap {
 
     /// Whether there is no code in `len` bytes at this address: each is poison, or part of a newer object,
     /// or has been given back to the system.
+    ///
+    /// # Panics
+    /// In another process than the heap's.
     pub fn is_free(&self, address: usize, len: usize) -> bool {
         let offset = address.wrapping_sub(self.code.address());
         if offset >= self.code.len || len > self.code.len - offset {
@@ -479,7 +525,8 @@ impl Drop for CodeHeap {
 
 impl std::fmt::Debug for CodeHeap {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CodeHeap").field("stats", &self.stats()).finish_non_exhaustive()
+        let stats = self.process.is_current().then(|| self.stats());
+        f.debug_struct("CodeHeap").field("stats", &stats).finish_non_exhaustive()
     }
 }
 

@@ -4,6 +4,7 @@ use crate::call::CalloutHandler;
 use crate::capture::TransferHook;
 use crate::handshake::{Mutator, Stack};
 use crate::position::Position;
+use crate::process::Process;
 use crate::redirect::RedirectTable;
 use std::cell::Cell;
 use std::sync::Arc;
@@ -131,6 +132,9 @@ pub struct StackContext {
     pub(crate) barrier: Option<Position>,
     /// The stack as other threads see it.
     pub(crate) mutator: Arc<Mutator<StackContext>>,
+    /// Where it was made. Elsewhere another thread's work on it may have been cut off by the fork, so that there its
+    /// table is not touched, nor the mutator's lock taken.
+    pub(crate) process: Process,
 }
 
 impl StackContext {
@@ -156,6 +160,7 @@ impl StackContext {
             interleaved: AtomicUsize::new(0),
             barrier: None,
             mutator: Arc::new(Mutator::new()),
+            process: Process::current(),
         }
     }
 
@@ -226,7 +231,12 @@ impl StackContext {
 
 impl Drop for StackContext {
     fn drop(&mut self) {
-        self.mutator.detach();
+        if self.process.is_current() {
+            self.mutator.detach();
+        } else {
+            std::mem::forget(std::mem::take(&mut self.redirected));
+            std::mem::forget(self.mutator.clone());
+        }
     }
 }
 

@@ -203,6 +203,9 @@
 //! publish → (run) → retire: unlinked by its owner, [`StackContext::redirect_frames`] for every
 //! stack that may hold its frames, by way of a [`Handshake`] where other threads run → freed: poisoned, quarantined,
 //! reused.
+//!
+//! After `fork` all that is left to the parent. In the child heaps publish and free nothing, code that was published
+//! before must not be called, and managed code that is suspended there must be unwound: see [`process`].
 
 #![deny(missing_docs)]
 
@@ -215,6 +218,7 @@ pub mod cranelift;
 pub mod frame_map;
 pub mod handshake;
 mod position;
+pub mod process;
 pub mod read_frames;
 pub mod redirect;
 mod redirect_table;
@@ -244,6 +248,7 @@ pub use frame_map::{
 };
 pub use handshake::{Handshake, HandshakeProgress, Operation, Stepwise};
 pub use position::Position;
+pub use process::{OtherProcess, Process};
 pub use read_frames::{FrameReader, FrameState, SuspendedFrame};
 pub use redirect::{Choice, RedirectTable, ShadowStackActive, shadow_stack_active};
 pub use registry::CodeRegistry;

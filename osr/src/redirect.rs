@@ -184,6 +184,10 @@ impl StackContext {
 pub(crate) unsafe extern "sysv64" fn unwinding(stack: *mut StackContext) {
     // SAFETY: the stack is this thread's. The trampoline's frame and those outside it stay.
     unsafe {
+        if !(*stack).process.is_current() {
+            // A host function has forked: there are no requesters any more.
+            return;
+        }
         let entries = (*stack).entries;
         if (*stack).barrier.is_none_or(|barrier| barrier.entries < entries) {
             return;

@@ -13,7 +13,7 @@ pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
 
 use std::num::NonZero;
 use std::sync::atomic::{compiler_fence, fence};
-use std::sync::{Once, OnceLock, PoisonError};
+use std::sync::{OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The system has no `membarrier`: both halves of the fence are real ones. Decided before there is a
@@ -26,12 +26,15 @@ const REGISTER_PRIVATE_EXPEDITED: libc::c_int = 1 << 4;
 
 /// Decides how fences are made. Has to be called before any of them is needed.
 pub(crate) fn prepare_fences() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
+    // Not a `Once`: a child that is forked while another thread decides would wait for that thread for ever. Two
+    // threads that decide at once come to the same decision.
+    static DECIDED: AtomicBool = AtomicBool::new(false);
+    if !DECIDED.load(Ordering::Acquire) {
         if !membarrier(REGISTER_PRIVATE_EXPEDITED) || !membarrier(PRIVATE_EXPEDITED) {
             SYMMETRIC.store(true, Ordering::SeqCst);
         }
-    });
+        DECIDED.store(true, Ordering::Release);
+    }
 }
 
 fn membarrier(command: libc::c_int) -> bool {

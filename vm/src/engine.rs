@@ -4,7 +4,7 @@ use crate::code::{CodeLedger, CodeSystem, EVENTS_KEPT, Events};
 use crate::config::Config;
 use crate::signatures::{Signature, Signatures};
 use crate::stats::{CodeBytes, Stats};
-use midair_osr::CodeHeap;
+use midair_osr::{CodeHeap, OtherProcess, Process};
 use midair_tiers::FuncType;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,6 +17,15 @@ struct EngineState {
 /// What is shared by modules and stores: configuration, code memory, compilers.
 ///
 /// An engine is cheap to clone and can be used from many threads.
+///
+/// # After `fork`
+///
+/// An engine, its modules and its stores belong to the process that made the engine. The parent of a fork goes on as if
+/// there had been none. In the child what loads, instantiates, calls or updates something fails with [`OtherProcess`],
+/// and what has no error to return panics with the same text; a guest that was suspended in a host function that forked
+/// is unwound with that error when the host function returns. What is in a store can still be read: its data, its
+/// exports, globals and the bytes of memories. Everything can be dropped, which frees nothing that the parent uses. A
+/// new engine that the child makes is as good as any.
 #[derive(Clone)]
 pub struct Engine {
     state: Arc<EngineState>,
@@ -54,6 +63,16 @@ impl Engine {
         midair_osr::prepare_process();
     }
 
+    /// The process that made the engine.
+    pub(crate) fn process(&self) -> Process {
+        self.state.code.heap.process()
+    }
+
+    /// Fails in a process that was forked from the engine's.
+    pub(crate) fn check_process(&self) -> Result<(), OtherProcess> {
+        self.process().check()
+    }
+
     /// The configuration.
     pub fn config(&self) -> &Config {
         &self.state.config
@@ -73,11 +92,13 @@ impl Engine {
     /// The same with another bound: if so many events wait to be taken, each new one takes the place of the
     /// oldest, which is [counted](Events::dropped). No guest, compiler or update ever waits for a subscriber.
     pub fn events_bounded(&self, most: usize) -> Events {
+        self.process().assert_current();
         self.state.code.events.subscribe(most)
     }
 
     /// All counters.
     pub fn stats(&self) -> Stats {
+        self.process().assert_current();
         let code = &self.state.code;
         Stats { code_cache: code.cache.stats(), ..code.counters.stats(code.heap.stats()) }
     }
@@ -89,6 +110,7 @@ impl Engine {
 
     /// Says of every byte of machine code whose it is and what keeps it.
     pub fn code_ledger(&self) -> CodeLedger {
+        self.process().assert_current();
         self.state.code.ledger()
     }
 
@@ -115,6 +137,7 @@ impl Engine {
     }
 
     fn signatures(&self) -> MutexGuard<'_, Signatures> {
+        self.process().assert_current();
         // A panic cannot leave a number that means two types: it is listed last.
         self.state.signatures.lock().unwrap_or_else(PoisonError::into_inner)
     }

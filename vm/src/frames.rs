@@ -182,6 +182,7 @@ impl<T: 'static> Caller<'_, T> {
 
 /// Lists the frames of a store's guest.
 fn list(store: &StoreOpaque, with_values: bool) -> Vec<Frame> {
+    store.process.assert_current();
     let mut shapes = with_values.then(Shapes::default);
     // SAFETY: the store is borrowed, so its guest does not run: it is suspended in a call of the host on this
     // thread, or there is none.

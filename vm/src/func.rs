@@ -127,6 +127,7 @@ impl Func {
         results: &mut [Val],
     ) -> Result<()> {
         let mut store = store.as_context_mut();
+        store.opaque().process.check()?;
         let signature = self.signature(store.opaque());
         let ty = &signature.ty;
         anyhow::ensure!(
@@ -169,7 +170,9 @@ impl Func {
         &self,
         store: impl AsContext,
     ) -> Result<TypedFunc<Params, Results>> {
-        TypedFunc::new(*self, self.signature(store.as_context().opaque()))
+        let store = store.as_context();
+        store.opaque().process.check()?;
+        TypedFunc::new(*self, self.signature(store.opaque()))
     }
 }
 

@@ -62,6 +62,7 @@ impl StoreOpaque {
         definition: Arc<HostDefinition>,
         instance: Option<NonNull<InstanceEntity>>,
     ) -> Result<NonNull<FuncRef>> {
+        self.process.check()?;
         let engine = self.engine().clone();
         let signature = engine.intern(&definition.ty);
         let thunk = engine.entry_thunk(HOST_TOKEN)?.cast_mut();
@@ -130,6 +131,11 @@ unsafe extern "sysv64" fn host_callout(
         // SAFETY: this thread runs the guest, which waits for this callout.
         unsafe { mutator.leave(State::Host) };
         let outcome = call_host(function, store, slots);
+        // SAFETY: the store is alive.
+        if let Err(error) = unsafe { store.as_ref().process.check() } {
+            // It has forked, and this is the child: the guest's code is the parent's.
+            return Err(outcome.err().unwrap_or_else(|| PendingExit::Error(error.into())));
+        }
         // SAFETY: the store is alive, and this is one of its callouts.
         unsafe { check_nesting(store, call) };
         // SAFETY: as above. Nothing has touched the stack since but requesters, and calls into the guest
@@ -218,7 +224,9 @@ unsafe fn raise_exit(store: NonNull<StoreOpaque>, exit: PendingExit) {
     store.pending = Some(exit);
     // SAFETY: the runtime context lives as long as the store.
     unsafe { (*store.runtime()).trap = TrapCode::HostError as u32 };
-    backtrace::capture(store, None);
+    if store.process.is_current() {
+        backtrace::capture(store, None);
+    }
 }
 
 impl Engine {

@@ -326,6 +326,7 @@ pub(crate) unsafe fn instantiate(
     let instance = {
         // SAFETY: as the caller vouches; the borrow ends before guest code runs.
         let store = unsafe { &mut *store.as_ptr() };
+        store.process.check()?;
         check_imports(store, &module.state, imports)?;
         // The module does not grow before the instance has all that it has now.
         let _instantiating = module.state.code.instantiating();

@@ -1,19 +1,20 @@
 //! Stopping a guest from another thread.
 
-use midair_osr::Mutator;
+use midair_osr::{Mutator, Process};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 /// What interrupt handles and their store share.
 pub(crate) struct InterruptState {
     requested: AtomicBool,
+    process: Process,
     mutator: Arc<Mutator>,
 }
 
 impl InterruptState {
-    /// For a store whose stack is the mutator's.
-    pub(crate) fn new(mutator: Arc<Mutator>) -> InterruptState {
-        InterruptState { requested: AtomicBool::new(false), mutator }
+    /// For a store of this process, whose stack is the mutator's.
+    pub(crate) fn new(process: Process, mutator: Arc<Mutator>) -> InterruptState {
+        InterruptState { requested: AtomicBool::new(false), process, mutator }
     }
 
     /// Whether an interruption is pending.
@@ -56,8 +57,11 @@ impl InterruptState {
 pub struct InterruptHandle(pub(crate) Arc<InterruptState>);
 
 impl InterruptHandle {
-    /// Asks the guest to stop.
+    /// Asks the guest to stop. In a process that was forked from the guest's it does nothing.
     pub fn interrupt(&self) {
+        if !self.0.process.is_current() {
+            return;
+        }
         self.0.requested.store(true, Ordering::SeqCst);
         // Either the store sees the request when it has reset what its guest polls, or what is raised here
         // stays: see `StoreOpaque::rearm`.

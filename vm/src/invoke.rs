@@ -90,6 +90,7 @@ impl Entered {
     unsafe fn new(store: NonNull<StoreOpaque>) -> Result<Entered> {
         // SAFETY: as the caller vouches.
         let this = unsafe { &mut *store.as_ptr() };
+        this.process.check()?;
         let mut outside = None;
         if this.depth == 0 {
             // Not every function has a poll.
@@ -148,6 +149,10 @@ impl Drop for Entered {
         let this = unsafe { &mut *self.store.as_ptr() };
         this.depth -= 1;
         this.calls.pop();
+        if !this.process.is_current() {
+            // A host function has forked. No guest of this store runs again, and nobody else knows of the stack.
+            return;
+        }
         if let Some([base, full_limit, limit]) = self.outside {
             this.stack_base = base;
             this.set_stack_limit(limit);
@@ -195,10 +200,12 @@ pub(crate) unsafe fn invoke(
         NativeOutcome::Unwound => {
             // SAFETY: guest code has been unwound, so the store is free.
             let opaque = unsafe { &mut *store.as_ptr() };
-            // Before the store is left: other threads may work on the table of redirected frames then.
-            // SAFETY: as above; the runtime context lives as long as the store.
-            let dropped = unsafe { (*opaque.stack()).redirected.take_dropped() };
-            opaque.engine().code().counters.frames_dropped.add(dropped);
+            if opaque.process.is_current() {
+                // Before the store is left: other threads may work on the table of redirected frames then.
+                // SAFETY: as above; the runtime context lives as long as the store.
+                let dropped = unsafe { (*opaque.stack()).redirected.take_dropped() };
+                opaque.engine().code().counters.frames_dropped.add(dropped);
+            }
             drop(entered);
             // SAFETY: as above.
             Err(take_exit(unsafe { &mut *store.as_ptr() }))

@@ -97,6 +97,7 @@ pub use live::{
     Policy, Reference, Refusal, Replacement, Source, StillReferred, Update,
 };
 pub use memory::{Memory, MemoryAccessError};
+pub use midair_osr::OtherProcess;
 pub use midair_tiers::{CodegenSettings, OptLevel, RegisterAllocation};
 pub use module::Module;
 pub use stats::Stats;

@@ -78,6 +78,7 @@ impl MemoryEntity {
 impl StoreOpaque {
     /// A new memory of zeroes.
     pub(crate) fn new_memory(&mut self, ty: MemoryType) -> Result<NonNull<MemoryEntity>> {
+        self.process.check()?;
         anyhow::ensure!(
             ty.minimum <= MAX_PAGES
                 && ty.maximum.is_none_or(|maximum| maximum <= MAX_PAGES && ty.minimum <= maximum),
@@ -268,6 +269,7 @@ impl Memory {
     pub fn grow(&self, mut store: impl AsContextMut, delta: u64) -> Result<u64> {
         let mut store = store.as_context_mut();
         let entity = self.raw(store.opaque());
+        store.opaque().process.check()?;
         store
             .opaque_mut()
             .grow_memory(entity, delta)

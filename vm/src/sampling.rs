@@ -14,6 +14,7 @@
 use crate::Result;
 use crate::code::{CodeOwner, CodeSystem};
 use crate::config::Tier;
+use midair_osr::Process;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, compiler_fence};
 use std::time::Duration;
@@ -63,6 +64,7 @@ pub(crate) struct TierSamples {
 
 /// The process's profiling timer, running. Dropped, it stops, and the signal's handler is what it was.
 pub(crate) struct Timer {
+    process: Process,
     previous_handler: libc::sigaction,
     previous_timer: libc::itimerval,
 }
@@ -83,7 +85,11 @@ impl Timer {
             // be almost used up.
             action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK;
             libc::sigemptyset(&mut action.sa_mask);
-            let mut timer: Timer = std::mem::zeroed();
+            let mut timer = Timer {
+                process: Process::current(),
+                previous_handler: std::mem::zeroed(),
+                previous_timer: std::mem::zeroed(),
+            };
             let installed = libc::sigaction(libc::SIGPROF, &action, &mut timer.previous_handler);
             assert_eq!(installed, 0, "sigaction failed");
             let interval = libc::timeval { tv_sec: 0, tv_usec: INTERVAL.as_micros() as i64 };
@@ -107,6 +113,8 @@ unsafe fn set_timer(times: &libc::itimerval, previous: *mut libc::itimerval) {
 
 impl Drop for Timer {
     fn drop(&mut self) {
+        // A child that was forked has no timer.
+        let has_timer = self.process.is_current();
         // SAFETY: plain system calls with structures that the system has filled.
         unsafe {
             set_timer(&std::mem::zeroed(), ptr::null_mut());
@@ -116,7 +124,9 @@ impl Drop for Timer {
             ignore.sa_sigaction = libc::SIG_IGN;
             libc::sigaction(libc::SIGPROF, &ignore, ptr::null_mut());
             libc::sigaction(libc::SIGPROF, &self.previous_handler, ptr::null_mut());
-            set_timer(&self.previous_timer, ptr::null_mut());
+            if has_timer {
+                set_timer(&self.previous_timer, ptr::null_mut());
+            }
         }
         TAKEN.store(false, Ordering::Release);
     }

@@ -59,6 +59,7 @@ impl TableEntity {
 impl StoreOpaque {
     /// A new table whose elements are all `value`.
     pub(crate) fn new_table(&mut self, ty: TableType, value: u64) -> Result<NonNull<TableEntity>> {
+        self.process.check()?;
         anyhow::ensure!(
             ty.minimum <= MAX_ELEMENTS && ty.maximum.is_none_or(|maximum| ty.minimum <= maximum),
             "a table of {} elements is not possible",
@@ -199,6 +200,7 @@ impl Table {
     pub fn set(&self, mut store: impl AsContextMut, index: u64, value: Val) -> Result<()> {
         let mut store = store.as_context_mut();
         let store = store.opaque_mut();
+        store.process.check()?;
         let slot = element_slot(store, self.element(store), value)?;
         self.with(store, |table| {
             let index = usize::try_from(index)
@@ -217,6 +219,7 @@ impl Table {
     pub fn grow(&self, mut store: impl AsContextMut, delta: u64, init: Val) -> Result<u64> {
         let mut store = store.as_context_mut();
         let store = store.opaque_mut();
+        store.process.check()?;
         let slot = element_slot(store, self.element(store), init)?;
         let entity = self.raw(store);
         store

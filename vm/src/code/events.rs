@@ -2,6 +2,7 @@
 
 use super::module_code::ModuleCode;
 use crate::config::Tier;
+use midair_osr::Process;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -169,6 +170,9 @@ impl Iterator for Events {
 
 impl Drop for Events {
     fn drop(&mut self) {
+        if !self.0.process.is_current() {
+            return;
+        }
         let mut waiting = self.0.waiting();
         waiting.ended = true;
         let events = std::mem::take(&mut waiting.events);
@@ -180,6 +184,7 @@ impl Drop for Events {
 /// What an engine and a subscriber share.
 #[derive(Debug)]
 struct Subscription {
+    process: Process,
     waiting: Mutex<Waiting>,
     wake: Condvar,
     capacity: usize,
@@ -196,7 +201,10 @@ struct Waiting {
 }
 
 impl Subscription {
+    /// # Panics
+    /// In a process that was forked from the engine's.
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.process.assert_current();
         // Nothing that can panic happens between two changes that belong together.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -219,14 +227,24 @@ impl Subscription {
 }
 
 /// Subscribers of an engine.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct EventHub {
+    process: Process,
     /// Whether there are any: events are made only then.
     any: AtomicBool,
     subscribers: Mutex<Vec<Arc<Subscription>>>,
 }
 
 impl EventHub {
+    /// For an engine of this process.
+    pub(crate) fn new() -> EventHub {
+        EventHub {
+            process: Process::current(),
+            any: AtomicBool::new(false),
+            subscribers: Mutex::default(),
+        }
+    }
+
     fn subscribers(&self) -> MutexGuard<'_, Vec<Arc<Subscription>>> {
         self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -234,6 +252,7 @@ impl EventHub {
     /// A subscription that keeps at most so many events, and at least one.
     pub(crate) fn subscribe(&self, capacity: usize) -> Events {
         let subscription = Arc::new(Subscription {
+            process: self.process,
             waiting: Mutex::default(),
             wake: Condvar::new(),
             capacity: capacity.max(1),
@@ -264,6 +283,9 @@ impl EventHub {
 
 impl Drop for EventHub {
     fn drop(&mut self) {
+        if !self.process.is_current() {
+            return;
+        }
         for subscriber in &*self.subscribers() {
             subscriber.waiting().ended = true;
             subscriber.wake.notify_all();
@@ -281,7 +303,7 @@ mod tests {
 
     #[test]
     fn events_that_nobody_takes_are_dropped_oldest_first_and_counted() {
-        let hub = EventHub::default();
+        let hub = EventHub::new();
         let events = hub.subscribe(3);
         for n in 0..10 {
             hub.send(|| freed(n));
@@ -295,7 +317,7 @@ mod tests {
 
     #[test]
     fn who_does_not_listen_any_more_is_forgotten() {
-        let hub = EventHub::default();
+        let hub = EventHub::new();
         let (first, second) = (hub.subscribe(1), hub.subscribe(1));
         drop(first);
         hub.send(|| freed(1));

@@ -207,7 +207,10 @@ impl ModuleCode {
         alive.filter(|store| seen.insert(Arc::as_ptr(store))).collect()
     }
 
+    /// # Panics
+    /// In a process that was forked from the engine's.
     pub(super) fn table(&self) -> MutexGuard<'_, HashMap<u32, FunctionEntry>> {
+        self.system.heap.process().assert_current();
         // Nothing that can panic happens between two changes that belong together.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -764,6 +767,10 @@ impl ModuleCode {
 
 impl Drop for ModuleCode {
     fn drop(&mut self) {
+        // Elsewhere its code is the parent's, and threads that held locks may be gone.
+        if !self.system.heap.process().is_current() {
+            return;
+        }
         self.system.remove_module(self.id);
         if *self.copies.get_mut() {
             self.system.cache.forget_module(self.id);

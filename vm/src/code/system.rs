@@ -120,7 +120,7 @@ impl CodeSystem {
             heap: CodeHeap::new(config.code_space)?,
             compiler: Compiler::new()?,
             counters: Counters::default(),
-            events: EventHub::default(),
+            events: EventHub::new(),
             retirements: Retirements::default(),
             cache: CodeCache::new(config.code_cache),
             guests_redirect_frames: config.guests_redirect_frames,
@@ -227,6 +227,10 @@ impl CodeSystem {
 
 impl Drop for CodeSystem {
     fn drop(&mut self) {
+        // In a process that was forked from the engine's there are no such threads, and one may have held the lock.
+        if !self.heap.process().is_current() {
+            return;
+        }
         // Nobody waits for the threads: one that is compiling finds its module gone and ends.
         let mut state = self.queue.state();
         state.closed = true;

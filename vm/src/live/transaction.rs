@@ -15,6 +15,7 @@ use std::time::Instant;
 
 /// What an update would do. `changes` is called when nobody else can be updating the module.
 pub(crate) fn plan(module: &Module, changes: impl FnOnce() -> Result<Changes>) -> Result<Plan> {
+    module.engine().check_process()?;
     let code = &module.state.code;
     let _updating = code.begin_replacement();
     let mut changes = changes()?;
@@ -32,6 +33,7 @@ pub(crate) fn apply(
     undone: Option<&Applied>,
     count_frames: bool,
 ) -> Result<Applied> {
+    module.engine().check_process()?;
     let code = &module.state.code;
     let _updating = code.begin_replacement();
     if let Some(undone) = undone {

@@ -1,19 +1,22 @@
 //! What a module exports. While the module runs, exports are added and made to point elsewhere.
 
 use super::Item;
+use midair_osr::Process;
 use midair_tiers::AppendVec;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 /// An export.
 pub(crate) struct Export {
     pub(crate) name: Box<str>,
     loaded_item: Item,
-    item: RwLock<Item>,
+    /// See [`encode`].
+    item: AtomicU64,
 }
 
 impl Export {
     pub(super) fn new(name: &str, item: Item) -> Export {
-        Export { name: name.into(), loaded_item: item, item: RwLock::new(item) }
+        Export { name: name.into(), loaded_item: item, item: AtomicU64::new(encode(item)) }
     }
 
     /// What it was at first.
@@ -23,7 +26,28 @@ impl Export {
 
     /// What it is.
     pub(crate) fn item(&self) -> Item {
-        *self.item.read().unwrap_or_else(PoisonError::into_inner)
+        decode(self.item.load(Ordering::Acquire))
+    }
+}
+
+/// An item in one word: its kind, and its index.
+fn encode(item: Item) -> u64 {
+    let (kind, index) = match item {
+        Item::Func(index) => (0, index),
+        Item::Table(index) => (1, index),
+        Item::Memory(index) => (2, index),
+        Item::Global(index) => (3, index),
+    };
+    kind << 32 | u64::from(index)
+}
+
+fn decode(item: u64) -> Item {
+    let index = item as u32;
+    match item >> 32 {
+        0 => Item::Func(index),
+        1 => Item::Table(index),
+        2 => Item::Memory(index),
+        _ => Item::Global(index),
     }
 }
 
@@ -32,6 +56,7 @@ pub(crate) struct Exports {
     list: AppendVec<Export>,
     /// Indices into `list`, sorted by name.
     by_name: RwLock<Vec<u32>>,
+    process: Process,
 }
 
 impl Exports {
@@ -40,7 +65,8 @@ impl Exports {
         list.reserve_exact(spare);
         let mut by_name: Vec<u32> = (0..list.len() as u32).collect();
         by_name.sort_unstable_by_key(|i| &list[*i as usize].name);
-        Exports { list: AppendVec::from(list), by_name: RwLock::new(by_name) }
+        let (list, by_name) = (AppendVec::from(list), RwLock::new(by_name));
+        Exports { list, by_name, process: Process::current() }
     }
 
     /// All of them, in the order of the module.
@@ -55,6 +81,10 @@ impl Exports {
 
     /// The export of this name.
     pub(crate) fn get(&self, name: &str) -> Option<&Export> {
+        if !self.process.is_current() {
+            // In a child, in which nobody may ever give the lock back.
+            return self.list.iter().find(|export| *export.name == *name);
+        }
         let by_name = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
         let at = self.find(&by_name, name).ok()?;
         Some(&self.list[by_name[at] as usize])
@@ -67,7 +97,7 @@ impl Exports {
         match self.find(&by_name, name) {
             Ok(at) => {
                 let export = &self.list[by_name[at] as usize];
-                *export.item.write().unwrap_or_else(PoisonError::into_inner) = item;
+                export.item.store(encode(item), Ordering::Release);
             }
             Err(at) => {
                 if self.list.append(Export::new(name, item)).is_ok() {

@@ -203,6 +203,7 @@ impl Module {
 
     /// Loads a module from bytes that can be shared with other owners.
     fn from_source(engine: &Engine, source: Arc<dyn ByteSource>) -> Result<Module> {
+        engine.check_process()?;
         let state = Arc::new(load::load(engine, source)?);
         state.code.set_module(&state);
         Ok(Module { state })
@@ -344,6 +345,7 @@ impl Module {
         function: u32,
         options: &crate::RecompileOptions,
     ) -> Result<crate::Recompiled> {
+        self.engine().check_process()?;
         self.state.code.recompile_with(function, options)
     }
 

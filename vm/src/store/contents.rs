@@ -12,14 +12,15 @@ use crate::instance::InstanceEntity;
 use crate::limits::StoreLimits;
 use crate::memory::{MemoryEntity, Patches};
 use crate::table::TableEntity;
+use midair_osr::Process;
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The lock. In an allocation of its own, for the store may be borrowed mutably by its owner.
-#[derive(Default)]
 pub(crate) struct Contents {
+    process: Process,
     locked: Mutex<LockedContents>,
     /// Whether memories wait to be changed.
     memory_pending: AtomicBool,
@@ -55,8 +56,17 @@ struct PendingMemory {
 unsafe impl Send for LockedContents {}
 
 impl Contents {
+    /// Nothing, of a store of this process's.
+    pub(crate) fn new(process: Process) -> Contents {
+        Contents { process, locked: Mutex::default(), memory_pending: AtomicBool::new(false) }
+    }
+
     /// Keeps others from changing the contents.
+    ///
+    /// # Panics
+    /// In another process than the store's.
     pub(crate) fn lock(&self) -> MutexGuard<'_, LockedContents> {
+        self.process.assert_current();
         // What panics under the lock has changed nothing before.
         self.locked.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -25,6 +25,27 @@ pub(crate) struct StoreState<T> {
     data: T,
 }
 
+impl<T> StoreState<T> {
+    /// Frees a store, but for the embedder's data.
+    ///
+    /// In a process that was forked from the store's the rest is left as it is: a thread that does not exist there may
+    /// have been in the midst of changing it.
+    ///
+    /// # Safety
+    /// The store has been made by [`Store::new`], and nobody uses it any more.
+    unsafe fn free(this: NonNull<StoreState<T>>) -> T {
+        let this = this.as_ptr();
+        // SAFETY: as the caller vouches, the state is alive and came from a box.
+        unsafe {
+            if (*this).opaque.process.is_current() {
+                Box::from_raw(this).data
+            } else {
+                (&raw mut (*this).data).read()
+            }
+        }
+    }
+}
+
 /// Owns instances, and all that belongs to them, and a value of the embedder.
 ///
 /// Handles such as [`Func`](crate::Func) and [`Memory`](crate::Memory) refer into one store; used with
@@ -80,9 +101,8 @@ impl<T: 'static> Store<T> {
     /// Drops the store and returns the embedder's data.
     pub fn into_data(self) -> T {
         let this = std::mem::ManuallyDrop::new(self);
-        // SAFETY: the state came from a box, and `this` is not dropped.
-        let state = unsafe { Box::from_raw(this.state.as_ptr()) };
-        state.data
+        // SAFETY: `this` is not dropped.
+        unsafe { StoreState::free(this.state) }
     }
 
     /// Sets the fuel that guest code may still use.
@@ -116,8 +136,8 @@ impl<T: 'static> Store<T> {
 
 impl<T: 'static> Drop for Store<T> {
     fn drop(&mut self) {
-        // SAFETY: the state came from a box, and nobody else frees it.
-        drop(unsafe { Box::from_raw(self.state.as_ptr()) });
+        // SAFETY: the store is not used any more.
+        drop(unsafe { StoreState::free(self.state) });
     }
 }
 

@@ -13,7 +13,7 @@ use crate::memory::MemoryEntity;
 use crate::table::TableEntity;
 use crate::value::ExternRef;
 use crate::{Error, Result};
-use midair_osr::{Mutator, StackContext};
+use midair_osr::{Mutator, Process, StackContext};
 use midair_tiers::{GlobalCell, StoreContext};
 use std::any::Any;
 use std::collections::HashMap;
@@ -61,6 +61,8 @@ pub struct StoreOpaque {
     runtime: NonNull<StoreContext>,
     id: StoreId,
     engine: Engine,
+    /// The engine's.
+    pub(crate) process: Process,
     pub(crate) interrupt: Arc<InterruptState>,
     /// The store's stack, as threads see it that retire code.
     pub(crate) mutator: Arc<Mutator>,
@@ -112,7 +114,8 @@ impl StoreOpaque {
             runtime,
             id: StoreId::next(),
             engine: engine.clone(),
-            interrupt: Arc::new(InterruptState::new(mutator.clone())),
+            process: engine.process(),
+            interrupt: Arc::new(InterruptState::new(engine.process(), mutator.clone())),
             mutator,
             calls: Vec::new(),
             calls_made: 0,
@@ -125,7 +128,7 @@ impl StoreOpaque {
             depth: 0,
             transitions: TransitionState::default(),
             guest_stack: None,
-            contents: Arc::default(),
+            contents: Arc::new(Contents::new(engine.process())),
             sampling: engine.code().is_sampling(),
             extern_refs: Vec::new(),
             extern_ref_slots: HashMap::new(),
