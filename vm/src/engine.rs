@@ -1,9 +1,11 @@
 //! The engine: what all modules and stores share.
 
-use crate::code::{CodeLedger, CodeSystem, EVENTS_KEPT, Events};
+use crate::code::events::{EVENTS_KEPT, Events};
+use crate::code::ledger::CodeLedger;
+use crate::code::stats::{CodeBytes, Stats};
+use crate::code::system::CodeSystem;
 use crate::config::Config;
-use crate::signatures::{Signature, Signatures};
-use crate::stats::{CodeBytes, Stats};
+use crate::types::signatures::{Signature, Signatures};
 use midair_osr::{CodeHeap, OtherProcess, Process};
 use midair_tiers::FuncType;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -41,7 +43,7 @@ impl Default for Engine {
 
 impl Engine {
     /// An engine of this configuration.
-    pub fn new(config: &Config) -> crate::Result<Engine> {
+    pub fn new(config: &Config) -> anyhow::Result<Engine> {
         anyhow::ensure!(
             config.max_wasm_stack >= 16 << 10,
             "a stack of {} bytes is too small: at least 16 KiB are needed",

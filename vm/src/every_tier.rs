@@ -1,6 +1,6 @@
 //! For tests: the configurations in which a guest has to behave alike.
 
-use crate::{Config, Tier};
+use crate::config::{Config, Tier};
 
 /// Calls `test` with a configuration for each tier, and for guests that change tiers all the time.
 pub(crate) fn every_tier(test: impl Fn(&mut Config)) {

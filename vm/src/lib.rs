@@ -34,82 +34,66 @@
 
 #![deny(missing_docs)]
 
-mod backtrace;
-mod builtins;
-mod caller;
+mod call;
 mod code;
 mod config;
 mod engine;
 #[cfg(test)]
 mod every_tier;
-mod external;
-mod frames;
-mod func;
-mod global;
-mod guest_frames;
-mod host;
-mod instance;
-mod instance_context;
-mod interrupt;
-mod into_func;
-mod invoke;
-mod limits;
-mod linker;
+mod link;
 mod live;
-mod memory;
 mod module;
-mod native_stack;
-mod reservation;
-mod sampling;
-mod signatures;
-pub mod stats;
+mod stack;
 mod store;
-pub mod stress;
-mod table;
-mod trap;
-mod typed_func;
 mod types;
-mod value;
 #[cfg(feature = "wasi")]
 pub mod wasi;
 
 pub use anyhow::{Error, Result};
-pub use backtrace::{FrameInfo, WasmBacktrace};
-pub use caller::Caller;
-pub use code::{
-    CodeEntry, CodeLedger, CodeState, Event, Events, KeptVersion, LedgerEntry, LedgerSummary,
-    ModuleLabel, Pin, RecompileOptions, Recompiled, Sum,
+pub use call::func::Func;
+pub use call::into_func::{IntoFunc, WasmRet};
+pub use call::typed_func::{TypedFunc, WasmParams, WasmResults, WasmTy};
+pub use code::events::{Event, Events, ModuleLabel};
+pub use code::ledger::{
+    CodeEntry, CodeLedger, CodeState, KeptVersion, LedgerEntry, LedgerSummary, Pin, Sum,
 };
+pub use code::recompile::{RecompileOptions, Recompiled};
+pub use code::stats::{self, Stats};
+pub use config::stress::{self, StressSpec};
 pub use config::{Config, Tier};
 pub use engine::Engine;
-pub use external::Extern;
-pub use frames::Frame;
-pub use func::Func;
-pub use global::Global;
-pub use instance::{Export, Instance};
-pub use interrupt::InterruptHandle;
-pub use into_func::{IntoFunc, WasmRet};
-pub use limits::StoreLimits;
-pub use linker::{InstancePre, Linker, UnlinkedImport, UnlinkedImports};
-pub use live::{
-    Applied, AppliedFunction, DataPolicy, Definition, FrameMap, FunctionLabel, ModuleRefusal,
-    ModuleRefused, ModuleSummary, Place, Plan, PlannedFrames, PlannedFunction, PlannedOutcome,
-    Policy, Reference, Refusal, Replacement, Source, StillReferred, Update,
-};
-pub use memory::{Memory, MemoryAccessError};
+pub use link::instance::{Export, Instance};
+pub use link::linker::{InstancePre, Linker, UnlinkedImport, UnlinkedImports};
+pub use live::applied::{Applied, AppliedFunction, Replacement};
+pub use live::correspondence::Place;
+pub use live::definitions::Definition;
+pub use live::frame_map::{FrameMap, Source};
+pub use live::module_diff::initial_data::DataPolicy;
+pub use live::module_diff::refusal::{ModuleRefusal, ModuleRefused};
+pub use live::module_diff::summary::{FunctionLabel, ModuleSummary};
+pub use live::plan::{Plan, PlannedFrames, PlannedFunction, PlannedOutcome};
+pub use live::policy::Policy;
+pub use live::references::{Reference, StillReferred};
+pub use live::refusal::Refusal;
+pub use live::update::Update;
 pub use midair_osr::OtherProcess;
+pub use midair_tiers::module_env::{GlobalType, MemoryType, TableType};
+pub use midair_tiers::types::{FuncType, ValType};
 pub use midair_tiers::{CodegenSettings, OptLevel, RegisterAllocation};
 pub use module::Module;
-pub use stats::Stats;
+pub use stack::backtrace::{FrameInfo, WasmBacktrace};
+pub use stack::frames::Frame;
+pub use store::caller::Caller;
+pub use store::external::Extern;
+pub use store::global::Global;
+pub use store::interrupt::InterruptHandle;
+pub use store::limits::StoreLimits;
+pub use store::memory::{Memory, MemoryAccessError};
+pub use store::table::Table;
+pub use store::value::{ExternRef, Val};
 pub use store::{AsContext, AsContextMut, Store, StoreContextMut, StoreContextRef};
-pub use stress::StressSpec;
-pub use table::Table;
-pub use trap::Trap;
-pub use typed_func::{TypedFunc, WasmParams, WasmResults, WasmTy};
-pub use types::{
-    ExportType, ExternType, FuncType, GlobalType, ImportType, MemoryType, TableType, ValType,
-};
-pub use value::{ExternRef, Val};
+pub use types::trap::Trap;
+pub use types::{ExportType, ExternType, ImportType};
 
 /// The README's example is one of the tests.
 #[cfg(doctest)]

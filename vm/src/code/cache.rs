@@ -12,8 +12,8 @@
 //! A copy is moved out when it is asked for, and comes back when that code is retired. So nothing is held twice,
 //! and a program whose code is never retired has nothing here. The copy that has been here longest gives way.
 
+use super::stats::CodeCacheStats;
 use super::version::{CodeOwner, FunctionVersion};
-use crate::stats::CodeCacheStats;
 use midair_osr::{CodeDescription, CodeObject};
 use midair_tiers::compile::{CompileOptions, EntryPoint};
 use std::collections::BTreeMap;

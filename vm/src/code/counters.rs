@@ -1,8 +1,8 @@
 //! Counters of an engine, from which [`Stats`] are made.
 
+use super::sampling::{Samples, TierSamples};
+use super::stats::{CompilationStats, FrameKinds, FramesByTier, Stats, SuspendedIn, TierStats};
 use crate::config::Tier;
-use crate::sampling::{Samples, TierSamples};
-use crate::stats::{CompilationStats, FrameKinds, FramesByTier, Stats, SuspendedIn, TierStats};
 use midair_osr::CodeHeapStats;
 use midair_tiers::StoreContext;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -37,7 +37,7 @@ impl Mixed {
 }
 
 /// Random bits: the `n`th of a seed (SplitMix64).
-pub(super) fn hash(seed: u64, n: u64) -> u64 {
+pub(crate) fn hash(seed: u64, n: u64) -> u64 {
     let mut bits = seed.wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -71,7 +71,7 @@ impl ModuleCode {
     }
 
     /// Gives a function a tier: the one that is running, or another one that has been called.
-    pub(super) fn mix(self: &Arc<Self>, bits: u64, running: Option<u32>) {
+    pub(crate) fn mix(self: &Arc<Self>, bits: u64, running: Option<u32>) {
         let functions = self.env.functions.len() as u64;
         let chosen = match running.filter(|_| bits & 1 == 0) {
             Some(running) => Some(running),

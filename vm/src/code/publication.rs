@@ -2,12 +2,11 @@
 
 use super::events::Event;
 use super::module_code::{ModuleCode, Output};
-use super::transition::ASK_AGAIN;
 use super::version::{CodeOwner, FunctionVersion};
 use crate::config::Tier;
-use crate::live::PreparedBody;
-use crate::{Error, Result};
-use anyhow::Context as _;
+use crate::live::prepare::PreparedBody;
+use crate::stack::transition::ASK_AGAIN;
+use anyhow::{Context as _, Error, Result};
 use midair_osr::{CodeObject, ShadowStackActive, shadow_stack_active};
 use midair_tiers::ModuleEnv;
 use midair_tiers::compile::EntryPoint;

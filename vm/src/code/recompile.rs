@@ -3,8 +3,7 @@
 use super::module_code::{ModuleCode, Output, is_limit};
 use super::retire::{self, Retiring};
 use super::version::{CodeOwner, FunctionVersion};
-use crate::Result;
-use anyhow::Context as _;
+use anyhow::{Context as _, Result};
 use midair_osr::CodeObject;
 use midair_osr::handshake::State;
 use midair_tiers::compile::{CompileOptions, CompiledTier, EntryPoint};

@@ -7,7 +7,7 @@
 use super::events::{Event, ModuleLabel};
 use super::system::CodeSystem;
 use super::version::CodeOwner;
-use crate::Result;
+use anyhow::Result;
 use midair_osr::handshake::{self, Stack};
 use midair_osr::{
     Choice, CodeObject, Handshake, HandshakeProgress, Mutator, Operation, Position, RedirectTable,

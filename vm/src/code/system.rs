@@ -6,10 +6,10 @@ use super::counters::Counters;
 use super::events::EventHub;
 use super::module_code::ModuleCode;
 use super::retire::Retirements;
+use super::sampling::Timer;
 use super::version::FunctionVersion;
+use crate::config::stress::StressSpec;
 use crate::config::{Config, Tier};
-use crate::sampling::Timer;
-use crate::stress::StressSpec;
 use midair_osr::CodeHeap;
 use midair_tiers::compile::{Compiler, EntryPoint};
 use std::cmp::Ordering;
@@ -115,7 +115,7 @@ impl Queue {
 }
 
 impl CodeSystem {
-    pub(crate) fn new(config: &Config) -> crate::Result<CodeSystem> {
+    pub(crate) fn new(config: &Config) -> anyhow::Result<CodeSystem> {
         Ok(CodeSystem {
             heap: CodeHeap::new(config.code_space)?,
             compiler: Compiler::new()?,
@@ -149,7 +149,7 @@ impl CodeSystem {
 
     /// A step of preparing an update has come to where it may fail. Fails if it is the one for which the
     /// schedule says so.
-    pub(crate) fn update_step(&self, stress: StressSpec, what: &str) -> crate::Result<()> {
+    pub(crate) fn update_step(&self, stress: StressSpec, what: &str) -> anyhow::Result<()> {
         if let Some(number) = stress.fail {
             let step = self.update_steps.fetch_add(1, atomic::Ordering::Relaxed) + 1;
             anyhow::ensure!(

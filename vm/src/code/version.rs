@@ -1,10 +1,11 @@
 //! Versions of functions, and the code objects that belong to them.
 
+use super::continuation::{Continuation, Migration};
 use super::counters::{Departure, MovedFrames};
 use super::events::ModuleLabel;
+use super::exits::Exits;
 use super::module_code::ModuleCode;
 use crate::config::Tier;
-use crate::live::{Continuation, Exits, Migration};
 use midair_osr::CodeObject;
 use midair_tiers::compile::{CompileOptions, CompiledTier, EntryPoint};
 use midair_tiers::interp::LoweredCode;
@@ -62,7 +63,7 @@ impl FunctionVersion {
     }
 
     /// A frame of this version goes on in the tier `to`, in `next`.
-    pub(super) fn frame_moved(
+    pub(crate) fn frame_moved(
         &self,
         module: &ModuleCode,
         departure: Departure,
@@ -77,7 +78,7 @@ impl FunctionVersion {
     }
 
     /// A frame of this version traps instead of going on.
-    pub(super) fn frame_trapped(&self, module: &ModuleCode) {
+    pub(crate) fn frame_trapped(&self, module: &ModuleCode) {
         module.system.counters.moved.trapped();
         if let Some(moved) = self.moved.get() {
             moved.trapped();

@@ -1,21 +1,24 @@
 //! What an update did.
 
-use super::module_diff::IndexMaps;
+use super::definitions::{Definition, Definitions};
+use super::frame_map::FrameMap;
+use super::module_diff::live_module::Provenance;
+use super::module_diff::renumber::IndexMaps;
+use super::module_diff::summary::ModuleSummary;
+use super::plan::{PlannedFrames, PlannedOutcome};
+use super::policy::Policy;
 use super::prepare::label;
-use super::{
-    Definition, Definitions, FrameMap, ModuleSummary, PlannedFrames, PlannedOutcome, Policy,
-    Provenance, Refusal,
-};
-use crate::Result;
-use crate::code::MovedFrames;
+use super::refusal::Refusal;
+use crate::code::counters::MovedFrames;
+use crate::code::stats::FrameKinds;
 use crate::module::Module;
-use crate::stats::FrameKinds;
+use anyhow::Result;
 use midair_tiers::FunctionBody;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What an update did: see [`Update::apply`](super::Update::apply).
+/// What an update did: see [`Update::apply`](super::update::Update::apply).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Applied {
@@ -25,8 +28,8 @@ pub struct Applied {
     /// move when they are returned to. Frames of the interpreter are not looked for; they move as well.
     pub frames_redirected: usize,
     /// The frames that were suspended in old bodies at the moment at which their stores got the new ones, as
-    /// a [plan](super::Plan::frames) lists them; `None` unless
-    /// [`count_frames`](super::Update::count_frames) was asked for.
+    /// a [plan](super::plan::Plan::frames) lists them; `None` unless
+    /// [`count_frames`](super::update::Update::count_frames) was asked for.
     pub frames: Option<Vec<PlannedFrames>>,
     /// Bytes of old machine code that were poisoned and freed.
     pub freed_bytes: usize,
@@ -36,9 +39,9 @@ pub struct Applied {
     pub time_to_freed: Duration,
     /// How long it took to prepare the update, compilation included. Guests ran on meanwhile.
     pub preparation: Duration,
-    /// What a [new module](super::Update::module) has changed, if there was one.
+    /// What a [new module](super::update::Update::module) has changed, if there was one.
     pub summary: Option<ModuleSummary>,
-    /// What was [defined](super::Update::add_function) function by function.
+    /// What was [defined](super::update::Update::add_function) function by function.
     pub definitions: Vec<Definition>,
     pub(super) module: Module,
     /// If there was a new module.
@@ -99,7 +102,7 @@ impl Applied {
     }
 
     /// How many suspended frames go on in new bodies, each when it is returned to or at its next safepoint;
-    /// `None` if [frames were not counted](super::Update::count_frames).
+    /// `None` if [frames were not counted](super::update::Update::count_frames).
     pub fn frames_to_move(&self) -> Option<usize> {
         let moves = |f: &&PlannedFrames| matches!(f.outcome, PlannedOutcome::Migrate { .. });
         let frames = self.frames.as_ref()?.iter();

@@ -1,10 +1,11 @@
 //! A census of suspended frames: where they are, counted without touching any.
 
-use crate::code::transition::suspended_in;
-use crate::code::{CodeOwner, FunctionVersion, ModuleCode};
+use crate::code::module_code::ModuleCode;
+use crate::code::stats::SuspendedIn;
+use crate::code::version::{CodeOwner, FunctionVersion};
 use crate::config::Tier;
-use crate::stats::SuspendedIn;
-use crate::store::StoreOpaque;
+use crate::stack::transition::suspended_in;
+use crate::store::opaque::StoreOpaque;
 use midair_osr::{Handshake, Operation, StackContext};
 use midair_tiers::StoreContext;
 use midair_tiers::interp::Activation;

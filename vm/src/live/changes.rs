@@ -3,9 +3,14 @@
 //! These index spaces only grow: what is added gets the next indices in the order given here, and every
 //! index that exists keeps its meaning and type for ever.
 
-use super::{Definition, Definitions, FrameMap, ModuleSummary, Policy, Provenance};
+use super::definitions::{Definition, Definitions};
+use super::frame_map::FrameMap;
+use super::module_diff::live_module::Provenance;
+use super::module_diff::summary::ModuleSummary;
+use super::policy::Policy;
 use crate::module::Item;
-use crate::types::{FuncType, GlobalType};
+use midair_tiers::module_env::GlobalType;
+use midair_tiers::types::FuncType;
 use std::collections::{BTreeSet, HashSet};
 
 /// What an update adds to the running module and changes in it.

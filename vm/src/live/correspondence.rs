@@ -13,8 +13,8 @@
 //! loop, if that is known. Anything else is unknown, and nothing is guessed.
 
 use super::alignment::Unaligned;
-use super::layout::Slot;
 use super::values::{FrameValues, Id, Kind, Value, Values};
+use crate::code::layout::Slot;
 use midair_tiers::ValType;
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};

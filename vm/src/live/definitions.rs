@@ -7,13 +7,14 @@
 //! ```
 
 use super::changes::{AddedFunction, ChangedBody, ChangedElements, Changes};
-use super::module_diff::FunctionLabel;
+use super::module_diff::summary::FunctionLabel;
+use super::policy::Policy;
 use super::references;
-use super::{Policy, Update};
-use crate::Result;
+use super::update::Update;
 use crate::module::{Item, ModuleState};
-use crate::types::FuncType;
+use anyhow::Result;
 use anyhow::{Context as _, bail, ensure};
+use midair_tiers::types::FuncType;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 

@@ -6,10 +6,11 @@
 use super::changes::{AtLeast, ChangedElements};
 use super::in_each_store::InEachStore;
 use super::reservations::Reservations;
-use crate::Result;
-use crate::instance::InstanceEntity;
-use crate::module::{AddedEntries, ModuleState};
-use crate::store::{Contents, LockedContents};
+use crate::link::instance::InstanceEntity;
+use crate::module::ModuleState;
+use crate::module::added::AddedEntries;
+use crate::store::contents::{Contents, LockedContents};
+use anyhow::Result;
 use midair_osr::{Operation, StackContext};
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! Maps that embedders give: where frames of an old body go on in the new one, and with which values.
 
-use crate::value::Val;
+use crate::store::value::Val;
 
 /// Where a value of a frame of the new body comes from.
 #[derive(Clone, Debug)]

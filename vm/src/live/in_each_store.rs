@@ -1,8 +1,9 @@
 //! Something that an update does to all instances of a module.
 
-use crate::instance::InstanceEntity;
+use crate::link::instance::InstanceEntity;
 use crate::module::ModuleState;
-use crate::store::{Contents, LockedContents, StoreOpaque};
+use crate::store::contents::{Contents, LockedContents};
+use crate::store::opaque::StoreOpaque;
 use midair_osr::{Handshake, Operation, StackContext};
 use midair_tiers::StoreContext;
 use std::sync::Arc;

@@ -6,10 +6,10 @@
 use super::changes::AtLeast;
 use super::in_each_store::{InEachStore, LeftToStore};
 use super::reservations::Reservations;
-use crate::Result;
-use crate::instance::InstanceEntity;
+use crate::link::instance::InstanceEntity;
 use crate::module::ModuleState;
-use crate::store::{Contents, LockedContents};
+use crate::store::contents::{Contents, LockedContents};
+use anyhow::Result;
 use midair_osr::{Operation, StackContext};
 use std::sync::Arc;
 

@@ -1,16 +1,16 @@
 //! Where the frames of an old body go on in a new one, and why some cannot.
 
 use super::alignment::{Alignment, Unaligned};
-use super::continuation::{Migration, Points, Target};
 use super::correspondence::{Correspondence, Place, Unknown};
 use super::frame_map::{FrameMap, PointMap, Source};
-use super::layout::{Layout, Slot};
 use super::refusal::Refusal;
 use super::safepoints::{Safepoint, SafepointKind, Safepoints};
 use super::values::Values;
-use crate::Result;
-use crate::code::FunctionVersion;
-use crate::value::Val;
+use crate::code::continuation::{Migration, Points, Target};
+use crate::code::layout::{Layout, Slot};
+use crate::code::version::FunctionVersion;
+use crate::store::value::Val;
+use anyhow::Result;
 use midair_osr::ValueKind;
 use midair_tiers::liveness::Liveness;
 use midair_tiers::{FunctionBody, ModuleEnv, ValType};

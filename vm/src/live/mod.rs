@@ -19,10 +19,6 @@
 //!   module_diff   what brings a running module up to a new one
 //!
 //!   policy        what frames of a changed body do
-//!   continuation  what a version's frames do once it is no longer current
-//!   exits         where those that stay in it leave it later
-//!   old_versions  which of them still have frames
-//!   layout        how the slots of a frame are laid out anew
 //!
 //!   mapping       where frames of one body go on in another one
 //!   safepoints    the points of a body as the validator sees them
@@ -34,55 +30,28 @@
 //!   refusal       why a frame cannot go on in the new body
 //! ```
 
-mod alignment;
-mod applied;
-mod census;
-mod changes;
-mod continuation;
-mod correspondence;
-mod data;
-mod definitions;
-mod entries;
-mod exits;
-mod frame_map;
-mod growth;
-mod in_each_store;
-mod larger_memories;
-mod layout;
-mod mapping;
-mod module_diff;
-mod old_versions;
-mod operand_stacks;
-mod plan;
-mod policy;
-mod prepare;
-mod references;
-mod refusal;
-mod reservations;
-mod safepoints;
-mod transaction;
-mod update;
-mod values;
-
-pub use applied::{Applied, AppliedFunction, Replacement};
-pub(crate) use changes::{
-    AddedFunction, AddedGlobal, AtLeast, ChangedBody, ChangedData, ChangedElements, Changes,
-    NewSource,
-};
-pub(crate) use continuation::{Continuation, Migration};
-pub use correspondence::Place;
-pub use definitions::Definition;
-pub(crate) use definitions::Definitions;
-pub(crate) use entries::set_earlier;
-pub(crate) use exits::Exits;
-pub use frame_map::{FrameMap, Source};
-pub use module_diff::{DataPolicy, FunctionLabel, ModuleRefusal, ModuleRefused, ModuleSummary};
-pub(crate) use module_diff::{LiveModule, Provenance, diff, diff_back};
-pub(crate) use old_versions::OldVersions;
-pub use plan::{Plan, PlannedFrames, PlannedFunction, PlannedOutcome};
-pub use policy::Policy;
-pub(crate) use prepare::PreparedBody;
-pub use references::{Reference, StillReferred};
-pub use refusal::Refusal;
-pub(crate) use safepoints::Safepoints;
-pub use update::Update;
+pub(crate) mod alignment;
+pub(crate) mod applied;
+pub(crate) mod census;
+pub(crate) mod changes;
+pub(crate) mod correspondence;
+pub(crate) mod data;
+pub(crate) mod definitions;
+pub(crate) mod entries;
+pub(crate) mod frame_map;
+pub(crate) mod growth;
+pub(crate) mod in_each_store;
+pub(crate) mod larger_memories;
+pub(crate) mod mapping;
+pub(crate) mod module_diff;
+pub(crate) mod operand_stacks;
+pub(crate) mod plan;
+pub(crate) mod policy;
+pub(crate) mod prepare;
+pub(crate) mod references;
+pub(crate) mod refusal;
+pub(crate) mod reservations;
+pub(crate) mod safepoints;
+pub(crate) mod transaction;
+pub(crate) mod update;
+pub(crate) mod values;

@@ -1,19 +1,22 @@
 //! What an update would do.
 
 use super::census::{FrameCount, suspended_frames};
-use super::continuation::{Continuation, Migration};
-use super::exits::Exits;
+use super::definitions::Definition;
+use super::module_diff::summary::ModuleSummary;
+use super::policy::Policy;
 use super::prepare::{Prepared, PreparedBody};
-use super::{Definition, ModuleSummary, Policy, Refusal};
-use crate::code::FunctionVersion;
+use super::refusal::Refusal;
+use crate::code::continuation::{Continuation, Migration};
+use crate::code::exits::Exits;
+use crate::code::stats::SuspendedIn;
+use crate::code::version::FunctionVersion;
 use crate::config::Tier;
 use crate::module::Module;
-use crate::stats::SuspendedIn;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-/// What an update would do: see [`Update::plan`](super::Update::plan).
+/// What an update would do: see [`Update::plan`](super::update::Update::plan).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Plan {
@@ -21,9 +24,9 @@ pub struct Plan {
     pub functions: Vec<PlannedFunction>,
     /// Suspended frames of these functions, those of one store at one point together.
     pub frames: Vec<PlannedFrames>,
-    /// What a [new module](super::Update::module) would change, if there is one.
+    /// What a [new module](super::update::Update::module) would change, if there is one.
     pub summary: Option<ModuleSummary>,
-    /// What would be [defined](super::Update::add_function) function by function.
+    /// What would be [defined](super::update::Update::add_function) function by function.
     pub definitions: Vec<Definition>,
 }
 

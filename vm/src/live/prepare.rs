@@ -5,19 +5,21 @@
 //! trace.
 
 use super::changes::{ChangedBody, Changes};
-use super::continuation::Migration;
 use super::definitions::FREED;
 use super::frame_map::FrameMap;
 use super::growth::{Committed, Growth};
-use super::layout::Compositions;
 use super::mapping::{Analysis, Mapping, Names};
 use super::policy::Policy;
 use super::references;
 use super::refusal::Refusal;
-use crate::Result;
-use crate::code::{Event, FunctionVersion, ModuleCode, MovedFrames, is_limit};
+use crate::code::continuation::Migration;
+use crate::code::counters::MovedFrames;
+use crate::code::events::Event;
+use crate::code::layout::Compositions;
+use crate::code::module_code::{ModuleCode, is_limit};
+use crate::code::version::FunctionVersion;
 use crate::module::ModuleState;
-use anyhow::Context as _;
+use anyhow::{Context as _, Result};
 use midair_tiers::FunctionBody;
 use midair_tiers::compile::EntryPoint;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -200,7 +202,8 @@ impl<'m> Prepared<'m> {
         let versions = body.older.iter().map(|(version, migration)| (version, migration));
         for (version, migration) in versions.chain([(&body.old, &body.migration)]) {
             for (point, _) in &version.code().loops {
-                if let super::Continuation::Move { version, point, .. } = migration.at(*point)
+                if let crate::code::continuation::Continuation::Move { version, point, .. } =
+                    migration.at(*point)
                     && Arc::ptr_eq(&version, &body.new)
                 {
                     entries.insert(point);

@@ -6,13 +6,14 @@
 
 use super::changes::{ChangedElements, Changes};
 use super::definitions::Quoted;
-use super::module_diff::FunctionLabel;
-use crate::Result;
-use crate::instance::InstanceEntity;
-use crate::module::{
-    ConstExpr, ConstScope, ElementMode, Item, ModuleState, evaluate, for_each_element,
-};
-use crate::store::{LockedContents, StoreOpaque};
+use super::module_diff::summary::FunctionLabel;
+use crate::link::instance::InstanceEntity;
+use crate::module::const_expr::{ConstExpr, ConstScope, evaluate, for_each_element};
+use crate::module::load::ElementMode;
+use crate::module::{Item, ModuleState};
+use crate::store::contents::LockedContents;
+use crate::store::opaque::StoreOpaque;
+use anyhow::Result;
 use midair_osr::{Handshake, Operation, StackContext};
 use midair_tiers::{FuncRef, FunctionBody, InstanceContext, StoreContext, ValType};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -380,7 +381,10 @@ fn known_offset(module: &ModuleState, offset: ConstExpr) -> Option<u32> {
 }
 
 /// The functions that a segment's elements refer to, as the module was loaded.
-fn elements(module: &ModuleState, segment: &crate::module::ElementSegment) -> Vec<Option<u32>> {
+fn elements(
+    module: &ModuleState,
+    segment: &crate::module::load::ElementSegment,
+) -> Vec<Option<u32>> {
     let mut list = Vec::new();
     if segment.ty == ValType::FuncRef {
         for_each_element(module.bytes(), &segment.items, &mut Functions::default(), |value| {
@@ -515,7 +519,7 @@ pub(super) fn moving(
 ///
 /// # Safety
 /// `stack` must be the stack of a store that stands still.
-unsafe fn locked(stack: *mut StackContext) -> (u64, Arc<crate::store::Contents>) {
+unsafe fn locked(stack: *mut StackContext) -> (u64, Arc<crate::store::contents::Contents>) {
     // SAFETY: guest stacks are the first fields of the contexts of stores, which are alive while their stacks
     // are attached. Only the number is read, and the pointer to the contents, neither of which changes.
     unsafe {

@@ -1,7 +1,7 @@
 //! Room in stores that an update counts as used beforehand, so that it happens everywhere or nowhere.
 
-use crate::Result;
-use crate::store::{Contents, LockedContents};
+use crate::store::contents::{Contents, LockedContents};
+use anyhow::Result;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

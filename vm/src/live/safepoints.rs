@@ -1,7 +1,7 @@
 //! The safepoints of a body, as the validator sees them: what two bodies are aligned by.
 
 use super::operand_stacks::{OperandStack, OperandStackBuilder, OperandStacks};
-use crate::Result;
+use anyhow::Result;
 use midair_tiers::{FuncType, FunctionBody, ModuleEnv, ValType};
 use std::collections::HashMap;
 use wasmparser::{FuncToValidate, FuncValidatorAllocations, Operator, ValidatorResources};

@@ -7,9 +7,10 @@ use super::data;
 use super::definitions::Superseded;
 use super::plan::{Plan, planned_frames};
 use super::prepare::{Prepared, PreparedBody};
-use crate::Result;
-use crate::code::{Event, Retiring, retire, retire_around};
+use crate::code::events::Event;
+use crate::code::retire::{Retiring, retire, retire_around};
 use crate::module::Module;
+use anyhow::Result;
 use midair_tiers::compile::EntryPoint;
 use std::time::Instant;
 
@@ -26,7 +27,7 @@ pub(crate) fn plan(module: &Module, changes: impl FnOnce() -> Result<Changes>) -
 }
 
 /// Applies an update. `changes` is called when nobody else can be updating the module. `undone`: the one that
-/// it undoes. `count_frames`: see [`super::Update::count_frames`].
+/// it undoes. `count_frames`: see [`super::update::Update::count_frames`].
 pub(crate) fn apply(
     module: &Module,
     changes: impl FnOnce() -> Result<Changes>,

@@ -1,13 +1,18 @@
 //! Updates: what an embedder wants to change in a running program.
 
+use super::applied::Applied;
 use super::changes::{ChangedBody, Changes};
+use super::definitions::Definitions;
+use super::frame_map::FrameMap;
+use super::module_diff::initial_data::DataPolicy;
+use super::module_diff::live_module::{LiveModule, Provenance};
+use super::module_diff::{diff, diff_back};
+use super::plan::Plan;
+use super::policy::Policy;
 use super::prepare::label;
-use super::{
-    Applied, DataPolicy, Definitions, FrameMap, LiveModule, Plan, Policy, Provenance, diff,
-    diff_back, transaction,
-};
-use crate::Result;
+use super::transaction;
 use crate::module::Module;
+use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Changes to a running program, which happen all together or not at all.

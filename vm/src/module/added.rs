@@ -1,8 +1,8 @@
 //! What updates have added to a module besides its index spaces. Instances that are made later get it from
 //! the start.
 
-use crate::live::Provenance;
-use crate::memory::Patches;
+use super::patches::Patches;
+use crate::live::module_diff::live_module::Provenance;
 use midair_tiers::AppendVec;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -74,7 +74,7 @@ pub(crate) fn evaluate(reader: BinaryReader<'_>, scope: &mut impl ConstScope) ->
 /// Calls `put` with the slot of each element of a segment.
 pub(crate) fn for_each_element(
     bytes: &[u8],
-    items: &super::ElementItems,
+    items: &super::load::ElementItems,
     scope: &mut impl ConstScope,
     mut put: impl FnMut(u64),
 ) {
@@ -83,12 +83,12 @@ pub(crate) fn for_each_element(
     };
     let valid = "validated: the segment is well-formed";
     match items {
-        super::ElementItems::Functions(range) => {
+        super::load::ElementItems::Functions(range) => {
             for function in SectionLimited::<u32>::new(reader(range)).expect(valid) {
                 put(scope.ref_func(function.expect(valid)));
             }
         }
-        super::ElementItems::Expressions(range) => {
+        super::load::ElementItems::Expressions(range) => {
             for expr in
                 SectionLimited::<wasmparser::ConstExpr<'_>>::new(reader(range)).expect(valid)
             {

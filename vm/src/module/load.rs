@@ -1,13 +1,15 @@
 //! Loading: from bytes to a module, without touching the functions' bodies more than validation asks for.
 
+use super::added::Added;
 use super::const_expr::ConstExpr;
-use super::{Added, Export, Exports, Import, Item, ModuleState, proposals};
-use crate::Result;
-use crate::code::ModuleCode;
+use super::exports::{Export, Exports};
+use super::{Import, Item, ModuleState, proposals};
+use crate::code::module_code::ModuleCode;
 use crate::engine::Engine;
-use crate::types::{FuncType, GlobalType, MemoryType, TableType, ValType};
-use anyhow::Context as _;
+use anyhow::{Context as _, Result};
 use midair_tiers::body::ByteSource;
+use midair_tiers::module_env::{GlobalType, MemoryType, TableType};
+use midair_tiers::types::{FuncType, ValType};
 use midair_tiers::{AppendVec, ModuleEnv};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock};

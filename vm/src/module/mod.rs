@@ -1,25 +1,37 @@
 //! Modules: programs that have been loaded.
+//!
+//! ```text
+//!   load          from bytes to a module
+//!   source        where the bytes come from
+//!   proposals     which parts of the language there are, and what is said of the others
+//!   names         the name section
+//!   exports       what the module exports, by name
+//!   const_expr    constant expressions, and who evaluates them
+//!   index_spaces  the index spaces as the validator sees them
+//!   added         what updates have added to a module that runs
+//!   patches       bytes that are written into a memory
+//! ```
 
-mod added;
-mod const_expr;
-mod exports;
+pub(crate) mod added;
+pub(crate) mod const_expr;
+pub(crate) mod exports;
 pub(crate) mod index_spaces;
-mod load;
-mod names;
-mod proposals;
-mod source;
+pub(crate) mod load;
+pub(crate) mod names;
+pub(crate) mod patches;
+pub(crate) mod proposals;
+pub(crate) mod source;
 
-pub(crate) use added::{Added, AddedEntries};
-pub(crate) use const_expr::{ConstExpr, ConstScope, evaluate, for_each_element};
-pub(crate) use exports::{Export, Exports};
-pub(crate) use load::{Bodies, DataSegment, ElementItems, ElementMode, ElementSegment};
+use added::Added;
+use const_expr::ConstExpr;
+use exports::{Export, Exports};
+use load::{DataSegment, ElementSegment};
 
-use crate::Result;
-use crate::code::ModuleCode;
+use crate::code::module_code::ModuleCode;
 use crate::engine::Engine;
-use crate::signatures::Signature;
+use crate::types::signatures::Signature;
 use crate::types::{ExportType, ExternType, ImportType};
-use anyhow::Context as _;
+use anyhow::{Context as _, Result};
 use midair_tiers::body::ByteSource;
 use midair_tiers::{AppendVec, ModuleEnv};
 use names::Names;
@@ -308,8 +320,12 @@ impl Module {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn replace_function(&self, function: u32, body: &[u8]) -> Result<crate::Replacement> {
-        self.update().body(function, body).apply().map(crate::Replacement::new)
+    pub fn replace_function(
+        &self,
+        function: u32,
+        body: &[u8],
+    ) -> Result<crate::live::applied::Replacement> {
+        self.update().body(function, body).apply().map(crate::live::applied::Replacement::new)
     }
 
     /// Compiles a function anew with other options, and puts the new machine code in place of what there is,
@@ -343,8 +359,8 @@ impl Module {
     pub fn recompile(
         &self,
         function: u32,
-        options: &crate::RecompileOptions,
-    ) -> Result<crate::Recompiled> {
+        options: &crate::code::recompile::RecompileOptions,
+    ) -> Result<crate::code::recompile::Recompiled> {
         self.engine().check_process()?;
         self.state.code.recompile_with(function, options)
     }

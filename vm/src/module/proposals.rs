@@ -45,7 +45,7 @@ pub(super) fn explain(
     size: usize,
     accepted: WasmFeatures,
     check: impl Fn(WasmFeatures) -> Result<(), ParseError>,
-) -> crate::Error {
+) -> anyhow::Error {
     if size > SEARCH_LIMIT {
         return error.into();
     }

@@ -1,7 +1,6 @@
 //! Where a module's bytes are.
 
-use crate::Result;
-use anyhow::Context as _;
+use anyhow::{Context as _, Result};
 use midair_tiers::body::ByteSource;
 use std::fs::File;
 use std::io::Read as _;

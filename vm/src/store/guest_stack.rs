@@ -1,6 +1,6 @@
 //! The memory that guest code works on besides the native stack.
 
-use crate::reservation::Reservation;
+use super::reservation::Reservation;
 use std::cell::RefCell;
 
 /// Slots for results that do not fit into registers. Validation allows 1000 results of up to 2 slots.
@@ -22,7 +22,7 @@ pub(crate) struct GuestStack {
 
 impl GuestStack {
     /// A value stack of at least `bytes` bytes.
-    pub(crate) fn new(bytes: usize) -> crate::Result<GuestStack> {
+    pub(crate) fn new(bytes: usize) -> anyhow::Result<GuestStack> {
         anyhow::ensure!(bytes < usize::MAX / 4, "a stack of {bytes} bytes is too large");
         let resume_slots = RESUME_SLOTS.max(bytes / 8);
         let value_slots = bytes.div_ceil(8);
@@ -70,7 +70,7 @@ thread_local! {
 /// What the last guest left in the slots stays there: no tier reads a slot that it has not written before.
 impl GuestStack {
     /// A stack with a value stack of `bytes` bytes, for a guest that begins to run on this thread.
-    pub(crate) fn take(bytes: usize) -> crate::Result<GuestStack> {
+    pub(crate) fn take(bytes: usize) -> anyhow::Result<GuestStack> {
         let slots = bytes.div_ceil(8);
         let idle = IDLE.try_with(|idle| {
             let mut idle = idle.borrow_mut();

@@ -1,20 +1,43 @@
 //! Stores: what instances live in.
+//!
+//! ```text
+//!   opaque            a store without the embedder's data: all that runtime calls see of it
+//!   contents, limits  what other threads may change, under a lock; how large it may become
+//!   running           a store while its guest runs: its stack, its frames, and what it polls for
+//!   guest_stack       the memory that guest code works on besides the native stack
+//!   native_stack      where on which native stack a thread is
+//!   interrupt         stopping the guest from another thread
+//!   instance_context  what machine code and interpreter see of an instance
+//!   memory, table, global   what instances own, and handles to it
+//!   external, value   whatever can be imported; values of any type
+//!   caller            what a host function knows of who called it
+//!   arena             objects that stay where they are as long as their store
+//!   reservation       address space that becomes memory step by step
+//! ```
 
-mod arena;
-mod contents;
-mod guest_stack;
-mod opaque;
-mod running;
+pub(crate) mod arena;
+pub(crate) mod caller;
+pub(crate) mod contents;
+pub(crate) mod external;
+pub(crate) mod global;
+pub(crate) mod guest_stack;
+pub(crate) mod instance_context;
+pub(crate) mod interrupt;
+pub(crate) mod limits;
+pub(crate) mod memory;
+pub(crate) mod native_stack;
+pub(crate) mod opaque;
+pub(crate) mod reservation;
+pub(crate) mod running;
+pub(crate) mod table;
+pub(crate) mod value;
 
-pub(crate) use contents::write as write_memory;
-pub(crate) use contents::{Contents, LockedContents};
-pub(crate) use guest_stack::{GuestStack, RESUME_SLOTS};
-pub(crate) use opaque::{PendingExit, StoreId, StoreOpaque};
+use opaque::StoreOpaque;
 
-use crate::Result;
 use crate::engine::Engine;
-use crate::interrupt::InterruptHandle;
-use crate::limits::StoreLimits;
+use anyhow::Result;
+use interrupt::InterruptHandle;
+use limits::StoreLimits;
 use std::ptr::NonNull;
 
 /// A store with the embedder's data. The opaque part comes first, so that code that does not know `T`

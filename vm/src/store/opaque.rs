@@ -3,16 +3,16 @@
 use super::arena::Arena;
 use super::contents::Contents;
 use super::guest_stack::GuestStack;
-use crate::backtrace::WasmBacktrace;
-use crate::code::transition::TransitionState;
+use super::interrupt::{InterruptHandle, InterruptState};
+use super::memory::MemoryEntity;
+use super::table::TableEntity;
+use super::value::ExternRef;
+use crate::call::host::HostFunction;
 use crate::engine::Engine;
-use crate::host::HostFunction;
-use crate::instance::InstanceEntity;
-use crate::interrupt::{InterruptHandle, InterruptState};
-use crate::memory::MemoryEntity;
-use crate::table::TableEntity;
-use crate::value::ExternRef;
-use crate::{Error, Result};
+use crate::link::instance::InstanceEntity;
+use crate::stack::backtrace::WasmBacktrace;
+use crate::stack::transition::TransitionState;
+use anyhow::{Error, Result};
 use midair_osr::{Mutator, Process, StackContext};
 use midair_tiers::{GlobalCell, StoreContext};
 use std::any::Any;
@@ -104,7 +104,7 @@ pub struct StoreOpaque {
 
 impl StoreOpaque {
     pub(super) fn new(engine: &Engine) -> StoreOpaque {
-        let runtime = Box::new(crate::invoke::new_runtime_context());
+        let runtime = Box::new(crate::call::invoke::new_runtime_context());
         let mutator = runtime.stack.mutator().clone();
         let runtime = NonNull::from(Box::leak(runtime));
         // SAFETY: the context stays where it is until it is dropped with the store; it is only used through

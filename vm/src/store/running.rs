@@ -1,7 +1,8 @@
 //! A store while its guest runs: its stack, its frames, and what it polls for.
 
-use super::StoreOpaque;
-use crate::code::{FunctionVersion, ModuleCode};
+use super::opaque::StoreOpaque;
+use crate::code::module_code::ModuleCode;
+use crate::code::version::FunctionVersion;
 use midair_osr::StackContext;
 use midair_tiers::interp::Activation;
 use std::sync::Arc;

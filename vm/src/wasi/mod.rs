@@ -66,7 +66,7 @@
 //! # Ok::<(), midair::Error>(())
 //! ```
 
-mod preview1;
+pub(crate) mod preview1;
 
 pub use preview1::add_to_linker;
 pub use wasi_common::sync::{Dir, WasiCtxBuilder, ambient_authority};

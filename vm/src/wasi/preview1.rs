@@ -1,6 +1,9 @@
 //! The functions of `wasi_snapshot_preview1`, as host functions of a linker.
 
-use crate::{Caller, Extern, Linker, Result};
+use crate::link::linker::Linker;
+use crate::store::caller::Caller;
+use crate::store::external::Extern;
+use anyhow::Result;
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};

@@ -1,7 +1,8 @@
 use super::*;
 use crate::every_tier::every_tier;
-use crate::live::{AddedFunction, AddedGlobal, AtLeast, ChangedBody, ChangedData, transaction};
-use crate::memory::Patches;
+use crate::live::changes::{AddedFunction, AddedGlobal, AtLeast, ChangedBody, ChangedData};
+use crate::live::transaction;
+use crate::module::patches::Patches;
 use crate::store::AsContextMut;
 use crate::*;
 use midair_watchdog::Watchdog;

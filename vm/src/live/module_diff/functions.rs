@@ -1,10 +1,12 @@
 //! Functions: where those of the new module go, and which bodies that changes.
 
+use super::Diff;
 use super::matching::{Matching, Side};
 use super::refusal::ModuleRefusal;
 use super::renumber::{Unmapped, renumber_body};
-use super::{Diff, FunctionLabel};
-use crate::live::{AddedFunction, ChangedBody, Policy};
+use super::summary::FunctionLabel;
+use crate::live::changes::{AddedFunction, ChangedBody};
+use crate::live::policy::Policy;
 use crate::module::{Item, ModuleState};
 use std::collections::{HashMap, HashSet};
 use wasm_encoder::reencode::Error as ReencodeError;

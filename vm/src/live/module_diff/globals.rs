@@ -3,12 +3,14 @@
 //! A global that cannot be set is no state, but part of the program. If its value changes it becomes another
 //! global, and code that reads it gets new bodies; what runs on in an old body goes on with the old value.
 
+use super::initial_data::DataPolicy;
 use super::matching::{Matching, Side};
 use super::refusal::ModuleRefusal;
 use super::renumber::renumber_expression;
-use super::{DataPolicy, Diff, initial_value};
-use crate::live::AddedGlobal;
-use crate::types::{ExternType, ValType};
+use super::{Diff, initial_value};
+use crate::live::changes::AddedGlobal;
+use crate::types::ExternType;
+use midair_tiers::types::ValType;
 use std::collections::HashMap;
 
 /// Globals by which LLVM's linker tells where things are in memory.

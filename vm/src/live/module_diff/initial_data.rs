@@ -4,7 +4,7 @@
 //! older data, and has been written to since. So a difference is for the user to decide about.
 
 use super::refusal::ModuleRefusal;
-use crate::live::ChangedData;
+use crate::live::changes::ChangedData;
 use crate::module::ModuleState;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 

@@ -1,6 +1,7 @@
 //! Values of constant expressions that are the same in all instances.
 
-use crate::module::{ConstExpr, ConstScope, ModuleState};
+use crate::module::ModuleState;
+use crate::module::const_expr::{ConstExpr, ConstScope};
 
 /// What is known of the globals of a valid module.
 pub(super) struct KnownValues<'a> {

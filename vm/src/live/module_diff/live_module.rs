@@ -4,8 +4,9 @@ use super::initial_value;
 use super::matching::{Matching, Side};
 use super::renumber::{IndexMaps, renumber_expression};
 use crate::module::{Item, ModuleState};
-use crate::types::{FuncType, GlobalType, MemoryType, TableType};
 use midair_tiers::FunctionBody;
+use midair_tiers::module_env::{GlobalType, MemoryType, TableType};
+use midair_tiers::types::FuncType;
 use std::collections::HashMap;
 use std::sync::Arc;
 

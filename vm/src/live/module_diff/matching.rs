@@ -13,7 +13,7 @@ use super::colours::{Colours, Free, Node};
 use super::renumber::IndexMaps;
 use super::skeleton::{Reference, Skeleton};
 use crate::module::Item;
-use crate::types::GlobalType;
+use midair_tiers::module_env::GlobalType;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::Hash;
 

@@ -92,7 +92,7 @@ pub enum ModuleRefusal {
 }
 
 impl ModuleRefusal {
-    /// Whether it is about what memory begins with, which a [`DataPolicy`](super::DataPolicy) can override.
+    /// Whether it is about what memory begins with, which a [`DataPolicy`](super::initial_data::DataPolicy) can override.
     pub fn is_about_data(&self) -> bool {
         matches!(self, ModuleRefusal::DataMoved { .. } | ModuleRefusal::LayoutMoved { .. })
     }

@@ -3,7 +3,8 @@
 use super::matching::{FunctionFacts, GlobalFacts, Side};
 use super::renumber::renumber_expression;
 use super::skeleton::{Skeleton, Spaces};
-use super::{Diff, function_index, global_index, imports_by_index, initial_value, table_slots};
+use super::tables_and_memories::imports_by_index;
+use super::{Diff, function_index, global_index, initial_value, table_slots};
 use crate::module::ModuleState;
 use std::collections::HashMap;
 

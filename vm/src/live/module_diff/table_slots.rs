@@ -4,8 +4,10 @@ use super::initial_data::Base;
 use super::known_values::KnownValues;
 use super::refusal::ModuleRefusal;
 use super::renumber::{IndexMaps, UNMAPPED, renumber_expression};
-use crate::live::ChangedElements;
-use crate::module::{ConstScope, ElementMode, ElementSegment, ModuleState, for_each_element};
+use crate::live::changes::ChangedElements;
+use crate::module::ModuleState;
+use crate::module::const_expr::{ConstScope, for_each_element};
+use crate::module::load::{ElementMode, ElementSegment};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 

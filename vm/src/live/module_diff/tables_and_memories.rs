@@ -6,10 +6,10 @@
 use super::refusal::ModuleRefusal;
 use super::renumber::UNMAPPED;
 use super::{Diff, memory_index, table_index};
-use crate::live::AtLeast;
-use crate::memory::MAX_PAGES;
+use crate::live::changes::AtLeast;
 use crate::module::{Import, Item, ModuleState};
-use crate::table::MAX_ELEMENTS;
+use crate::store::memory::MAX_PAGES;
+use crate::store::table::MAX_ELEMENTS;
 use midair_tiers::ValType;
 use std::collections::HashMap;
 

@@ -6,10 +6,14 @@ mod edits;
 mod large;
 mod permutations;
 
-use super::{DataPolicy, LiveModule, ModuleRefused, Provenance, diff};
-use crate::live::{AtLeast, Changes};
+use super::diff;
+use super::initial_data::DataPolicy;
+use super::live_module::{LiveModule, Provenance};
+use super::refusal::ModuleRefused;
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::live::changes::{AtLeast, Changes};
 use crate::module::{Module, ModuleState};
-use crate::{Config, Engine};
 use midair_tiers::FunctionBody;
 use std::sync::Arc;
 

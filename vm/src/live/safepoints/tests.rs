@@ -1,5 +1,7 @@
 use super::*;
-use crate::{Config, Engine, Module, Tier};
+use crate::config::{Config, Tier};
+use crate::engine::Engine;
+use crate::module::Module;
 use proptest::prelude::*;
 use std::fmt::Write;
 

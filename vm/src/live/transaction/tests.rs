@@ -1,7 +1,7 @@
 //! What happens to stores in the middle of an update.
 
 use crate::every_tier::every_tier;
-use crate::live::DataPolicy;
+use crate::live::module_diff::initial_data::DataPolicy;
 use crate::*;
 use midair_osr::handshake::State;
 use midair_watchdog::Watchdog;

@@ -1,8 +1,8 @@
 //! One edit after another.
 
 use super::Running;
-use crate::live::AtLeast;
-use crate::live::module_diff::DataPolicy;
+use crate::live::changes::AtLeast;
+use crate::live::module_diff::initial_data::DataPolicy;
 use crate::module::Item;
 
 const NOTHING: &str = "nothing changed";

@@ -1,0 +1,301 @@
+//! The runtime calls of guest code that are about memories, tables and references. Those that are about
+//! code are in [`crate::code`].
+//!
+//! None of them unwinds, and each is complete in itself: a guest that gives wrong operands gets a trap,
+//! and nothing has been changed.
+
+use super::runtime_calls;
+use crate::link::instance::InstanceEntity;
+use crate::stack::backtrace;
+use crate::store::opaque::StoreOpaque;
+use midair_tiers::context::Status;
+use midair_tiers::{Builtins, FuncRef, InstanceContext, MemoryDef, TableDef, TrapCode};
+use std::ptr::NonNull;
+use std::sync::atomic::Ordering;
+
+static TABLE: Builtins = Builtins {
+    memory_grow,
+    memory_fill,
+    memory_copy,
+    memory_init,
+    data_drop,
+    table_grow,
+    table_fill,
+    table_copy,
+    table_init,
+    elem_drop,
+    ref_func,
+    prepare: runtime_calls::prepare,
+    hot: runtime_calls::hot,
+    safepoint: runtime_calls::safepoint,
+    continuation: runtime_calls::continuation,
+    raise,
+};
+
+/// The table of runtime calls.
+pub(crate) fn table() -> *const Builtins {
+    &TABLE
+}
+
+/// What `memory.grow` and `table.grow` answer when they fail.
+const FAILED: u64 = u32::MAX as u64;
+
+/// The instance that a runtime call comes from.
+///
+/// # Safety
+/// `cx` must be the context of an instance whose store is alive, and nothing else may use the instance
+/// while the reference lives.
+pub(crate) unsafe fn instance<'a>(cx: *mut InstanceContext) -> &'a mut InstanceEntity {
+    // SAFETY: the owner of a complete instance context is its instance.
+    unsafe { &mut *(*cx).owner.cast() }
+}
+
+/// The store that a runtime call comes from.
+///
+/// # Safety
+/// As for [`instance`], for the store.
+pub(crate) unsafe fn store<'a>(cx: *mut InstanceContext) -> &'a mut StoreOpaque {
+    // SAFETY: as the caller vouches; the guest waits for the runtime call.
+    unsafe { StoreOpaque::from_runtime((*cx).store()).as_mut() }
+}
+
+/// The bytes at `at..at + len` of a memory, if they are all there.
+///
+/// # Safety
+/// The instance must have the memory.
+unsafe fn bytes(cx: *mut InstanceContext, memory: u32, at: u64, len: u64) -> Option<*mut u8> {
+    // SAFETY: as the caller vouches.
+    let def: &MemoryDef = unsafe { &**(*cx).memories.add(memory as usize) };
+    (at.checked_add(len)? <= def.len as u64).then(|| def.base.wrapping_add(at as usize))
+}
+
+/// The elements at `at..at + len` of a table, if they are all there.
+///
+/// # Safety
+/// The instance must have the table.
+unsafe fn elements(cx: *mut InstanceContext, table: u32, at: u64, len: u64) -> Option<*mut u64> {
+    // SAFETY: as the caller vouches.
+    let def: &TableDef = unsafe { &**(*cx).tables.add(table as usize) };
+    (at.checked_add(len)? <= def.len as u64).then(|| def.base.wrapping_add(at as usize))
+}
+
+/// The part `at..at + len` of a segment, if it is all there.
+fn part<V>(segment: &[V], at: u64, len: u64) -> Option<&[V]> {
+    let end = usize::try_from(at.checked_add(len)?).ok()?;
+    segment.get(at as usize..end)
+}
+
+const MEMORY_OUT_OF_BOUNDS: Status = TrapCode::MemoryOutOfBounds as Status;
+const TABLE_OUT_OF_BOUNDS: Status = TrapCode::TableOutOfBounds as Status;
+
+/// `memory.grow`.
+///
+/// # Safety
+/// `cx` must be the context of an instance whose store runs on this thread, and the guest code that
+/// calls must wait for the answer, so that nothing else uses the instance or the store. `memory` must
+/// be one of its memories.
+unsafe extern "sysv64" fn memory_grow(cx: *mut InstanceContext, memory: u32, delta: u64) -> u64 {
+    // SAFETY: guest code passes its context, and an index that was validated.
+    unsafe {
+        let memory = instance(cx).memory(memory);
+        store(cx).grow_memory(memory, delta).unwrap_or(FAILED)
+    }
+}
+
+/// `memory.fill`.
+///
+/// # Safety
+/// As for [`memory_grow`].
+unsafe extern "sysv64" fn memory_fill(
+    cx: *mut InstanceContext,
+    memory: u32,
+    dst: u64,
+    value: u32,
+    len: u64,
+) -> Status {
+    // SAFETY: guest code passes its context, and an index that was validated; `bytes` checks the range.
+    unsafe {
+        let Some(dst) = bytes(cx, memory, dst, len) else { return MEMORY_OUT_OF_BOUNDS };
+        dst.write_bytes(value as u8, len as usize);
+    }
+    0
+}
+
+/// `memory.copy`.
+///
+/// # Safety
+/// As for [`memory_grow`], for both memories.
+unsafe extern "sysv64" fn memory_copy(
+    cx: *mut InstanceContext,
+    dst_memory: u32,
+    src_memory: u32,
+    dst: u64,
+    src: u64,
+    len: u64,
+) -> Status {
+    // SAFETY: as in `memory_fill`; the ranges may overlap.
+    unsafe {
+        let (Some(dst), Some(src)) =
+            (bytes(cx, dst_memory, dst, len), bytes(cx, src_memory, src, len))
+        else {
+            return MEMORY_OUT_OF_BOUNDS;
+        };
+        dst.copy_from(src, len as usize);
+    }
+    0
+}
+
+/// `memory.init`.
+///
+/// # Safety
+/// As for [`memory_grow`]; `segment` must be one of the module's data segments.
+unsafe extern "sysv64" fn memory_init(
+    cx: *mut InstanceContext,
+    memory: u32,
+    segment: u32,
+    dst: u64,
+    src: u64,
+    len: u64,
+) -> Status {
+    // SAFETY: as in `memory_fill`; the module's bytes are not part of any memory.
+    unsafe {
+        let segment = instance(cx).data_segment(segment);
+        let (Some(dst), Some(src)) = (bytes(cx, memory, dst, len), part(segment, src, len)) else {
+            return MEMORY_OUT_OF_BOUNDS;
+        };
+        dst.copy_from_nonoverlapping(src.as_ptr(), src.len());
+    }
+    0
+}
+
+/// `data.drop`.
+///
+/// # Safety
+/// `cx` must be the context of an instance whose store runs on this thread, and the guest code that
+/// calls must wait for the answer, so that nothing else uses the instance or the store.
+unsafe extern "sysv64" fn data_drop(cx: *mut InstanceContext, segment: u32) {
+    // SAFETY: guest code passes its context.
+    unsafe { instance(cx).dropped_data[segment as usize] = true };
+}
+
+/// `table.grow`.
+///
+/// # Safety
+/// `cx` must be the context of an instance whose store runs on this thread, and the guest code that
+/// calls must wait for the answer, so that nothing else uses the instance or the store. `table` must be
+/// one of its tables, and `value` a null or a reference of the table's type that the store keeps alive.
+unsafe extern "sysv64" fn table_grow(
+    cx: *mut InstanceContext,
+    table: u32,
+    value: u64,
+    delta: u64,
+) -> u64 {
+    // SAFETY: guest code passes its context, and an index that was validated.
+    unsafe {
+        let table = instance(cx).table(table);
+        store(cx).grow_table(table, value, delta).map_or(FAILED, u64::from)
+    }
+}
+
+/// `table.fill`.
+///
+/// # Safety
+/// As for [`table_grow`].
+unsafe extern "sysv64" fn table_fill(
+    cx: *mut InstanceContext,
+    table: u32,
+    dst: u64,
+    value: u64,
+    len: u64,
+) -> Status {
+    // SAFETY: guest code passes its context, and an index that was validated; `elements` checks the
+    // range.
+    unsafe {
+        let Some(dst) = elements(cx, table, dst, len) else { return TABLE_OUT_OF_BOUNDS };
+        std::slice::from_raw_parts_mut(dst, len as usize).fill(value);
+    }
+    0
+}
+
+/// `table.copy`.
+///
+/// # Safety
+/// As for [`table_grow`], for both tables; elements of the source's type must be fit for the
+/// destination.
+unsafe extern "sysv64" fn table_copy(
+    cx: *mut InstanceContext,
+    dst_table: u32,
+    src_table: u32,
+    dst: u64,
+    src: u64,
+    len: u64,
+) -> Status {
+    // SAFETY: as in `table_fill`; the ranges may overlap.
+    unsafe {
+        let (Some(dst), Some(src)) =
+            (elements(cx, dst_table, dst, len), elements(cx, src_table, src, len))
+        else {
+            return TABLE_OUT_OF_BOUNDS;
+        };
+        dst.copy_from(src, len as usize);
+    }
+    0
+}
+
+/// `table.init`.
+///
+/// # Safety
+/// As for [`table_grow`]; the segment's elements must be of the table's type.
+unsafe extern "sysv64" fn table_init(
+    cx: *mut InstanceContext,
+    table: u32,
+    segment: u32,
+    dst: u64,
+    src: u64,
+    len: u64,
+) -> Status {
+    // SAFETY: as in `table_fill`; segments are not part of any table.
+    unsafe {
+        let segment = &instance(cx).elements[segment as usize];
+        let (Some(dst), Some(src)) = (elements(cx, table, dst, len), part(segment, src, len))
+        else {
+            return TABLE_OUT_OF_BOUNDS;
+        };
+        for (i, element) in src.iter().enumerate() {
+            *dst.add(i) = element.load(Ordering::Relaxed);
+        }
+    }
+    0
+}
+
+/// `elem.drop`.
+///
+/// # Safety
+/// `cx` must be the context of an instance whose store runs on this thread, and the guest code that
+/// calls must wait for the answer, so that nothing else uses the instance or the store.
+unsafe extern "sysv64" fn elem_drop(cx: *mut InstanceContext, segment: u32) {
+    // SAFETY: guest code passes its context.
+    unsafe { instance(cx).elements[segment as usize] = Box::default() };
+}
+
+/// `ref.func`.
+///
+/// # Safety
+/// `cx` must be the context of an instance whose store runs on this thread, and the guest code that
+/// calls must wait for the answer, so that nothing else uses the instance or the store. `function` must
+/// be one of its functions.
+unsafe extern "sysv64" fn ref_func(cx: *mut InstanceContext, function: u32) -> *const FuncRef {
+    // SAFETY: guest code passes its context, and an index that was validated.
+    let func_ref: NonNull<FuncRef> = unsafe { instance(cx).func_ref(function) };
+    func_ref.as_ptr()
+}
+
+/// The interpreter raises a trap.
+///
+/// # Safety
+/// `cx` must be the context of an instance whose store runs on this thread, and the guest code that
+/// calls must wait for the answer, so that nothing else uses the instance or the store.
+unsafe extern "sysv64" fn raise(cx: *mut InstanceContext, _code: u32) {
+    // SAFETY: the interpreter passes the context of the instance whose code runs, and waits.
+    unsafe { backtrace::capture(store(cx), None) };
+}

@@ -1,0 +1,170 @@
+//! Machine code calls a function that has no machine code: the interpreter runs it.
+
+use super::builtins::store;
+use crate::code::version::CodeOwner;
+use crate::config::Tier;
+use crate::stack::backtrace;
+use crate::stack::transition::Resumption;
+use crate::store::native_stack::stack_pointer;
+use midair_osr::{
+    CallShape, CalloutFrame, CalloutOutcome, ContextHeader, RESUME_TOKEN, StackContext,
+};
+use midair_tiers::compile::EntryPoint;
+use midair_tiers::interp::{self, CanonicalFrame, Exit};
+use midair_tiers::{FunctionBody, InstanceContext, TrapCode};
+
+/// Handles the callout: `token` is the function's index.
+///
+/// # Safety
+/// Only the callout stub calls it: `context` is an [`InstanceContext`], and `frame` what the stub saved.
+pub(crate) unsafe extern "sysv64" fn on_callout(
+    context: *mut ContextHeader,
+    token: u32,
+    frame: *mut CalloutFrame,
+) -> usize {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        match token {
+            RESUME_TOKEN => resume(context.cast(), &mut *frame),
+            function => interpret(context.cast(), function, &mut *frame),
+        }
+    }
+    .into_word()
+}
+
+/// Runs a function in the interpreter with the arguments of a callout.
+///
+/// # Safety
+/// As for [`on_callout`].
+unsafe fn interpret(
+    cx: *mut InstanceContext,
+    function: u32,
+    frame: &mut CalloutFrame,
+) -> CalloutOutcome {
+    // SAFETY: contexts with this handler are complete instance contexts; guest code waits for the
+    // callout, so that the store is free.
+    unsafe {
+        let shape = (*(*cx).env).shape(function);
+        let base = (*(*cx).store()).value_top;
+        if !has_room(cx, shape.slot_count()) {
+            return raise(cx, TrapCode::StackOverflow);
+        }
+        shape.read_arguments(frame, std::slice::from_raw_parts_mut(base, shape.param_count()));
+        let exit = interp::call(cx, function, base);
+        leave(cx, shape, frame, base, exit)
+    }
+}
+
+/// Goes on with a frame that has left its machine code: the callout is that of `resume_entry`, in place of
+/// the frame's own function.
+///
+/// # Safety
+/// As for [`on_callout`].
+unsafe fn resume(cx: *mut InstanceContext, frame: &mut CalloutFrame) -> CalloutOutcome {
+    // SAFETY: as in `interpret`. A transfer has just put the frame into the store.
+    unsafe {
+        let resumption = store(cx).transitions.resumption.take();
+        let mut resumption = resumption.expect("a transfer comes first");
+        resumption.serve(cx);
+        let Resumption {
+            module,
+            origin,
+            departure,
+            version,
+            kind,
+            point,
+            values,
+            to_interpreter,
+            trap,
+            epoch,
+            ..
+        } = &*resumption;
+        let (kind, point, departure) = (*kind, *point, *departure);
+        if let Some(code) = *trap {
+            origin.frame_trapped(module);
+            return raise(cx, code);
+        }
+        let shape = module.env.shape(version.body.function);
+        if point == FunctionBody::ENTRY && !*to_interpreter {
+            // The function has not begun: its code can be called as if for the first time.
+            let code = version.code().object(EntryPoint::Function).cloned();
+            if let Some(code) = code {
+                shape.write_arguments(frame, &values[..shape.param_count()]);
+                store(cx).transitions.entering();
+                let to = CodeOwner::of(&code).tier();
+                origin.frame_moved(module, departure, to, version);
+                return CalloutOutcome::TailCall(code.start());
+            }
+        }
+        origin.frame_moved(module, departure, Tier::Interp, version);
+        let lowered = match module.lowered(version) {
+            Ok(lowered) => lowered,
+            Err(_) => return raise(cx, TrapCode::InvalidFunction),
+        };
+        let lowered = version.code_of_frames(&module.env, lowered);
+        let base = (*(*cx).store()).value_top;
+        // The machine frame that is gone had room, and what it was about to call had: so they have it again.
+        let limit = store(cx).lower_stack_limit();
+        if !has_room(cx, shape.slot_count().max(lowered.frame_slots())) {
+            store(cx).move_stack_limit(limit);
+            return raise(cx, TrapCode::StackOverflow);
+        }
+        let canonical = CanonicalFrame { kind, point, values };
+        let exit = interp::resume(cx, lowered, canonical, base, *epoch);
+        store(cx).move_stack_limit(limit);
+        leave(cx, shape, frame, base, exit)
+    }
+}
+
+/// Whether the value stack has room for so many slots, and the native stack for another run of the
+/// interpreter: between two of them lie frames of Rust.
+///
+/// # Safety
+/// As for [`on_callout`].
+unsafe fn has_room(cx: *mut InstanceContext, slots: usize) -> bool {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        let runtime = (*cx).store();
+        let base = (*runtime).value_top;
+        let room = ((*runtime).value_limit as usize).saturating_sub(base as usize) / 8;
+        stack_pointer() >= store(cx).stack_limit && room >= slots
+    }
+}
+
+/// Ends a callout as the interpreter has ended.
+///
+/// # Safety
+/// As for [`on_callout`]; `base` is where the interpreter has put the results.
+unsafe fn leave(
+    cx: *mut InstanceContext,
+    shape: &CallShape,
+    frame: &mut CalloutFrame,
+    base: *const u64,
+    exit: Exit,
+) -> CalloutOutcome {
+    match exit {
+        // SAFETY: as the caller vouches.
+        Exit::Returned => unsafe {
+            let results = std::slice::from_raw_parts(base, shape.result_count());
+            let stack: *mut StackContext = (*cx).header.stack;
+            shape.write_results(frame, &mut *stack, results);
+            CalloutOutcome::Return
+        },
+        Exit::Trapped => CalloutOutcome::Unwind,
+        // At an entry the arguments are still in the frame; an OSR entry does not look at them.
+        Exit::Enter(code) => CalloutOutcome::TailCall(code),
+    }
+}
+
+/// Raises a trap that belongs to no frame of the function that is being called.
+///
+/// # Safety
+/// As for [`on_callout`].
+unsafe fn raise(cx: *mut InstanceContext, code: TrapCode) -> CalloutOutcome {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        (*(*cx).store()).trap = code as u32;
+        backtrace::capture(store(cx), None);
+    }
+    CalloutOutcome::Unwind
+}

@@ -1,0 +1,578 @@
+//! Instances: modules that have been linked.
+
+use crate::call::builtins;
+use crate::call::callout;
+use crate::call::func::Func;
+use crate::call::host::{HostDefinition, definition_of};
+use crate::call::invoke::invoke;
+use crate::call::typed_func::{TypedFunc, WasmParams, WasmResults};
+use crate::live::entries;
+use crate::module::const_expr::{ConstScope, evaluate};
+use crate::module::load::{ElementItems, ElementMode};
+use crate::module::{Item, Module, ModuleState};
+use crate::store::AsContextMut;
+use crate::store::contents::LockedContents;
+use crate::store::external::Extern;
+use crate::store::global::Global;
+use crate::store::instance_context::ContextAllocation;
+use crate::store::memory::Memory;
+use crate::store::opaque::{StoreId, StoreOpaque};
+use crate::store::table::Table;
+use crate::types::ExternType;
+use crate::types::trap::Trap;
+use anyhow::{Context as _, Result};
+use midair_osr::ContextHeader;
+use midair_tiers::module_env::{MemoryType, TableType};
+use midair_tiers::{FuncRef, GlobalCell};
+use std::collections::HashMap;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+/// What an import is satisfied with.
+#[derive(Clone)]
+pub(crate) enum ImportValue {
+    /// Something of the store.
+    Extern(Extern),
+    /// A host function that is not bound to a store yet.
+    Host(Arc<HostDefinition>),
+}
+
+/// An instance as its store keeps it.
+pub(crate) struct InstanceEntity {
+    pub(crate) module: Arc<ModuleState>,
+    context: ContextAllocation,
+    /// Elements of the segments that `table.init` can still copy from; the others are empty. Updates change
+    /// them while the guest stands still.
+    pub(crate) elements: Vec<Box<[AtomicU64]>>,
+    /// Which data segments have been dropped.
+    pub(crate) dropped_data: Vec<bool>,
+}
+
+impl InstanceEntity {
+    /// What machine code and interpreter see of the instance.
+    pub(crate) fn context(&self) -> *mut midair_tiers::InstanceContext {
+        self.context.as_ptr()
+    }
+
+    pub(crate) fn memory(&self, index: u32) -> NonNull<crate::store::memory::MemoryEntity> {
+        self.context.memories[index as usize]
+    }
+
+    pub(crate) fn table(&self, index: u32) -> NonNull<crate::store::table::TableEntity> {
+        self.context.tables[index as usize]
+    }
+
+    /// Bytes of a data segment that `memory.init` can still copy from.
+    pub(crate) fn data_segment(&self, segment: u32) -> &[u8] {
+        if self.dropped_data[segment as usize] {
+            return &[];
+        }
+        let range = &self.module.data[segment as usize].bytes;
+        &self.module.bytes()[range.start as usize..range.end as usize]
+    }
+
+    /// The reference of a function, initialised.
+    pub(crate) fn func_ref(&self, function: u32) -> NonNull<FuncRef> {
+        // SAFETY: indices come from the module, which has been validated.
+        let func_ref = unsafe { self.context.func_ref(function) };
+        let place = func_ref.as_ptr();
+        // SAFETY: the references live as long as the instance. An update may initialise the same one on
+        // another thread, with the same values: so all fields are written atomically, the context last, and
+        // who sees that sees the others.
+        unsafe {
+            let context = AtomicPtr::from_ptr(&raw mut (*place).context);
+            if context.load(Ordering::Acquire).is_null() {
+                let env = &self.module.env;
+                let defined = (function - env.imported_functions) as usize;
+                let ty = env.functions[function as usize];
+                let entry = &raw const self.module.code.functions()[defined].entry;
+                AtomicPtr::from_ptr((&raw mut (*place).entry).cast::<*mut _>())
+                    .store(entry.cast_mut(), Ordering::Relaxed);
+                AtomicU32::from_ptr(&raw mut (*place).signature)
+                    .store(self.module.signatures[ty as usize], Ordering::Relaxed);
+                AtomicU32::from_ptr(&raw mut (*place).index).store(function, Ordering::Relaxed);
+                context.store(self.context().cast(), Ordering::Release);
+            }
+        }
+        func_ref
+    }
+
+    /// The handle of an item of the instance.
+    fn item(&self, store: &StoreOpaque, item: Item) -> Extern {
+        match item {
+            Item::Func(index) => Extern::Func(Func::from_raw(store, self.func_ref(index))),
+            Item::Table(index) => Extern::Table(Table::from_raw(store, self.table(index))),
+            Item::Memory(index) => Extern::Memory(Memory::from_raw(store, self.memory(index))),
+            Item::Global(index) => {
+                let ty = self.module.env.globals[index as usize];
+                let cell = self.context.global(index);
+                Extern::Global(Global::from_raw(store, cell, ty))
+            }
+        }
+    }
+
+    /// The export of this name.
+    ///
+    /// # Safety
+    /// The instance must belong to this store.
+    pub(crate) unsafe fn export(
+        this: NonNull<InstanceEntity>,
+        store: &StoreOpaque,
+        name: &str,
+    ) -> Option<Extern> {
+        // SAFETY: instances live as long as their store.
+        let this = unsafe { this.as_ref() };
+        let export = this.module.export(name)?;
+        Some(this.item(store, export.item()))
+    }
+
+    /// Gives the globals from this index on, which updates have added, their initial values.
+    pub(crate) fn add_globals(&self, first: usize) {
+        let (env, inits) = (&self.module.env, self.module.added.globals());
+        let first_added = env.globals.len() - inits.len();
+        for index in first.max(first_added)..env.globals.len() {
+            let init = &inits[index - first_added];
+            let value = evaluate(wasmparser::BinaryReader::new(init, 0), &mut Scope::new(self));
+            self.context.add_global(index as u32, GlobalCell([value, 0]));
+        }
+    }
+
+    /// References of an element segment.
+    fn evaluate_elements(&self, items: &ElementItems) -> Box<[AtomicU64]> {
+        let bytes = self.module.bytes();
+        let mut elements = Vec::new();
+        crate::module::const_expr::for_each_element(bytes, items, &mut Scope::new(self), |slot| {
+            elements.push(AtomicU64::new(slot));
+        });
+        elements.into()
+    }
+
+    /// The cell of a global; `None` if it has not been added to this instance yet.
+    pub(crate) fn global_if_there(&self, index: u32) -> Option<NonNull<GlobalCell>> {
+        self.context.global_if_there(index)
+    }
+
+    /// The reference of an imported function.
+    pub(crate) fn imported_func_ref(&self, function: u32) -> NonNull<FuncRef> {
+        debug_assert!(function < self.module.env.imported_functions);
+        // SAFETY: the module has the function.
+        unsafe { self.context.func_ref(function) }
+    }
+}
+
+/// An instance's values in constant expressions.
+struct Scope<'a> {
+    instance: &'a InstanceEntity,
+    /// Functions that references have become references to.
+    moved: Arc<HashMap<u32, u32>>,
+}
+
+impl Scope<'_> {
+    fn new(instance: &InstanceEntity) -> Scope<'_> {
+        Scope { instance, moved: instance.module.added.moved() }
+    }
+}
+
+impl ConstScope for Scope<'_> {
+    fn global(&mut self, index: u32) -> u64 {
+        // SAFETY: the cells live as long as the store; validation lets expressions refer only to
+        // globals that have been initialised.
+        unsafe { self.instance.context.global(index).as_ref().0[0] }
+    }
+
+    fn ref_func(&mut self, index: u32) -> u64 {
+        let index = self.moved.get(&index).copied().unwrap_or(index);
+        self.instance.func_ref(index).as_ptr() as u64
+    }
+}
+
+/// A handle to an instance: a module whose imports have been satisfied.
+#[derive(Clone, Copy, Debug)]
+pub struct Instance {
+    store: StoreId,
+    entity: NonNull<InstanceEntity>,
+}
+
+// SAFETY: the pointer is only followed after the handle has been checked against a store that is
+// borrowed, which is what makes the access sound on any thread.
+unsafe impl Send for Instance {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for Instance {}
+
+/// An export of an instance.
+#[derive(Clone, Copy, Debug)]
+pub struct Export<'instance> {
+    name: &'instance str,
+    item: Extern,
+}
+
+impl<'instance> Export<'instance> {
+    /// Name of the export.
+    pub fn name(&self) -> &'instance str {
+        self.name
+    }
+
+    /// The handle.
+    pub fn into_extern(self) -> Extern {
+        self.item
+    }
+}
+
+impl Instance {
+    /// Links a module with `imports`, in the order of [`Module::imports`], and runs its start function.
+    ///
+    /// [`Linker::instantiate`](crate::Linker::instantiate) finds the imports by name.
+    pub fn new(
+        mut store: impl AsContextMut,
+        module: &Module,
+        imports: &[Extern],
+    ) -> Result<Instance> {
+        let mut store = store.as_context_mut();
+        let imports: Vec<_> = imports.iter().copied().map(ImportValue::Extern).collect();
+        // SAFETY: the store is borrowed mutably.
+        unsafe { instantiate(store.opaque_ptr(), module, &imports) }
+    }
+
+    fn entity<'a>(&self, store: &'a StoreOpaque) -> &'a InstanceEntity {
+        self.store.check(store);
+        // SAFETY: the instance belongs to this store, which is borrowed for `'a`.
+        unsafe { self.entity.as_ref() }
+    }
+
+    /// The export of this name.
+    pub fn get_export(&self, mut store: impl AsContextMut, name: &str) -> Option<Extern> {
+        let store = store.as_context_mut();
+        let store = store.opaque();
+        let entity = self.entity(store);
+        Some(entity.item(store, entity.module.export(name)?.item()))
+    }
+
+    /// The exported function of this name.
+    pub fn get_func(&self, store: impl AsContextMut, name: &str) -> Option<Func> {
+        self.get_export(store, name)?.into_func()
+    }
+
+    /// The exported function of this name, whose type is known to Rust. Fails if there is none of this
+    /// name and type.
+    pub fn get_typed_func<Params: WasmParams, Results: WasmResults>(
+        &self,
+        mut store: impl AsContextMut,
+        name: &str,
+    ) -> Result<TypedFunc<Params, Results>> {
+        let mut store = store.as_context_mut();
+        let func = self
+            .get_export(&mut store, name)
+            .and_then(Extern::into_func)
+            .with_context(|| format!("no exported function `{name}`"))?;
+        func.typed(&store).with_context(|| format!("cannot call exported function `{name}`"))
+    }
+
+    /// The function of this index in its module, exported or not; `None` if there is no such function. For
+    /// embedders that [define functions](crate::Update::add_function) one by one.
+    ///
+    /// What a handle calls is the function of that index, whatever body it has; it keeps calling that one when
+    /// another function takes its place.
+    pub fn get_func_by_index(&self, mut store: impl AsContextMut, function: u32) -> Option<Func> {
+        let store = store.as_context_mut();
+        let store = store.opaque();
+        let entity = self.entity(store);
+        let exists = (function as usize) < entity.module.env.functions.len();
+        exists.then(|| Func::from_raw(store, entity.func_ref(function)))
+    }
+
+    /// The exported memory of this name.
+    pub fn get_memory(&self, store: impl AsContextMut, name: &str) -> Option<Memory> {
+        self.get_export(store, name)?.into_memory()
+    }
+
+    /// The exported table of this name.
+    pub fn get_table(&self, store: impl AsContextMut, name: &str) -> Option<Table> {
+        self.get_export(store, name)?.into_table()
+    }
+
+    /// The exported global of this name.
+    pub fn get_global(&self, store: impl AsContextMut, name: &str) -> Option<Global> {
+        self.get_export(store, name)?.into_global()
+    }
+
+    /// All exports, in order.
+    pub fn exports<'a, T: 'static>(
+        &self,
+        store: impl Into<crate::store::StoreContextMut<'a, T>>,
+    ) -> impl ExactSizeIterator<Item = Export<'a>> + 'a {
+        let store: &'a StoreOpaque = store.into().into_opaque();
+        let entity = self.entity(store);
+        entity.module.exports.list().iter().map(move |export| Export {
+            name: &export.name,
+            item: entity.item(store, export.item()),
+        })
+    }
+
+    /// The module that it was made of.
+    pub fn module<'a, T: 'static>(
+        &self,
+        store: impl Into<crate::store::StoreContextRef<'a, T>>,
+    ) -> Module {
+        Module { state: self.entity(store.into().opaque()).module.clone() }
+    }
+}
+
+/// Links a module and runs its start function.
+///
+/// # Safety
+/// The store must be alive, and nothing else may use it during the call.
+pub(crate) unsafe fn instantiate(
+    store: NonNull<StoreOpaque>,
+    module: &Module,
+    imports: &[ImportValue],
+) -> Result<Instance> {
+    let instance = {
+        // SAFETY: as the caller vouches; the borrow ends before guest code runs.
+        let store = unsafe { &mut *store.as_ptr() };
+        store.process.check()?;
+        check_imports(store, &module.state, imports)?;
+        // The module does not grow before the instance has all that it has now.
+        let _instantiating = module.state.code.instantiating();
+        let entity = build(store, &module.state, imports)?;
+        let mut contents = store.contents.lock();
+        contents.instances.push(entity);
+        // SAFETY: the instance has just been made, and nothing else uses it while the contents are locked.
+        unsafe { initialize(&mut *entity.as_ptr(), &mut contents)? };
+        Instance { store: store.id(), entity }
+    };
+    if let Some(start) = module.state.start {
+        // SAFETY: the instance lives as long as its store.
+        let func_ref = unsafe { instance.entity.as_ref() }.func_ref(start);
+        // SAFETY: as above.
+        let signature = unsafe { store.as_ref().engine().signature(func_ref.as_ref().signature) };
+        // SAFETY: as the caller vouches; a start function has no parameters and no results.
+        unsafe { invoke(store, func_ref, &signature, &mut [])? };
+    }
+    Ok(instance)
+}
+
+/// Checks that the imports are what the module asks for.
+fn check_imports(store: &StoreOpaque, module: &ModuleState, imports: &[ImportValue]) -> Result<()> {
+    anyhow::ensure!(
+        crate::engine::Engine::same(store.engine(), &module.engine),
+        "the module was loaded for another engine than the store's"
+    );
+    anyhow::ensure!(
+        module.imports.len() == imports.len(),
+        "expected {} imports, got {}",
+        module.imports.len(),
+        imports.len()
+    );
+    for (import, value) in module.imports.iter().zip(imports) {
+        let expected = module.item_type(import.item);
+        let found = match value {
+            ImportValue::Host(definition) => ExternType::Func(definition.ty.clone()),
+            ImportValue::Extern(item) => {
+                anyhow::ensure!(
+                    item.belongs_to(store),
+                    "import `{}` `{}` belongs to another store",
+                    import.module,
+                    import.name
+                );
+                item.ty_in(store)
+            }
+        };
+        anyhow::ensure!(
+            is_subtype(&found, &expected),
+            "incompatible import type for `{}` `{}`: expected {expected}, found {found}",
+            import.module,
+            import.name
+        );
+    }
+    Ok(())
+}
+
+/// Whether something of type `found` may be imported as `expected`.
+fn is_subtype(found: &ExternType, expected: &ExternType) -> bool {
+    fn within<N: PartialOrd>(found: (N, Option<N>), expected: (N, Option<N>)) -> bool {
+        found.0 >= expected.0
+            && match (found.1, expected.1) {
+                (_, None) => true,
+                (None, Some(_)) => false,
+                (Some(found), Some(expected)) => found <= expected,
+            }
+    }
+    let memory = |ty: &MemoryType| (ty.minimum, ty.maximum);
+    let table = |ty: &TableType| (ty.minimum, ty.maximum);
+    match (found, expected) {
+        (ExternType::Func(found), ExternType::Func(expected)) => found == expected,
+        (ExternType::Global(found), ExternType::Global(expected)) => found == expected,
+        (ExternType::Memory(found), ExternType::Memory(expected)) => {
+            within(memory(found), memory(expected))
+        }
+        (ExternType::Table(found), ExternType::Table(expected)) => {
+            found.element == expected.element && within(table(found), table(expected))
+        }
+        _ => false,
+    }
+}
+
+/// Makes an instance whose imports are connected; its globals, tables and memories have no contents yet.
+fn build(
+    store: &mut StoreOpaque,
+    module: &Arc<ModuleState>,
+    imports: &[ImportValue],
+) -> Result<NonNull<InstanceEntity>> {
+    let env = &*module.env;
+    let mut functions = Vec::new();
+    let (mut memories, mut tables, mut globals) = (Vec::new(), Vec::new(), Vec::new());
+    for import in imports {
+        match import {
+            ImportValue::Host(definition) => functions.push(ImportValue::Host(definition.clone())),
+            ImportValue::Extern(item) => match item {
+                Extern::Func(_) => functions.push(import.clone()),
+                Extern::Memory(memory) => memories.push(memory.raw(store)),
+                Extern::Table(table) => tables.push(table.raw(store)),
+                Extern::Global(global) => globals.push(global.raw(store)),
+            },
+        }
+    }
+    for ty in &env.memories[module.imported_memories..] {
+        memories.push(store.new_memory(*ty)?);
+    }
+    for ty in &env.tables[module.imported_tables..] {
+        tables.push(store.new_table(*ty, 0)?);
+    }
+    let context = ContextAllocation::new(
+        env.functions.capacity(),
+        memories,
+        tables,
+        globals,
+        env.globals.capacity(),
+    );
+    let raw = context.as_ptr();
+    let stack = store.runtime().cast();
+    let entity = store.instances.alloc(InstanceEntity {
+        module: module.clone(),
+        context,
+        elements: Vec::new(),
+        dropped_data: vec![false; module.data.len()],
+    });
+    // SAFETY: the context was allocated just now, and belongs to the instance.
+    unsafe {
+        (&raw mut (*raw).header).write(ContextHeader::new(callout::on_callout, stack));
+        (&raw mut (*raw).functions).write(module.code.functions().as_ptr());
+        (&raw mut (*raw).signatures).write(module.signatures.as_ptr());
+        (&raw mut (*raw).builtins).write(builtins::table());
+        (&raw mut (*raw).env).write(env);
+        (&raw mut (*raw).owner).write(entity.as_ptr().cast());
+        (&raw mut (*raw).code).write(Arc::as_ptr(&module.code).cast_mut().cast());
+        (&raw mut (*raw).epoch).write(module.code.epoch());
+    }
+    module.code.add_store(&store.mutator);
+    for (index, function) in functions.into_iter().enumerate() {
+        let func_ref = match function {
+            ImportValue::Host(definition) => store.new_host_function(definition, Some(entity))?,
+            ImportValue::Extern(item) => {
+                let func = item.into_func().expect("only functions were collected").raw(store);
+                // SAFETY: the function belongs to this store.
+                match unsafe { definition_of(func) } {
+                    // A copy that knows its importer.
+                    Some(definition) => store.new_host_function(definition, Some(entity))?,
+                    None => func,
+                }
+            }
+        };
+        // SAFETY: imports come first in the array, which has room for all functions.
+        unsafe {
+            let slot = (*entity.as_ptr()).context.func_ref(index as u32);
+            slot.write(*func_ref.as_ptr());
+        }
+    }
+    Ok(entity)
+}
+
+/// Gives globals, tables and memories of an instance their initial contents. A segment that does not
+/// fit traps; what was written before stays, as the specification says.
+///
+/// # Safety
+/// The instance must belong to the store of these contents, and nothing else may use its tables meanwhile.
+unsafe fn initialize(instance: &mut InstanceEntity, contents: &mut LockedContents) -> Result<()> {
+    let module = instance.module.clone();
+    let source = &*module.source;
+    let imported = module.env.imported_globals as usize;
+    for (i, expr) in module.globals.iter().enumerate() {
+        let value = expr.evaluate(source, &mut Scope::new(instance));
+        instance.context.add_global((imported + i) as u32, GlobalCell([value, 0]));
+    }
+    instance.add_globals(0);
+    // All passive segments exist before any active one is copied, for a trap ends the latter only.
+    instance.elements = module
+        .elements
+        .iter()
+        .map(|segment| match segment.mode {
+            ElementMode::Passive => instance.evaluate_elements(&segment.items),
+            ElementMode::Active { .. } | ElementMode::Declared => Box::default(),
+        })
+        .collect();
+    for segment in &module.elements {
+        let ElementMode::Active { table, offset } = segment.mode else { continue };
+        let offset = offset.evaluate(source, &mut Scope::new(instance)) as usize;
+        // SAFETY: the table belongs to the store, which nothing else uses now.
+        let (base, len) = unsafe {
+            let def = &instance.table(table).as_ref().def;
+            (def.base, def.len)
+        };
+        if offset.checked_add(segment.count as usize).is_none_or(|end| end > len) {
+            return Err(Trap::TableOutOfBounds.into());
+        }
+        let mut at = offset;
+        crate::module::const_expr::for_each_element(
+            module.bytes(),
+            &segment.items,
+            &mut Scope::new(instance),
+            |slot| {
+                // SAFETY: the segment fits into the table, as was checked.
+                unsafe { *base.add(at) = slot };
+                at += 1;
+            },
+        );
+    }
+    // SAFETY: as the caller vouches.
+    unsafe { entries::set_earlier(contents, instance)? };
+    for (&memory, added) in &*module.added.memories() {
+        let memory = instance.memory(memory);
+        // SAFETY: the memory belongs to the store, whose thread this is.
+        unsafe {
+            let missing = added.pages.saturating_sub(memory.as_ref().size());
+            anyhow::ensure!(
+                contents.grow_memory(memory, missing).is_some(),
+                "a memory cannot grow to the {} pages of an update",
+                added.pages
+            );
+        }
+    }
+    for (i, segment) in module.data.iter().enumerate() {
+        let Some((memory, offset)) = segment.active else { continue };
+        let offset = offset.evaluate(source, &mut Scope::new(instance)) as usize;
+        let bytes = &module.bytes()[segment.bytes.start as usize..segment.bytes.end as usize];
+        // SAFETY: the memory belongs to the store, which nothing else uses now.
+        let (base, len) = unsafe {
+            let def = &instance.memory(memory).as_ref().def;
+            (def.base, def.len)
+        };
+        if offset.checked_add(bytes.len()).is_none_or(|end| end > len) {
+            return Err(Trap::MemoryOutOfBounds.into());
+        }
+        // SAFETY: the segment fits into the memory, as was checked; the module's bytes lie elsewhere.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), base.add(offset), bytes.len()) };
+        instance.dropped_data[i] = true;
+    }
+    for (&memory, added) in &*module.added.memories() {
+        // SAFETY: the memory belongs to the store, which nothing else uses now.
+        unsafe { crate::store::contents::write(instance.memory(memory), &added.data) };
+    }
+    Ok(())
+}
+
+const _: () = {
+    // Function states are what references point to.
+    assert!(std::mem::offset_of!(midair_tiers::FunctionState, entry) == 0);
+    assert!(size_of::<AtomicPtr<u8>>() == 8);
+};

@@ -1,0 +1,566 @@
+//! Transitions between the tiers: what happens at safepoints, and where frames go that have left their
+//! machine code.
+//!
+//! ```text
+//!   interpreter --- hot / safepoint ---> Enter(code): the function's code, or an OSR entry
+//!   machine code -- poll --------------> its own return is redirected, as are those of retired callers
+//!   redirected return -----------------> Transfer: migrate, then an OSR entry or `resume_entry`
+//!   resume_entry ----------------------> callout -> `resume` -> the interpreter
+//! ```
+
+use crate::call::invoke::raise;
+use crate::code::continuation::Continuation;
+use crate::code::counters::Departure;
+use crate::code::mixed;
+use crate::code::module_code::ModuleCode;
+use crate::code::retire;
+use crate::code::stats::SuspendedIn;
+use crate::code::version::{CodeOwner, FunctionVersion};
+use crate::config::stress::StressSpec;
+use crate::store::guest_stack::RESUME_SLOTS;
+use crate::store::native_stack::stack_pointer;
+use crate::store::opaque::StoreOpaque;
+use midair_osr::handshake::{Stack, State};
+use midair_osr::{
+    CapturedFrame, CodeObject, ContextHeader, Mutator, SiteKind, StackContext, TransferHook,
+    resume_entry,
+};
+use midair_tiers::compile::EntryPoint;
+use midair_tiers::context::SafepointAction;
+use midair_tiers::{FunctionBody, InstanceContext, TrapCode};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use wasmparser::Operator;
+
+/// How often a hot loop or function that waits for its code asks again, in calls plus iterations.
+pub(crate) const ASK_AGAIN: i32 = 1_000;
+/// Priority of an OSR entry that a running loop waits for.
+const PRIORITY_LOOP: u32 = 2;
+/// Priority of a function that is called often.
+const PRIORITY_FUNCTION: u32 = 1;
+
+/// A captured frame on its way into the interpreter.
+pub(crate) struct Resumption {
+    pub(crate) module: Arc<ModuleCode>,
+    /// The version that the frame was of when it was captured.
+    pub(crate) origin: Arc<FunctionVersion>,
+    pub(crate) departure: Departure,
+    /// The one that it goes on in.
+    pub(crate) version: Arc<FunctionVersion>,
+    pub(crate) kind: SiteKind,
+    pub(crate) point: u32,
+    /// Canonical slots; after a call with its results.
+    pub(crate) values: Vec<u64>,
+    /// Whether a stress schedule wants the frame in the interpreter, whatever code there is.
+    pub(crate) to_interpreter: bool,
+    /// The frame does not go on, but traps.
+    pub(crate) trap: Option<TrapCode>,
+    /// Something was requested of the store when the frame was captured: see [`Resumption::serve`].
+    unserved: bool,
+    /// The module's epoch as of which the version was chosen.
+    pub(crate) epoch: u64,
+}
+
+/// The part of a store that transitions need.
+#[derive(Default)]
+pub(crate) struct TransitionState {
+    /// Safepoints so far, counted only under a stress schedule.
+    safepoints: u64,
+    /// The next poll is that of a safepoint which has just been served: without this, a schedule of
+    /// every safepoint would never let the code behind it run.
+    skip_next: bool,
+    /// The next captured frame shall go on in the interpreter.
+    to_interpreter: bool,
+    /// Whether the safepoint before was in the interpreter; kept only under a schedule of mixed tiers.
+    was_interpreted: Option<bool>,
+    /// The frame that `resume_entry` is about to resume. In a box, because the native frame that resumes it
+    /// stays as long as the interpreter runs it: guests count on deep recursion.
+    pub(crate) resumption: Option<Box<Resumption>>,
+}
+
+/// What a stress schedule wants at a safepoint.
+#[derive(Clone, Copy, Default)]
+struct Wish {
+    leave_or_enter: bool,
+    retire: bool,
+    /// Random bits, if a function is to get another tier.
+    mix: Option<u64>,
+}
+
+impl TransitionState {
+    fn step(&mut self, stress: StressSpec) -> Wish {
+        if !stress.is_active() {
+            return Wish::default();
+        }
+        if std::mem::take(&mut self.skip_next) {
+            return Wish::default();
+        }
+        self.safepoints += 1;
+        // The seed shifts the schedule.
+        let n = self.safepoints.wrapping_add(stress.seed);
+        let due = |every: Option<u64>| every.is_some_and(|every| n.is_multiple_of(every));
+        let mix = stress.mixed.and_then(|every| {
+            let bits = mixed::hash(stress.seed, self.safepoints);
+            bits.is_multiple_of(every).then_some(bits / every)
+        });
+        Wish { leave_or_enter: due(stress.osr), retire: due(stress.retire), mix }
+    }
+
+    /// Counts changes of the tier from one safepoint to the next.
+    fn at_safepoint_of_mixed(&mut self, module: &ModuleCode, interpreted: bool) {
+        let counters = &module.system.counters;
+        match (self.was_interpreted.replace(interpreted), interpreted) {
+            (Some(true), false) => counters.mixed_interpreter_to_code.add(1),
+            (Some(false), true) => counters.mixed_code_to_interpreter.add(1),
+            _ => {}
+        }
+    }
+
+    /// Code is entered at a safepoint that has been served already.
+    pub(crate) fn entering(&mut self) {
+        self.skip_next = true;
+    }
+}
+
+/// The module's code of an instance.
+///
+/// # Safety
+/// `instance` must be a live instance's context.
+pub(crate) unsafe fn module_of(instance: *mut InstanceContext) -> Arc<ModuleCode> {
+    // SAFETY: `code` points into the `Arc` that the instance's module holds.
+    unsafe {
+        let code = (*instance).code.cast::<ModuleCode>();
+        Arc::increment_strong_count(code);
+        Arc::from_raw(code)
+    }
+}
+
+/// What every safepoint that is taken does first: serves other threads, and lets the polls pass again.
+/// Returns whether the guest is interrupted.
+///
+/// # Safety
+/// The thread is at a safepoint of the store.
+unsafe fn serve(store: &mut StoreOpaque) -> bool {
+    // SAFETY: as the caller vouches.
+    unsafe { serve_others(store) };
+    store.take_interrupt()
+}
+
+/// Does what other threads have asked for. What is polled stays as it is.
+///
+/// # Safety
+/// As for [`serve`].
+unsafe fn serve_others(store: &mut StoreOpaque) {
+    if store.mutator.is_requested() {
+        // SAFETY: as the caller vouches, and every frame outside a safepoint can be redirected.
+        unsafe { store.mutator.serve() };
+    } else if store.mutator.can_help() {
+        // SAFETY: as above.
+        unsafe { store.mutator.help(store.stack()) };
+    }
+    if store.contents.is_memory_pending() {
+        // SAFETY: as the caller vouches; host functions below have lent the store to their guest.
+        unsafe { store.contents.change_memories() };
+    }
+}
+
+/// Runs `work`, which may take long, with the guest suspended as it is in a host function: whoever replaces code
+/// meanwhile does not wait for it.
+///
+/// # Safety
+/// The thread is at a safepoint of the mutator's store, or in a call that has not begun; frames of the interpreter
+/// have been saved. `work` does not use the store. What the caller knows of entry addresses is forgotten.
+pub(crate) unsafe fn while_suspended<R>(mutator: &Mutator, work: impl FnOnce() -> R) -> R {
+    // SAFETY: as the caller vouches: all frames stand still.
+    unsafe { mutator.leave(State::Host) };
+    let result = work();
+    // SAFETY: as above. Nothing has touched the stack since but requesters.
+    unsafe { mutator.enter() };
+    result
+}
+
+impl Resumption {
+    /// Makes up for what could not be done when the frame was captured: serves other threads, and moves the
+    /// frame to the version that is current then.
+    ///
+    /// # Safety
+    /// As for [`continuation_when_served`], in the callout that resumes the frame.
+    pub(crate) unsafe fn serve(&mut self, instance: *mut InstanceContext) {
+        if !std::mem::take(&mut self.unserved) {
+            return;
+        }
+        // SAFETY: as the caller vouches.
+        let continuation = unsafe {
+            continuation_when_served(instance, || {
+                self.epoch = self.module.epoch().load(Ordering::Acquire);
+                self.version.continuation(self.point)
+            })
+        };
+        match continuation {
+            Continuation::Stay => {}
+            Continuation::Move { version, point, layout } => {
+                self.values = layout.apply(&self.values);
+                (self.version, self.point) = (version, point);
+            }
+            Continuation::Trap => self.trap = Some(TrapCode::FunctionReplaced),
+        }
+    }
+}
+
+/// Where a frame goes on, with everything done to the store that belongs to the version that it goes on in.
+///
+/// # Safety
+/// As for [`safepoint`], at a safepoint of the store.
+pub(crate) unsafe fn continuation_when_served(
+    instance: *mut InstanceContext,
+    mut continuation: impl FnMut() -> Continuation,
+) -> Continuation {
+    loop {
+        // SAFETY: as the caller vouches.
+        let (store, _) = unsafe { store_of(instance) };
+        // SAFETY: as above.
+        unsafe { serve_others(store) };
+        let continuation = continuation();
+        // A version is not published before its request is.
+        if !store.mutator.is_requested() {
+            return continuation;
+        }
+    }
+}
+
+/// The poll handler of guest code: `StackContext::on_poll`.
+///
+/// # Safety
+/// `stack` must be the stack of a store that runs on this thread, and the machine code on top of it
+/// must wait in the poll stub, so that nothing else uses the store.
+pub(crate) unsafe extern "sysv64" fn on_poll(
+    context: *mut ContextHeader,
+    stack: *mut StackContext,
+) -> usize {
+    // SAFETY: guest stacks are those of stores; the store is this thread's while its guest runs.
+    let store = unsafe { StoreOpaque::from_runtime(stack.cast()).as_mut() };
+    // SAFETY: the thread is in a poll.
+    if unsafe { serve(store) } {
+        raise(store, TrapCode::Interrupt);
+        return 1;
+    }
+    if stack_pointer() < store.stack_limit {
+        raise(store, TrapCode::StackOverflow);
+        return 1;
+    }
+    let stress = store.engine().config().stress;
+    let wish = store.transitions.step(stress);
+    if wish.retire {
+        // SAFETY: the thread is in a poll.
+        unsafe { retire_stack(store, stack) };
+    }
+    if stress.mixed.is_some() {
+        // SAFETY: guest code polls with its instance as its context.
+        let module = unsafe { module_of(context.cast()) };
+        store.transitions.at_safepoint_of_mixed(&module, false);
+        if let Some(bits) = wish.mix {
+            // SAFETY: the thread is in a poll, where the innermost frame is that which polls.
+            let frame = unsafe { (*stack).walk().next() };
+            let running = frame.map(|frame| CodeOwner::of(frame.object()).version.body.function);
+            module.mix(bits, running);
+        }
+    }
+    if wish.leave_or_enter {
+        store.transitions.to_interpreter = true;
+        // SAFETY: the thread is in a poll. The frame may have been redirected by a retirement already.
+        if unsafe { (*stack).redirect_innermost() } {
+            store.engine().code().counters.frames_redirected.add(1);
+        }
+    }
+    0
+}
+
+/// A safepoint of the interpreter while the poll flag is set: `Builtins::safepoint`.
+///
+/// # Safety
+/// `instance` must be the context of an instance whose store runs on this thread.
+pub(crate) unsafe fn safepoint(
+    instance: *mut InstanceContext,
+    function: u32,
+    point: u32,
+) -> SafepointAction {
+    // SAFETY: as the caller vouches.
+    let (store, stack) = unsafe { store_of(instance) };
+    // SAFETY: the interpreter was reached through a callout, or there are no managed frames.
+    if unsafe { serve(store) } {
+        return SafepointAction::Trap(TrapCode::Interrupt);
+    }
+    let stress = store.engine().config().stress;
+    let wish = store.transitions.step(stress);
+    if wish.retire {
+        // SAFETY: as above.
+        unsafe { retire_stack(store, stack) };
+    }
+    // SAFETY: as the caller vouches.
+    let module = || unsafe { module_of(instance) };
+    if stress.mixed.is_some() {
+        store.transitions.at_safepoint_of_mixed(&module(), true);
+        if let Some(bits) = wish.mix {
+            module().mix(bits, Some(function));
+        }
+    }
+    if !wish.leave_or_enter {
+        return SafepointAction::Continue;
+    }
+    let module = module();
+    let (version, entry) = if point == FunctionBody::ENTRY {
+        (Some(module.current(function)), EntryPoint::Function)
+    } else {
+        (store.top_version(&module, function), EntryPoint::Loop(point))
+    };
+    let Some(version) = version else { return SafepointAction::Continue };
+    module.compile_now(&version, entry);
+    let Some(code) = version.code().object(entry).map(|object| object.start()) else {
+        return SafepointAction::Continue;
+    };
+    store.transitions.entering();
+    store.engine().code().counters.osr_entries_stress.add(1);
+    SafepointAction::Enter(code)
+}
+
+/// A function's countdown ran out: `Builtins::hot`.
+///
+/// # Safety
+/// As for [`safepoint`].
+pub(crate) unsafe fn hot(
+    instance: *mut InstanceContext,
+    function: u32,
+    point: u32,
+) -> SafepointAction {
+    // SAFETY: as the caller vouches.
+    let (module, (store, _)) = unsafe { (module_of(instance), store_of(instance)) };
+    let mutator = store.mutator.clone();
+    let request = |version: &Arc<FunctionVersion>, entry, priority| {
+        if module.config.background_compilation {
+            return module.request(version, entry, priority);
+        }
+        // SAFETY: as the caller vouches; entry addresses are looked up below.
+        unsafe { while_suspended(&mutator, || module.request(version, entry, priority)) }
+    };
+    let state = module.state(function);
+    let current = module.current(function);
+    let looping = point != FunctionBody::ENTRY && module.config.osr;
+    let version = if looping { store.top_version(&module, function) } else { None };
+    // The counts are those of calls of the current version, and of loops of frames that stay in old ones.
+    let stays = version.as_ref().is_some_and(|version| !Arc::ptr_eq(version, &current));
+    let is_linked = || !state.native.load(Ordering::Relaxed).is_null();
+    // Whether a frame of an old version has anything to hope for says nothing about the current one.
+    let hope = is_linked() || request(&current, EntryPoint::Function, PRIORITY_FUNCTION);
+    let entry = EntryPoint::Loop(point);
+    // A frame that is still in the interpreter although its function has code is in a long loop.
+    let version = version.filter(|_| stays || is_linked());
+    let wanted = version.as_ref().is_some_and(|version| request(version, entry, PRIORITY_LOOP));
+    state.countdown.store(if hope || wanted { ASK_AGAIN } else { i32::MAX }, Ordering::Relaxed);
+    let Some(version) = version else { return SafepointAction::Continue };
+    let Some(code) = version.code().object(entry).map(|object| object.start()) else {
+        return SafepointAction::Continue;
+    };
+    store.transitions.entering();
+    module.system.counters.osr_entries_hot_loop.add(1);
+    SafepointAction::Enter(code)
+}
+
+/// The store of an instance, and its stack.
+///
+/// # Safety
+/// As for [`safepoint`].
+unsafe fn store_of<'a>(instance: *mut InstanceContext) -> (&'a mut StoreOpaque, *mut StackContext) {
+    // SAFETY: as the caller vouches; a runtime call has the store to itself.
+    unsafe {
+        let runtime = (*instance).store();
+        (StoreOpaque::from_runtime(runtime).as_mut(), &raw mut (*runtime).stack)
+    }
+}
+
+/// Recompiles all functions that are on this stack in machine code, retires their old code, and frees it.
+///
+/// # Safety
+/// As for [`StackContext::redirect_frames`].
+unsafe fn retire_stack(store: &mut StoreOpaque, stack: *mut StackContext) {
+    // SAFETY: as the caller vouches.
+    let whole = unsafe { (*stack).redirected.is_selective() };
+    let mut retired: Vec<Arc<CodeObject>> = Vec::new();
+    let mut seen = HashSet::new();
+    // SAFETY: as the caller vouches.
+    for frame in unsafe { (*stack).walk() } {
+        if frame.redirected {
+            // Everything outside was redirected by the retirement that redirected this one.
+            if whole { continue } else { break }
+        }
+        if seen.insert(frame.object().id) {
+            retired.push(frame.object_arc());
+        }
+    }
+    let mut stores = Vec::new();
+    for object in &retired {
+        let owner = CodeOwner::of(object);
+        let Some(module) = owner.module.upgrade() else { continue };
+        if module.take_object(&owner.version, object) {
+            // SAFETY: nobody frees it before this store is served, which is below.
+            unsafe { module.republish(object) };
+        }
+        stores.extend(module.stores());
+    }
+    if retired.is_empty() {
+        return;
+    }
+    let system = store.engine().code().clone();
+    // SAFETY: as the caller vouches.
+    let innermost = unsafe { StackContext::innermost(stack) }.expect("the code has frames");
+    // SAFETY: the code was unlinked above, and is that of the frames inside the first redirected one.
+    unsafe { retire::retire_innermost(&system, retired, stores, innermost) };
+    // SAFETY: this thread is at a safepoint.
+    unsafe { store.mutator.serve() };
+    // What the request has raised.
+    store.rearm();
+}
+
+impl ModuleCode {
+    /// Publishes the code of `old` once more, for the compiler would make the same again.
+    ///
+    /// # Safety
+    /// `old` is not freed meanwhile.
+    unsafe fn republish(self: &Arc<Self>, old: &CodeObject) {
+        let CodeOwner { version, entry, options, .. } = CodeOwner::of(old);
+        // SAFETY: as the caller vouches.
+        let description = unsafe { old.describe() };
+        // Without room the version stays in the interpreter until it is asked for again.
+        let _ = self.install(version, *entry, options, description);
+    }
+}
+
+/// Decides where frames go that have left their machine code.
+pub(crate) struct Transfer;
+
+impl TransferHook for Transfer {
+    fn transfer(&mut self, stack: *mut StackContext, frame: CapturedFrame) -> *const u8 {
+        // SAFETY: guest stacks are those of stores; the store is this thread's while its guest runs.
+        let store = unsafe { StoreOpaque::from_runtime(stack.cast()).as_mut() };
+        let owner = CodeOwner::of(&frame.object);
+        let module = owner.module.upgrade().expect("an instance with frames holds its module");
+        let to_interpreter = std::mem::take(&mut store.transitions.to_interpreter);
+        let counters = &module.system.counters;
+        counters.frames_moved.add(1);
+        // Before the version is chosen: what replaces that later, the interpreter has to see.
+        let epoch = module.epoch().load(Ordering::Acquire);
+        let mut version = owner.version.clone();
+        let (kind, mut point, mut values) = (frame.kind, frame.point, frame.values);
+        let mut at = SuspendedIn::Poll;
+        if kind == SiteKind::Call {
+            let (gpr, xmm) = (frame.returned.gpr, frame.returned.xmm);
+            let callee = callee(&module, &version.body, point).expect("the site is a call");
+            at = callee.suspension(&module, &version.body);
+            let shape = &module.env.shapes[callee.ty];
+            // SAFETY: a call of this type has just returned to the landing.
+            unsafe { shape.read_results(gpr, xmm, &*stack, |_, value| values.push(value)) };
+        }
+        let mut trap = None;
+        let continuation = version.continuation(point);
+        // What belongs to the new version may not have been done to this store yet, and a landing is no place
+        // to do it: the frame is asked again when it is resumed.
+        let unserved = store.mutator.is_requested();
+        match continuation {
+            _ if unserved => {}
+            Continuation::Stay => {}
+            Continuation::Move { version: next, point: at, layout } => {
+                values = layout.apply(&values);
+                (version, point) = (next, at);
+            }
+            Continuation::Trap => trap = Some(TrapCode::FunctionReplaced),
+        }
+        let departure = Departure { from: owner.tier(), at };
+        // A function that is compiled without having been lowered can have any number of operands.
+        let fits = values.len() <= RESUME_SLOTS;
+        let at_loop = kind == SiteKind::Poll && point != FunctionBody::ENTRY && !unserved;
+        if at_loop && !to_interpreter && fits && trap.is_none() {
+            if module.config.stress.retire.is_some() {
+                module.compile_now(&version, EntryPoint::Loop(point));
+            }
+            let code = version.code().object(EntryPoint::Loop(point)).cloned();
+            if let Some(code) = code {
+                // SAFETY: the resume buffer has room, as has just been checked.
+                unsafe {
+                    std::ptr::copy_nonoverlapping(values.as_ptr(), (*stack).resume, values.len());
+                }
+                store.transitions.entering();
+                counters.osr_entries_return.add(1);
+                let to = CodeOwner::of(&code).tier();
+                owner.version.frame_moved(&module, departure, to, &version);
+                return code.start();
+            }
+            // It will be wanted in a moment, by the frame in the interpreter or by the next one here.
+            if module.config.osr && module.config.background_compilation {
+                module.request(&version, EntryPoint::Loop(point), PRIORITY_LOOP);
+            }
+        }
+        if to_interpreter {
+            counters.osr_exits_stress.add(1);
+        } else if kind == SiteKind::Poll {
+            counters.osr_exits_running.add(1);
+        } else {
+            counters.osr_exits_return.add(1);
+        }
+        store.transitions.resumption = Some(Box::new(Resumption {
+            origin: owner.version.clone(),
+            departure,
+            module,
+            version,
+            kind,
+            point,
+            values,
+            to_interpreter,
+            trap,
+            epoch,
+            unserved,
+        }));
+        resume_entry()
+    }
+}
+
+/// What is called at a point.
+struct Callee {
+    /// Type index.
+    ty: usize,
+    /// The function, unless it is called through a table.
+    function: Option<u32>,
+}
+
+impl Callee {
+    /// How the frame is suspended that has called this.
+    fn suspension(&self, module: &ModuleCode, body: &FunctionBody) -> SuspendedIn {
+        match self.function {
+            Some(function) if function < module.env.imported_functions => SuspendedIn::HostCall,
+            Some(function) if function == body.function => SuspendedIn::OwnCall,
+            _ => SuspendedIn::Call,
+        }
+    }
+}
+
+/// How a frame of this body is suspended at this point.
+pub(crate) fn suspended_in(module: &ModuleCode, body: &FunctionBody, point: u32) -> SuspendedIn {
+    let callee = if point == FunctionBody::ENTRY { None } else { callee(module, body, point) };
+    callee.map_or(SuspendedIn::Poll, |callee| callee.suspension(module, body))
+}
+
+/// What is called at this point of a body, if it is a call.
+fn callee(module: &ModuleCode, body: &FunctionBody, point: u32) -> Option<Callee> {
+    let bytes = &body.bytes()[point as usize..];
+    let mut reader =
+        wasmparser::OperatorsReader::new(wasmparser::BinaryReader::new(bytes, point.into()));
+    match reader.read() {
+        Ok(Operator::Call { function_index }) => Some(Callee {
+            ty: module.env.functions[function_index as usize] as usize,
+            function: Some(function_index),
+        }),
+        Ok(Operator::CallIndirect { type_index, .. }) => {
+            Some(Callee { ty: type_index as usize, function: None })
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,275 @@
+//! Linear memories.
+
+use super::opaque::{StoreId, StoreOpaque};
+use super::reservation::{Reservation, host_page_size};
+use super::{AsContext, AsContextMut, StoreContextMut, StoreContextRef};
+use anyhow::{Context as _, Result};
+use midair_tiers::MemoryDef;
+use midair_tiers::module_env::MemoryType;
+use std::fmt;
+use std::ptr::NonNull;
+
+/// Bytes of a page.
+pub(crate) const PAGE_SIZE: u64 = 64 << 10;
+
+/// Most pages of a 32-bit memory.
+pub(crate) const MAX_PAGES: u64 = 1 << 16;
+
+/// Bytes that a 32-bit index plus a 32-bit offset can reach, and the widest access beyond.
+const REACH: usize = (8 << 30) + (64 << 10);
+
+/// A memory as its store keeps it. The definition comes first: instances point to it.
+#[repr(C)]
+pub(crate) struct MemoryEntity {
+    pub(crate) def: MemoryDef,
+    ty: MemoryType,
+    pages: Reservation,
+}
+
+impl MemoryEntity {
+    fn new(ty: MemoryType) -> Result<MemoryEntity> {
+        let mut pages = Reservation::new(REACH + host_page_size())
+            .context("cannot reserve the address range of a linear memory")?;
+        let len = usize::try_from(ty.minimum * PAGE_SIZE)?;
+        pages.make_accessible(len).context("cannot allocate a linear memory")?;
+        Ok(MemoryEntity { def: MemoryDef { base: pages.base(), len }, ty, pages })
+    }
+
+    /// Pages.
+    pub(crate) fn size(&self) -> u64 {
+        self.def.len as u64 / PAGE_SIZE
+    }
+
+    /// The type, with the present size as its minimum.
+    pub(crate) fn ty(&self) -> MemoryType {
+        MemoryType::new(self.size(), self.ty.maximum)
+    }
+
+    /// Bytes by which it grows to have at least so many pages; `None` if its type forbids that.
+    pub(crate) fn missing(&self, pages: u64) -> Option<u64> {
+        let Some(delta) = pages.checked_sub(self.size()) else { return Some(0) };
+        let most = self.ty.maximum.unwrap_or(MAX_PAGES).min(MAX_PAGES);
+        (delta == 0 || pages <= most).then_some(delta * PAGE_SIZE)
+    }
+
+    /// Whether the host has so many more bytes for it, as far as that can be known before they are used.
+    pub(crate) fn has_room_for(&self, bytes: u64) -> bool {
+        let len = usize::try_from(bytes).ok().and_then(|bytes| self.def.len.checked_add(bytes));
+        len.is_some_and(|len| self.pages.can_make_accessible(len))
+    }
+
+    /// Grows by so many bytes, if the host has them.
+    pub(crate) fn extend(&mut self, bytes: u64) -> bool {
+        let len = usize::try_from(bytes).ok().and_then(|bytes| self.def.len.checked_add(bytes));
+        let extended = len.filter(|len| self.pages.make_accessible(*len).is_ok());
+        if let Some(len) = extended {
+            self.def.len = len;
+        }
+        extended.is_some()
+    }
+}
+
+impl StoreOpaque {
+    /// A new memory of zeroes.
+    pub(crate) fn new_memory(&mut self, ty: MemoryType) -> Result<NonNull<MemoryEntity>> {
+        self.process.check()?;
+        anyhow::ensure!(
+            ty.minimum <= MAX_PAGES
+                && ty.maximum.is_none_or(|maximum| maximum <= MAX_PAGES && ty.minimum <= maximum),
+            "a memory of {} pages is not possible",
+            ty.minimum
+        );
+        let bytes = ty.minimum * PAGE_SIZE;
+        anyhow::ensure!(
+            self.contents.lock().count_bytes(bytes),
+            "a memory of {bytes} bytes exceeds the store's limit"
+        );
+        match MemoryEntity::new(ty) {
+            Ok(memory) => Ok(self.memories.alloc(memory)),
+            Err(error) => {
+                self.contents.lock().uncount_bytes(bytes);
+                Err(error)
+            }
+        }
+    }
+
+    /// Grows a memory of this store by `delta` pages; the size before. `None` if that is more than its
+    /// type, the store's limits or the host allow; then nothing has changed.
+    pub(crate) fn grow_memory(&mut self, memory: NonNull<MemoryEntity>, delta: u64) -> Option<u64> {
+        // SAFETY: the memory belongs to this store, which is borrowed mutably by its thread.
+        unsafe { self.contents.lock().grow_memory(memory, delta) }
+    }
+}
+
+/// A handle to a linear memory.
+///
+/// ```
+/// use midair::{Engine, Memory, MemoryType, Store};
+///
+/// let mut store = Store::new(&Engine::default(), ());
+/// let memory = Memory::new(&mut store, MemoryType::new(1, Some(2)))?;
+/// memory.write(&mut store, 10, b"hello")?;
+/// let mut bytes = [0; 5];
+/// memory.read(&store, 10, &mut bytes)?;
+/// assert_eq!(&bytes, b"hello");
+/// assert_eq!(memory.grow(&mut store, 1)?, 1);
+/// assert_eq!(memory.size(&store), 2);
+/// # Ok::<(), midair::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    store: StoreId,
+    entity: NonNull<MemoryEntity>,
+}
+
+// SAFETY: the pointer is only followed after the handle has been checked against a store that is
+// borrowed, which is what makes the access sound on any thread.
+unsafe impl Send for Memory {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for Memory {}
+
+/// A read or write of the host beyond a memory's end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct MemoryAccessError;
+
+impl fmt::Display for MemoryAccessError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("out of bounds memory access")
+    }
+}
+
+impl std::error::Error for MemoryAccessError {}
+
+impl Memory {
+    /// A new memory of zeroes.
+    pub fn new(mut store: impl AsContextMut, ty: MemoryType) -> Result<Memory> {
+        let mut store = store.as_context_mut();
+        let entity = store.opaque_mut().new_memory(ty)?;
+        Ok(Memory::from_raw(store.opaque(), entity))
+    }
+
+    /// The handle of a memory of `store`.
+    pub(crate) fn from_raw(store: &StoreOpaque, entity: NonNull<MemoryEntity>) -> Memory {
+        Memory { store: store.id(), entity }
+    }
+
+    pub(crate) fn store_id(&self) -> StoreId {
+        self.store
+    }
+
+    /// # Panics
+    /// If the memory belongs to another store.
+    #[track_caller]
+    pub(crate) fn raw(&self, store: &StoreOpaque) -> NonNull<MemoryEntity> {
+        self.store.check(store);
+        self.entity
+    }
+
+    #[track_caller]
+    fn entity<'a>(&self, store: &'a StoreOpaque) -> &'a MemoryEntity {
+        // SAFETY: the memory belongs to this store, which is borrowed for `'a`.
+        unsafe { self.raw(store).as_ref() }
+    }
+
+    pub(crate) fn ty_in(&self, store: &StoreOpaque) -> MemoryType {
+        self.entity(store).ty()
+    }
+
+    /// Its type; the minimum is the present size.
+    pub fn ty(&self, store: impl AsContext) -> MemoryType {
+        self.ty_in(store.as_context().opaque())
+    }
+
+    /// Size in pages of 64 KiB.
+    pub fn size(&self, store: impl AsContext) -> u64 {
+        self.entity(store.as_context().opaque()).size()
+    }
+
+    /// Size in bytes.
+    pub fn data_size(&self, store: impl AsContext) -> usize {
+        self.entity(store.as_context().opaque()).def.len
+    }
+
+    /// Address of the first byte in the host. It stays the same when the memory grows.
+    pub fn data_ptr(&self, store: impl AsContext) -> *mut u8 {
+        self.entity(store.as_context().opaque()).def.base
+    }
+
+    /// All bytes.
+    pub fn data<'a, T: 'static>(&self, store: impl Into<StoreContextRef<'a, T>>) -> &'a [u8] {
+        let def = &self.entity(store.into().opaque()).def;
+        // SAFETY: so many bytes are accessible, and the store is borrowed for `'a`, so no guest and no
+        // host changes them.
+        unsafe { std::slice::from_raw_parts(def.base, def.len) }
+    }
+
+    /// All bytes.
+    pub fn data_mut<'a, T: 'static>(
+        &self,
+        store: impl Into<StoreContextMut<'a, T>>,
+    ) -> &'a mut [u8] {
+        self.data_and_store_mut(store).0
+    }
+
+    /// All bytes, and the embedder's data.
+    pub fn data_and_store_mut<'a, T: 'static>(
+        &self,
+        store: impl Into<StoreContextMut<'a, T>>,
+    ) -> (&'a mut [u8], &'a mut T) {
+        let store = store.into();
+        let def = &self.entity(store.opaque()).def;
+        // SAFETY: so many bytes are accessible, the store is borrowed mutably for `'a`, and the bytes
+        // lie in a mapping of their own, apart from the embedder's data.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(def.base, def.len) };
+        (bytes, store.into_data_mut())
+    }
+
+    /// Copies bytes from `offset` on into `buffer`.
+    pub fn read(
+        &self,
+        store: impl AsContext,
+        offset: usize,
+        buffer: &mut [u8],
+    ) -> Result<(), MemoryAccessError> {
+        let store = store.as_context();
+        let bytes = self.data(store);
+        let bytes = offset
+            .checked_add(buffer.len())
+            .and_then(|end| bytes.get(offset..end))
+            .ok_or(MemoryAccessError)?;
+        buffer.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Copies `buffer` into the bytes from `offset` on.
+    pub fn write(
+        &self,
+        mut store: impl AsContextMut,
+        offset: usize,
+        buffer: &[u8],
+    ) -> Result<(), MemoryAccessError> {
+        let store = store.as_context_mut();
+        let bytes = self.data_mut(store);
+        offset
+            .checked_add(buffer.len())
+            .and_then(|end| bytes.get_mut(offset..end))
+            .ok_or(MemoryAccessError)?
+            .copy_from_slice(buffer);
+        Ok(())
+    }
+
+    /// Grows it by `delta` pages and returns the size before, or fails and changes nothing.
+    pub fn grow(&self, mut store: impl AsContextMut, delta: u64) -> Result<u64> {
+        let mut store = store.as_context_mut();
+        let entity = self.raw(store.opaque());
+        store.opaque().process.check()?;
+        store
+            .opaque_mut()
+            .grow_memory(entity, delta)
+            .with_context(|| format!("failed to grow memory by {delta} pages"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,238 @@
+//! Tables of references.
+
+use super::opaque::{StoreId, StoreOpaque};
+use super::value::Val;
+use super::{AsContext, AsContextMut};
+use anyhow::{Context as _, Result};
+use midair_tiers::TableDef;
+use midair_tiers::module_env::TableType;
+use midair_tiers::types::ValType;
+use std::ptr::NonNull;
+
+/// Most elements of a table: bounds what a guest can make the host allocate.
+pub(crate) const MAX_ELEMENTS: u32 = 10_000_000;
+
+/// A table as its store keeps it. The definition comes first: instances point to it.
+#[repr(C)]
+pub(crate) struct TableEntity {
+    /// Address and length of `elements`.
+    pub(crate) def: TableDef,
+    ty: TableType,
+    elements: Vec<u64>,
+}
+
+impl TableEntity {
+    /// The type, with the present size as its minimum.
+    fn ty(&self) -> TableType {
+        TableType::new(self.ty.element, self.def.len as u32, self.ty.maximum)
+    }
+
+    /// Whether its elements are references to functions.
+    pub(crate) fn holds_functions(&self) -> bool {
+        self.ty.element == ValType::FuncRef
+    }
+
+    /// The size after growing by `delta`, unless the type forbids it.
+    pub(crate) fn possible_size(&self, delta: u64) -> Option<usize> {
+        let size = (self.def.len as u64).checked_add(delta)?;
+        let most = self.ty.maximum.unwrap_or(MAX_ELEMENTS).min(MAX_ELEMENTS);
+        (size <= u64::from(most)).then_some(size as usize)
+    }
+
+    /// Makes room for so many elements, if the host has the memory. Room that is there stays.
+    pub(crate) fn has_room_for(&mut self, size: usize) -> bool {
+        let additional = size.saturating_sub(self.elements.len());
+        let has_room = self.elements.try_reserve(additional).is_ok();
+        self.def.base = self.elements.as_mut_ptr();
+        has_room
+    }
+
+    /// Grows to so many elements, if it is not as large yet. There must be room.
+    pub(crate) fn extend_to(&mut self, size: usize, value: u64) {
+        debug_assert!(size <= self.elements.capacity());
+        if size > self.elements.len() {
+            self.elements.resize(size, value);
+        }
+        self.def = TableDef { base: self.elements.as_mut_ptr(), len: self.elements.len() };
+    }
+}
+
+impl StoreOpaque {
+    /// A new table whose elements are all `value`.
+    pub(crate) fn new_table(&mut self, ty: TableType, value: u64) -> Result<NonNull<TableEntity>> {
+        self.process.check()?;
+        anyhow::ensure!(
+            ty.minimum <= MAX_ELEMENTS && ty.maximum.is_none_or(|maximum| ty.minimum <= maximum),
+            "a table of {} elements is not possible",
+            ty.minimum
+        );
+        let mut elements = Vec::new();
+        elements.try_reserve_exact(ty.minimum as usize).context("cannot allocate a table")?;
+        anyhow::ensure!(
+            self.contents.lock().count_elements(u64::from(ty.minimum)),
+            "a table of {} elements exceeds the store's limit",
+            ty.minimum
+        );
+        elements.resize(ty.minimum as usize, value);
+        Ok(self.tables.alloc(TableEntity {
+            def: TableDef { base: elements.as_mut_ptr(), len: elements.len() },
+            ty,
+            elements,
+        }))
+    }
+
+    /// Grows a table of this store by `delta` elements; the size before. `None` if that is more than
+    /// its type, the store's limits or the host allow; then nothing has changed.
+    pub(crate) fn grow_table(
+        &mut self,
+        table: NonNull<TableEntity>,
+        value: u64,
+        delta: u64,
+    ) -> Option<u32> {
+        // SAFETY: the table belongs to this store, which is borrowed mutably; the lock keeps others out.
+        unsafe { self.contents.lock().grow_table(table, value, delta) }
+    }
+}
+
+/// A handle to a table.
+///
+/// ```
+/// use midair::{Engine, ExternRef, Store, Table, TableType, Val, ValType};
+///
+/// let mut store = Store::new(&Engine::default(), ());
+/// let ty = TableType::new(ValType::ExternRef, 2, None);
+/// let table = Table::new(&mut store, ty, Val::null_extern_ref())?;
+/// table.set(&mut store, 1, ExternRef::new(5_u32).into())?;
+/// let element = table.get(&mut store, 1).unwrap();
+/// let value = element.extern_ref().unwrap().unwrap().data();
+/// assert_eq!(value.downcast_ref(), Some(&5_u32));
+/// # Ok::<(), midair::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Table {
+    store: StoreId,
+    entity: NonNull<TableEntity>,
+}
+
+// SAFETY: the pointer is only followed after the handle has been checked against a store that is
+// borrowed, which is what makes the access sound on any thread.
+unsafe impl Send for Table {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for Table {}
+
+impl Table {
+    /// A new table whose elements are all `init`.
+    pub fn new(mut store: impl AsContextMut, ty: TableType, init: Val) -> Result<Table> {
+        let mut store = store.as_context_mut();
+        let store = store.opaque_mut();
+        anyhow::ensure!(
+            matches!(ty.element, ValType::FuncRef | ValType::ExternRef),
+            "a table cannot have elements of type {}",
+            ty.element
+        );
+        let init = element_slot(store, ty.element, init)?;
+        let entity = store.new_table(ty, init)?;
+        Ok(Table::from_raw(store, entity))
+    }
+
+    /// The handle of a table of `store`.
+    pub(crate) fn from_raw(store: &StoreOpaque, entity: NonNull<TableEntity>) -> Table {
+        Table { store: store.id(), entity }
+    }
+
+    pub(crate) fn store_id(&self) -> StoreId {
+        self.store
+    }
+
+    /// # Panics
+    /// If the table belongs to another store.
+    #[track_caller]
+    pub(crate) fn raw(&self, store: &StoreOpaque) -> NonNull<TableEntity> {
+        self.store.check(store);
+        self.entity
+    }
+
+    pub(crate) fn ty_in(&self, store: &StoreOpaque) -> TableType {
+        self.with(store, |table| table.ty())
+    }
+
+    /// Works on the table while nobody else does.
+    ///
+    /// # Panics
+    /// If the table belongs to another store.
+    #[track_caller]
+    fn with<R>(&self, store: &StoreOpaque, work: impl FnOnce(&TableEntity) -> R) -> R {
+        let entity = self.raw(store);
+        let _contents = store.contents.lock();
+        // SAFETY: the table belongs to this store, which is borrowed; the lock keeps others from changing it.
+        work(unsafe { entity.as_ref() })
+    }
+
+    /// Type of the elements.
+    #[track_caller]
+    fn element(&self, store: &StoreOpaque) -> ValType {
+        self.ty_in(store).element
+    }
+
+    /// Its type; the minimum is the present size.
+    pub fn ty(&self, store: impl AsContext) -> TableType {
+        self.ty_in(store.as_context().opaque())
+    }
+
+    /// Number of elements.
+    pub fn size(&self, store: impl AsContext) -> u64 {
+        self.with(store.as_context().opaque(), |table| table.def.len as u64)
+    }
+
+    /// The element at `index`; `None` beyond the end.
+    pub fn get(&self, mut store: impl AsContextMut, index: u64) -> Option<Val> {
+        let store = store.as_context_mut();
+        let store = store.opaque();
+        let (slot, element) = self.with(store, |table| {
+            let index = usize::try_from(index).ok().filter(|i| *i < table.def.len)?;
+            // SAFETY: the index is below the length.
+            Some((unsafe { *table.def.base.add(index) }, table.ty.element))
+        })?;
+        // SAFETY: elements are of the table's element type and belong to the table's store.
+        Some(unsafe { Val::from_slot(slot, element, store) })
+    }
+
+    /// Sets the element at `index`.
+    pub fn set(&self, mut store: impl AsContextMut, index: u64, value: Val) -> Result<()> {
+        let mut store = store.as_context_mut();
+        let store = store.opaque_mut();
+        store.process.check()?;
+        let slot = element_slot(store, self.element(store), value)?;
+        self.with(store, |table| {
+            let index = usize::try_from(index)
+                .ok()
+                .filter(|index| *index < table.def.len)
+                .context("table element index out of bounds")?;
+            // SAFETY: the index is below the length, the store is borrowed mutably, and others are kept
+            // out.
+            unsafe { *table.def.base.add(index) = slot };
+            Ok(())
+        })
+    }
+
+    /// Grows it by `delta` elements, all `init`, and returns the size before, or fails and changes
+    /// nothing.
+    pub fn grow(&self, mut store: impl AsContextMut, delta: u64, init: Val) -> Result<u64> {
+        let mut store = store.as_context_mut();
+        let store = store.opaque_mut();
+        store.process.check()?;
+        let slot = element_slot(store, self.element(store), init)?;
+        let entity = self.raw(store);
+        store
+            .grow_table(entity, slot, delta)
+            .map(u64::from)
+            .with_context(|| format!("failed to grow table by {delta} elements"))
+    }
+}
+
+/// The slot of a value that is to become an element of a table.
+fn element_slot(store: &mut StoreOpaque, element: ValType, value: Val) -> Result<u64> {
+    anyhow::ensure!(value.ty() == element, "value of type {} for a table of {element}", value.ty());
+    value.check_store(store)?;
+    Ok(value.into_slot(store))
+}
