@@ -1,13 +1,14 @@
-//! The runtime calls of guest code that are about memories, tables and references. Those that are about
-//! code are in [`crate::code`].
+//! The runtime calls of guest code. Those that are about memories, tables and references are here; those by which
+//! frames change their code are in [`crate::stack`].
 //!
 //! None of them unwinds, and each is complete in itself: a guest that gives wrong operands gets a trap,
 //! and nothing has been changed.
 
-use super::runtime_calls;
-use crate::link::instance::InstanceEntity;
-use crate::stack::backtrace;
-use crate::store::opaque::StoreOpaque;
+use crate::stack::transition::while_suspended;
+use crate::stack::{backtrace, interpreter_frames, transition};
+use crate::store::of_context::{instance_of, module_of, store_of};
+use crate::store::opaque::PendingExit;
+use crate::types::trap::Trap;
 use midair_tiers::context::Status;
 use midair_tiers::{Builtins, FuncRef, InstanceContext, MemoryDef, TableDef, TrapCode};
 use std::ptr::NonNull;
@@ -25,10 +26,10 @@ static TABLE: Builtins = Builtins {
     table_init,
     elem_drop,
     ref_func,
-    prepare: runtime_calls::prepare,
-    hot: runtime_calls::hot,
-    safepoint: runtime_calls::safepoint,
-    continuation: runtime_calls::continuation,
+    prepare,
+    hot: transition::hot,
+    safepoint: transition::safepoint,
+    continuation: interpreter_frames::continuation,
     raise,
 };
 
@@ -39,25 +40,6 @@ pub(crate) fn table() -> *const Builtins {
 
 /// What `memory.grow` and `table.grow` answer when they fail.
 const FAILED: u64 = u32::MAX as u64;
-
-/// The instance that a runtime call comes from.
-///
-/// # Safety
-/// `cx` must be the context of an instance whose store is alive, and nothing else may use the instance
-/// while the reference lives.
-pub(crate) unsafe fn instance<'a>(cx: *mut InstanceContext) -> &'a mut InstanceEntity {
-    // SAFETY: the owner of a complete instance context is its instance.
-    unsafe { &mut *(*cx).owner.cast() }
-}
-
-/// The store that a runtime call comes from.
-///
-/// # Safety
-/// As for [`instance`], for the store.
-pub(crate) unsafe fn store<'a>(cx: *mut InstanceContext) -> &'a mut StoreOpaque {
-    // SAFETY: as the caller vouches; the guest waits for the runtime call.
-    unsafe { StoreOpaque::from_runtime((*cx).store()).as_mut() }
-}
 
 /// The bytes at `at..at + len` of a memory, if they are all there.
 ///
@@ -97,8 +79,8 @@ const TABLE_OUT_OF_BOUNDS: Status = TrapCode::TableOutOfBounds as Status;
 unsafe extern "sysv64" fn memory_grow(cx: *mut InstanceContext, memory: u32, delta: u64) -> u64 {
     // SAFETY: guest code passes its context, and an index that was validated.
     unsafe {
-        let memory = instance(cx).memory(memory);
-        store(cx).grow_memory(memory, delta).unwrap_or(FAILED)
+        let memory = instance_of(cx).memory(memory);
+        store_of(cx).grow_memory(memory, delta).unwrap_or(FAILED)
     }
 }
 
@@ -159,7 +141,7 @@ unsafe extern "sysv64" fn memory_init(
 ) -> Status {
     // SAFETY: as in `memory_fill`; the module's bytes are not part of any memory.
     unsafe {
-        let segment = instance(cx).data_segment(segment);
+        let segment = instance_of(cx).data_segment(segment);
         let (Some(dst), Some(src)) = (bytes(cx, memory, dst, len), part(segment, src, len)) else {
             return MEMORY_OUT_OF_BOUNDS;
         };
@@ -175,7 +157,7 @@ unsafe extern "sysv64" fn memory_init(
 /// calls must wait for the answer, so that nothing else uses the instance or the store.
 unsafe extern "sysv64" fn data_drop(cx: *mut InstanceContext, segment: u32) {
     // SAFETY: guest code passes its context.
-    unsafe { instance(cx).dropped_data[segment as usize] = true };
+    unsafe { instance_of(cx).dropped_data[segment as usize] = true };
 }
 
 /// `table.grow`.
@@ -192,8 +174,8 @@ unsafe extern "sysv64" fn table_grow(
 ) -> u64 {
     // SAFETY: guest code passes its context, and an index that was validated.
     unsafe {
-        let table = instance(cx).table(table);
-        store(cx).grow_table(table, value, delta).map_or(FAILED, u64::from)
+        let table = instance_of(cx).table(table);
+        store_of(cx).grow_table(table, value, delta).map_or(FAILED, u64::from)
     }
 }
 
@@ -256,7 +238,7 @@ unsafe extern "sysv64" fn table_init(
 ) -> Status {
     // SAFETY: as in `table_fill`; segments are not part of any table.
     unsafe {
-        let segment = &instance(cx).elements[segment as usize];
+        let segment = &instance_of(cx).elements[segment as usize];
         let (Some(dst), Some(src)) = (elements(cx, table, dst, len), part(segment, src, len))
         else {
             return TABLE_OUT_OF_BOUNDS;
@@ -275,7 +257,7 @@ unsafe extern "sysv64" fn table_init(
 /// calls must wait for the answer, so that nothing else uses the instance or the store.
 unsafe extern "sysv64" fn elem_drop(cx: *mut InstanceContext, segment: u32) {
     // SAFETY: guest code passes its context.
-    unsafe { instance(cx).elements[segment as usize] = Box::default() };
+    unsafe { instance_of(cx).elements[segment as usize] = Box::default() };
 }
 
 /// `ref.func`.
@@ -286,7 +268,7 @@ unsafe extern "sysv64" fn elem_drop(cx: *mut InstanceContext, segment: u32) {
 /// be one of its functions.
 unsafe extern "sysv64" fn ref_func(cx: *mut InstanceContext, function: u32) -> *const FuncRef {
     // SAFETY: guest code passes its context, and an index that was validated.
-    let func_ref: NonNull<FuncRef> = unsafe { instance(cx).func_ref(function) };
+    let func_ref: NonNull<FuncRef> = unsafe { instance_of(cx).func_ref(function) };
     func_ref.as_ptr()
 }
 
@@ -297,5 +279,28 @@ unsafe extern "sysv64" fn ref_func(cx: *mut InstanceContext, function: u32) -> *
 /// calls must wait for the answer, so that nothing else uses the instance or the store.
 unsafe extern "sysv64" fn raise(cx: *mut InstanceContext, _code: u32) {
     // SAFETY: the interpreter passes the context of the instance whose code runs, and waits.
-    unsafe { backtrace::capture(store(cx), None) };
+    unsafe { backtrace::capture(store_of(cx), None) };
+}
+
+/// A function is called that has no code yet.
+///
+/// # Safety
+/// `cx` must be the context of an instance whose store runs on this thread, and the code that calls
+/// must wait for the answer, so that nothing else uses the store. `function` must be one that the
+/// instance's module defines.
+unsafe extern "sysv64" fn prepare(cx: *mut InstanceContext, function: u32) -> Status {
+    // SAFETY: the interpreter passes the context of the instance whose code runs, and waits.
+    let (code, mutator) = unsafe { (module_of(cx), store_of(cx).mutator.clone()) };
+    // SAFETY: as above; the function's code is looked up when it has some.
+    match unsafe { while_suspended(&mutator, || code.prepare(function)) } {
+        Ok(()) => 0,
+        Err(error) => {
+            // SAFETY: as above.
+            let store = unsafe { store_of(cx) };
+            let error = anyhow::Error::new(Trap::InvalidFunction)
+                .context(format!("function {function} is invalid: {error}"));
+            store.pending = Some(PendingExit::Error(error));
+            TrapCode::InvalidFunction as Status
+        }
+    }
 }

@@ -1,11 +1,10 @@
 //! Machine code calls a function that has no machine code: the interpreter runs it.
 
-use super::builtins::store;
 use crate::code::version::CodeOwner;
 use crate::config::Tier;
-use crate::stack::backtrace;
-use crate::stack::transition::Resumption;
-use crate::store::native_stack::stack_pointer;
+use crate::stack::raise::raise;
+use crate::store::of_context::store_of;
+use crate::store::transitions::Resumption;
 use midair_osr::{
     CallShape, CalloutFrame, CalloutOutcome, ContextHeader, RESUME_TOKEN, StackContext,
 };
@@ -46,8 +45,8 @@ unsafe fn interpret(
     unsafe {
         let shape = (*(*cx).env).shape(function);
         let base = (*(*cx).store()).value_top;
-        if !has_room(cx, shape.slot_count()) {
-            return raise(cx, TrapCode::StackOverflow);
+        if !store_of(cx).has_room(shape.slot_count()) {
+            return trap(cx, TrapCode::StackOverflow);
         }
         shape.read_arguments(frame, std::slice::from_raw_parts_mut(base, shape.param_count()));
         let exit = interp::call(cx, function, base);
@@ -63,7 +62,7 @@ unsafe fn interpret(
 unsafe fn resume(cx: *mut InstanceContext, frame: &mut CalloutFrame) -> CalloutOutcome {
     // SAFETY: as in `interpret`. A transfer has just put the frame into the store.
     unsafe {
-        let resumption = store(cx).transitions.resumption.take();
+        let resumption = store_of(cx).transitions.resumption.take();
         let mut resumption = resumption.expect("a transfer comes first");
         resumption.serve(cx);
         let Resumption {
@@ -75,14 +74,14 @@ unsafe fn resume(cx: *mut InstanceContext, frame: &mut CalloutFrame) -> CalloutO
             point,
             values,
             to_interpreter,
-            trap,
+            trap: trapped,
             epoch,
             ..
         } = &*resumption;
         let (kind, point, departure) = (*kind, *point, *departure);
-        if let Some(code) = *trap {
+        if let Some(code) = *trapped {
             origin.frame_trapped(module);
-            return raise(cx, code);
+            return trap(cx, code);
         }
         let shape = module.env.shape(version.body.function);
         if point == FunctionBody::ENTRY && !*to_interpreter {
@@ -90,7 +89,7 @@ unsafe fn resume(cx: *mut InstanceContext, frame: &mut CalloutFrame) -> CalloutO
             let code = version.code().object(EntryPoint::Function).cloned();
             if let Some(code) = code {
                 shape.write_arguments(frame, &values[..shape.param_count()]);
-                store(cx).transitions.entering();
+                store_of(cx).transitions.entering();
                 let to = CodeOwner::of(&code).tier();
                 origin.frame_moved(module, departure, to, version);
                 return CalloutOutcome::TailCall(code.start());
@@ -99,35 +98,20 @@ unsafe fn resume(cx: *mut InstanceContext, frame: &mut CalloutFrame) -> CalloutO
         origin.frame_moved(module, departure, Tier::Interp, version);
         let lowered = match module.lowered(version) {
             Ok(lowered) => lowered,
-            Err(_) => return raise(cx, TrapCode::InvalidFunction),
+            Err(_) => return trap(cx, TrapCode::InvalidFunction),
         };
         let lowered = version.code_of_frames(&module.env, lowered);
         let base = (*(*cx).store()).value_top;
         // The machine frame that is gone had room, and what it was about to call had: so they have it again.
-        let limit = store(cx).lower_stack_limit();
-        if !has_room(cx, shape.slot_count().max(lowered.frame_slots())) {
-            store(cx).move_stack_limit(limit);
-            return raise(cx, TrapCode::StackOverflow);
+        let limit = store_of(cx).lower_stack_limit();
+        if !store_of(cx).has_room(shape.slot_count().max(lowered.frame_slots())) {
+            store_of(cx).move_stack_limit(limit);
+            return trap(cx, TrapCode::StackOverflow);
         }
         let canonical = CanonicalFrame { kind, point, values };
         let exit = interp::resume(cx, lowered, canonical, base, *epoch);
-        store(cx).move_stack_limit(limit);
+        store_of(cx).move_stack_limit(limit);
         leave(cx, shape, frame, base, exit)
-    }
-}
-
-/// Whether the value stack has room for so many slots, and the native stack for another run of the
-/// interpreter: between two of them lie frames of Rust.
-///
-/// # Safety
-/// As for [`on_callout`].
-unsafe fn has_room(cx: *mut InstanceContext, slots: usize) -> bool {
-    // SAFETY: as the caller vouches.
-    unsafe {
-        let runtime = (*cx).store();
-        let base = (*runtime).value_top;
-        let room = ((*runtime).value_limit as usize).saturating_sub(base as usize) / 8;
-        stack_pointer() >= store(cx).stack_limit && room >= slots
     }
 }
 
@@ -160,11 +144,8 @@ unsafe fn leave(
 ///
 /// # Safety
 /// As for [`on_callout`].
-unsafe fn raise(cx: *mut InstanceContext, code: TrapCode) -> CalloutOutcome {
+unsafe fn trap(cx: *mut InstanceContext, code: TrapCode) -> CalloutOutcome {
     // SAFETY: as the caller vouches.
-    unsafe {
-        (*(*cx).store()).trap = code as u32;
-        backtrace::capture(store(cx), None);
-    }
+    raise(unsafe { store_of(cx) }, code);
     CalloutOutcome::Unwind
 }

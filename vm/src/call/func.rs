@@ -1,55 +1,18 @@
-//! Functions.
+//! Calling functions, and making them of closures.
 
-use super::host::{HostCall, HostCode, HostDefinition};
 use super::into_func::IntoFunc;
 use super::invoke::{invoke, with_slots};
 use super::typed_func::{TypedFunc, WasmParams, WasmResults};
 use crate::store::caller::Caller;
-use crate::store::opaque::{StoreId, StoreOpaque};
+use crate::store::func::Func;
+use crate::store::host_function::{HostCall, HostCode, HostDefinition};
+use crate::store::opaque::StoreOpaque;
 use crate::store::value::Val;
 use crate::store::{AsContext, AsContextMut, StoreContextMut};
-use crate::types::signatures::Signature;
 use anyhow::Result;
-use midair_tiers::FuncRef;
 use midair_tiers::types::{FuncType, ValType};
 use smallvec::SmallVec;
-use std::ptr::NonNull;
 use std::sync::Arc;
-
-/// A handle to a function: of an instance, or of the host.
-///
-/// ```
-/// use midair::{Engine, Func, FuncType, Store, Val, ValType};
-///
-/// let mut store = Store::new(&Engine::default(), ());
-/// let add = Func::wrap(&mut store, |a: i32, b: i32| a + b);
-/// let mut results = [Val::I32(0)];
-/// add.call(&mut store, &[Val::I32(2), Val::I32(3)], &mut results)?;
-/// assert_eq!(results[0].i32(), Some(5));
-///
-/// let typed = add.typed::<(i32, i32), i32>(&store)?;
-/// assert_eq!(typed.call(&mut store, (20, 22))?, 42);
-///
-/// let ty = FuncType::new([ValType::I64], [ValType::I64]);
-/// let double = Func::new(&mut store, ty, |_caller, params, results| {
-///     results[0] = Val::I64(params[0].unwrap_i64() * 2);
-///     Ok(())
-/// });
-/// double.call(&mut store, &[Val::I64(4)], &mut results)?;
-/// assert_eq!(results[0].i64(), Some(8));
-/// # Ok::<(), midair::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug)]
-pub struct Func {
-    store: StoreId,
-    func_ref: NonNull<FuncRef>,
-}
-
-// SAFETY: the pointer is only followed after the handle has been checked against a store that is
-// borrowed, which is what makes the access sound on any thread.
-unsafe impl Send for Func {}
-// SAFETY: as for `Send`.
-unsafe impl Sync for Func {}
 
 impl Func {
     /// A function of the host whose type is only known when the program runs.
@@ -76,43 +39,6 @@ impl Func {
             .new_host_function(Arc::new(definition), None)
             .expect("an engine has an entry thunk for host functions");
         Func::from_raw(store, func_ref)
-    }
-
-    /// The handle of a function of `store`.
-    pub(crate) fn from_raw(store: &StoreOpaque, func_ref: NonNull<FuncRef>) -> Func {
-        Func { store: store.id(), func_ref }
-    }
-
-    /// The function that a slot refers to.
-    ///
-    /// # Safety
-    /// The slot must hold a function reference of this store, or null.
-    pub(crate) unsafe fn from_slot(slot: u64, store: &StoreOpaque) -> Option<Func> {
-        NonNull::new(slot as *mut FuncRef).map(|func_ref| Func::from_raw(store, func_ref))
-    }
-
-    pub(crate) fn store_id(&self) -> StoreId {
-        self.store
-    }
-
-    /// # Panics
-    /// If the function belongs to another store.
-    #[track_caller]
-    pub(crate) fn raw(&self, store: &StoreOpaque) -> NonNull<FuncRef> {
-        self.store.check(store);
-        self.func_ref
-    }
-
-    #[track_caller]
-    pub(crate) fn signature(&self, store: &StoreOpaque) -> Arc<Signature> {
-        // SAFETY: the function belongs to this store, which is borrowed.
-        let number = unsafe { self.raw(store).as_ref().signature };
-        store.engine().signature(number)
-    }
-
-    /// Its type.
-    pub fn ty(&self, store: impl AsContext) -> FuncType {
-        self.signature(store.as_context().opaque()).ty.clone()
     }
 
     /// Calls it, and puts its results into `results`.
@@ -155,9 +81,10 @@ impl Func {
             for (slot, param) in slots.iter_mut().zip(params) {
                 *slot = param.clone().into_slot(store.opaque_mut());
             }
+            let func_ref = self.raw(store.opaque());
             // SAFETY: the function belongs to the store, which is borrowed mutably, and the slots are
             // its arguments.
-            unsafe { invoke(store.opaque_ptr(), self.func_ref, &signature, slots)? };
+            unsafe { invoke(store.opaque_ptr(), func_ref, &signature, slots)? };
             for ((result, slot), ty) in results.iter_mut().zip(slots).zip(&ty.results) {
                 // SAFETY: the function has returned values of its result types.
                 *result = unsafe { Val::from_slot(*slot, *ty, store.opaque()) };

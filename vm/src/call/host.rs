@@ -7,50 +7,17 @@
 use super::invoke::{this_thread, with_slots};
 use crate::code::sampling::Place;
 use crate::engine::Engine;
-use crate::link::instance::InstanceEntity;
 use crate::stack::backtrace;
+use crate::store::host_function::{HostCall, HostDefinition, HostFunction};
+use crate::store::instance::InstanceEntity;
 use crate::store::opaque::{PendingExit, StoreOpaque};
-use crate::types::signatures::Signature;
 use anyhow::Result;
 use midair_osr::handshake::State;
 use midair_osr::{CalloutFrame, CalloutOutcome, ContextHeader, StackContext};
-use midair_tiers::types::FuncType;
 use midair_tiers::{FuncRef, FunctionState, TrapCode};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::sync::Arc;
-
-/// What a host function is called with.
-pub struct HostCall<'a> {
-    /// The store, which nothing else uses during the call.
-    pub(crate) store: NonNull<StoreOpaque>,
-    /// The instance that imports the function, if an instance does.
-    pub(crate) instance: Option<NonNull<InstanceEntity>>,
-    /// Arguments on entry, results on return.
-    pub(crate) slots: &'a mut [u64],
-}
-
-/// Type-erased code of a host function.
-pub(crate) type HostCode = Box<dyn Fn(HostCall<'_>) -> Result<()> + Send + Sync>;
-
-/// A host function that is not bound to a store.
-pub struct HostDefinition {
-    pub(crate) ty: FuncType,
-    pub(crate) code: HostCode,
-}
-
-/// A host function in a store: the context that it is called with. Each instance that imports a host
-/// function has one of its own, so that the function knows its caller.
-#[repr(C)]
-pub(crate) struct HostFunction {
-    header: ContextHeader,
-    /// Its entry and its native code are an entry thunk.
-    state: FunctionState,
-    func_ref: FuncRef,
-    signature: Arc<Signature>,
-    definition: Arc<HostDefinition>,
-    instance: Option<NonNull<InstanceEntity>>,
-}
 
 /// The thunk that host functions are entered through. Its number tells nothing: the context does.
 const HOST_TOKEN: u32 = 0;

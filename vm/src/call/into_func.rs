@@ -1,10 +1,10 @@
 //! Rust closures as host functions.
 
-use super::host::{HostCall, HostDefinition};
 use super::typed_func::slot::Slots;
 use super::typed_func::{WasmTy, for_each_arity};
 use crate::store::StoreContextMut;
 use crate::store::caller::Caller;
+use crate::store::host_function::{HostCall, HostDefinition};
 use crate::store::opaque::StoreOpaque;
 use anyhow::{Error, Result};
 use midair_tiers::types::{FuncType, ValType};

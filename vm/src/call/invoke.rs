@@ -1,39 +1,22 @@
 //! Calls from the host into guest code, and what comes back out of it.
 
 use crate::code::sampling::Place;
-use crate::stack::backtrace;
-use crate::stack::transition;
+use crate::stack::raise::raise;
+use crate::store::backtrace::WasmBacktrace;
 use crate::store::guest_stack::GuestStack;
 use crate::store::native_stack::{limit_on_another, stack_pointer};
 use crate::store::opaque::{PendingExit, StoreOpaque};
 use crate::types::signatures::Signature;
 use crate::types::trap::Trap;
 use anyhow::{Error, Result};
+use midair_osr::NativeOutcome;
 use midair_osr::call::call_native;
 use midair_osr::handshake::State;
-use midair_osr::{NativeOutcome, StackContext};
-use midair_tiers::clif;
 use midair_tiers::interp::{self, Exit};
-use midair_tiers::{FuncRef, FunctionState, StoreContext, TrapCode};
+use midair_tiers::{FuncRef, FunctionState, TrapCode};
 use std::panic::resume_unwind;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
-
-/// A runtime context that no guest code runs on.
-pub(crate) fn new_runtime_context() -> StoreContext {
-    let mut stack = StackContext::new(transition::on_poll, on_trap);
-    stack.transfer = Some(Box::new(transition::Transfer));
-    StoreContext {
-        stack,
-        fuel: 0,
-        calls: [0; 3],
-        value_top: std::ptr::null_mut(),
-        value_limit: std::ptr::null_mut(),
-        activation: std::ptr::null_mut(),
-        trap: 0,
-        owner: std::ptr::null_mut(),
-    }
-}
 
 /// A number that tells the threads that are alive apart.
 // Not inlined: after a call of the host the compiler might know where this thread's variables were before.
@@ -43,29 +26,6 @@ pub(crate) fn this_thread() -> usize {
         static HERE: u8 = const { 0 };
     }
     HERE.with(|here| std::ptr::from_ref(here) as usize)
-}
-
-/// A trap site of machine code was hit.
-///
-/// # Safety
-/// Only the trap stub calls it, with the stack of a store that is alive; `pc` and `fp` are those of the
-/// frame that trapped.
-unsafe extern "sysv64" fn on_trap(stack: *mut StackContext, code: u32, pc: usize, fp: usize) {
-    // SAFETY: as the caller vouches; the guest waits.
-    unsafe {
-        let store = StoreOpaque::from_runtime(stack.cast()).as_mut();
-        let code =
-            clif::trap_code_of_site(code).expect("trap sites of guest code have guest codes");
-        (*store.runtime()).trap = code as u32;
-        backtrace::capture(store, Some((pc, fp)));
-    }
-}
-
-/// Sets the trap that is being raised by machine code that has left for Rust.
-pub(crate) fn raise(store: &mut StoreOpaque, code: TrapCode) {
-    // SAFETY: the runtime context lives as long as the store.
-    unsafe { (*store.runtime()).trap = code as u32 };
-    backtrace::capture(store, None);
 }
 
 /// Runs `body` with so many zeroed slots: the arguments and results of a call.
@@ -272,9 +232,7 @@ fn take_exit(store: &mut StoreOpaque) -> Error {
         };
     match backtrace {
         // The innermost backtrace says where it happened.
-        Some(backtrace)
-            if error.downcast_ref::<crate::stack::backtrace::WasmBacktrace>().is_none() =>
-        {
+        Some(backtrace) if error.downcast_ref::<WasmBacktrace>().is_none() => {
             error.context(backtrace)
         }
         _ => error,

@@ -2,13 +2,12 @@
 //!
 //! ```text
 //!   invoke         from the host into guest code, and what comes back out of it
-//!   func           handles to functions
+//!   func           calls of functions, and closures that are made functions
 //!   typed_func     functions whose types Rust knows
 //!   host           host functions, and how guest code reaches them
 //!   into_func      Rust closures as host functions
 //!   callout        machine code calls a function that has none
-//!   builtins       runtime calls about memories, tables and references
-//!   runtime_calls  those that are about code
+//!   builtins       what guest code calls in the runtime
 //! ```
 
 pub(crate) mod builtins;
@@ -17,5 +16,4 @@ pub(crate) mod func;
 pub(crate) mod host;
 pub(crate) mod into_func;
 pub(crate) mod invoke;
-pub(crate) mod runtime_calls;
 pub(crate) mod typed_func;

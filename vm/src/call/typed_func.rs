@@ -1,8 +1,8 @@
 //! Functions whose types Rust knows.
 
-use super::func::Func;
 use super::invoke::{invoke, with_slots};
 use crate::store::AsContextMut;
+use crate::store::func::Func;
 use crate::store::opaque::StoreOpaque;
 use crate::store::value::{ExternRef, Val};
 use crate::types::signatures::Signature;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   module_code   the functions of a module: versions, linked code, what compilers have refused
+//!   bodies        where the bodies lie that a module is loaded with
 //!   version       one body of a function, and what was made of it
 //!   cache         copies of retired code, for when the same is asked for again
 //!   system        code heap, compiler threads and their queue, shared by an engine
@@ -9,17 +10,20 @@
 //!   publication   new versions become current
 //!   mixed         a stress schedule that gives functions other tiers between their calls
 //!   recompile     the same body, compiled otherwise
+//!   module_names  how people call the module and its functions
 //!
 //!   continuation  what a version's frames do once it is no longer current
 //!   exits         where those that stay in it leave it later
 //!   old_versions  which of them still have frames
 //!   layout        how the slots of a frame are laid out anew
+//!   suspension    how frames are suspended at the points of a body
 //!
 //!   ledger        whose every byte of code is, and what keeps it
 //!   counters, stats, events   what is counted, as it is shown, and what is told
 //!   sampling      the profiling timer that finds out where time goes
 //! ```
 
+pub(crate) mod bodies;
 pub(crate) mod cache;
 pub(crate) mod continuation;
 pub(crate) mod counters;
@@ -29,12 +33,14 @@ pub(crate) mod layout;
 pub(crate) mod ledger;
 pub(crate) mod mixed;
 pub(crate) mod module_code;
+pub(crate) mod module_names;
 pub(crate) mod old_versions;
 pub(crate) mod publication;
 pub(crate) mod recompile;
 pub(crate) mod retire;
 pub(crate) mod sampling;
 pub mod stats;
+pub(crate) mod suspension;
 pub(crate) mod system;
 pub(crate) mod version;
 

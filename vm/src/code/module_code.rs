@@ -4,17 +4,16 @@
 //! [`FunctionState`]s, one word at a time; everything else is behind a lock that no guest takes while
 //! it runs.
 
+use super::bodies::Bodies;
 use super::cache::Wanted;
 use super::events::Event;
 use super::ledger::{CodeState, Pin};
 use super::mixed::Mixed;
+use super::module_names::ModuleNames;
 use super::old_versions::OldVersions;
 use super::system::CodeSystem;
 use super::version::{CodeOwner, FunctionVersion, VersionCode, tier_of};
 use crate::config::{Config, Tier};
-use crate::engine::Engine;
-use crate::module::ModuleState;
-use crate::module::load::Bodies;
 use anyhow::{Error, Result};
 use midair_osr::{CodeDescription, CodeObject, Mutator};
 use midair_tiers::body::ByteSource;
@@ -74,8 +73,7 @@ pub(crate) struct ModuleCode {
     pub(crate) old_versions: OldVersions,
     /// The stores that have instances of the module.
     stores: Mutex<Stores>,
-    /// The module, for backtraces.
-    module: OnceLock<Weak<ModuleState>>,
+    module: OnceLock<Weak<dyn ModuleNames>>,
     /// Whether code of the module was ever put into the [`CodeCache`](super::cache::CodeCache).
     copies: AtomicBool,
 }
@@ -128,13 +126,13 @@ impl ModuleCode {
     /// The code of a module whose functions have not been called. Nothing is allocated for each function
     /// but its state.
     pub(crate) fn new(
-        engine: &Engine,
+        system: Arc<CodeSystem>,
+        config: Config,
         source: Arc<dyn ByteSource>,
         env: Arc<ModuleEnv>,
         mut bodies: Bodies,
         features: WasmFeatures,
     ) -> Result<Arc<ModuleCode>> {
-        let (system, config) = (engine.code().clone(), engine.config().clone());
         let first = env.imported_functions;
         let countdown = i32::try_from(config.optimized_threshold).unwrap_or(NEVER);
         if let Some(last) = (bodies.ranges.len() as u32).checked_sub(1) {
@@ -171,13 +169,13 @@ impl ModuleCode {
     }
 
     /// Tells which module this is the code of.
-    pub(crate) fn set_module(&self, module: &Arc<ModuleState>) {
+    pub(crate) fn set_module(&self, module: Weak<dyn ModuleNames>) {
         // Set once, when the module has just been made.
-        let _ = self.module.set(Arc::downgrade(module));
+        let _ = self.module.set(module);
     }
 
     /// The module that this is the code of, while it exists.
-    pub(crate) fn module(&self) -> Option<Arc<ModuleState>> {
+    pub(crate) fn module(&self) -> Option<Arc<dyn ModuleNames>> {
         self.module.get()?.upgrade()
     }
 

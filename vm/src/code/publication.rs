@@ -1,17 +1,40 @@
 //! New versions become current: the one moment at which a running program changes.
 
+use super::continuation::Migration;
+use super::counters::MovedFrames;
 use super::events::Event;
 use super::module_code::{ModuleCode, Output};
 use super::version::{CodeOwner, FunctionVersion};
 use crate::config::Tier;
-use crate::live::prepare::PreparedBody;
-use crate::stack::transition::ASK_AGAIN;
 use anyhow::{Context as _, Error, Result};
 use midair_osr::{CodeObject, ShadowStackActive, shadow_stack_active};
 use midair_tiers::ModuleEnv;
 use midair_tiers::compile::EntryPoint;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+/// How often a hot loop or function that waits for its code asks again, in calls plus iterations.
+pub(crate) const ASK_AGAIN: i32 = 1_000;
+/// A version takes the place of another one.
+pub(crate) struct Succession {
+    /// Whether there are points at which frames of `old` stay in it.
+    pub(crate) may_stay: bool,
+    pub(crate) old: Arc<FunctionVersion>,
+    /// Lowered, and compiled if the old one is hot.
+    pub(crate) new: Arc<FunctionVersion>,
+    /// What frames of `old` do.
+    pub(crate) migration: Migration,
+    /// What frames of still older versions do.
+    pub(crate) older: Vec<(Arc<FunctionVersion>, Migration)>,
+    /// Counts frames of `old` when they go on.
+    pub(crate) moved: Arc<MovedFrames>,
+}
+
+impl Succession {
+    pub(crate) fn function(&self) -> u32 {
+        self.new.body.function
+    }
+}
 
 impl ModuleCode {
     /// Fails if suspended frames of a function might have to be redirected, and must not be.
@@ -85,26 +108,30 @@ impl ModuleCode {
     ///
     /// Fails, without changing anything, only where frames must not be redirected or could not stay in the old
     /// body, and code of one of the functions has been compiled since the new versions were prepared.
-    pub(crate) fn publish(&self, bodies: &[PreparedBody]) -> Result<Vec<Arc<CodeObject>>> {
-        for body in bodies {
-            self.check_redirection(body.function())?;
-            if body.may_stay {
-                self.prepare_landing(&body.old)?;
+    pub(crate) fn publish<'s>(
+        &self,
+        successions: impl ExactSizeIterator<Item = &'s Succession> + Clone,
+    ) -> Result<Vec<Arc<CodeObject>>> {
+        let count = successions.len();
+        for succession in successions.clone() {
+            self.check_redirection(succession.function())?;
+            if succession.may_stay {
+                self.prepare_landing(&succession.old)?;
             }
         }
         let mut functions = self.table();
         let mut objects = Vec::new();
-        for body in bodies {
-            let (function, new) = (body.function(), &body.new);
+        for succession in successions {
+            let (function, new) = (succession.function(), &succession.new);
             let lowered = new.lowered().expect("a prepared version has been lowered");
             let entry = self.entry(&mut functions, function);
-            for (version, migration) in &body.older {
+            for (version, migration) in &succession.older {
                 version.set_migration(migration.clone());
             }
-            body.old.count_frames(&body.moved);
-            body.old.set_migration(body.migration.clone());
+            succession.old.count_frames(&succession.moved);
+            succession.old.set_migration(succession.migration.clone());
             let old = std::mem::replace(&mut entry.current, new.clone());
-            debug_assert!(Arc::ptr_eq(&old, &body.old), "versions change one at a time");
+            debug_assert!(Arc::ptr_eq(&old, &succession.old), "versions change one at a time");
             entry.older.push(old);
             // Loops that finish in an older body may have been compiled since that was replaced.
             objects.extend(entry.older.iter().flat_map(|version| version.code().take_objects()));
@@ -122,7 +149,7 @@ impl ModuleCode {
             }
         }
         drop(functions);
-        self.old_versions.add(bodies.len());
+        self.old_versions.add(count);
         self.announce_replacement();
         Ok(objects)
     }

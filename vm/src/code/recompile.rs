@@ -1,7 +1,8 @@
 //! Recompilation: the same body, compiled otherwise, in place of the machine code that is there.
 
 use super::module_code::{ModuleCode, Output, is_limit};
-use super::retire::{self, Retiring};
+use super::retire;
+use super::retire::Retiring;
 use super::version::{CodeOwner, FunctionVersion};
 use anyhow::{Context as _, Result};
 use midair_osr::CodeObject;

@@ -1,19 +1,20 @@
 //! Instances: modules that have been linked.
 
-use crate::call::builtins;
-use crate::call::callout;
-use crate::call::func::Func;
-use crate::call::host::{HostDefinition, definition_of};
+use crate::call::host::definition_of;
 use crate::call::invoke::invoke;
 use crate::call::typed_func::{TypedFunc, WasmParams, WasmResults};
+use crate::call::{builtins, callout};
 use crate::live::entries;
-use crate::module::const_expr::{ConstScope, evaluate};
-use crate::module::load::{ElementItems, ElementMode};
-use crate::module::{Item, Module, ModuleState};
+use crate::module::const_expr::for_each_element;
+use crate::module::load::ElementMode;
+use crate::module::{Module, ModuleState};
 use crate::store::AsContextMut;
 use crate::store::contents::LockedContents;
 use crate::store::external::Extern;
+use crate::store::func::Func;
 use crate::store::global::Global;
+use crate::store::host_function::HostDefinition;
+use crate::store::instance::{InstanceEntity, Scope};
 use crate::store::instance_context::ContextAllocation;
 use crate::store::memory::Memory;
 use crate::store::opaque::{StoreId, StoreOpaque};
@@ -22,12 +23,10 @@ use crate::types::ExternType;
 use crate::types::trap::Trap;
 use anyhow::{Context as _, Result};
 use midair_osr::ContextHeader;
+use midair_tiers::GlobalCell;
 use midair_tiers::module_env::{MemoryType, TableType};
-use midair_tiers::{FuncRef, GlobalCell};
-use std::collections::HashMap;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// What an import is satisfied with.
 #[derive(Clone)]
@@ -36,155 +35,6 @@ pub(crate) enum ImportValue {
     Extern(Extern),
     /// A host function that is not bound to a store yet.
     Host(Arc<HostDefinition>),
-}
-
-/// An instance as its store keeps it.
-pub(crate) struct InstanceEntity {
-    pub(crate) module: Arc<ModuleState>,
-    context: ContextAllocation,
-    /// Elements of the segments that `table.init` can still copy from; the others are empty. Updates change
-    /// them while the guest stands still.
-    pub(crate) elements: Vec<Box<[AtomicU64]>>,
-    /// Which data segments have been dropped.
-    pub(crate) dropped_data: Vec<bool>,
-}
-
-impl InstanceEntity {
-    /// What machine code and interpreter see of the instance.
-    pub(crate) fn context(&self) -> *mut midair_tiers::InstanceContext {
-        self.context.as_ptr()
-    }
-
-    pub(crate) fn memory(&self, index: u32) -> NonNull<crate::store::memory::MemoryEntity> {
-        self.context.memories[index as usize]
-    }
-
-    pub(crate) fn table(&self, index: u32) -> NonNull<crate::store::table::TableEntity> {
-        self.context.tables[index as usize]
-    }
-
-    /// Bytes of a data segment that `memory.init` can still copy from.
-    pub(crate) fn data_segment(&self, segment: u32) -> &[u8] {
-        if self.dropped_data[segment as usize] {
-            return &[];
-        }
-        let range = &self.module.data[segment as usize].bytes;
-        &self.module.bytes()[range.start as usize..range.end as usize]
-    }
-
-    /// The reference of a function, initialised.
-    pub(crate) fn func_ref(&self, function: u32) -> NonNull<FuncRef> {
-        // SAFETY: indices come from the module, which has been validated.
-        let func_ref = unsafe { self.context.func_ref(function) };
-        let place = func_ref.as_ptr();
-        // SAFETY: the references live as long as the instance. An update may initialise the same one on
-        // another thread, with the same values: so all fields are written atomically, the context last, and
-        // who sees that sees the others.
-        unsafe {
-            let context = AtomicPtr::from_ptr(&raw mut (*place).context);
-            if context.load(Ordering::Acquire).is_null() {
-                let env = &self.module.env;
-                let defined = (function - env.imported_functions) as usize;
-                let ty = env.functions[function as usize];
-                let entry = &raw const self.module.code.functions()[defined].entry;
-                AtomicPtr::from_ptr((&raw mut (*place).entry).cast::<*mut _>())
-                    .store(entry.cast_mut(), Ordering::Relaxed);
-                AtomicU32::from_ptr(&raw mut (*place).signature)
-                    .store(self.module.signatures[ty as usize], Ordering::Relaxed);
-                AtomicU32::from_ptr(&raw mut (*place).index).store(function, Ordering::Relaxed);
-                context.store(self.context().cast(), Ordering::Release);
-            }
-        }
-        func_ref
-    }
-
-    /// The handle of an item of the instance.
-    fn item(&self, store: &StoreOpaque, item: Item) -> Extern {
-        match item {
-            Item::Func(index) => Extern::Func(Func::from_raw(store, self.func_ref(index))),
-            Item::Table(index) => Extern::Table(Table::from_raw(store, self.table(index))),
-            Item::Memory(index) => Extern::Memory(Memory::from_raw(store, self.memory(index))),
-            Item::Global(index) => {
-                let ty = self.module.env.globals[index as usize];
-                let cell = self.context.global(index);
-                Extern::Global(Global::from_raw(store, cell, ty))
-            }
-        }
-    }
-
-    /// The export of this name.
-    ///
-    /// # Safety
-    /// The instance must belong to this store.
-    pub(crate) unsafe fn export(
-        this: NonNull<InstanceEntity>,
-        store: &StoreOpaque,
-        name: &str,
-    ) -> Option<Extern> {
-        // SAFETY: instances live as long as their store.
-        let this = unsafe { this.as_ref() };
-        let export = this.module.export(name)?;
-        Some(this.item(store, export.item()))
-    }
-
-    /// Gives the globals from this index on, which updates have added, their initial values.
-    pub(crate) fn add_globals(&self, first: usize) {
-        let (env, inits) = (&self.module.env, self.module.added.globals());
-        let first_added = env.globals.len() - inits.len();
-        for index in first.max(first_added)..env.globals.len() {
-            let init = &inits[index - first_added];
-            let value = evaluate(wasmparser::BinaryReader::new(init, 0), &mut Scope::new(self));
-            self.context.add_global(index as u32, GlobalCell([value, 0]));
-        }
-    }
-
-    /// References of an element segment.
-    fn evaluate_elements(&self, items: &ElementItems) -> Box<[AtomicU64]> {
-        let bytes = self.module.bytes();
-        let mut elements = Vec::new();
-        crate::module::const_expr::for_each_element(bytes, items, &mut Scope::new(self), |slot| {
-            elements.push(AtomicU64::new(slot));
-        });
-        elements.into()
-    }
-
-    /// The cell of a global; `None` if it has not been added to this instance yet.
-    pub(crate) fn global_if_there(&self, index: u32) -> Option<NonNull<GlobalCell>> {
-        self.context.global_if_there(index)
-    }
-
-    /// The reference of an imported function.
-    pub(crate) fn imported_func_ref(&self, function: u32) -> NonNull<FuncRef> {
-        debug_assert!(function < self.module.env.imported_functions);
-        // SAFETY: the module has the function.
-        unsafe { self.context.func_ref(function) }
-    }
-}
-
-/// An instance's values in constant expressions.
-struct Scope<'a> {
-    instance: &'a InstanceEntity,
-    /// Functions that references have become references to.
-    moved: Arc<HashMap<u32, u32>>,
-}
-
-impl Scope<'_> {
-    fn new(instance: &InstanceEntity) -> Scope<'_> {
-        Scope { instance, moved: instance.module.added.moved() }
-    }
-}
-
-impl ConstScope for Scope<'_> {
-    fn global(&mut self, index: u32) -> u64 {
-        // SAFETY: the cells live as long as the store; validation lets expressions refer only to
-        // globals that have been initialised.
-        unsafe { self.instance.context.global(index).as_ref().0[0] }
-    }
-
-    fn ref_func(&mut self, index: u32) -> u64 {
-        let index = self.moved.get(&index).copied().unwrap_or(index);
-        self.instance.func_ref(index).as_ptr() as u64
-    }
 }
 
 /// A handle to an instance: a module whose imports have been satisfied.
@@ -523,16 +373,11 @@ unsafe fn initialize(instance: &mut InstanceEntity, contents: &mut LockedContent
             return Err(Trap::TableOutOfBounds.into());
         }
         let mut at = offset;
-        crate::module::const_expr::for_each_element(
-            module.bytes(),
-            &segment.items,
-            &mut Scope::new(instance),
-            |slot| {
-                // SAFETY: the segment fits into the table, as was checked.
-                unsafe { *base.add(at) = slot };
-                at += 1;
-            },
-        );
+        for_each_element(module.bytes(), &segment.items, &mut Scope::new(instance), |slot| {
+            // SAFETY: the segment fits into the table, as was checked.
+            unsafe { *base.add(at) = slot };
+            at += 1;
+        });
     }
     // SAFETY: as the caller vouches.
     unsafe { entries::set_earlier(contents, instance)? };
@@ -570,9 +415,3 @@ unsafe fn initialize(instance: &mut InstanceEntity, contents: &mut LockedContent
     }
     Ok(())
 }
-
-const _: () = {
-    // Function states are what references point to.
-    assert!(std::mem::offset_of!(midair_tiers::FunctionState, entry) == 0);
-    assert!(size_of::<AtomicPtr<u8>>() == 8);
-};

@@ -1,13 +1,14 @@
 //! Linking by name.
 
 use super::instance::{ImportValue, Instance, instantiate};
-use crate::call::func::{Func, dynamic_definition};
-use crate::call::host::HostDefinition;
+use crate::call::func::dynamic_definition;
 use crate::call::into_func::IntoFunc;
 use crate::engine::Engine;
 use crate::module::Module;
 use crate::store::caller::Caller;
 use crate::store::external::Extern;
+use crate::store::func::Func;
+use crate::store::host_function::HostDefinition;
 use crate::store::opaque::StoreOpaque;
 use crate::store::value::Val;
 use crate::store::{AsContext, AsContextMut};

@@ -2,8 +2,6 @@
 
 use super::definitions::{Definition, Definitions};
 use super::frame_map::FrameMap;
-use super::module_diff::live_module::Provenance;
-use super::module_diff::renumber::IndexMaps;
 use super::module_diff::summary::ModuleSummary;
 use super::plan::{PlannedFrames, PlannedOutcome};
 use super::policy::Policy;
@@ -12,6 +10,7 @@ use super::refusal::Refusal;
 use crate::code::counters::MovedFrames;
 use crate::code::stats::FrameKinds;
 use crate::module::Module;
+use crate::module::provenance::{IndexMaps, Provenance};
 use anyhow::Result;
 use midair_tiers::FunctionBody;
 use std::fmt;

@@ -2,9 +2,9 @@
 
 use crate::code::module_code::ModuleCode;
 use crate::code::stats::SuspendedIn;
+use crate::code::suspension::suspended_in;
 use crate::code::version::{CodeOwner, FunctionVersion};
 use crate::config::Tier;
-use crate::stack::transition::suspended_in;
 use crate::store::opaque::StoreOpaque;
 use midair_osr::{Handshake, Operation, StackContext};
 use midair_tiers::StoreContext;

@@ -5,10 +5,10 @@
 
 use super::definitions::{Definition, Definitions};
 use super::frame_map::FrameMap;
-use super::module_diff::live_module::Provenance;
 use super::module_diff::summary::ModuleSummary;
 use super::policy::Policy;
 use crate::module::Item;
+use crate::module::provenance::Provenance;
 use midair_tiers::module_env::GlobalType;
 use midair_tiers::types::FuncType;
 use std::collections::{BTreeSet, HashSet};

@@ -6,10 +6,10 @@
 use super::changes::{AtLeast, ChangedElements};
 use super::in_each_store::InEachStore;
 use super::reservations::Reservations;
-use crate::link::instance::InstanceEntity;
 use crate::module::ModuleState;
 use crate::module::added::AddedEntries;
 use crate::store::contents::{Contents, LockedContents};
+use crate::store::instance::InstanceEntity;
 use anyhow::Result;
 use midair_osr::{Operation, StackContext};
 use std::sync::Arc;

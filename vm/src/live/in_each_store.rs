@@ -1,8 +1,8 @@
 //! Something that an update does to all instances of a module.
 
-use crate::link::instance::InstanceEntity;
 use crate::module::ModuleState;
 use crate::store::contents::{Contents, LockedContents};
+use crate::store::instance::InstanceEntity;
 use crate::store::opaque::StoreOpaque;
 use midair_osr::{Handshake, Operation, StackContext};
 use midair_tiers::StoreContext;

@@ -6,9 +6,9 @@
 use super::changes::AtLeast;
 use super::in_each_store::{InEachStore, LeftToStore};
 use super::reservations::Reservations;
-use crate::link::instance::InstanceEntity;
 use crate::module::ModuleState;
 use crate::store::contents::{Contents, LockedContents};
+use crate::store::instance::InstanceEntity;
 use anyhow::Result;
 use midair_osr::{Operation, StackContext};
 use std::sync::Arc;

@@ -151,7 +151,7 @@ pub(super) fn planned_frames(
         let function = found.version.body.function;
         let body = by_function.get(&function)?;
         // Frames that have been made since are not concerned.
-        (!Arc::ptr_eq(&found.version, &body.new)).then(|| PlannedFrames {
+        (!Arc::ptr_eq(&found.version, &body.succession.new)).then(|| PlannedFrames {
             store: found.store,
             function,
             version: found.version.body.version,
@@ -168,16 +168,21 @@ pub(super) fn planned_frames(
 
 /// What frames would do.
 fn outcome(body: &PreparedBody, found: &FrameCount) -> PlannedOutcome {
-    let older = body.older.iter().find(|(version, _)| Arc::ptr_eq(version, &found.version));
-    let migration = older.map_or(&body.migration, |(_, migration)| migration);
+    let older =
+        body.succession.older.iter().find(|(version, _)| Arc::ptr_eq(version, &found.version));
+    let migration = older.map_or(&body.succession.migration, |(_, migration)| migration);
     match migration.at(found.point) {
         Continuation::Trap => PlannedOutcome::Trap,
-        Continuation::Move { version, point, .. } if Arc::ptr_eq(&version, &body.new) => {
+        Continuation::Move { version, point, .. }
+            if Arc::ptr_eq(&version, &body.succession.new) =>
+        {
             PlannedOutcome::Migrate { point }
         }
         // An earlier update sends them to the body that is the current one now.
-        Continuation::Move { version, point, .. } if Arc::ptr_eq(&version, &body.old) => {
-            staying(body, &version, &body.migration, point)
+        Continuation::Move { version, point, .. }
+            if Arc::ptr_eq(&version, &body.succession.old) =>
+        {
+            staying(body, &version, &body.succession.migration, point)
         }
         Continuation::Move { .. } => PlannedOutcome::Finish { why: None },
         Continuation::Stay => staying(body, &found.version, migration, found.point),
@@ -191,7 +196,7 @@ fn staying(
     migration: &Migration,
     point: u32,
 ) -> PlannedOutcome {
-    let is_current = Arc::ptr_eq(version, &body.old);
+    let is_current = Arc::ptr_eq(version, &body.succession.old);
     let concerns = |why: &&Refusal| why.point().is_none_or(|at| at == point);
     let why = body.refusals.iter().find(concerns).filter(|_| is_current).cloned();
     match Exits::of(&version.body, migration) {
@@ -201,9 +206,9 @@ fn staying(
 }
 
 fn planned(module: &Module, body: &PreparedBody) -> PlannedFunction {
-    let (old, new) = (body.old.body.bytes(), body.new.body.bytes());
+    let (old, new) = (body.succession.old.body.bytes(), body.succession.new.body.bytes());
     let same = old.iter().zip(new).take_while(|(a, b)| a == b).count();
-    let mut mapped = match &body.migration {
+    let mut mapped = match &body.succession.migration {
         Migration::Points(points) => points.iter().map(|(old, to)| (old, to.point)).collect(),
         Migration::Stay | Migration::Trap => Vec::new(),
     };
@@ -211,7 +216,7 @@ fn planned(module: &Module, body: &PreparedBody) -> PlannedFunction {
     PlannedFunction {
         function: body.function(),
         name: module.state.function_name(body.function()).map(str::to_owned),
-        version: body.new.body.version,
+        version: body.succession.new.body.version,
         policy: body.policy,
         old_bytes: old.len(),
         new_bytes: new.len(),

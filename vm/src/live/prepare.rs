@@ -12,11 +12,11 @@ use super::mapping::{Analysis, Mapping, Names};
 use super::policy::Policy;
 use super::references;
 use super::refusal::Refusal;
-use crate::code::continuation::Migration;
-use crate::code::counters::MovedFrames;
+use crate::code::continuation::{Continuation, Migration};
 use crate::code::events::Event;
 use crate::code::layout::Compositions;
 use crate::code::module_code::{ModuleCode, is_limit};
+use crate::code::publication::Succession;
 use crate::code::version::FunctionVersion;
 use crate::module::ModuleState;
 use anyhow::{Context as _, Result};
@@ -41,16 +41,8 @@ pub(crate) struct Prepared<'m> {
 
 /// A new version that only has to be made current.
 pub(crate) struct PreparedBody {
+    pub(crate) succession: Succession,
     pub(crate) policy: Policy,
-    /// Whether there are points at which frames of `old` stay in it.
-    pub(crate) may_stay: bool,
-    pub(crate) old: Arc<FunctionVersion>,
-    /// Lowered, and compiled if the old one is hot.
-    pub(crate) new: Arc<FunctionVersion>,
-    /// What frames of `old` do.
-    pub(crate) migration: Migration,
-    /// What frames of still older versions do.
-    pub(crate) older: Vec<(Arc<FunctionVersion>, Migration)>,
     /// Points of the old body that have a counterpart.
     pub(crate) points_mapped: usize,
     pub(crate) refusals: Vec<Refusal>,
@@ -60,13 +52,11 @@ pub(crate) struct PreparedBody {
     pub(crate) hot: bool,
     /// Bytes of machine code of `new`.
     pub(crate) compiled_bytes: usize,
-    /// Counts frames of `old` when they go on.
-    pub(crate) moved: Arc<MovedFrames>,
 }
 
 impl PreparedBody {
     pub(crate) fn function(&self) -> u32 {
-        self.new.body.function
+        self.succession.function()
     }
 }
 
@@ -177,18 +167,13 @@ impl<'m> Prepared<'m> {
         // A function that has been freed only traps.
         let hot = linked && new.body.bytes() != FREED;
         self.bodies.push(PreparedBody {
+            succession: Succession { may_stay, old, new, migration, older, moved: Arc::default() },
             policy,
-            may_stay,
-            old,
-            new,
-            migration,
-            older,
             points_mapped,
             refusals,
             map,
             hot,
             compiled_bytes: 0,
-            moved: Arc::default(),
         });
         Ok(())
     }
@@ -199,18 +184,20 @@ impl<'m> Prepared<'m> {
         let body = &self.bodies[index];
         let Some(tier) = self.code.compiled_tier() else { return Ok(()) };
         let mut entries = BTreeSet::new();
-        let versions = body.older.iter().map(|(version, migration)| (version, migration));
-        for (version, migration) in versions.chain([(&body.old, &body.migration)]) {
+        let versions =
+            body.succession.older.iter().map(|(version, migration)| (version, migration));
+        for (version, migration) in
+            versions.chain([(&body.succession.old, &body.succession.migration)])
+        {
             for (point, _) in &version.code().loops {
-                if let crate::code::continuation::Continuation::Move { version, point, .. } =
-                    migration.at(*point)
-                    && Arc::ptr_eq(&version, &body.new)
+                if let Continuation::Move { version, point, .. } = migration.at(*point)
+                    && Arc::ptr_eq(&version, &body.succession.new)
                 {
                     entries.insert(point);
                 }
             }
         }
-        let new = body.new.clone();
+        let new = body.succession.new.clone();
         let growth = self.growth.as_ref().expect(PREPARING);
         let entries = entries.into_iter().map(EntryPoint::Loop);
         for entry in body.hot.then_some(EntryPoint::Function).into_iter().chain(entries) {
@@ -280,7 +267,7 @@ impl Drop for Prepared<'_> {
     /// What has not been published is given back.
     fn drop(&mut self) {
         for body in &self.bodies {
-            for object in body.new.code().take_objects() {
+            for object in body.succession.new.code().take_objects() {
                 // SAFETY: the version never became current, so nobody knows the address.
                 unsafe { self.code.system.heap.free(&object) };
             }

@@ -7,11 +7,11 @@
 use super::changes::{ChangedElements, Changes};
 use super::definitions::Quoted;
 use super::module_diff::summary::FunctionLabel;
-use crate::link::instance::InstanceEntity;
 use crate::module::const_expr::{ConstExpr, ConstScope, evaluate, for_each_element};
 use crate::module::load::ElementMode;
 use crate::module::{Item, ModuleState};
 use crate::store::contents::LockedContents;
+use crate::store::instance::InstanceEntity;
 use crate::store::opaque::StoreOpaque;
 use anyhow::Result;
 use midair_osr::{Handshake, Operation, StackContext};

@@ -60,7 +60,7 @@ pub(crate) fn apply(
     let changing = added.moving().into_iter().chain(added.in_stores()).chain(writing);
     let also: Vec<_> = counting.into_iter().chain(changing).collect();
     let retiring = if also.is_empty() && prepared.bodies.len() <= 1 {
-        let objects = code.publish(&prepared.bodies)?;
+        let objects = code.publish(prepared.bodies.iter().map(|body| &body.succession))?;
         // SAFETY: the old code was unlinked by `publish`.
         unsafe { retire(&code.system, objects, code.stores()) }
     } else {
@@ -71,7 +71,7 @@ pub(crate) fn apply(
         let publish = || {
             #[cfg(test)]
             tests::amid_change();
-            code.publish(&prepared.bodies)
+            code.publish(prepared.bodies.iter().map(|body| &body.succession))
         };
         // SAFETY: as above.
         Some(unsafe { retire_around(&code.system, code.stores(), also, publish)? })
@@ -93,23 +93,23 @@ pub(crate) fn apply(
 
     for body in &bodies {
         if body.hot {
-            code.request(&body.new, EntryPoint::Function, 1);
+            code.request(&body.succession.new, EntryPoint::Function, 1);
         }
         code.system.events.send(|| Event::Replaced {
             module: code.label(),
             function: body.function(),
-            version: body.new.body.version,
+            version: body.succession.new.body.version,
             frames: retired.redirected,
         });
     }
     let report = |body: &PreparedBody| AppliedFunction {
         function: body.function(),
-        version: body.new.body.version,
+        version: body.succession.new.body.version,
         policy: body.policy,
         points_mapped: body.points_mapped,
         refusals: body.refusals.clone(),
         compiled_bytes: body.compiled_bytes,
-        moved: body.moved.clone(),
+        moved: body.succession.moved.clone(),
     };
     let (mut summary, mut sources) = (None, None);
     if let Some(source) = source {
@@ -131,7 +131,10 @@ pub(crate) fn apply(
         time_to_freed: retired.time_to_freed,
         preparation,
         module: module.clone(),
-        bodies: bodies.iter().map(|body| (body.old.body.clone(), body.new.body.clone())).collect(),
+        bodies: bodies
+            .iter()
+            .map(|body| (body.succession.old.body.clone(), body.succession.new.body.clone()))
+            .collect(),
         maps: bodies.iter().map(|body| body.map.clone()).collect(),
     };
     // What has been prepared refers to old versions.

@@ -1,17 +1,18 @@
 //! Updates: what an embedder wants to change in a running program.
 
-use super::applied::Applied;
+use super::applied::{Applied, Replacement};
 use super::changes::{ChangedBody, Changes};
 use super::definitions::Definitions;
 use super::frame_map::FrameMap;
 use super::module_diff::initial_data::DataPolicy;
-use super::module_diff::live_module::{LiveModule, Provenance};
+use super::module_diff::live_module::LiveModule;
 use super::module_diff::{diff, diff_back};
 use super::plan::Plan;
 use super::policy::Policy;
 use super::prepare::label;
 use super::transaction;
 use crate::module::Module;
+use crate::module::provenance::Provenance;
 use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -93,6 +94,53 @@ impl Module {
             definitions: Definitions::begin(&self.state),
             count_frames: false,
         }
+    }
+
+    /// Gives a function a new body while the program runs: an [`Update`](crate::Update) of one function,
+    /// whose suspended frames [migrate](crate::Policy::Migrate).
+    ///
+    /// `body` is in binary format, with indices of this module. All calls from now on run the new body.
+    /// Suspended frames go on in it at the point that the two bodies have in common; where there is none, they
+    /// stay in the old body until they come to one. The old machine code is poisoned and freed before this returns, and before any of
+    /// those frames is returned to. It can be called from any thread, also by a host function that the
+    /// program calls.
+    ///
+    /// Fails, leaving everything as it was, if `function` is not defined by the module, if the body is
+    /// not valid, or if the function has been compiled and this machine forbids redirecting return addresses.
+    ///
+    /// ```
+    /// use midair::{Engine, Linker, Module, Result, Store};
+    ///
+    /// fn program(answer: i32) -> String {
+    ///     format!(
+    ///         r#"(module
+    ///             (import "host" "edit" (func $edit))
+    ///             (func (export "answer") (result i32) (call $edit) (i32.const {answer})))"#
+    ///     )
+    /// }
+    ///
+    /// # fn main() -> Result<()> {
+    /// let engine = Engine::default();
+    /// let module = Module::new(&engine, program(41))?;
+    /// let body = Module::new(&engine, program(42))?.function_body("answer").unwrap();
+    ///
+    /// let mut linker = Linker::new(&engine);
+    /// let edited = module.clone();
+    /// linker.func_wrap("host", "edit", move || -> Result<()> {
+    ///     let answer = edited.function_index("answer").unwrap();
+    ///     edited.replace_function(answer, &body)?;
+    ///     Ok(())
+    /// })?;
+    /// let mut store = Store::new(&engine, ());
+    /// let instance = linker.instantiate(&mut store, &module)?;
+    /// let answer = instance.get_typed_func::<(), i32>(&mut store, "answer")?;
+    /// answer.call(&mut store, ())?;
+    /// assert_eq!(answer.call(&mut store, ())?, 42);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn replace_function(&self, function: u32, body: &[u8]) -> Result<Replacement> {
+        self.update().body(function, body).apply().map(Replacement::new)
     }
 }
 

@@ -2,7 +2,7 @@
 //! the start.
 
 use super::patches::Patches;
-use crate::live::module_diff::live_module::Provenance;
+use super::provenance::Provenance;
 use midair_tiers::AppendVec;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};

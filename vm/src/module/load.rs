@@ -4,6 +4,7 @@ use super::added::Added;
 use super::const_expr::ConstExpr;
 use super::exports::{Export, Exports};
 use super::{Import, Item, ModuleState, proposals};
+use crate::code::bodies::Bodies;
 use crate::code::module_code::ModuleCode;
 use crate::engine::Engine;
 use anyhow::{Context as _, Result};
@@ -54,17 +55,6 @@ pub(crate) enum ElementItems {
     Functions(Range<u32>),
     /// Constant expressions.
     Expressions(Range<u32>),
-}
-
-/// Where the bodies of the defined functions lie, and what is needed to validate them.
-#[derive(Default)]
-pub(crate) struct Bodies {
-    /// Start and length of each.
-    pub(crate) ranges: Vec<(u32, u32)>,
-    /// Bytes of all.
-    total: u64,
-    /// Present if there are any.
-    pub(crate) resources: Option<ValidatorResources>,
 }
 
 /// What parsing collects.
@@ -308,8 +298,10 @@ impl Builder {
             interned.iter().map(|signature| signature.number).collect();
         signatures.reserve(spare);
         let added = Added::new(env.functions.len() as u32, spare);
-        let code = ModuleCode::new(engine, source.clone(), env.clone(), self.bodies, features)
-            .context("cannot prepare the module's functions")?;
+        let (system, config) = (engine.code().clone(), engine.config().clone());
+        let code =
+            ModuleCode::new(system, config, source.clone(), env.clone(), self.bodies, features)
+                .context("cannot prepare the module's functions")?;
         Ok(ModuleState {
             engine: engine.clone(),
             source,

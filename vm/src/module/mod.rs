@@ -9,6 +9,7 @@
 //!   const_expr    constant expressions, and who evaluates them
 //!   index_spaces  the index spaces as the validator sees them
 //!   added         what updates have added to a module that runs
+//!   provenance    what source a running module was last brought up to
 //!   patches       bytes that are written into a memory
 //! ```
 
@@ -20,23 +21,26 @@ pub(crate) mod load;
 pub(crate) mod names;
 pub(crate) mod patches;
 pub(crate) mod proposals;
+pub(crate) mod provenance;
 pub(crate) mod source;
 
-use added::Added;
-use const_expr::ConstExpr;
-use exports::{Export, Exports};
-use load::{DataSegment, ElementSegment};
-
 use crate::code::module_code::ModuleCode;
+use crate::code::module_names::ModuleNames;
+use crate::code::recompile::{RecompileOptions, Recompiled};
 use crate::engine::Engine;
 use crate::types::signatures::Signature;
 use crate::types::{ExportType, ExternType, ImportType};
+use added::Added;
 use anyhow::{Context as _, Result};
+use const_expr::ConstExpr;
+use exports::{Export, Exports};
+use load::{DataSegment, ElementSegment};
 use midair_tiers::body::ByteSource;
 use midair_tiers::{AppendVec, ModuleEnv};
 use names::Names;
+use std::any::Any;
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 /// An import, as the module states it.
 pub(crate) struct Import {
@@ -132,6 +136,12 @@ impl ModuleState {
         })
     }
 
+    /// The module of some code, while it exists.
+    pub(crate) fn of_code(code: &ModuleCode) -> Option<Arc<ModuleState>> {
+        let module: Arc<dyn Any + Send + Sync> = code.module()?;
+        module.downcast().ok()
+    }
+
     /// The name of a function, from the name section or the update that added it.
     pub(crate) fn function_name(&self, function: u32) -> Option<&str> {
         self.names().function(function).or_else(|| self.added.name(function))
@@ -160,6 +170,16 @@ impl ModuleState {
     /// The module's own name, from the name section.
     pub(crate) fn name(&self) -> Option<&str> {
         self.names().module()
+    }
+}
+
+impl ModuleNames for ModuleState {
+    fn name(&self) -> Option<&str> {
+        ModuleState::name(self)
+    }
+
+    fn function_name(&self, function: u32) -> Option<&str> {
+        ModuleState::function_name(self, function)
     }
 }
 
@@ -217,7 +237,8 @@ impl Module {
     fn from_source(engine: &Engine, source: Arc<dyn ByteSource>) -> Result<Module> {
         engine.check_process()?;
         let state = Arc::new(load::load(engine, source)?);
-        state.code.set_module(&state);
+        let as_module: Weak<ModuleState> = Arc::downgrade(&state);
+        state.code.set_module(as_module);
         Ok(Module { state })
     }
 
@@ -277,57 +298,6 @@ impl Module {
         defined.then(|| self.state.code.current(function).body.bytes().to_vec())
     }
 
-    /// Gives a function a new body while the program runs: an [`Update`](crate::Update) of one function,
-    /// whose suspended frames [migrate](crate::Policy::Migrate).
-    ///
-    /// `body` is in binary format, with indices of this module. All calls from now on run the new body.
-    /// Suspended frames go on in it at the point that the two bodies have in common; where there is none, they
-    /// stay in the old body until they come to one. The old machine code is poisoned and freed before this returns, and before any of
-    /// those frames is returned to. It can be called from any thread, also by a host function that the
-    /// program calls.
-    ///
-    /// Fails, leaving everything as it was, if `function` is not defined by the module, if the body is
-    /// not valid, or if the function has been compiled and this machine forbids redirecting return addresses.
-    ///
-    /// ```
-    /// use midair::{Engine, Linker, Module, Result, Store};
-    ///
-    /// fn program(answer: i32) -> String {
-    ///     format!(
-    ///         r#"(module
-    ///             (import "host" "edit" (func $edit))
-    ///             (func (export "answer") (result i32) (call $edit) (i32.const {answer})))"#
-    ///     )
-    /// }
-    ///
-    /// # fn main() -> Result<()> {
-    /// let engine = Engine::default();
-    /// let module = Module::new(&engine, program(41))?;
-    /// let body = Module::new(&engine, program(42))?.function_body("answer").unwrap();
-    ///
-    /// let mut linker = Linker::new(&engine);
-    /// let edited = module.clone();
-    /// linker.func_wrap("host", "edit", move || -> Result<()> {
-    ///     let answer = edited.function_index("answer").unwrap();
-    ///     edited.replace_function(answer, &body)?;
-    ///     Ok(())
-    /// })?;
-    /// let mut store = Store::new(&engine, ());
-    /// let instance = linker.instantiate(&mut store, &module)?;
-    /// let answer = instance.get_typed_func::<(), i32>(&mut store, "answer")?;
-    /// answer.call(&mut store, ())?;
-    /// assert_eq!(answer.call(&mut store, ())?, 42);
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn replace_function(
-        &self,
-        function: u32,
-        body: &[u8],
-    ) -> Result<crate::live::applied::Replacement> {
-        self.update().body(function, body).apply().map(crate::live::applied::Replacement::new)
-    }
-
     /// Compiles a function anew with other options, and puts the new machine code in place of what there is,
     /// while the program runs: from any thread.
     ///
@@ -356,11 +326,7 @@ impl Module {
     /// assert_eq!(f.call(&mut store, 5)?, 40);
     /// # Ok::<(), midair::Error>(())
     /// ```
-    pub fn recompile(
-        &self,
-        function: u32,
-        options: &crate::code::recompile::RecompileOptions,
-    ) -> Result<crate::code::recompile::Recompiled> {
+    pub fn recompile(&self, function: u32, options: &RecompileOptions) -> Result<Recompiled> {
         self.engine().check_process()?;
         self.state.code.recompile_with(function, options)
     }

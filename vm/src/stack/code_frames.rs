@@ -1,8 +1,8 @@
 //! What a person is told of frames of machine code.
 
-use super::backtrace::FrameInfo;
 use crate::code::version::CodeOwner;
-use crate::module::Module;
+use crate::module::{Module, ModuleState};
+use crate::store::backtrace::FrameInfo;
 use midair_osr::walk::WalkedFrame;
 use midair_osr::{CodeObject, CodeRegistry};
 
@@ -24,6 +24,6 @@ pub(crate) unsafe fn trapped_frame(pc: usize) -> Option<FrameInfo> {
 /// Of a frame that executes the instruction at `pc` of this object.
 pub(crate) fn object_info(object: &CodeObject, pc: usize) -> Option<FrameInfo> {
     let owner = CodeOwner::of(object);
-    let state = owner.module.upgrade()?.module()?;
+    let state = ModuleState::of_code(&*owner.module.upgrade()?)?;
     Some(FrameInfo::new(Module { state }, &owner.version.body, object.point(pc)?))
 }

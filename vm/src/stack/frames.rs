@@ -4,17 +4,18 @@
 //! told in the same form, and a guest's frames look the same in every tier. Nothing is moved: not even
 //! frames that wait for it because their code is gone.
 
-use super::backtrace::{FrameInfo, interpreted};
+use super::backtrace::interpreted;
 use super::code_frames::object_info;
 use super::guest_frames::{GuestFrame, GuestFrames};
-use super::transition::module_of;
 use crate::code::continuation::Continuation;
 use crate::code::module_code::ModuleCode;
 use crate::code::version::CodeOwner;
 use crate::config::Tier;
 use crate::live::safepoints::Safepoints;
 use crate::module::Module;
+use crate::store::backtrace::FrameInfo;
 use crate::store::caller::Caller;
+use crate::store::of_context::module_of;
 use crate::store::opaque::StoreOpaque;
 use crate::store::value::Val;
 use crate::store::{AsContext, Store, StoreContextMut, StoreContextRef};

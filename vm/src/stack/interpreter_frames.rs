@@ -4,22 +4,24 @@
 use super::transition;
 use crate::code::continuation::Continuation;
 use crate::code::counters::Departure;
+use crate::code::suspension::suspended_in;
 use crate::config::Tier;
+use crate::store::of_context::module_of;
 use midair_tiers::context::{FrameContinuation, SuspendedFrame};
 use midair_tiers::interp::LoweredCode;
 use midair_tiers::{InstanceContext, TrapCode};
 
-/// Where a frame goes on that does not run its function's current version.
+/// Where a frame goes on that does not run its function's current version: `Builtins::continuation`.
 ///
 /// # Safety
 /// `instance` must be the context of an instance whose store runs on this thread and is at a safepoint, and
 /// `frame` a frame of a function of its module, with its code alive.
-pub(crate) unsafe fn continuation(
+pub(crate) unsafe extern "sysv64" fn continuation(
     instance: *mut InstanceContext,
     frame: &mut SuspendedFrame,
 ) -> FrameContinuation {
     // SAFETY: as the caller vouches.
-    let (module, from) = unsafe { (transition::module_of(instance), (*frame.code).body()) };
+    let (module, from) = unsafe { (module_of(instance), (*frame.code).body()) };
     let Some(version) = module.version_of(frame.code, from.function) else {
         return FrameContinuation::Stay;
     };
@@ -45,7 +47,7 @@ pub(crate) unsafe fn continuation(
             let Ok(code) = module.lowered(&next) else {
                 return FrameContinuation::Trap(TrapCode::InvalidFunction);
             };
-            let at = transition::suspended_in(&module, from, frame.point);
+            let at = suspended_in(&module, from, frame.point);
             let departure = Departure { from: Tier::Interp, at };
             version.frame_moved(&module, departure, Tier::Interp, &next);
             frame.code = next.code_of_frames(&module.env, code);

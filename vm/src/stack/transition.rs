@@ -8,18 +8,20 @@
 //!   resume_entry ----------------------> callout -> `resume` -> the interpreter
 //! ```
 
-use crate::call::invoke::raise;
+use super::raise::raise;
 use crate::code::continuation::Continuation;
 use crate::code::counters::Departure;
-use crate::code::mixed;
 use crate::code::module_code::ModuleCode;
+use crate::code::publication::ASK_AGAIN;
 use crate::code::retire;
 use crate::code::stats::SuspendedIn;
+use crate::code::suspension::callee;
 use crate::code::version::{CodeOwner, FunctionVersion};
-use crate::config::stress::StressSpec;
 use crate::store::guest_stack::RESUME_SLOTS;
 use crate::store::native_stack::stack_pointer;
+use crate::store::of_context::{module_of, store_of};
 use crate::store::opaque::StoreOpaque;
+use crate::store::transitions::Resumption;
 use midair_osr::handshake::{Stack, State};
 use midair_osr::{
     CapturedFrame, CodeObject, ContextHeader, Mutator, SiteKind, StackContext, TransferHook,
@@ -31,110 +33,11 @@ use midair_tiers::{FunctionBody, InstanceContext, TrapCode};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use wasmparser::Operator;
 
-/// How often a hot loop or function that waits for its code asks again, in calls plus iterations.
-pub(crate) const ASK_AGAIN: i32 = 1_000;
 /// Priority of an OSR entry that a running loop waits for.
 const PRIORITY_LOOP: u32 = 2;
 /// Priority of a function that is called often.
 const PRIORITY_FUNCTION: u32 = 1;
-
-/// A captured frame on its way into the interpreter.
-pub(crate) struct Resumption {
-    pub(crate) module: Arc<ModuleCode>,
-    /// The version that the frame was of when it was captured.
-    pub(crate) origin: Arc<FunctionVersion>,
-    pub(crate) departure: Departure,
-    /// The one that it goes on in.
-    pub(crate) version: Arc<FunctionVersion>,
-    pub(crate) kind: SiteKind,
-    pub(crate) point: u32,
-    /// Canonical slots; after a call with its results.
-    pub(crate) values: Vec<u64>,
-    /// Whether a stress schedule wants the frame in the interpreter, whatever code there is.
-    pub(crate) to_interpreter: bool,
-    /// The frame does not go on, but traps.
-    pub(crate) trap: Option<TrapCode>,
-    /// Something was requested of the store when the frame was captured: see [`Resumption::serve`].
-    unserved: bool,
-    /// The module's epoch as of which the version was chosen.
-    pub(crate) epoch: u64,
-}
-
-/// The part of a store that transitions need.
-#[derive(Default)]
-pub(crate) struct TransitionState {
-    /// Safepoints so far, counted only under a stress schedule.
-    safepoints: u64,
-    /// The next poll is that of a safepoint which has just been served: without this, a schedule of
-    /// every safepoint would never let the code behind it run.
-    skip_next: bool,
-    /// The next captured frame shall go on in the interpreter.
-    to_interpreter: bool,
-    /// Whether the safepoint before was in the interpreter; kept only under a schedule of mixed tiers.
-    was_interpreted: Option<bool>,
-    /// The frame that `resume_entry` is about to resume. In a box, because the native frame that resumes it
-    /// stays as long as the interpreter runs it: guests count on deep recursion.
-    pub(crate) resumption: Option<Box<Resumption>>,
-}
-
-/// What a stress schedule wants at a safepoint.
-#[derive(Clone, Copy, Default)]
-struct Wish {
-    leave_or_enter: bool,
-    retire: bool,
-    /// Random bits, if a function is to get another tier.
-    mix: Option<u64>,
-}
-
-impl TransitionState {
-    fn step(&mut self, stress: StressSpec) -> Wish {
-        if !stress.is_active() {
-            return Wish::default();
-        }
-        if std::mem::take(&mut self.skip_next) {
-            return Wish::default();
-        }
-        self.safepoints += 1;
-        // The seed shifts the schedule.
-        let n = self.safepoints.wrapping_add(stress.seed);
-        let due = |every: Option<u64>| every.is_some_and(|every| n.is_multiple_of(every));
-        let mix = stress.mixed.and_then(|every| {
-            let bits = mixed::hash(stress.seed, self.safepoints);
-            bits.is_multiple_of(every).then_some(bits / every)
-        });
-        Wish { leave_or_enter: due(stress.osr), retire: due(stress.retire), mix }
-    }
-
-    /// Counts changes of the tier from one safepoint to the next.
-    fn at_safepoint_of_mixed(&mut self, module: &ModuleCode, interpreted: bool) {
-        let counters = &module.system.counters;
-        match (self.was_interpreted.replace(interpreted), interpreted) {
-            (Some(true), false) => counters.mixed_interpreter_to_code.add(1),
-            (Some(false), true) => counters.mixed_code_to_interpreter.add(1),
-            _ => {}
-        }
-    }
-
-    /// Code is entered at a safepoint that has been served already.
-    pub(crate) fn entering(&mut self) {
-        self.skip_next = true;
-    }
-}
-
-/// The module's code of an instance.
-///
-/// # Safety
-/// `instance` must be a live instance's context.
-pub(crate) unsafe fn module_of(instance: *mut InstanceContext) -> Arc<ModuleCode> {
-    // SAFETY: `code` points into the `Arc` that the instance's module holds.
-    unsafe {
-        let code = (*instance).code.cast::<ModuleCode>();
-        Arc::increment_strong_count(code);
-        Arc::from_raw(code)
-    }
-}
 
 /// What every safepoint that is taken does first: serves other threads, and lets the polls pass again.
 /// Returns whether the guest is interrupted.
@@ -218,7 +121,7 @@ pub(crate) unsafe fn continuation_when_served(
 ) -> Continuation {
     loop {
         // SAFETY: as the caller vouches.
-        let (store, _) = unsafe { store_of(instance) };
+        let store = unsafe { store_of(instance) };
         // SAFETY: as above.
         unsafe { serve_others(store) };
         let continuation = continuation();
@@ -279,14 +182,17 @@ pub(crate) unsafe extern "sysv64" fn on_poll(
 /// A safepoint of the interpreter while the poll flag is set: `Builtins::safepoint`.
 ///
 /// # Safety
-/// `instance` must be the context of an instance whose store runs on this thread.
-pub(crate) unsafe fn safepoint(
+/// `instance` must be the context of an instance whose store runs on this thread, and the function must be at the
+/// safepoint `point` in the innermost frame, which the interpreter has saved. It waits for the answer, so that
+/// nothing else uses the store.
+pub(crate) unsafe extern "sysv64" fn safepoint(
     instance: *mut InstanceContext,
     function: u32,
     point: u32,
 ) -> SafepointAction {
     // SAFETY: as the caller vouches.
-    let (store, stack) = unsafe { store_of(instance) };
+    let store = unsafe { store_of(instance) };
+    let stack = store.stack();
     // SAFETY: the interpreter was reached through a callout, or there are no managed frames.
     if unsafe { serve(store) } {
         return SafepointAction::Trap(TrapCode::Interrupt);
@@ -328,13 +234,13 @@ pub(crate) unsafe fn safepoint(
 ///
 /// # Safety
 /// As for [`safepoint`].
-pub(crate) unsafe fn hot(
+pub(crate) unsafe extern "sysv64" fn hot(
     instance: *mut InstanceContext,
     function: u32,
     point: u32,
 ) -> SafepointAction {
     // SAFETY: as the caller vouches.
-    let (module, (store, _)) = unsafe { (module_of(instance), store_of(instance)) };
+    let (module, store) = unsafe { (module_of(instance), store_of(instance)) };
     let mutator = store.mutator.clone();
     let request = |version: &Arc<FunctionVersion>, entry, priority| {
         if module.config.background_compilation {
@@ -364,18 +270,6 @@ pub(crate) unsafe fn hot(
     store.transitions.entering();
     module.system.counters.osr_entries_hot_loop.add(1);
     SafepointAction::Enter(code)
-}
-
-/// The store of an instance, and its stack.
-///
-/// # Safety
-/// As for [`safepoint`].
-unsafe fn store_of<'a>(instance: *mut InstanceContext) -> (&'a mut StoreOpaque, *mut StackContext) {
-    // SAFETY: as the caller vouches; a runtime call has the store to itself.
-    unsafe {
-        let runtime = (*instance).store();
-        (StoreOpaque::from_runtime(runtime).as_mut(), &raw mut (*runtime).stack)
-    }
 }
 
 /// Recompiles all functions that are on this stack in machine code, retires their old code, and frees it.
@@ -520,47 +414,5 @@ impl TransferHook for Transfer {
             unserved,
         }));
         resume_entry()
-    }
-}
-
-/// What is called at a point.
-struct Callee {
-    /// Type index.
-    ty: usize,
-    /// The function, unless it is called through a table.
-    function: Option<u32>,
-}
-
-impl Callee {
-    /// How the frame is suspended that has called this.
-    fn suspension(&self, module: &ModuleCode, body: &FunctionBody) -> SuspendedIn {
-        match self.function {
-            Some(function) if function < module.env.imported_functions => SuspendedIn::HostCall,
-            Some(function) if function == body.function => SuspendedIn::OwnCall,
-            _ => SuspendedIn::Call,
-        }
-    }
-}
-
-/// How a frame of this body is suspended at this point.
-pub(crate) fn suspended_in(module: &ModuleCode, body: &FunctionBody, point: u32) -> SuspendedIn {
-    let callee = if point == FunctionBody::ENTRY { None } else { callee(module, body, point) };
-    callee.map_or(SuspendedIn::Poll, |callee| callee.suspension(module, body))
-}
-
-/// What is called at this point of a body, if it is a call.
-fn callee(module: &ModuleCode, body: &FunctionBody, point: u32) -> Option<Callee> {
-    let bytes = &body.bytes()[point as usize..];
-    let mut reader =
-        wasmparser::OperatorsReader::new(wasmparser::BinaryReader::new(bytes, point.into()));
-    match reader.read() {
-        Ok(Operator::Call { function_index }) => Some(Callee {
-            ty: module.env.functions[function_index as usize] as usize,
-            function: Some(function_index),
-        }),
-        Ok(Operator::CallIndirect { type_index, .. }) => {
-            Some(Callee { ty: type_index as usize, function: None })
-        }
-        _ => None,
     }
 }

@@ -1,10 +1,10 @@
 //! What a host function knows of its caller.
 
 use super::external::Extern;
+use super::instance::InstanceEntity;
 use super::interrupt::InterruptHandle;
 use super::{AsContext, AsContextMut, StoreContextMut, StoreContextRef};
 use crate::engine::Engine;
-use crate::link::instance::InstanceEntity;
 use anyhow::Result;
 use std::ptr::NonNull;
 

@@ -8,10 +8,10 @@
 //! the store's owner, who may be using the embedding API meanwhile. The owner takes the lock for as long as a
 //! call of that API takes, and not while guest code runs.
 
+use super::instance::InstanceEntity;
 use super::limits::StoreLimits;
 use super::memory::MemoryEntity;
 use super::table::TableEntity;
-use crate::link::instance::InstanceEntity;
 use crate::module::patches::Patches;
 use midair_osr::Process;
 use std::collections::BTreeMap;

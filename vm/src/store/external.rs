@@ -1,11 +1,11 @@
 //! What can be imported and exported.
 
 use super::AsContext;
+use super::func::Func;
 use super::global::Global;
 use super::memory::Memory;
 use super::opaque::StoreOpaque;
 use super::table::Table;
-use crate::call::func::Func;
 use crate::types::ExternType;
 
 /// A handle to something that an instance can import or export.

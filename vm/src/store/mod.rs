@@ -3,12 +3,16 @@
 //! ```text
 //!   opaque            a store without the embedder's data: all that runtime calls see of it
 //!   contents, limits  what other threads may change, under a lock; how large it may become
+//!   backtrace         backtraces, as errors carry them
+//!   transitions       what a store remembers of transitions between the tiers
 //!   running           a store while its guest runs: its stack, its frames, and what it polls for
 //!   guest_stack       the memory that guest code works on besides the native stack
 //!   native_stack      where on which native stack a thread is
 //!   interrupt         stopping the guest from another thread
 //!   instance_context  what machine code and interpreter see of an instance
-//!   memory, table, global   what instances own, and handles to it
+//!   of_context        from there back to instance, store and code
+//!   instance, host_function   instances and host functions, as their store keeps them
+//!   func, memory, table, global   what instances own, and handles to it
 //!   external, value   whatever can be imported; values of any type
 //!   caller            what a host function knows of who called it
 //!   arena             objects that stay where they are as long as their store
@@ -16,28 +20,34 @@
 //! ```
 
 pub(crate) mod arena;
+pub(crate) mod backtrace;
 pub(crate) mod caller;
 pub(crate) mod contents;
 pub(crate) mod external;
+pub(crate) mod func;
 pub(crate) mod global;
 pub(crate) mod guest_stack;
+pub(crate) mod host_function;
+pub(crate) mod instance;
 pub(crate) mod instance_context;
 pub(crate) mod interrupt;
 pub(crate) mod limits;
 pub(crate) mod memory;
 pub(crate) mod native_stack;
+pub(crate) mod of_context;
 pub(crate) mod opaque;
 pub(crate) mod reservation;
 pub(crate) mod running;
 pub(crate) mod table;
+pub(crate) mod transitions;
 pub(crate) mod value;
-
-use opaque::StoreOpaque;
 
 use crate::engine::Engine;
 use anyhow::Result;
 use interrupt::InterruptHandle;
 use limits::StoreLimits;
+use midair_tiers::StoreContext;
+use opaque::StoreOpaque;
 use std::ptr::NonNull;
 
 /// A store with the embedder's data. The opaque part comes first, so that code that does not know `T`
@@ -93,9 +103,10 @@ unsafe impl<T: Send> Send for Store<T> {}
 unsafe impl<T: Sync> Sync for Store<T> {}
 
 impl<T: 'static> Store<T> {
-    /// An empty store.
-    pub fn new(engine: &Engine, data: T) -> Store<T> {
-        let state = Box::into_raw(Box::new(StoreState { opaque: StoreOpaque::new(engine), data }));
+    /// An empty store, whose guest runs on this context.
+    pub(crate) fn on(engine: &Engine, data: T, runtime: Box<StoreContext>) -> Store<T> {
+        let opaque = StoreOpaque::new(engine, runtime);
+        let state = Box::into_raw(Box::new(StoreState { opaque, data }));
         // SAFETY: the state has just been allocated, and stays where it is until it is dropped.
         unsafe { StoreOpaque::attach(&raw mut (*state).opaque) };
         Store {

@@ -1,17 +1,17 @@
 //! The part of a store that does not depend on the embedder's data.
 
 use super::arena::Arena;
+use super::backtrace::WasmBacktrace;
 use super::contents::Contents;
 use super::guest_stack::GuestStack;
+use super::host_function::HostFunction;
+use super::instance::InstanceEntity;
 use super::interrupt::{InterruptHandle, InterruptState};
 use super::memory::MemoryEntity;
 use super::table::TableEntity;
+use super::transitions::TransitionState;
 use super::value::ExternRef;
-use crate::call::host::HostFunction;
 use crate::engine::Engine;
-use crate::link::instance::InstanceEntity;
-use crate::stack::backtrace::WasmBacktrace;
-use crate::stack::transition::TransitionState;
 use anyhow::{Error, Result};
 use midair_osr::{Mutator, Process, StackContext};
 use midair_tiers::{GlobalCell, StoreContext};
@@ -103,8 +103,7 @@ pub struct StoreOpaque {
 }
 
 impl StoreOpaque {
-    pub(super) fn new(engine: &Engine) -> StoreOpaque {
-        let runtime = Box::new(crate::call::invoke::new_runtime_context());
+    pub(super) fn new(engine: &Engine, runtime: Box<StoreContext>) -> StoreOpaque {
         let mutator = runtime.stack.mutator().clone();
         let runtime = NonNull::from(Box::leak(runtime));
         // SAFETY: the context stays where it is until it is dropped with the store; it is only used through

@@ -1,5 +1,6 @@
 //! A store while its guest runs: its stack, its frames, and what it polls for.
 
+use super::native_stack::stack_pointer;
 use super::opaque::StoreOpaque;
 use crate::code::module_code::ModuleCode;
 use crate::code::version::FunctionVersion;
@@ -66,6 +67,15 @@ impl StoreOpaque {
         let polled: &AtomicUsize = unsafe { &(*self.stack()).stack_limit };
         // If it is raised, whoever lowers it again sets the new limit.
         let _ = polled.compare_exchange(before, limit, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Whether the value stack has room for so many slots, and the native stack for another run of the
+    /// interpreter: between two of them lie frames of Rust.
+    pub(crate) fn has_room(&self, slots: usize) -> bool {
+        // SAFETY: the runtime context lives as long as the store.
+        let (top, limit) = unsafe { ((*self.runtime()).value_top, (*self.runtime()).value_limit) };
+        let room = (limit as usize).saturating_sub(top as usize) / size_of::<u64>();
+        stack_pointer() >= self.stack_limit && room >= slots
     }
 
     fn activations(&self) -> impl Iterator<Item = &Activation> {

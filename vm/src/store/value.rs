@@ -1,7 +1,7 @@
 //! Values that pass between host and guest.
 
+use super::func::Func;
 use super::opaque::StoreOpaque;
-use crate::call::func::Func;
 use midair_tiers::types::ValType;
 use std::any::Any;
 use std::fmt;

@@ -8,10 +8,9 @@
 pub(crate) mod signatures;
 pub(crate) mod trap;
 
-use std::fmt;
-
 use midair_tiers::module_env::{GlobalType, MemoryType, TableType};
 use midair_tiers::types::FuncType;
+use std::fmt;
 
 /// Type of something that is imported or exported.
 #[derive(Clone, PartialEq, Eq, Debug)]

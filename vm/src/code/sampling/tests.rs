@@ -1,7 +1,6 @@
 //! There is one timer in a process: all tests that sample are one test.
 
-use crate::code::stats::Stats;
-use crate::code::stats::TierStats;
+use crate::code::stats::{Stats, TierStats};
 use crate::config::{Config, Tier};
 use crate::engine::Engine;
 use crate::link::instance::Instance;

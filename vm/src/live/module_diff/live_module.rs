@@ -2,42 +2,13 @@
 
 use super::initial_value;
 use super::matching::{Matching, Side};
-use super::renumber::{IndexMaps, renumber_expression};
+use super::renumber::renumber_expression;
+use crate::module::provenance::{OlderGlobal, OlderItems, Provenance};
 use crate::module::{Item, ModuleState};
 use midair_tiers::FunctionBody;
 use midair_tiers::module_env::{GlobalType, MemoryType, TableType};
 use midair_tiers::types::FuncType;
-use std::collections::HashMap;
 use std::sync::Arc;
-
-/// The module that the running one was last brought up to, and where its items are in the running one's
-/// index spaces.
-///
-/// The running module keeps what later sources no longer have, because frames and references of the old
-/// program may still need it. Only this says what belongs to the present program.
-#[derive(Clone)]
-pub(crate) struct Provenance {
-    pub(crate) source: Arc<ModuleState>,
-    pub(crate) maps: Arc<IndexMaps>,
-    /// Functions and globals that the present source has not, by which they are found when they come back.
-    pub(super) older: Arc<OlderItems>,
-}
-
-/// What is known of items by the last source that had them, by index in the running module.
-#[derive(Clone, Debug, Default)]
-pub(super) struct OlderItems {
-    /// Names of functions.
-    pub(super) functions: HashMap<u32, Box<str>>,
-    pub(super) globals: HashMap<u32, OlderGlobal>,
-}
-
-/// A global that the present source has not.
-#[derive(Clone, Debug)]
-pub(super) struct OlderGlobal {
-    pub(super) name: Option<Box<str>>,
-    /// Its first value, in the running module's index spaces.
-    pub(super) init: Box<[u8]>,
-}
 
 impl OlderItems {
     /// What is not of the new source, when the running module has been brought up to that.
@@ -66,33 +37,6 @@ impl OlderItems {
         let OlderItems { functions, globals } = before.clone();
         self.functions.extend(functions);
         self.globals.extend(globals);
-    }
-}
-
-impl std::fmt::Debug for Provenance {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Provenance").field("source", &self.source.name()).finish_non_exhaustive()
-    }
-}
-
-impl Provenance {
-    /// Of a module that no other one has been applied to.
-    pub(crate) fn of_loaded(module: &Arc<ModuleState>) -> Provenance {
-        fn identity(count: usize) -> Vec<u32> {
-            (0..count as u32).collect()
-        }
-        let env = &module.env;
-        let functions = env.imported_functions as usize + module.code.loaded_functions();
-        let maps = IndexMaps {
-            types: identity(env.types.len()),
-            functions: identity(functions),
-            tables: identity(env.tables.len()),
-            memories: identity(env.memories.len()),
-            globals: identity(env.imported_globals as usize + module.globals.len()),
-            data: identity(module.data.len()),
-            elements: identity(module.elements.len()),
-        };
-        Provenance { source: module.clone(), maps: Arc::new(maps), older: Arc::default() }
     }
 }
 

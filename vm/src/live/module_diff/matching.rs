@@ -10,9 +10,9 @@
 //! is not matched is added. A good answer changes little, and moves frames to where their user expects them.
 
 use super::colours::{Colours, Free, Node};
-use super::renumber::IndexMaps;
 use super::skeleton::{Reference, Skeleton};
 use crate::module::Item;
+use crate::module::provenance::IndexMaps;
 use midair_tiers::module_env::GlobalType;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::Hash;

@@ -39,26 +39,23 @@ mod tables_and_memories;
 #[cfg(test)]
 mod tests;
 
-use initial_data::DataPolicy;
-use live_module::{LiveModule, Provenance};
-use refusal::{ModuleRefusal, ModuleRefused};
-use renumber::IndexMaps;
-use summary::ModuleSummary;
-
 use super::changes::{Changes, NewSource};
 use crate::module::load::ElementMode;
+use crate::module::provenance::{IndexMaps, OlderItems, Provenance, UNMAPPED};
 use crate::module::{Import, Item, ModuleState};
 use crate::store::memory::PAGE_SIZE;
 use crate::types::ExternType;
-use initial_data::{Base, Segment};
+use initial_data::{Base, DataPolicy, Segment};
 use known_values::KnownValues;
-use live_module::OlderItems;
+use live_module::LiveModule;
 use matching::{Matching, match_modules};
 use midair_tiers::types::FuncType;
-use renumber::{UNMAPPED, renumber_expression};
+use refusal::{ModuleRefusal, ModuleRefused};
+use renumber::renumber_expression;
 use skeleton::Spaces;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use summary::ModuleSummary;
 use tables_and_memories::{ImportNames, imports_by_index};
 
 /// What brings `live` up to `new`, which has to be valid.

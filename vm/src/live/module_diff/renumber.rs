@@ -3,26 +3,11 @@
 //! Everything is encoded afresh, indices in their shortest form and neighbouring locals of one type grouped,
 //! so that bodies from different toolchains compare equal if they do the same.
 
+use crate::module::provenance::{IndexMaps, UNMAPPED};
 use std::fmt;
 use wasm_encoder::reencode::{Error, Reencode};
 use wasm_encoder::{Encode, Function};
 use wasmparser::{BinaryReader, FunctionBody, OperatorsReader};
-
-/// Marks an index that has no counterpart.
-pub(crate) const UNMAPPED: u32 = u32::MAX;
-
-/// From the index spaces of one module to those of another, by index; [`UNMAPPED`] for what has no
-/// counterpart.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct IndexMaps {
-    pub(crate) types: Vec<u32>,
-    pub(crate) functions: Vec<u32>,
-    pub(crate) tables: Vec<u32>,
-    pub(crate) memories: Vec<u32>,
-    pub(crate) globals: Vec<u32>,
-    pub(crate) data: Vec<u32>,
-    pub(crate) elements: Vec<u32>,
-}
 
 /// An index that has no counterpart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

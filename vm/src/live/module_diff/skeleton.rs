@@ -1,6 +1,7 @@
 //! Bodies without the indices in them: what is left is the same however a toolchain numbers things.
 
-use super::renumber::{IndexMaps, Unmapped, reencode_body, reencode_expression};
+use super::renumber::{Unmapped, reencode_body, reencode_expression};
+use crate::module::provenance::IndexMaps;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use wasm_encoder::reencode::{Error, Reencode};

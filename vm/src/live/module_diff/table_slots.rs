@@ -3,11 +3,12 @@
 use super::initial_data::Base;
 use super::known_values::KnownValues;
 use super::refusal::ModuleRefusal;
-use super::renumber::{IndexMaps, UNMAPPED, renumber_expression};
+use super::renumber::renumber_expression;
 use crate::live::changes::ChangedElements;
 use crate::module::ModuleState;
 use crate::module::const_expr::{ConstScope, for_each_element};
 use crate::module::load::{ElementMode, ElementSegment};
+use crate::module::provenance::{IndexMaps, UNMAPPED};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 

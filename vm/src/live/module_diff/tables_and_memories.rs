@@ -4,9 +4,9 @@
 //! over on both sides in the end is taken for the same, whatever it is called.
 
 use super::refusal::ModuleRefusal;
-use super::renumber::UNMAPPED;
 use super::{Diff, memory_index, table_index};
 use crate::live::changes::AtLeast;
+use crate::module::provenance::UNMAPPED;
 use crate::module::{Import, Item, ModuleState};
 use crate::store::memory::MAX_PAGES;
 use crate::store::table::MAX_ELEMENTS;

@@ -8,11 +8,12 @@ mod permutations;
 
 use super::diff;
 use super::initial_data::DataPolicy;
-use super::live_module::{LiveModule, Provenance};
+use super::live_module::LiveModule;
 use super::refusal::ModuleRefused;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::live::changes::{AtLeast, Changes};
+use crate::module::provenance::Provenance;
 use crate::module::{Module, ModuleState};
 use midair_tiers::FunctionBody;
 use std::sync::Arc;
