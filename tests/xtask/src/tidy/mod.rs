@@ -6,6 +6,7 @@ mod layers;
 mod leaks;
 mod map;
 mod return_address;
+mod rooms;
 mod rust_text;
 mod safety;
 mod shape;
@@ -69,6 +70,7 @@ pub fn run() -> Result<bool> {
             findings.extend(waiting::check(source));
             findings.extend(return_address::check(source));
             findings.extend(layers::check_words(source));
+            findings.extend(rooms::check(source));
         }
     }
     findings.extend(shape::check_top_level(&sources));
