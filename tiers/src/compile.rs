@@ -116,13 +116,20 @@ pub struct CompileLimits {
     pub max_body: usize,
     /// Product of a body's locals and its basic blocks: bounds the tables of SSA construction.
     pub max_locals_by_blocks: usize,
+    /// Basic blocks of a body: the time that registers take grows with the square of the blocks.
+    pub max_blocks: usize,
     /// Bytes of a frame.
     pub max_frame: u32,
 }
 
 impl Default for CompileLimits {
     fn default() -> Self {
-        CompileLimits { max_body: 1 << 20, max_locals_by_blocks: 1 << 26, max_frame: 64 << 10 }
+        CompileLimits {
+            max_body: 1 << 20,
+            max_locals_by_blocks: 1 << 26,
+            max_blocks: 1 << 17,
+            max_frame: 64 << 10,
+        }
     }
 }
 
@@ -240,6 +247,9 @@ impl Compiler {
                 locals.len()
             )));
         }
+        if blocks as usize > self.limits.max_blocks {
+            return Err(CompileError::TooLarge(format!("{blocks} blocks")));
+        }
         let plan = env.consume_fuel.then(|| FuelPlan::new(body)).transpose()?;
         let isa = self.isa(options.settings)?;
         let calls = match options.tier {
@@ -336,4 +346,39 @@ fn local_types(env: &ModuleEnv, body: &FunctionBody) -> Result<Vec<ValType>, Com
         return Err(CompileError::Unsupported("locals of type v128".to_owned()));
     }
     Ok(types)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::FuncType;
+    use std::sync::Arc;
+
+    /// A function that calls itself many times.
+    fn calls(count: usize) -> (ModuleEnv, FunctionBody) {
+        let mut env = ModuleEnv::default();
+        env.types.push(FuncType::new([ValType::I32], [ValType::I32]));
+        env.functions.push(0);
+        let mut code = vec![0, 0x20, 0];
+        code.extend([0x10, 0].repeat(count));
+        code.push(0x0b);
+        let len = code.len();
+        (env, FunctionBody::new(Arc::new(code), 0, len, 0, 0))
+    }
+
+    #[test]
+    fn a_body_with_too_many_blocks_is_not_compiled() {
+        let (env, body) = calls(100);
+        let options = CompileOptions::new(CompiledTier::Optimized);
+        let compile = |max_blocks| {
+            let limits = CompileLimits { max_blocks, ..CompileLimits::default() };
+            let compiler = Compiler::new().unwrap().with_limits(limits);
+            compiler.machine_code(&env, &body, EntryPoint::Function, &options)
+        };
+        assert!(compile(200).is_ok());
+        let Err(CompileError::TooLarge(why)) = compile(50) else { panic!("it is compiled") };
+        assert!(why.ends_with(" blocks"), "{why}");
+        // And by default what takes seconds is not.
+        assert!(CompileLimits::default().max_blocks <= 1 << 17);
+    }
 }

@@ -329,10 +329,16 @@ impl GraphBuilder {
     fn edge(&mut self, to: BlockId) {
         let Some(from) = self.current else { return };
         self.graph.blocks[to as usize].has_predecessor = true;
+        self.graph.blocks[from as usize].successors.push(to);
+    }
+
+    /// Leaves one edge to each block that the current one branches to: a table may have very many entries for one
+    /// target, and very many targets.
+    fn merge_edges(&mut self) {
+        let Some(from) = self.current else { return };
         let successors = &mut self.graph.blocks[from as usize].successors;
-        if !successors.contains(&to) {
-            successors.push(to);
-        }
+        successors.sort_unstable();
+        successors.dedup();
     }
 
     fn event(&mut self, event: Event) {
@@ -361,6 +367,7 @@ impl GraphBuilder {
         for depth in targets {
             self.edge(self.label(depth));
         }
+        self.merge_edges();
         let next = conditional.then(|| {
             let next = self.create_block();
             self.edge(next);

@@ -5,6 +5,7 @@
 //! only notes the values, and [`FrameStates::resolve`] fills exception tables and makes the poll calls
 //! when the function is complete.
 
+use super::aliases::Aliases;
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::ir::{
     AbiParam, ExceptionTableData, ExceptionTableItem, Function, Inst, InstBuilder, InstructionData,
@@ -130,7 +131,7 @@ impl Items {
         // The base itself represents its sums if it is in the frame, else the first of them.
         for (_, value) in values {
             let StateValue::Value(value) = *value else { continue };
-            let value = func.dfg.resolve_aliases(value);
+            let value = sums.aliases.resolve(func, value);
             let (base, addend) = sums.of(func, value);
             let representative = Representative { value, addend, number: None };
             let chosen = self.representatives.entry(base).or_insert(representative);
@@ -144,7 +145,7 @@ impl Items {
                 StateValue::Dead => SiteValue::Dead,
                 StateValue::Zero => SiteValue::Const(0),
                 StateValue::Value(value) => {
-                    let value = func.dfg.resolve_aliases(value);
+                    let value = sums.aliases.resolve(func, value);
                     match constant_bits(func, value) {
                         Some(bits) => SiteValue::Const(value_kind.canonical(bits)),
                         None => {
@@ -213,6 +214,7 @@ impl Items {
 #[derive(Default)]
 struct Sums {
     known: HashMap<Value, (Value, i64)>,
+    aliases: Aliases,
     /// Values on the way to a base, with what each adds.
     chain: Vec<(Value, i64)>,
 }
@@ -228,7 +230,7 @@ impl Sums {
                 sum = (base, addend);
                 break;
             }
-            let Some((operand, addend)) = sum_of_constant(func, sum.0) else {
+            let Some((operand, addend)) = sum_of_constant(func, &mut self.aliases, sum.0) else {
                 sum = (sum.0, 0);
                 break;
             };
@@ -244,12 +246,12 @@ impl Sums {
 }
 
 /// The operand and the constant of an addition or subtraction of a constant.
-fn sum_of_constant(func: &Function, value: Value) -> Option<(Value, i64)> {
+fn sum_of_constant(func: &Function, aliases: &mut Aliases, value: Value) -> Option<(Value, i64)> {
     let ValueDef::Result(inst, 0) = func.dfg.value_def(value) else { return None };
     let InstructionData::Binary { opcode, args: [first, second] } = func.dfg.insts[inst] else {
         return None;
     };
-    let [first, second] = [first, second].map(|operand| func.dfg.resolve_aliases(operand));
+    let [first, second] = [first, second].map(|operand| aliases.resolve(func, operand));
     let constant = |operand| {
         let bits = constant_bits(func, operand)?;
         Some(if func.dfg.value_type(operand) == types::I32 {

@@ -9,7 +9,7 @@
 //! * `control`: blocks, loops, branches; `calls`: guest calls and runtime calls; `memory`: memories,
 //!   tables, globals, fuel; `numeric`: everything that only computes;
 //! * `frame_state`: how the canonical frame at a safepoint becomes exception-table items or poll
-//!   arguments;
+//!   arguments; `aliases`: which value an alias stands for;
 //! * `runtime`: loads from the context, with what they may be assumed to alias.
 //!
 //! # Calls and polls
@@ -19,6 +19,7 @@
 //! A poll is an ordinary call that clobbers nothing, in a cold block, whose arguments are the live
 //! values. Either carries its point as its source location, which names its frame state.
 
+mod aliases;
 mod calls;
 mod control;
 mod entry;

@@ -275,6 +275,63 @@ fn reachable(nodes: &[Node]) -> Vec<bool> {
     seen
 }
 
+/// The graph of a `br_table` with this many entries, whose targets are the innermost `blocks` blocks in turn.
+fn graph_of_a_table(entries: u32, blocks: u32) -> Graph {
+    let leb = |mut value: u32, code: &mut Vec<u8>| {
+        while value >= 0x80 {
+            code.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        code.push(value as u8);
+    };
+    let mut code = Vec::new();
+    (0..blocks).for_each(|_| code.extend(BLOCK));
+    code.extend(ZERO);
+    code.push(0x0e);
+    leb(entries, &mut code);
+    (0..=entries).for_each(|entry| leb(entry % blocks, &mut code));
+    (0..blocks).for_each(|_| code.push(END));
+    Graph::new(body(&code).reader().get_operators_reader().unwrap()).unwrap()
+}
+
+#[test]
+fn a_branch_table_has_one_edge_to_each_target() {
+    for (entries, blocks) in [(0, 1), (1000, 1), (1000, 7), (5, 7)] {
+        let graph = graph_of_a_table(entries, blocks);
+        let mut successors = graph.blocks[0].successors.to_vec();
+        successors.sort_unstable();
+        let distinct = (entries + 1).min(blocks) as usize;
+        assert_eq!(successors.len(), distinct, "{entries} entries, {blocks} blocks");
+        successors.dedup();
+        assert_eq!(successors.len(), distinct, "{entries} entries, {blocks} blocks");
+    }
+}
+
+/// Processor time of this thread.
+fn processor_time() -> std::time::Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call only writes to the time.
+    let status = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    assert_eq!(status, 0);
+    std::time::Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Compares one duration with that of eight times the work, so it does not depend on the machine: 8 where the cost
+/// grows with the size, 64 where it grows with the square.
+#[test]
+fn a_branch_table_with_many_targets_costs_in_proportion_to_its_size() {
+    let fastest = |targets: u32| {
+        let run = || {
+            let start = processor_time();
+            std::hint::black_box(graph_of_a_table(targets, targets));
+            processor_time() - start
+        };
+        (0..7).map(|_| run()).min().unwrap()
+    };
+    let (small, large) = (fastest(20_000), fastest(160_000));
+    assert!(large < 28 * small, "{small:?}, and {large:?} for eight times the size");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
     #[test]
