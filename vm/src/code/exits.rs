@@ -32,7 +32,8 @@ impl Exits {
     /// Whether a frame that goes on at this point may come to an exit. Control goes forwards, and back only
     /// to the loops that it is in.
     pub(crate) fn may_follow(&self, point: u32) -> bool {
-        let around = self.loops.iter().find(|(start, end)| (*start..*end).contains(&point));
+        let before = self.loops.partition_point(|(start, _)| *start <= point);
+        let around = self.loops[..before].last().filter(|(_, end)| point < *end);
         let from = around.map_or(point, |(start, _)| *start);
         self.points.last().is_some_and(|&last| last >= from)
     }

@@ -13,29 +13,58 @@
 //! loop, if that is known. Anything else is unknown, and nothing is guessed.
 
 use super::alignment::Unaligned;
+use super::partition::partition;
 use super::values::{FrameValues, Id, Kind, Value, Values};
 use crate::code::layout::Slot;
 use midair_tiers::ValType;
-use std::cell::Cell;
-use std::collections::{HashMap, HashSet};
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::fmt;
+use std::rc::Rc;
 
-/// Values that are looked at altogether while the partition is refined. If that is not enough nothing is equal.
-const MOST_VISITS: usize = 16 << 20;
+/// Values, pairs of values and uses that are looked at altogether to find out where the values of all frames come from.
+/// If that is not enough nothing is said of any.
+const MOST_STEPS: usize = 16 << 20;
 /// How deep two values are compared that are not equal, and how many pairs are looked at for that: values that are made
 /// of shared ones have as many ways down as there are subsets of them.
 const DEPTH: u32 = 32;
 const MOST_PAIRS: u32 = 1000;
 
 /// What is known of the values of two bodies.
+///
+/// Hash tables by numbers that this crate has given out itself need no hash that nobody can foresee.
 pub(crate) struct Correspondence<'a> {
     old: &'a Values,
     new: &'a Values,
     /// Classes of equal values: those of the old body, and then those of the new one.
     classes: Vec<u32>,
+    /// Those that old values are in.
+    old_classes: FxHashSet<u32>,
     /// Index of the counterpart of each old safepoint.
-    counterparts: HashMap<u32, u32>,
+    counterparts: FxHashMap<u32, u32>,
+    /// The new safepoints that are counterparts.
+    headers: FxHashSet<u32>,
+    /// The variables of the old body's loops, by the counterpart of the loop.
+    variables: FxHashMap<u32, Vec<Id>>,
+    found: RefCell<Found>,
+    /// Steps that may still be taken.
+    left: Cell<usize>,
 }
+
+/// What has been found out of values, and is asked for at many safepoints.
+#[derive(Default)]
+struct Found {
+    /// How values of the old body and of the new one are used.
+    uses: [FxHashMap<Id, Uses>; 2],
+    /// Variables of the old body that a new one may be the same as.
+    same: FxHashMap<Id, Rc<[Id]>>,
+    /// Variables of the old body that might be a new one if they were carried from one round to the next.
+    could_be: FxHashMap<Id, Rc<[Id]>>,
+}
+
+/// As what and as which input somebody uses a value.
+type Uses = Rc<HashSet<(Kind, u32)>>;
 
 /// A value of the new frame, by where it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,11 +84,12 @@ impl fmt::Display for Place {
     }
 }
 
-/// A value whose origin is not known.
-pub(crate) struct Unknown {
-    pub(crate) place: Place,
-    pub(crate) ty: ValType,
-    pub(crate) why: &'static str,
+/// Why it is not known where the values of a frame come from.
+pub(crate) enum Unknown {
+    /// The origin of this one is not known.
+    Value { place: Place, ty: ValType, why: &'static str },
+    /// It would take too long to find out.
+    TooLarge,
 }
 
 /// Everything of a new frame that its body may read.
@@ -77,16 +107,44 @@ const NEW: &str = "it is new";
 const NOT_BEGUN: &str = "it is new, and what it would begin with is not known there";
 
 impl<'a> Correspondence<'a> {
-    /// Compares the values of two bodies whose safepoints correspond so.
+    /// Compares the values of two bodies whose safepoints correspond so; `None` if that takes too long.
     pub(crate) fn new(
         old: &'a Values,
         new: &'a Values,
         counterparts: &[Result<usize, Unaligned>],
-    ) -> Correspondence<'a> {
+    ) -> Option<Correspondence<'a>> {
         let aligned = (0..).zip(counterparts).filter_map(|(i, to)| Some((i, to.ok()? as u32)));
-        let counterparts: HashMap<u32, u32> = aligned.collect();
-        let classes = refine(old, new, &counterparts);
-        Correspondence { old, new, classes, counterparts }
+        let counterparts: FxHashMap<u32, u32> = aligned.collect();
+        let classes = partition(old, new, &counterparts)?;
+        let mut variables: FxHashMap<u32, Vec<Id>> = FxHashMap::default();
+        for (id, value) in (0..).zip(&old.values) {
+            if let Kind::Phi { header } = value.kind
+                && let Some(&to) = counterparts.get(&header)
+            {
+                variables.entry(to).or_default().push(id);
+            }
+        }
+        let headers = counterparts.values().copied().collect();
+        let old_classes = classes[..old.values.len()].iter().copied().collect();
+        let (found, left) = (RefCell::default(), Cell::new(MOST_STEPS));
+        Some(Correspondence {
+            old,
+            new,
+            classes,
+            old_classes,
+            counterparts,
+            headers,
+            variables,
+            found,
+            left,
+        })
+    }
+
+    /// Takes so many steps; whether there were so many left. If not, whatever is answered then is not used.
+    fn steps(&self, count: usize) -> bool {
+        let left = self.left.get().checked_sub(count);
+        self.left.set(left.unwrap_or(0));
+        left.is_some()
     }
 
     fn class_of_old(&self, id: Id) -> u32 {
@@ -105,22 +163,30 @@ impl<'a> Correspondence<'a> {
         new: usize,
         slot: &dyn Fn(Place) -> u32,
     ) -> Result<Sources, Unknown> {
-        let frame = Frame::new(self, &self.old.frames[old], &self.new.frames[new], slot);
-        let locals = &self.new.frames[new].locals;
-        let locals = locals.iter().map(|&(local, value)| {
+        let (from, to) = (&self.old.frames[old], &self.new.frames[new]);
+        let values = [from, to].map(|frame| frame.locals.len() + frame.operands.len());
+        if !self.steps(values[0] + values[1] + 1) {
+            return Err(Unknown::TooLarge);
+        }
+        let frame = Frame::new(self, from, to, slot);
+        let locals = to.locals.iter().map(|&(local, value)| {
             let source = frame.source(value, true);
             Ok((local, source.map_err(|why| self.unknown(Place::Local(local), value, why))?))
         });
-        let locals = locals.collect::<Result<Vec<_>, Unknown>>()?;
-        let operands = (0..).zip(&self.new.frames[new].operands).map(|(i, &value)| {
+        let locals = locals.collect::<Result<Vec<_>, Unknown>>();
+        let operands = (0..).zip(&to.operands).map(|(i, &value)| {
             frame.source(value, false).map_err(|why| self.unknown(Place::Operand(i), value, why))
         });
-        Ok(Sources { locals, operands: operands.collect::<Result<Vec<_>, Unknown>>()? })
+        let operands = operands.collect::<Result<Vec<_>, Unknown>>();
+        if self.left.get() == 0 {
+            return Err(Unknown::TooLarge);
+        }
+        Ok(Sources { locals: locals?, operands: operands? })
     }
 
     fn unknown(&self, place: Place, value: Id, why: &'static str) -> Unknown {
         let ty = self.new.values[value as usize].ty.expect("what is in a frame has a type");
-        Unknown { place, ty, why }
+        Unknown::Value { place, ty, why }
     }
 
     /// Whether an old and a new value are the same operator, or control flow meets for both.
@@ -149,7 +215,9 @@ impl<'a> Correspondence<'a> {
         depth: u32,
         left: &Cell<u32>,
     ) -> bool {
-        let Some(fewer) = left.get().checked_sub(1) else { return false };
+        let Some(fewer) = left.get().checked_sub(1).filter(|_| self.steps(1)) else {
+            return false;
+        };
         left.set(fewer);
         if (a, b) == assumed || self.class_of_old(a) == self.class_of_new(b) {
             return true;
@@ -184,35 +252,88 @@ impl<'a> Correspondence<'a> {
 
     /// Whether somebody uses both in the same way, besides the operators that lead to their next values.
     fn used_alike(&self, a: Id, b: Id) -> bool {
-        let uses = |values: &Values, id: Id, label: &dyn Fn(&Value) -> Option<Kind>| {
-            let value = &values.values[id as usize];
-            let next: HashSet<Id> = match value.kind {
-                Kind::Phi { .. } => value.inputs[1..].iter().copied().collect(),
-                _ => HashSet::new(),
-            };
-            let users = values.users[id as usize].iter();
-            let others = users.filter(|(user, _)| *user != id && !next.contains(user));
-            let others = others.filter_map(|&(user, place)| {
-                let user = &values.values[user as usize];
-                let place = match user.kind {
-                    // Ways into a place where control flow meets are told apart by nothing else.
-                    Kind::Phi { .. } | Kind::Join | Kind::Op { commutes: true, .. } => 0,
-                    _ => place,
-                };
-                Some((label(user)?, place))
-            });
-            others.collect::<HashSet<_>>()
-        };
-        let label_of_old = |user: &Value| match user.kind {
-            Kind::Phi { header } => Some(Kind::Phi { header: *self.counterparts.get(&header)? }),
+        let (of_old, of_new) = (self.uses_of_old(a), self.uses_of_new(b));
+        self.steps(1 + of_old.len().min(of_new.len()))
+            && (of_old.is_empty() && of_new.is_empty() || !of_old.is_disjoint(&of_new))
+    }
+
+    fn uses_of_old(&self, id: Id) -> Uses {
+        if let Some(known) = self.found.borrow().uses[0].get(&id) {
+            return known.clone();
+        }
+        let counterpart = |safepoint: &u32| self.counterparts.get(safepoint).copied();
+        let uses = self.uses(self.old, id, &|user| match user.kind {
+            Kind::Phi { header } => Some(Kind::Phi { header: counterpart(&header)? }),
             Kind::Call { safepoint, result } => {
-                Some(Kind::Call { safepoint: *self.counterparts.get(&safepoint)?, result })
+                Some(Kind::Call { safepoint: counterpart(&safepoint)?, result })
             }
             kind => Some(kind),
+        });
+        self.found.borrow_mut().uses[0].insert(id, uses.clone());
+        uses
+    }
+
+    fn uses_of_new(&self, id: Id) -> Uses {
+        if let Some(known) = self.found.borrow().uses[1].get(&id) {
+            return known.clone();
+        }
+        let uses = self.uses(self.new, id, &|user| Some(user.kind));
+        self.found.borrow_mut().uses[1].insert(id, uses.clone());
+        uses
+    }
+
+    fn uses(&self, values: &Values, id: Id, label: &dyn Fn(&Value) -> Option<Kind>) -> Uses {
+        let value = &values.values[id as usize];
+        let users = values.users(id);
+        if !self.steps(users.len() + value.inputs.len()) {
+            return Uses::default();
+        }
+        let next: FxHashSet<Id> = match value.kind {
+            Kind::Phi { .. } => value.inputs[1..].iter().copied().collect(),
+            _ => FxHashSet::default(),
         };
-        let of_old = uses(self.old, a, &label_of_old);
-        let of_new = uses(self.new, b, &|user| Some(user.kind));
-        of_old.is_empty() && of_new.is_empty() || !of_old.is_disjoint(&of_new)
+        let others = users.iter().filter(|(user, _)| *user != id && !next.contains(user));
+        let others = others.filter_map(|&(user, place)| {
+            let user = &values.values[user as usize];
+            let place = match user.kind {
+                // Ways into a place where control flow meets are told apart by nothing else.
+                Kind::Phi { .. } | Kind::Join | Kind::Op { commutes: true, .. } => 0,
+                _ => place,
+            };
+            Some((label(user)?, place))
+        });
+        Rc::new(others.collect())
+    }
+
+    /// The variables of the old body that a new one may be the same as, equal ones aside.
+    fn same_variables(&self, value: Id) -> Rc<[Id]> {
+        if let Some(known) = self.found.borrow().same.get(&value) {
+            return known.clone();
+        }
+        let same = self.variables_of_counterpart(value);
+        let same = same.iter().copied().filter(|&old| self.same_variable(old, value));
+        let same: Rc<[Id]> = same.collect();
+        self.found.borrow_mut().same.insert(value, same.clone());
+        same
+    }
+
+    /// The variables of the old body that might be a new one if they were carried from one round to the next.
+    fn could_be(&self, value: Id) -> Rc<[Id]> {
+        if let Some(known) = self.found.borrow().could_be.get(&value) {
+            return known.clone();
+        }
+        let could = self.variables_of_counterpart(value);
+        let could = could.iter().copied().filter(|&old| self.could_be_same(old, value));
+        let could: Rc<[Id]> = could.collect();
+        self.found.borrow_mut().could_be.insert(value, could.clone());
+        could
+    }
+
+    /// The variables of the loop of which a new variable's is the counterpart.
+    fn variables_of_counterpart(&self, value: Id) -> &[Id] {
+        let Kind::Phi { header } = self.new.values[value as usize].kind else { return &[] };
+        let variables = self.variables.get(&header).map_or(&[][..], Vec::as_slice);
+        if self.steps(variables.len()) { variables } else { &[] }
     }
 }
 
@@ -220,14 +341,28 @@ impl<'a> Correspondence<'a> {
 struct Frame<'a> {
     all: &'a Correspondence<'a>,
     /// Values of the new frame that are equal to some that the old one keeps, and which one each is.
-    equal: HashMap<Id, Result<Slot, &'static str>>,
+    equal: FxHashMap<Id, Result<Slot, &'static str>>,
     /// Variables of loops in the new frame that are equal to nothing that the old one keeps, and which of its variables
     /// each may be.
-    candidates: HashMap<Id, Vec<(Id, Slot)>>,
+    candidates: FxHashMap<Id, Vec<Id>>,
+    /// Of how many variables in the new frame each old one is a candidate.
+    claims: FxHashMap<Id, usize>,
     /// Variables that the old frame keeps, and that nothing of the new one is known to be.
-    lost: Vec<Id>,
+    lost: Lost,
     /// Everything that the old frame keeps.
-    kept: HashMap<Id, Slot>,
+    kept: FxHashMap<Id, Slot>,
+    /// By classes of equal values, in the order of the frame.
+    members: FxHashMap<u32, Vec<(Id, Slot)>>,
+}
+
+/// Variables of an old frame, by the classes of equal values that they are in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lost {
+    None,
+    /// Of this one.
+    Of(u32),
+    /// Of several.
+    Several,
 }
 
 impl<'a> Frame<'a> {
@@ -237,10 +372,10 @@ impl<'a> Frame<'a> {
         new: &FrameValues,
         slot: &dyn Fn(Place) -> u32,
     ) -> Frame<'a> {
-        let mut kept = HashMap::new();
+        let mut kept = FxHashMap::default();
         // What is kept, each value once, and in the order of the frame.
-        let mut members: HashMap<u32, Vec<(Id, Slot)>> = HashMap::new();
-        let mut variables: Vec<(Id, Slot)> = Vec::new();
+        let mut members: FxHashMap<u32, Vec<(Id, Slot)>> = FxHashMap::default();
+        let mut variables: Vec<Id> = Vec::new();
         let locals = old.locals.iter().map(|&(local, value)| (value, Place::Local(local)));
         let operands = (0..).zip(&old.operands).map(|(i, &value)| (value, Place::Operand(i)));
         for (value, place) in locals.chain(operands) {
@@ -252,39 +387,51 @@ impl<'a> Frame<'a> {
             members.entry(all.class_of_old(value)).or_default().push((value, from));
             // An operand that is a constant is nobody's variable.
             match (all.old.values[value as usize].kind, place) {
-                (Kind::Phi { .. }, _) | (Kind::Const(_), Place::Local(_)) => {
-                    variables.push((value, from));
-                }
+                (Kind::Phi { .. }, _) | (Kind::Const(_), Place::Local(_)) => variables.push(value),
                 _ => {}
             }
         }
-        let mut wanted: HashMap<u32, Vec<Id>> = HashMap::new();
+        // In the order of the frame too.
+        let mut wanted: Vec<Vec<Id>> = Vec::new();
+        let mut place: FxHashMap<u32, usize> = FxHashMap::default();
+        let mut seen: FxHashSet<Id> = FxHashSet::default();
         let values = new.locals.iter().map(|&(_, value)| value).chain(new.operands.iter().copied());
-        for value in values {
-            let of_class = wanted.entry(all.class_of_new(value)).or_default();
-            if !of_class.contains(&value) {
-                of_class.push(value);
+        for value in values.filter(|value| seen.insert(*value)) {
+            let place = *place.entry(all.class_of_new(value)).or_insert(wanted.len());
+            match wanted.get_mut(place) {
+                Some(of_class) => of_class.push(value),
+                None => wanted.push(vec![value]),
             }
         }
-        let (mut equal, mut claimed) = (HashMap::new(), HashSet::new());
+        let (mut equal, mut claimed) = (FxHashMap::default(), FxHashSet::default());
         let mut left: Vec<Id> = Vec::new();
-        for (class, values) in &wanted {
-            match members.get(class) {
+        for values in &wanted {
+            match members.get(&all.class_of_new(values[0])) {
                 Some(members) => all.divide(members, values, &mut equal, &mut claimed),
                 None => left.extend(values),
             }
         }
-        variables.retain(|(value, _)| !claimed.contains(value));
-        let mut candidates = HashMap::new();
+        variables.retain(|value| !claimed.contains(value));
+        let mut candidates = FxHashMap::default();
+        let mut claims: FxHashMap<Id, usize> = FxHashMap::default();
         let is_variable =
             |value: &Id| matches!(all.new.values[*value as usize].kind, Kind::Phi { .. });
         for value in left.into_iter().filter(is_variable) {
-            let same = variables.iter().filter(|&&(old, _)| all.same_variable(old, value));
-            candidates.insert(value, same.copied().collect::<Vec<_>>());
+            let same = all.same_variables(value);
+            let there = same.iter().copied();
+            let there = there.filter(|old| kept.contains_key(old) && !claimed.contains(old));
+            let there: Vec<Id> = there.collect();
+            there.iter().for_each(|&old| *claims.entry(old).or_default() += 1);
+            all.steps(same.len());
+            candidates.insert(value, there);
         }
-        let may_be = |old: Id| candidates.values().flatten().any(|&(one, _)| one == old);
-        let lost = variables.iter().map(|&(old, _)| old).filter(|&old| !may_be(old)).collect();
-        Frame { all, equal, candidates, lost, kept }
+        let lost = variables.iter().filter(|old| !claims.contains_key(old));
+        let lost = lost.fold(Lost::None, |lost, &old| match (lost, all.class_of_old(old)) {
+            (Lost::None, class) => Lost::Of(class),
+            (Lost::Of(one), class) if one == class => lost,
+            _ => Lost::Several,
+        });
+        Frame { all, equal, candidates, claims, lost, kept, members }
     }
 
     /// Where a value of the new frame comes from.
@@ -294,7 +441,7 @@ impl<'a> Frame<'a> {
         if let (Kind::Const(bits), Some(ty)) = (*kind, *ty) {
             // A variable that is not stepped any more looks like this, or one that begins otherwise: then it
             // has a value, and is not to begin anew.
-            let is_new = !is_local || self.equal.contains_key(&value) || self.lost.is_empty();
+            let is_new = !is_local || self.equal.contains_key(&value) || self.lost == Lost::None;
             let constant = Slot::Const(ty.kind().canonical(bits));
             return if is_new { Ok(constant) } else { Err(AMBIGUOUS) };
         }
@@ -304,73 +451,78 @@ impl<'a> Frame<'a> {
                 source => return source,
             }
         }
-        let Kind::Phi { header } = *kind else {
+        let Kind::Phi { .. } = *kind else {
             let class = all.class_of_new(value);
-            let exists = all.classes[..all.old.values.len()].contains(&class);
+            let exists = all.old_classes.contains(&class);
             return Err(if exists { LOST } else { CHANGED });
         };
         match self.candidates.get(&value).map(Vec::as_slice) {
-            Some(&[(old, slot)]) => {
-                let claims = |same: &&Vec<(Id, Slot)>| same.iter().any(|&(one, _)| one == old);
-                let alone = self.candidates.values().filter(claims).count() == 1;
-                if alone { Ok(slot) } else { Err(AMBIGUOUS) }
-            }
-            None | Some([]) => self.begins(value, header),
+            Some([old]) if self.claims[old] == 1 => Ok(self.kept[old]),
+            None | Some([]) => self.begins(value),
             Some(_) => Err(AMBIGUOUS),
         }
     }
 
     /// What a variable of a loop begins with, if there is nothing that it could have been in the old body.
-    fn begins(&self, value: Id, header: u32) -> Result<Slot, &'static str> {
+    fn begins(&self, value: Id) -> Result<Slot, &'static str> {
         let all = self.all;
-        let start = all.new.values[value as usize].inputs[0];
+        let Value { kind, inputs, .. } = &all.new.values[value as usize];
+        let start = inputs[0];
         let start_class = all.class_of_new(start);
         // A constant that it begins with is what it has always been.
-        if self.lost.iter().any(|&old| all.class_of_old(old) != start_class) {
+        if self.lost != Lost::None && self.lost != Lost::Of(start_class) {
             return Err(CHANGED);
         }
-        let Some((&of, _)) = all.counterparts.iter().find(|(_, to)| **to == header) else {
+        if !matches!(kind, Kind::Phi { header } if all.has_counterpart(*header)) {
             return Err(NOT_BEGUN);
-        };
+        }
         // A variable that the old body does not carry from one round to the next, and this one does.
-        let dead = (0..).zip(&all.old.values).filter(|(id, old)| {
-            old.kind == Kind::Phi { header: of } && !self.kept.contains_key(id)
-        });
-        for (old, _) in dead {
-            if all.could_be(old, value) {
-                return Err(LOST);
-            }
+        let could_be = all.could_be(value);
+        all.steps(could_be.len());
+        if could_be.iter().any(|old| !self.kept.contains_key(old)) {
+            return Err(LOST);
         }
         let begin = &all.new.values[start as usize];
         match (begin.kind, begin.ty) {
             (Kind::Const(bits), Some(ty)) => Ok(Slot::Const(ty.kind().canonical(bits))),
             (Kind::Phi { .. }, _) => Err(NOT_BEGUN),
             _ => {
-                let mut kept = self.kept.iter();
-                let same = kept.find(|(old, _)| all.class_of_old(**old) == start_class);
-                same.map(|(_, &slot)| slot).ok_or(NOT_BEGUN)
+                let same = self.members.get(&start_class);
+                same.map(|same| same[0].1).ok_or(NOT_BEGUN)
             }
         }
     }
 }
 
 impl Correspondence<'_> {
+    /// Whether a loop of the new body is the counterpart of one of the old body.
+    fn has_counterpart(&self, header: u32) -> bool {
+        self.headers.contains(&header)
+    }
+
     /// Says of equal values which one is which. Those that are too many in the new frame are new; those that are too
     /// many in the old one are claimed by none.
     fn divide(
         &self,
         members: &[(Id, Slot)],
         values: &[Id],
-        equal: &mut HashMap<Id, Result<Slot, &'static str>>,
-        claimed: &mut HashSet<Id>,
+        equal: &mut FxHashMap<Id, Result<Slot, &'static str>>,
+        claimed: &mut FxHashSet<Id>,
     ) {
+        if let ([(old, slot)], [value]) = (members, values) {
+            claimed.insert(*old);
+            equal.insert(*value, Ok(*slot));
+            return;
+        }
+        if !self.steps(members.len() * values.len()) {
+            return;
+        }
         if values.len() > members.len() {
             // More of them than before: only by how they are used is it known which one was there.
+            let others = |old: Id| values.iter().filter(move |&&v| self.used_alike(old, v)).count();
+            let unique = members.iter().all(|&(old, _)| others(old) == 1);
             for &value in values {
                 let mut same = members.iter().filter(|&&(old, _)| self.used_alike(old, value));
-                let others =
-                    |old: Id| values.iter().filter(move |&&v| self.used_alike(old, v)).count();
-                let unique = members.iter().all(|&(old, _)| others(old) == 1);
                 let source = match same.next() {
                     _ if !unique => Err(AMBIGUOUS),
                     Some(&(_, slot)) => Ok(slot),
@@ -379,11 +531,6 @@ impl Correspondence<'_> {
                 equal.insert(value, source);
             }
             claimed.extend(members.iter().map(|&(old, _)| old));
-            return;
-        }
-        if let ([(old, slot)], [value]) = (members, values) {
-            claimed.insert(*old);
-            equal.insert(*value, Ok(*slot));
             return;
         }
         for &value in values {
@@ -397,7 +544,7 @@ impl Correspondence<'_> {
 
     /// Whether an old variable that is not carried from one round of its loop to the next may be the same as a new one
     /// that is.
-    fn could_be(&self, a: Id, b: Id) -> bool {
+    fn could_be_same(&self, a: Id, b: Id) -> bool {
         let (x, y) = (&self.old.values[a as usize], &self.new.values[b as usize]);
         x.inputs.len() == y.inputs.len()
             && x.ty == y.ty
@@ -425,65 +572,5 @@ impl Correspondence<'_> {
             || old.inputs.iter().any(|&x| {
                 x != assumed.0 && !is_constant(&self.old.values[x as usize]) && equal(x, y)
             })
-    }
-}
-
-/// The coarsest partition of all values of two bodies that is stable. Values of equal classes are equal.
-fn refine(old: &Values, new: &Values, counterparts: &HashMap<u32, u32>) -> Vec<u32> {
-    let count = old.values.len() + new.values.len();
-    // Safepoints of the old body by their counterparts, those without any by numbers that the new one has not.
-    let of_old = |safepoint: u32| match counterparts.get(&safepoint) {
-        Some(&to) => to,
-        None => new.frames.len() as u32 + safepoint,
-    };
-    let label = |value: &Value, is_old: bool| {
-        let at = |safepoint: u32| if is_old { of_old(safepoint) } else { safepoint };
-        let kind = match value.kind {
-            Kind::Effect { safepoint, writes } => Kind::Effect { safepoint: at(safepoint), writes },
-            Kind::Call { safepoint, result } => Kind::Call { safepoint: at(safepoint), result },
-            Kind::Phi { header } => Kind::Phi { header: at(header) },
-            kind => kind,
-        };
-        let inputs = if matches!(kind, Kind::Call { .. }) { 0 } else { value.inputs.len() };
-        (kind, value.ty, inputs)
-    };
-    let mut numbers = HashMap::new();
-    let mut classes: Vec<u32> = Vec::with_capacity(count);
-    let labelled = old.values.iter().map(|value| label(value, true));
-    for label in labelled.chain(new.values.iter().map(|value| label(value, false))) {
-        let next = numbers.len() as u32;
-        classes.push(*numbers.entry(label).or_insert(next));
-    }
-    let mut known = numbers.len();
-    let inputs: usize = old.values.iter().chain(&new.values).map(|value| value.inputs.len()).sum();
-    let mut visits = 0;
-    loop {
-        visits += count + inputs;
-        if visits > MOST_VISITS {
-            // Nothing that was assumed is sure.
-            return (0..count as u32).collect();
-        }
-        let mut numbers: HashMap<(u32, Vec<u32>), u32> = HashMap::new();
-        let mut next_classes = Vec::with_capacity(count);
-        let sides = [(&old.values, 0), (&new.values, old.values.len())];
-        for (values, base) in sides {
-            for (i, value) in values.iter().enumerate() {
-                let mut made_of: Vec<u32> = match value.kind {
-                    // The same call, whatever is passed to it.
-                    Kind::Call { .. } => Vec::new(),
-                    _ => value.inputs.iter().map(|&input| classes[base + input as usize]).collect(),
-                };
-                if let Kind::Op { commutes: true, .. } = value.kind {
-                    made_of[..2].sort_unstable();
-                }
-                let next = numbers.len() as u32;
-                next_classes.push(*numbers.entry((classes[base + i], made_of)).or_insert(next));
-            }
-        }
-        classes = next_classes;
-        if numbers.len() == known {
-            return classes;
-        }
-        known = numbers.len();
     }
 }

@@ -3,6 +3,7 @@
 use super::alignment::{Alignment, Unaligned};
 use super::correspondence::{Correspondence, Place, Unknown};
 use super::frame_map::{FrameMap, PointMap, Source};
+use super::operand_stacks::OperandStack;
 use super::refusal::Refusal;
 use super::safepoints::{Safepoint, SafepointKind, Safepoints};
 use super::values::Values;
@@ -14,7 +15,7 @@ use anyhow::Result;
 use midair_osr::ValueKind;
 use midair_tiers::liveness::Liveness;
 use midair_tiers::{FunctionBody, ModuleEnv, ValType};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use wasmparser::{FuncToValidate, ValidatorResources};
 
@@ -131,14 +132,18 @@ impl Mapping {
             Some(map) if map.exclusive => mapping.refuse_all(names, old),
             _ => mapping.align(names, old, new, map, reachable),
         }
-        for given in map.map_or(&[][..], |map| &map.points) {
+        let given: &[PointMap] = map.map_or(&[], |map| &map.points);
+        let said: HashSet<u32> = given.iter().map(|given| given.old).collect();
+        mapping
+            .refusals
+            .retain(|refusal| refusal.point().is_none_or(|point| !said.contains(&point)));
+        for given in given {
             let check = || {
                 anyhow::Context::with_context(checked(names, old, new, given, reachable), || {
                     format!("frame map from offset {:#x} to {:#x}", given.old, given.new)
                 })
             };
             let checked = check();
-            mapping.refusals.retain(|refusal| refusal.point() != Some(given.old));
             match (checked, old.at(given.old)) {
                 (Ok(layout), _) => {
                     mapping.points.insert(given.old, (given.new, Arc::new(layout)));
@@ -195,32 +200,37 @@ impl Mapping {
                 known[i] = Ok(j);
             }
         }
-        let values = values.map(|(old, new)| Correspondence::new(old, new, &known));
+        let values = values.and_then(|(old, new)| Correspondence::new(old, new, &known));
+        let Some(values) = values else { return self.refusals.push(Refusal::TooLarge) };
         let mut layouts = Layouts::new(old, new);
+        let mut sites = None;
         for (i, counterpart) in alignment.counterparts.iter().enumerate() {
             let (safepoint, point) = (&before[i], before[i].point);
             let layout = match *counterpart {
                 Err(why) => {
                     let site = names.site(safepoint.kind);
-                    let why = reason(old, safepoint, &new.safepoints, why);
+                    let sites = sites.get_or_insert_with(|| Sites::of(&new.safepoints));
+                    let why = sites.reason(old, safepoint, &new.safepoints, why);
                     Err(Refusal::NoCounterpart { point, site, why })
                 }
                 Ok(index) => {
                     let target = after[index].point;
-                    let unknown = |Unknown { place, ty, why }| {
-                        let why = why.to_owned();
-                        Refusal::UnknownValue { point, target, place, ty, why }
-                    };
-                    match &values {
-                        _ if !reachable(target) => Err(Refusal::Unreachable { point, target }),
-                        None => {
-                            let site = names.site(safepoint.kind);
-                            let why = "the bodies are too large to be compared".to_owned();
-                            Err(Refusal::NoCounterpart { point, site, why })
-                        }
-                        Some(values) => layouts.at(values, i, index).map_err(unknown),
+                    match reachable(target) {
+                        false => Err(Refusal::Unreachable { point, target }),
+                        true => match layouts.at(&values, i, index) {
+                            Ok(layout) => Ok((target, layout)),
+                            Err(Unknown::Value { place, ty, why }) => {
+                                let why = why.to_owned();
+                                Err(Refusal::UnknownValue { point, target, place, ty, why })
+                            }
+                            Err(Unknown::TooLarge) => {
+                                // What is known of some points only is no basis for the others.
+                                self.points.clear();
+                                self.refusals = vec![Refusal::TooLarge];
+                                return;
+                            }
+                        },
                     }
-                    .map(|layout| (target, layout))
                 }
             };
             match layout {
@@ -235,13 +245,22 @@ impl Mapping {
 struct Layouts<'a> {
     old: &'a Analysis,
     new: &'a Analysis,
+    /// Slots of the old locals.
+    old_slots: u32,
     /// First slots of the old locals, and of the new ones.
     first_slots: [Vec<u32>; 2],
     /// Where the new locals' slots came from last. Those that nobody reads stay as they are, so that points share one
     /// layout.
     locals: Vec<Slot>,
+    /// The layout of the last point, if its operands stay, as long as `locals` are the same.
+    last: Option<Arc<Layout>>,
     known: HashMap<Layout, Arc<Layout>>,
+    /// Slots of all that are known.
+    slots: usize,
 }
+
+/// Slots of all layouts of a mapping: 64 MiB.
+const MOST_SLOTS: usize = 4 << 20;
 
 impl<'a> Layouts<'a> {
     fn new(old: &'a Analysis, new: &'a Analysis) -> Layouts<'a> {
@@ -255,7 +274,9 @@ impl<'a> Layouts<'a> {
             analysis.locals().iter().map(first).collect()
         });
         let locals = vec![Slot::Const(0); new.local_slots()];
-        Layouts { old, new, first_slots, locals, known: HashMap::new() }
+        let (last, known) = (None, HashMap::new());
+        let old_slots = old.local_slots() as u32;
+        Layouts { old, new, old_slots, first_slots, locals, last, known, slots: 0 }
     }
 
     /// The layout of frames that were suspended at one safepoint and go on at another one, by index.
@@ -268,7 +289,7 @@ impl<'a> Layouts<'a> {
         let (from, to) = (&self.old.safepoints.points[old], &self.new.safepoints.points[new]);
         let (before, after) =
             (self.old.safepoints.operands(from), self.new.safepoints.operands(to));
-        let base = self.old.local_slots() as u32;
+        let base = self.old_slots;
         let mut next = base;
         let mut operand_slots = Vec::with_capacity(before.len());
         for ty in &before {
@@ -290,18 +311,36 @@ impl<'a> Layouts<'a> {
             let ty = self.new.locals()[local as usize];
             let at = self.first_slots[1][local as usize] as usize;
             for (part, slot) in parts(source, ty).enumerate() {
-                self.locals[at + part] = slot;
+                if self.locals[at + part] != slot {
+                    self.locals[at + part] = slot;
+                    self.last = None;
+                }
             }
         }
         let operands = sources.operands.into_iter().zip(&after);
         let operands: Vec<Slot> = operands.flat_map(|(source, &ty)| parts(source, ty)).collect();
-        let layout = Layout::new(self.old.local_slots(), self.locals.iter().copied());
         let stay = operands.iter().copied().eq((base..next).map(Slot::Old));
+        if let Some(last) = self.last.as_ref().filter(|_| stay) {
+            return Ok(last.clone());
+        }
+        let layout = Layout::new(base as usize, self.locals.iter().copied());
+        let slots = self.locals.len() + operands.len();
         let layout = match stay {
             true => layout,
             false => layout.with_operands((next - base) as usize, operands),
         };
-        Ok(self.known.entry(layout.clone()).or_insert_with(|| Arc::new(layout)).clone())
+        let layout = match self.known.get(&layout) {
+            Some(known) => known.clone(),
+            None if self.slots + slots > MOST_SLOTS => return Err(Unknown::TooLarge),
+            None => {
+                self.slots += slots;
+                let shared = Arc::new(layout.clone());
+                self.known.insert(layout, shared.clone());
+                shared
+            }
+        };
+        self.last = stay.then(|| layout.clone());
+        Ok(layout)
     }
 }
 
@@ -332,28 +371,56 @@ fn layout_by_index(old: &Analysis, new: &Analysis, point: u32, target: u32) -> R
     Ok(Layout::new(old.local_slots(), locals))
 }
 
-/// What keeps a safepoint from having a counterpart among those of the new body.
-fn reason(body: &Analysis, old: &Safepoint, new: &Safepoints, why: Unaligned) -> String {
-    let alike = || new.points.iter().filter(|safepoint| safepoint.kind == old.kind);
-    let Some(first) = alike().next() else { return "it has none such".to_owned() };
-    if why == Unaligned::Ambiguous {
-        return "several are equally alike, so that it is not clear which one it is".to_owned();
+/// The safepoints of a body by what they are, to say why others have no counterpart among them.
+struct Sites(HashMap<SafepointKind, SitesOfKind>);
+
+struct SitesOfKind {
+    /// Index of the first.
+    first: usize,
+    depths: HashSet<u32>,
+    operands: HashSet<OperandStack>,
+}
+
+impl Sites {
+    fn of(body: &Safepoints) -> Sites {
+        let mut sites = HashMap::new();
+        for (i, safepoint) in body.points.iter().enumerate() {
+            let empty =
+                || SitesOfKind { first: i, depths: HashSet::new(), operands: HashSet::new() };
+            let alike = sites.entry(safepoint.kind).or_insert_with(empty);
+            alike.depths.insert(safepoint.depth);
+            alike.operands.insert(safepoint.operands);
+        }
+        Sites(sites)
     }
-    if alike().all(|safepoint| safepoint.depth != old.depth) {
-        let blocks = |depth: u32| match depth.saturating_sub(1) {
-            1 => "1 block".to_owned(),
-            n => format!("{n} blocks"),
-        };
-        return format!("there it is inside {}, not {}", blocks(first.depth), blocks(old.depth));
+
+    /// What keeps a safepoint of another body from having a counterpart.
+    fn reason(&self, body: &Analysis, old: &Safepoint, new: &Safepoints, why: Unaligned) -> String {
+        let Some(alike) = self.0.get(&old.kind) else { return "it has none such".to_owned() };
+        let first = &new.points[alike.first];
+        if why == Unaligned::Ambiguous {
+            return "several are equally alike, so that it is not clear which one it is".to_owned();
+        }
+        if !alike.depths.contains(&old.depth) {
+            let blocks = |depth: u32| match depth.saturating_sub(1) {
+                1 => "1 block".to_owned(),
+                n => format!("{n} blocks"),
+            };
+            return format!(
+                "there it is inside {}, not {}",
+                blocks(first.depth),
+                blocks(old.depth)
+            );
+        }
+        if !alike.operands.contains(&old.operands) {
+            return format!(
+                "there the operand stack holds {}, not {}",
+                list(new, first),
+                list(&body.safepoints, old)
+            );
+        }
+        "those that it has correspond to others of the old body".to_owned()
     }
-    if alike().all(|safepoint| safepoint.operands != old.operands) {
-        return format!(
-            "there the operand stack holds {}, not {}",
-            list(new, first),
-            list(&body.safepoints, old)
-        );
-    }
-    "those that it has correspond to others of the old body".to_owned()
 }
 
 /// The operands at a safepoint, for a message; of very many only the number.

@@ -25,6 +25,7 @@
 //!   operand_stacks  the types on the operand stacks there, shared
 //!   alignment     which points of two bodies correspond
 //!   values        what the values of a body are made of
+//!   partition     which values are computed in the same way
 //!   correspondence  which values of two bodies are the same variable
 //!   frame_map     maps that embedders give
 //!   refusal       why a frame cannot go on in the new body
@@ -45,6 +46,7 @@ pub(crate) mod larger_memories;
 pub(crate) mod mapping;
 pub(crate) mod module_diff;
 pub(crate) mod operand_stacks;
+pub(crate) mod partition;
 pub(crate) mod plan;
 pub(crate) mod policy;
 pub(crate) mod prepare;

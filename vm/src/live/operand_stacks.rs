@@ -4,11 +4,11 @@
 //! grow with the body and no faster: a stack is its top operand, which knows the stack below.
 
 use midair_tiers::ValType;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::LazyLock;
 
 /// Types on an operand stack. Two are equal if they hold the same types, of whichever bodies they are.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct OperandStack {
     height: u32,
     /// Index of the top operand; of no meaning for an empty stack, and the same for all that are empty.
@@ -30,6 +30,10 @@ impl PartialEq for Top {
 }
 
 impl Eq for Top {}
+
+impl Hash for Top {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
 
 impl OperandStack {
     /// Nothing.

@@ -38,6 +38,9 @@ pub enum Refusal {
         /// Why nothing in the old frame is taken for it.
         why: String,
     },
+    /// To compare the bodies would take too much time or memory, so that nothing is known of any point. A
+    /// [`FrameMap`](crate::FrameMap) can say where frames go on.
+    TooLarge,
     /// The new body reads a local that the machine code of the old one has not kept.
     LocalNotKept {
         /// Offset in the old body.
@@ -57,6 +60,7 @@ impl Refusal {
             | Refusal::Unreachable { point, .. }
             | Refusal::UnknownValue { point, .. }
             | Refusal::LocalNotKept { point, .. } => Some(point),
+            Refusal::TooLarge => None,
         }
     }
 }
@@ -76,6 +80,10 @@ impl fmt::Display for Refusal {
                 f,
                 "{place} ({ty}) of the new body at offset {target:#x} cannot be filled by a frame that is \
                  suspended at offset {point:#x}: {why}"
+            ),
+            Refusal::TooLarge => f.write_str(
+                "the bodies are too large to be compared, so that no frame goes on in the new one unless a frame \
+                 map says where",
             ),
             Refusal::LocalNotKept { point, local, ty } => write!(
                 f,

@@ -19,8 +19,10 @@
 use super::safepoints::Safepoints;
 use midair_tiers::liveness::Liveness;
 use midair_tiers::{FunctionBody, ModuleEnv, ValType};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 use std::hash::{BuildHasher, RandomState};
+use std::rc::Rc;
 use std::sync::LazyLock;
 use wasmparser::{BlockType, FuncValidator, FuncValidatorAllocations, Operator};
 use wasmparser::{FuncToValidate, ValidatorResources};
@@ -56,8 +58,11 @@ pub(crate) struct Value {
     pub(crate) kind: Kind,
     /// `None` for effects.
     pub(crate) ty: Option<ValType>,
-    pub(crate) inputs: Vec<Id>,
+    pub(crate) inputs: Inputs,
 }
+
+/// What a value is made of.
+pub(crate) type Inputs = SmallVec<[Id; 4]>;
 
 /// Where values are at a safepoint.
 #[derive(Clone, Debug, Default)]
@@ -74,17 +79,28 @@ pub(crate) struct Values {
     pub(crate) values: Vec<Value>,
     /// By safepoint, in the order of [`Safepoints::points`].
     pub(crate) frames: Vec<FrameValues>,
-    /// For each value the ones that are made of it, and as which input.
-    pub(crate) users: Vec<Vec<(Id, u32)>>,
+    users: Users,
 }
 
-/// Steps that a graph may cost; what is larger has none. Some ten milliseconds.
-const MOST_STEPS: usize = 4 << 20;
+/// Who uses the values of a body.
+#[derive(Debug, Default)]
+struct Users {
+    /// By value, where its users begin in `all`; one more for the end.
+    starts: Vec<u32>,
+    /// Who uses it, and as which input.
+    all: Vec<(Id, u32)>,
+}
+
+/// Values that a graph may have, and values that these may be made of. Together they take some hundred megabytes.
+const MOST_VALUES: usize = 1 << 20;
+const MOST_INPUTS: usize = 4 << 20;
+/// Numbers of values that may be copied or compared to make a graph: some ten milliseconds, besides the values.
+const MOST_STEPS: usize = 16 << 20;
 
 /// Where control flow comes into the end of a block, or goes on with a loop.
 struct Edge {
-    locals: Vec<Id>,
-    values: Vec<Id>,
+    locals: Rc<[Id]>,
+    values: Rc<[Id]>,
     /// What decided to go this way, if anything did.
     condition: Option<Id>,
 }
@@ -119,6 +135,8 @@ enum BlockKind {
 /// The graph is too large.
 struct TooLarge;
 
+static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
 impl Values {
     /// The values of a body, which is valid; `None` if it is too large.
     pub(crate) fn new(
@@ -137,25 +155,50 @@ impl Values {
                 frames: vec![FrameValues::default(); safepoints.points.len()],
                 ..Values::default()
             },
-            known: HashMap::new(),
+            known: FxHashMap::default(),
             locals: Vec::new(),
             stack: Vec::new(),
             blocks: Vec::new(),
             effect: (0, 0),
             reachable: true,
             steps: 0,
+            inputs: 0,
             assigned,
             loops: 0,
         };
         builder.run(body, validate).ok()?;
         let mut graph = builder.graph;
-        graph.users.resize(graph.values.len(), Vec::new());
-        for (id, value) in (0..).zip(&graph.values) {
+        graph.users = Users::of(&graph.values);
+        Some(graph)
+    }
+
+    /// The values that are made of this one, and as which input.
+    pub(crate) fn users(&self, id: Id) -> &[(Id, u32)] {
+        let at = |id: usize| self.users.starts[id] as usize;
+        &self.users.all[at(id as usize)..at(id as usize + 1)]
+    }
+}
+
+impl Users {
+    fn of(values: &[Value]) -> Users {
+        let inputs = || values.iter().flat_map(|value| &value.inputs);
+        let mut starts = vec![0; values.len() + 1];
+        for &input in inputs() {
+            starts[input as usize + 1] += 1;
+        }
+        for i in 0..values.len() {
+            starts[i + 1] += starts[i];
+        }
+        let mut all = vec![(0, 0); inputs().count()];
+        let mut next = starts.clone();
+        for (id, value) in (0..).zip(values) {
             for (i, &input) in (0..).zip(&value.inputs) {
-                graph.users[input as usize].push((id, i));
+                let place = &mut next[input as usize];
+                all[*place as usize] = (id, i);
+                *place += 1;
             }
         }
-        Some(graph)
+        Users { starts, all }
     }
 }
 
@@ -203,8 +246,9 @@ struct Builder<'a> {
     safepoints: &'a Safepoints,
     liveness: &'a Liveness,
     graph: Values,
-    /// Values that are the same whenever they are computed from the same.
-    known: HashMap<(Kind, Option<ValType>, Vec<Id>), Id>,
+    /// Values that are the same whenever they are computed from the same, by a hash of what they are. Its key is the
+    /// process's secret. One of two with the same hash is not there, and is made anew each time.
+    known: FxHashMap<u64, Id>,
     locals: Vec<Id>,
     stack: Vec<Id>,
     blocks: Vec<Block>,
@@ -213,6 +257,8 @@ struct Builder<'a> {
     /// Whether anything leads to the present operator.
     reachable: bool,
     steps: usize,
+    /// Inputs of all values.
+    inputs: usize,
     /// See [`assigned_in_loops`], and how many loops have begun.
     assigned: Vec<Vec<u32>>,
     loops: usize,
@@ -243,10 +289,10 @@ impl Builder<'_> {
         let ty = self.env.func_type(body.function).clone();
         for (i, &ty) in self.safepoints.locals.iter().enumerate() {
             let kind = if i < self.params(body) { Kind::Param(i as u32) } else { Kind::Const(0) };
-            let local = self.value(kind, Some(ty), Vec::new())?;
+            let local = self.value(kind, Some(ty), Inputs::new())?;
             self.locals.push(local);
         }
-        self.record(0, 0);
+        self.record(0, 0)?;
         self.blocks.push(Block {
             kind: BlockKind::Block,
             height: 0,
@@ -276,34 +322,44 @@ impl Builder<'_> {
         if self.steps > MOST_STEPS { Err(TooLarge) } else { Ok(()) }
     }
 
-    fn value(&mut self, kind: Kind, ty: Option<ValType>, inputs: Vec<Id>) -> Result<Id, TooLarge> {
+    /// Counts so many more inputs.
+    fn more_inputs(&mut self, count: usize) -> Result<(), TooLarge> {
+        self.inputs += count;
+        if self.inputs > MOST_INPUTS { Err(TooLarge) } else { Ok(()) }
+    }
+
+    fn value(&mut self, kind: Kind, ty: Option<ValType>, inputs: Inputs) -> Result<Id, TooLarge> {
         self.step(inputs.len())?;
-        // Each variable of a loop is one of its own.
-        if !matches!(kind, Kind::Phi { .. })
-            && let Some(&known) = self.known.get(&(kind, ty, inputs.clone()))
-        {
-            return Ok(known);
-        }
         let id = self.graph.values.len() as Id;
+        // Each variable of a loop is one of its own.
         if !matches!(kind, Kind::Phi { .. }) {
-            self.known.insert((kind, ty, inputs.clone()), id);
+            let hash = KEY.hash_one((kind, ty, &inputs[..]));
+            if let Some(&known) = self.known.get(&hash) {
+                let value = &self.graph.values[known as usize];
+                if (value.kind, value.ty, &value.inputs) == (kind, ty, &inputs) {
+                    return Ok(known);
+                }
+            } else {
+                self.known.insert(hash, id);
+            }
         }
+        self.more_inputs(inputs.len())?;
         self.graph.values.push(Value { kind, ty, inputs });
-        Ok(id)
+        if self.graph.values.len() > MOST_VALUES { Err(TooLarge) } else { Ok(id) }
     }
 
     fn effect(&mut self) -> Result<Id, TooLarge> {
         let (safepoint, writes) = self.effect;
-        self.value(Kind::Effect { safepoint, writes }, None, Vec::new())
+        self.value(Kind::Effect { safepoint, writes }, None, Inputs::new())
     }
 
     fn pop(&mut self) -> Id {
         self.stack.pop().expect("a valid body")
     }
 
-    fn pop_many(&mut self, count: usize) -> Vec<Id> {
+    fn pop_many(&mut self, count: usize) -> Inputs {
         let at = self.stack.len() - count;
-        self.stack.split_off(at)
+        self.stack.drain(at..).collect()
     }
 
     /// The index of the safepoint at a point, if there is one.
@@ -313,24 +369,34 @@ impl Builder<'_> {
     }
 
     /// Notes where values are at a safepoint, with so many operands that do not count on top.
-    fn record(&mut self, index: u32, above: usize) {
+    fn record(&mut self, index: u32, above: usize) -> Result<(), TooLarge> {
         let point = self.safepoints.points[index as usize].point;
         let live = self.liveness.at(point);
         let locals = live.iter().flat_map(|live| live.iter());
-        let locals = locals.map(|local| (local, self.locals[local as usize])).collect();
+        let locals: Vec<_> = locals.map(|local| (local, self.locals[local as usize])).collect();
         let operands = self.stack[..self.stack.len() - above].to_vec();
-        self.steps += operands.len();
+        self.step(locals.len() + operands.len())?;
         self.graph.frames[index as usize] = FrameValues { locals, operands };
         self.effect = (index, 0);
+        Ok(())
     }
 
-    fn branch(&mut self, depth: u32, condition: Option<Id>) -> Result<(), TooLarge> {
-        self.step(self.locals.len())?;
-        let at = self.blocks.len() - 1 - depth as usize;
-        let count = self.blocks[at].branch;
-        let values = self.stack[self.stack.len() - count..].to_vec();
-        let edge = Edge { locals: self.locals.clone(), values, condition };
-        self.blocks[at].edges.push(edge);
+    /// Control goes to one of these blocks.
+    fn branch(&mut self, depths: &[u32], condition: Option<Id>) -> Result<(), TooLarge> {
+        self.step(self.locals.len() + depths.len())?;
+        let locals: Rc<[Id]> = self.locals.as_slice().into();
+        let mut values: Rc<[Id]> = Rc::default();
+        for depth in depths {
+            let at = self.blocks.len() - 1 - *depth as usize;
+            let count = self.blocks[at].branch;
+            // Most often none; of a table each time as many.
+            if values.len() != count {
+                self.step(count)?;
+                values = self.stack[self.stack.len() - count..].into();
+            }
+            let edge = Edge { locals: locals.clone(), values: values.clone(), condition };
+            self.blocks[at].edges.push(edge);
+        }
         Ok(())
     }
 
@@ -349,20 +415,19 @@ impl Builder<'_> {
         for &local in &assigned {
             let ty = self.safepoints.locals[local as usize];
             let before = self.locals[local as usize];
-            let phi = self.value(Kind::Phi { header }, Some(ty), vec![before])?;
+            let phi = self.value(Kind::Phi { header }, Some(ty), Inputs::from_elem(before, 1))?;
             self.locals[local as usize] = phi;
             phis.push((Some(local), phi));
         }
         let below = self.stack.len() - params.len();
         for (i, &ty) in params.iter().enumerate() {
             let before = self.stack[below + i];
-            let phi = self.value(Kind::Phi { header }, Some(ty), vec![before])?;
+            let phi = self.value(Kind::Phi { header }, Some(ty), Inputs::from_elem(before, 1))?;
             self.stack[below + i] = phi;
             phis.push((None, phi));
         }
         self.enter(BlockKind::Loop { phis }, params.len(), params.len(), results.len());
-        self.record(header, 0);
-        Ok(())
+        self.record(header, 0)
     }
 
     /// A block ends: what comes out of it is what its edges agree on.
@@ -374,15 +439,16 @@ impl Builder<'_> {
         let mut edges = std::mem::take(&mut block.edges);
         if let BlockKind::Loop { phis } = &block.kind {
             for edge in edges.drain(..) {
-                let mut params = edge.values.into_iter();
+                self.step(phis.len())?;
+                self.more_inputs(phis.len())?;
+                let mut params = edge.values.iter();
                 for &(local, phi) in phis {
                     let next = match local {
                         Some(local) => edge.locals[local as usize],
-                        None => params.next().expect("a value for each parameter"),
+                        None => *params.next().expect("a value for each parameter"),
                     };
                     self.graph.values[phi as usize].inputs.push(next);
                 }
-                self.step(phis.len())?;
             }
         }
         if self.reachable {
@@ -391,10 +457,13 @@ impl Builder<'_> {
                 BlockKind::If { condition, .. } => Some(*condition),
                 _ => None,
             };
-            edges.push(Edge { locals: self.locals.clone(), values, condition });
+            self.step(self.locals.len())?;
+            let locals = self.locals.as_slice().into();
+            edges.push(Edge { locals, values: values.as_slice().into(), condition });
         }
         if let BlockKind::If { condition, locals, values } = block.kind {
             // Without an `else` its parameters are its results.
+            let (locals, values) = (locals.into(), values.into());
             edges.push(Edge { locals, values, condition: Some(condition) });
         }
         self.meet(block.height, edges)
@@ -464,7 +533,7 @@ impl Builder<'_> {
                 let condition = self.pop();
                 let (params, results) = block_type(self.env, blockty);
                 let values = self.stack[self.stack.len() - params.len()..].to_vec();
-                self.step(self.locals.len())?;
+                self.step(self.locals.len() + values.len())?;
                 let kind = BlockKind::If { condition, locals: self.locals.clone(), values };
                 self.enter(kind, params.len(), results.len(), results.len());
             }
@@ -475,20 +544,21 @@ impl Builder<'_> {
             Operator::Else => self.otherwise()?,
             Operator::End => self.end()?,
             Operator::Br { relative_depth } => {
-                self.branch(relative_depth, None)?;
+                self.branch(&[relative_depth], None)?;
                 self.reachable = false;
             }
             Operator::BrIf { relative_depth } => {
                 let condition = self.pop();
-                self.branch(relative_depth, Some(condition))?;
+                self.branch(&[relative_depth], Some(condition))?;
             }
             Operator::BrTable { ref targets } => {
                 let selector = self.pop();
-                let depths: Vec<u32> =
+                let mut depths: Vec<u32> =
                     targets.targets().flatten().chain([targets.default()]).collect();
-                for depth in depths {
-                    self.branch(depth, Some(selector))?;
-                }
+                self.step(depths.len())?;
+                depths.sort_unstable();
+                depths.dedup();
+                self.branch(&depths, Some(selector))?;
                 self.reachable = false;
             }
             Operator::Return | Operator::Unreachable => self.reachable = false,
@@ -509,14 +579,14 @@ impl Builder<'_> {
     }
 
     fn constant(&mut self, ty: ValType, bits: u64) -> Result<(), TooLarge> {
-        let value = self.value(Kind::Const(bits), Some(ty), Vec::new())?;
+        let value = self.value(Kind::Const(bits), Some(ty), Inputs::new())?;
         self.stack.push(value);
         Ok(())
     }
 
     fn call(&mut self, point: u32, arguments: usize, results: &[ValType]) -> Result<(), TooLarge> {
         let safepoint = self.safepoint(point).ok_or(TooLarge)?;
-        self.record(safepoint, arguments);
+        self.record(safepoint, arguments)?;
         let inputs = self.pop_many(arguments);
         for (result, &ty) in (0..).zip(results) {
             let value = self.value(Kind::Call { safepoint, result }, Some(ty), inputs.clone())?;
@@ -546,7 +616,6 @@ impl Builder<'_> {
         if access == Access::Write {
             self.effect.1 += 1;
         }
-        static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
         let (hash, commutes) = (KEY.hash_one(bytes), commutes(operator));
         for result in 0..results as u32 {
             let depth = results - 1 - result as usize;
@@ -573,8 +642,8 @@ impl Builder<'_> {
         if self.reachable {
             let results = self.blocks[at].results;
             let brought = self.pop_many(results);
-            let locals = self.locals.clone();
-            let edge = Edge { locals, values: brought, condition: Some(condition) };
+            let (locals, values) = (self.locals.as_slice().into(), brought.as_slice().into());
+            let edge = Edge { locals, values, condition: Some(condition) };
             self.blocks[at].edges.push(edge);
         }
         self.stack.truncate(self.blocks[at].height);
