@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use midair_tiers::TableDef;
 use midair_tiers::module_env::TableType;
 use midair_tiers::types::ValType;
+use std::alloc::{Layout, alloc_zeroed};
 use std::ptr::NonNull;
 
 /// Most elements of a table: bounds what a guest can make the host allocate.
@@ -57,6 +58,22 @@ impl TableEntity {
     }
 }
 
+/// So many elements; `None` if the host has not the memory. Null ones take none before they are written.
+fn elements(count: usize, value: u64) -> Option<Vec<u64>> {
+    let mut elements = Vec::new();
+    if value != 0 || count == 0 {
+        elements.try_reserve_exact(count).ok()?;
+        elements.resize(count, value);
+        return Some(elements);
+    }
+    let layout = Layout::array::<u64>(count).ok()?;
+    // SAFETY: the size is not zero.
+    let base = NonNull::new(unsafe { alloc_zeroed(layout) })?;
+    // SAFETY: the memory comes from the allocator that vectors use, has the layout of so many numbers, and zeroes are
+    // numbers.
+    Some(unsafe { Vec::from_raw_parts(base.as_ptr().cast(), count, count) })
+}
+
 impl StoreOpaque {
     /// A new table whose elements are all `value`.
     pub(crate) fn new_table(&mut self, ty: TableType, value: u64) -> Result<NonNull<TableEntity>> {
@@ -66,14 +83,15 @@ impl StoreOpaque {
             "a table of {} elements is not possible",
             ty.minimum
         );
-        let mut elements = Vec::new();
-        elements.try_reserve_exact(ty.minimum as usize).context("cannot allocate a table")?;
+        let count = u64::from(ty.minimum);
         anyhow::ensure!(
-            self.contents.lock().count_elements(u64::from(ty.minimum)),
-            "a table of {} elements exceeds the store's limit",
-            ty.minimum
+            self.contents.lock().count_elements(count),
+            "a table of {count} elements exceeds the store's limit"
         );
-        elements.resize(ty.minimum as usize, value);
+        let Some(mut elements) = elements(ty.minimum as usize, value) else {
+            self.contents.lock().uncount_elements(count);
+            anyhow::bail!("cannot allocate a table of {count} elements");
+        };
         Ok(self.tables.alloc(TableEntity {
             def: TableDef { base: elements.as_mut_ptr(), len: elements.len() },
             ty,

@@ -6,7 +6,9 @@
 
 use midair_osr::CallShape;
 use midair_tiers::{FuncType, ValType};
-use std::collections::HashMap;
+use std::borrow::Borrow;
+use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// A function type as the engine knows it.
@@ -20,13 +22,36 @@ pub(crate) struct Signature {
     pub(crate) number: u32,
 }
 
+/// A signature that is found by its type, of which there is no other copy.
+struct ByType(Arc<Signature>);
+
+impl Borrow<FuncType> for ByType {
+    fn borrow(&self) -> &FuncType {
+        &self.0.ty
+    }
+}
+
+impl Hash for ByType {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.ty.hash(state);
+    }
+}
+
+impl PartialEq for ByType {
+    fn eq(&self, other: &ByType) -> bool {
+        self.0.ty == other.0.ty
+    }
+}
+
+impl Eq for ByType {}
+
 /// Below this many signatures nobody looks for unused ones.
 const FIRST_SWEEP: usize = 1024;
 
 /// The signatures of an engine.
 #[derive(Default)]
 pub(crate) struct Signatures {
-    numbers: HashMap<FuncType, u32>,
+    by_type: HashSet<ByType>,
     signatures: Vec<Option<Arc<Signature>>>,
     free: Vec<u32>,
     /// Number of signatures at which unused ones are looked for.
@@ -36,10 +61,10 @@ pub(crate) struct Signatures {
 impl Signatures {
     /// The signature of a type.
     pub(crate) fn intern(&mut self, ty: &FuncType) -> Arc<Signature> {
-        if let Some(&number) = self.numbers.get(ty) {
-            return self.get(number);
+        if let Some(known) = self.by_type.get(ty) {
+            return known.0.clone();
         }
-        if self.numbers.len() >= self.sweep_at.max(FIRST_SWEEP) {
+        if self.by_type.len() >= self.sweep_at.max(FIRST_SWEEP) {
             self.sweep();
         }
         let number = self.free.pop().unwrap_or_else(|| {
@@ -54,7 +79,7 @@ impl Signatures {
             number,
         });
         self.signatures[number as usize] = Some(signature.clone());
-        self.numbers.insert(ty.clone(), number);
+        self.by_type.insert(ByType(signature.clone()));
         signature
     }
 
@@ -67,13 +92,13 @@ impl Signatures {
     /// left, so that a sweep costs each new signature a constant amount of work.
     fn sweep(&mut self) {
         for slot in &mut self.signatures {
-            // Only this table hands counts out, and it is borrowed: a count of one stays one.
-            if let Some(unused) = slot.take_if(|signature| Arc::strong_count(signature) == 1) {
-                self.numbers.remove(&unused.ty);
+            // Only this table hands counts out, and it is borrowed: a count of its own two stays two.
+            if let Some(unused) = slot.take_if(|signature| Arc::strong_count(signature) == 2) {
+                self.by_type.remove(&unused.ty);
                 self.free.push(unused.number);
             }
         }
-        self.sweep_at = 2 * self.numbers.len();
+        self.sweep_at = 2 * self.by_type.len();
     }
 }
 
