@@ -6,6 +6,7 @@
 mod bench;
 mod check;
 mod corpus;
+mod costs;
 mod engine;
 mod process;
 mod project;
@@ -29,6 +30,8 @@ enum Task {
     Corpus(corpus::CorpusArgs),
     /// Measure Midair beside wasmtime and wasmi and write docs/benchmarks.md.
     Bench(bench::BenchArgs),
+    /// Measure modules that have very much of one thing, in each tier and in wasmtime.
+    Costs(costs::CostsArgs),
     /// Run what takes too long for every change: random and damaged modules, for some minutes.
     Stress(stress::StressArgs),
     /// Check the rules of the repository that no compiler checks.
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Corpus(args) => corpus::run(&args),
         Task::Bench(args) => bench::run(&args),
+        Task::Costs(args) => costs::run(&args),
         Task::Stress(args) => stress::run(&args),
         Task::Tidy => tidy::run(),
     };

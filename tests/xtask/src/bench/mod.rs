@@ -5,7 +5,7 @@
 //! [`machine`] says where it was measured.
 
 mod floors;
-mod machine;
+pub mod machine;
 mod measure;
 mod report;
 
