@@ -39,10 +39,12 @@ fn schedule() -> impl Strategy<Value = Schedule> {
         Just(Tier::Optimized),
         Just(Tier::Auto)
     ];
-    let strategy = (tier, period(), period(), period(), any::<u64>());
-    strategy.prop_map(|(tier, osr, retire, mixed, seed)| {
+    let far = prop_oneof![Just(None), (7..20_u16).prop_map(Some)];
+    let strategy = (tier, period(), period(), period(), far, any::<u64>());
+    strategy.prop_map(|(tier, osr, retire, mixed, far, seed)| {
         let mut stress = StressSpec::default();
-        (stress.osr, stress.retire, stress.mixed, stress.seed) = (osr, retire, mixed, seed);
+        (stress.osr, stress.retire, stress.mixed) = (osr, retire, mixed);
+        (stress.far, stress.seed) = (far, seed);
         Schedule { tier, stress }
     })
 }
@@ -136,6 +138,9 @@ fn check(
             .map_err(|error| TestCaseError::fail(format!("wasmi: {error}")))?;
         fail("wasmi".to_owned(), difference(&expected, &other, false))?;
     }
+    let wide = "far:7".parse::<StressSpec>().expect("a schedule");
+    let actual = observe("wide form", &config(Tier::Interp, wide, true), wasm)?;
+    fail("wide form".to_owned(), difference(&expected, &actual, true))?;
     for fuel in [true, false] {
         for tier in [Tier::Baseline, Tier::Optimized, Tier::Auto] {
             let what = format!("{tier:?}");

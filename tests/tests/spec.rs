@@ -56,6 +56,8 @@ combinations! {
     auto_osr_mixed: Auto, "osr:2,mixed:1,seed:2";
     auto_retire_mixed: Auto, "retire:2,mixed:1,seed:3";
     auto_osr_retire_mixed: Auto, "osr:3,retire:3,mixed:2,seed:4";
+    interp_far: Interp, "far:7";
+    auto_osr_retire_mixed_far: Auto, "osr:3,retire:3,mixed:2,far:8,seed:5";
     baseline_mixed: Baseline, "mixed:1";
     optimized_mixed: Optimized, "mixed:1,seed:1";
 }

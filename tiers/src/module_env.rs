@@ -79,6 +79,9 @@ pub struct ModuleEnv {
     pub count_calls: bool,
     /// Whether code counts fuel: both tiers charge `crate::fuel` costs at the same places.
     pub consume_fuel: bool,
+    /// For tests: the interpreter's instructions name slots only up to this distance from the frame's header,
+    /// as if their operands were so small. What lies further off needs the wide form of lowered code.
+    pub slot_reach: Option<u16>,
 }
 
 impl ModuleEnv {

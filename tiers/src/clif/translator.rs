@@ -48,6 +48,10 @@ impl From<TooManyFrameValues> for TranslateError {
     }
 }
 
+/// Most operands at a time: what more of them hold does not fit a machine frame, unless it is all constants and
+/// locals, and each safepoint describes them all.
+const MAX_OPERANDS: usize = 1 << 14;
+
 /// What goes with the CLIF of a function.
 pub(crate) struct Translation {
     /// Frame states by source location.
@@ -204,6 +208,9 @@ impl<'a, 'f> Translator<'a, 'f> {
                 self.charge_fuel(cost);
             }
             self.translate_operator(&operator, point)?;
+            if self.stack.len() > MAX_OPERANDS {
+                return Err(TranslateError::TooLarge("operand stacks"));
+            }
         }
         match (self.source.entry, self.osr_block) {
             (EntryPoint::Loop(point), Some(_)) => Err(TranslateError::NoSuchLoop(point)),

@@ -2,7 +2,7 @@
 
 use super::LANDING;
 use super::code::{LoweredCode, Site, SuspendedAt};
-use super::frame::{self, CALLER_FP, HEADER, RETURN_IP};
+use super::frame::{self, CALLER_FP, RETURN_IP};
 use crate::ModuleEnv;
 use crate::context::{InstanceContext, StoreContext};
 use std::ptr;
@@ -313,9 +313,10 @@ impl<'a> InterpFrame<'a> {
         let sites = code.sites(self.env());
         let site = sites.site(self.point())?;
         let operands = site.height + results(site);
+        let temps = self.fp.wrapping_add(code.first_temp as usize);
         values.extend((0..operands as usize).map(|i| {
             // SAFETY: a temporary of this frame.
-            unsafe { self.fp.add(HEADER + i).read() }
+            unsafe { temps.add(i).read() }
         }));
         for &(index, at) in sites.exceptions(site) {
             values[locals + index as usize] = match at {

@@ -2,7 +2,6 @@
 //! back.)
 
 use super::code::LoweredCode;
-use super::frame::HEADER;
 use crate::{FunctionBody, ModuleEnv};
 use midair_osr::SiteKind;
 
@@ -64,7 +63,8 @@ impl CanonicalFrame<'_> {
         // each of its safepoints.
         unsafe {
             fp.sub(locals.len()).copy_from_nonoverlapping(locals.as_ptr(), locals.len());
-            fp.add(HEADER).copy_from_nonoverlapping(operands.as_ptr(), operands.len());
+            fp.add(code.first_temp as usize)
+                .copy_from_nonoverlapping(operands.as_ptr(), operands.len());
         }
     }
 }

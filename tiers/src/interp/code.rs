@@ -10,14 +10,16 @@ use std::sync::OnceLock;
 pub struct LoweredCode {
     /// Address of the first instruction. (First, with what else a call reads, in one cache line.)
     pub(crate) entry: *const u8,
-    /// Bytes of a whole frame.
-    pub(crate) frame_bytes: u32,
+    /// Bytes of a whole frame; more than any stack has if the frame is too large.
+    pub(crate) frame_bytes: usize,
     /// Slots of the locals, parameters included.
     pub(crate) locals: u32,
     /// Slots of the parameters.
     pub(crate) params: u32,
     /// Slots of header and operand stack.
     pub(crate) slots_above: u32,
+    /// Slot number of the first temporary.
+    pub(crate) first_temp: u32,
     code: Box<[u8]>,
     body: FunctionBody,
     /// Only few functions ever need it, so it is made on demand by lowering the body again.
@@ -55,16 +57,27 @@ pub(crate) struct Lowered {
     pub(crate) locals: u32,
     pub(crate) params: u32,
     pub(crate) slots_above: u32,
+    pub(crate) first_temp: u32,
+    /// Whether no frame of the code can be made.
+    pub(crate) too_large: bool,
 }
+
+/// More bytes than any stack has. The sum of this and an address does not wrap.
+const TOO_LARGE: usize = 1 << 62;
 
 impl LoweredCode {
     pub(crate) fn new(body: FunctionBody, lowered: Lowered) -> LoweredCode {
         LoweredCode {
             entry: lowered.code.as_ptr(),
-            frame_bytes: (lowered.locals + lowered.slots_above) * 8,
+            frame_bytes: if lowered.too_large {
+                TOO_LARGE
+            } else {
+                (lowered.locals as usize + lowered.slots_above as usize) * 8
+            },
             locals: lowered.locals,
             params: lowered.params,
             slots_above: lowered.slots_above,
+            first_temp: lowered.first_temp,
             code: lowered.code,
             body,
             sites: OnceLock::new(),
@@ -82,7 +95,7 @@ impl LoweredCode {
 
     /// Slots of a frame on the value stack.
     pub fn frame_slots(&self) -> usize {
-        self.frame_bytes as usize / 8
+        self.frame_bytes / 8
     }
 
     /// Slots of the locals, parameters included: the first part of a canonical frame.

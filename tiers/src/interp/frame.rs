@@ -15,6 +15,16 @@
 //! height. Arguments lie where the caller's operand stack holds them, and become the callee's first
 //! locals; results are written from the callee's first slot on, which is where the caller expects
 //! them as operands.
+//!
+//! Code in the wide form has scratch slots between the header and the temporaries: values of slots that
+//! instructions cannot name go through them. Nothing is in them at a safepoint.
+//!
+//! ```text
+//!   fp            fp + HEADER   fp + HEADER + SCRATCH
+//!   +-------------+-------------+-------------------+
+//!   | header      | scratch     | temps             |
+//!   +-------------+-------------+-------------------+
+//! ```
 
 use super::code::LoweredCode;
 
@@ -26,6 +36,8 @@ pub(crate) const CALLER_FP: usize = 1;
 pub(crate) const CODE: usize = 2;
 /// Slots of the header.
 pub(crate) const HEADER: usize = 3;
+/// Scratch slots of code in the wide form: one for each operand of an instruction that can be a slot.
+pub(crate) const SCRATCH: usize = 4;
 
 /// The code that a frame runs.
 ///

@@ -111,6 +111,16 @@ impl Machine {
         unsafe { self.fp.offset(self.operand::<i16>(at) as isize) }
     }
 
+    /// The frame slot that the operand at byte `at` names with 32 bits.
+    ///
+    /// # Safety
+    /// The instruction must have such a slot operand there.
+    #[inline(always)]
+    pub(crate) unsafe fn far_slot(self, at: usize) -> *mut u64 {
+        // SAFETY: lowered code names only slots of its own frame.
+        unsafe { self.fp.offset(self.operand::<i32>(at) as isize) }
+    }
+
     /// The value of the slot that the operand at byte `at` names.
     ///
     /// # Safety

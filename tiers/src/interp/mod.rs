@@ -1,7 +1,7 @@
 //! The interpreter: runs [`LoweredCode`], the register code that [`crate::lower`] makes.
 //!
 //! An instruction is the address of its handler followed by its operands, unaligned: frame slots
-//! (16 bits, signed), immediates and branch offsets. [`op`] lists all instructions and their layouts,
+//! (16 bits, signed; bodies that need more of them are lowered in a wide form), immediates and branch offsets. [`op`] lists all instructions and their layouts,
 //! [`machine`] holds the registers and the one seam for dispatch, [`frame`] the layout of frames,
 //! `ops` the handlers.
 //!
@@ -204,7 +204,7 @@ impl Machine {
         base: *mut u64,
         linkage: [u64; 2],
     ) -> Option<Machine> {
-        let end = (base as usize).wrapping_add(code.frame_bytes as usize);
+        let end = (base as usize).wrapping_add(code.frame_bytes);
         // SAFETY: the registers are those of a running activation; the frame is written only if it
         // fits into the value stack.
         unsafe {

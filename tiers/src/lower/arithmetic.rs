@@ -66,7 +66,7 @@ impl Lowerer<'_> {
         self.code.op(op).slot(dst).slot(a).slot(b);
     }
 
-    fn binary_immediate(&mut self, op: Op, a: i16, imm: i32) {
+    fn binary_immediate(&mut self, op: Op, a: i32, imm: i32) {
         let dst = self.push_temp();
         self.code.op(op).slot(dst).slot(a).imm(imm);
     }
@@ -110,7 +110,7 @@ impl Lowerer<'_> {
                 let (a, b) = if swap { (b, a) } else { (a, b) };
                 self.code.op(negated).slot(dst).slot(a).slot(b);
             } else {
-                self.code.op(negated).slot(dst).slot(a).imm(taken.imm(2));
+                self.code.op(negated).slot(dst).slot(a).imm(taken.imm());
             }
             return;
         }
@@ -159,7 +159,7 @@ impl Lowerer<'_> {
 /// What a conditional branch tests.
 pub(super) enum Condition {
     /// The value of a slot is not zero.
-    Slot(i16),
+    Slot(i32),
     /// The result of this instruction, which was the last.
     Fused(TakenBack),
 }
@@ -175,7 +175,7 @@ impl Condition {
         let taken = match self {
             Condition::Slot(slot) => {
                 let op = if when { Op::br_if_nez } else { Op::br_if_eqz };
-                code.op(op).branch(label).slot(*slot);
+                code.op(op).slot(*slot).branch(label);
                 return;
             }
             Condition::Fused(taken) => taken,
@@ -185,12 +185,12 @@ impl Condition {
         };
         let op = if when { yes } else { no };
         let a = taken.slot(1);
-        if op.layout() == "bss" {
+        if op.layout() == "ssb" {
             let b = taken.slot(2);
             let (a, b) = if swap && !when { (b, a) } else { (a, b) };
-            code.op(op).branch(label).slot(a).slot(b);
+            code.op(op).slot(a).slot(b).branch(label);
         } else {
-            code.op(op).branch(label).slot(a).imm(taken.imm(2));
+            code.op(op).slot(a).imm(taken.imm()).branch(label);
         }
     }
 }

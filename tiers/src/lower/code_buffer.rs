@@ -1,5 +1,11 @@
 //! The code that lowering writes: instructions, labels, and the last instruction's second thoughts.
+//!
+//! Instructions name slots with 16 bits. Lowering has slot numbers of 32 bits, and they are narrowed
+//! here. If one does not fit, the code is of no use ([`CodeBuffer::has_overflowed`]), and the body is lowered
+//! again in the *wide form*: there an instruction that reads or writes a *far* slot names a scratch slot
+//! instead, and copies before and behind it go between that and the far one.
 
+use crate::interp::frame::{HEADER, SCRATCH};
 use crate::interp::op::Op;
 use smallvec::SmallVec;
 
@@ -8,6 +14,10 @@ pub(super) struct CodeBuffer {
     bytes: Vec<u8>,
     /// The last instruction, if nothing can jump behind it.
     last: Option<Last>,
+    reach: Reach,
+    /// A slot was too far off for an instruction.
+    overflowed: bool,
+    wide: Wide,
     /// `(offset, point, op)` of each instruction, if asked for.
     record: Option<Vec<(u32, u32, Op)>>,
     /// Point of the operator that is being lowered.
@@ -16,11 +26,51 @@ pub(super) struct CodeBuffer {
     expected: &'static str,
 }
 
+/// Which slots instructions can name, and what becomes of those that they cannot.
+#[derive(Clone, Copy)]
+pub(super) struct Reach {
+    /// Slots closer to the header than this are near.
+    slots: i32,
+    is_wide: bool,
+}
+
+impl Reach {
+    /// What 16 bits can name, or less; at least the header and the scratch slots.
+    pub(super) fn new(slots: Option<u16>, is_wide: bool) -> Reach {
+        const MOST: i32 = 1 << 15;
+        let slots = slots.map_or(MOST, |slots| i32::from(slots).min(MOST));
+        Reach { slots: slots.max((HEADER + SCRATCH) as i32), is_wide }
+    }
+
+    pub(super) fn is_wide(self) -> bool {
+        self.is_wide
+    }
+
+    fn is_near(self, slot: i32) -> bool {
+        (-self.slots..self.slots).contains(&slot)
+    }
+}
+
+/// Values of a wide instruction's slots.
+type Slots = SmallVec<[i32; SCRATCH]>;
+
+/// The instruction that is being written in the wide form.
+#[derive(Default)]
+struct Wide {
+    /// It, while not all slots that it reads and writes are known.
+    op: Option<Op>,
+    slots: Slots,
+    /// Where the far result of the last instruction goes, and the instruction's point.
+    result: Option<(i32, u32)>,
+}
+
 /// The last instruction of the code.
 #[derive(Clone, Copy)]
 struct Last {
     op: Op,
     start: usize,
+    /// Where the copies begin that belong to it.
+    from: usize,
 }
 
 /// A place in the code that branches lead to.
@@ -47,8 +97,22 @@ impl Label {
 /// An instruction that was taken back.
 pub(super) struct TakenBack {
     op: Op,
-    bytes: SmallVec<[u8; 32]>,
+    /// The slots that its operands begin with.
+    slots: Slots,
+    /// What follows them.
+    rest: SmallVec<[u8; 24]>,
     point: u32,
+}
+
+/// How many operands an instruction begins with that are slots whose values it reads or writes.
+fn leading_slots(op: Op) -> usize {
+    op.layout().bytes().take_while(|kind| matches!(kind, b'd' | b's')).count()
+}
+
+/// The scratch slot in place of a far operand.
+fn scratch(operand: usize) -> i32 {
+    debug_assert!(operand < SCRATCH, "an operand without a scratch slot");
+    (HEADER + operand) as i32
 }
 
 /// Position of an instruction's first operand.
@@ -57,10 +121,13 @@ const OPERANDS: usize = crate::interp::machine::OPERANDS;
 const END: i32 = -1;
 
 impl CodeBuffer {
-    pub(super) fn new(capacity: usize, record: bool) -> CodeBuffer {
+    pub(super) fn new(capacity: usize, reach: Reach, record: bool) -> CodeBuffer {
         CodeBuffer {
             bytes: Vec::with_capacity(capacity),
             last: None,
+            reach,
+            overflowed: false,
+            wide: Wide::default(),
             record: record.then(Vec::new),
             point: 0,
             #[cfg(debug_assertions)]
@@ -72,7 +139,19 @@ impl CodeBuffer {
         self.point = point;
     }
 
+    /// Whether a slot was named that instructions cannot name. Never in the wide form.
+    pub(super) fn has_overflowed(&self) -> bool {
+        self.overflowed
+    }
+
+    /// Whether instructions name `slot` only by a detour.
+    pub(super) fn is_far(&self, slot: i32) -> bool {
+        self.reach.is_wide && !self.reach.is_near(slot)
+    }
+
+    /// Offset of the next instruction.
     pub(super) fn len(&self) -> usize {
+        debug_assert!(self.wide.result.is_none(), "an instruction is not complete");
         self.bytes.len()
     }
 
@@ -80,28 +159,100 @@ impl CodeBuffer {
         self.record.is_some()
     }
 
-    pub(super) fn finish(self) -> (Vec<u8>, Vec<(u32, u32, Op)>) {
+    pub(super) fn finish(mut self) -> (Vec<u8>, Vec<(u32, u32, Op)>) {
+        self.copy_result();
         (self.bytes, self.record.unwrap_or_default())
     }
 
     /// Starts an instruction; its operands have to follow in the order of its layout.
     pub(super) fn op(&mut self, op: Op) -> &mut Self {
         self.expect_end();
-        let start = self.bytes.len();
-        self.last = Some(Last { op, start });
-        if let Some(record) = &mut self.record {
-            record.push((start as u32, self.point, op));
-        }
-        self.bytes.extend_from_slice(&(op.handler() as usize).to_le_bytes());
         #[cfg(debug_assertions)]
         {
             self.expected = op.layout();
         }
+        if !self.reach.is_wide {
+            self.start(op, self.bytes.len());
+            return self;
+        }
+        self.copy_result();
+        self.wide.slots.clear();
+        if leading_slots(op) == 0 {
+            self.start(op, self.bytes.len());
+        } else {
+            self.wide.op = Some(op);
+        }
         self
     }
 
-    pub(super) fn slot(&mut self, slot: i16) -> &mut Self {
+    /// Writes an instruction's handler. The copies that belong to it begin at `from`.
+    fn start(&mut self, op: Op, from: usize) {
+        let start = self.bytes.len();
+        self.last = Some(Last { op, start, from });
+        self.write_handler(op, self.point);
+    }
+
+    fn write_handler(&mut self, op: Op, point: u32) {
+        if let Some(record) = &mut self.record {
+            record.push((self.bytes.len() as u32, point, op));
+        }
+        self.bytes.extend_from_slice(&(op.handler() as usize).to_le_bytes());
+    }
+
+    /// A slot whose value is read or written, or where a range of slots begins.
+    pub(super) fn slot(&mut self, slot: i32) -> &mut Self {
         self.expect("ds");
+        if let Some(op) = self.wide.op {
+            self.wide.slots.push(slot);
+            if self.wide.slots.len() == leading_slots(op) {
+                self.wide.op = None;
+                self.start_wide(op);
+            }
+            return self;
+        }
+        self.overflowed |= !self.reach.is_near(slot);
+        self.bytes.extend_from_slice(&(slot as i16).to_le_bytes());
+        self
+    }
+
+    /// Writes an instruction with its slots, behind copies of the far ones that it reads.
+    #[cold]
+    fn start_wide(&mut self, op: Op) {
+        let from = self.bytes.len();
+        let slots = self.wide.slots.clone();
+        let is_result = |operand: usize| op.layout().as_bytes()[operand] == b'd';
+        for (operand, &slot) in slots.iter().enumerate() {
+            if !is_result(operand) && self.is_far(slot) {
+                self.copy_far(scratch(operand), slot, self.point);
+            }
+        }
+        self.start(op, from);
+        for (operand, &slot) in slots.iter().enumerate() {
+            let is_far = self.is_far(slot);
+            if is_far && is_result(operand) {
+                self.wide.result = Some((slot, self.point));
+            }
+            let named = if is_far { scratch(operand) } else { slot };
+            self.bytes.extend_from_slice(&(named as i16).to_le_bytes());
+        }
+    }
+
+    fn copy_far(&mut self, to: i32, from: i32, point: u32) {
+        self.write_handler(Op::copy_far, point);
+        self.bytes.extend_from_slice(&to.to_le_bytes());
+        self.bytes.extend_from_slice(&from.to_le_bytes());
+    }
+
+    /// Completes the last instruction, if its result goes to a far slot.
+    fn copy_result(&mut self) {
+        if let Some((slot, point)) = self.wide.result.take() {
+            self.copy_far(slot, scratch(0), point);
+        }
+    }
+
+    /// A slot as 32 bits.
+    pub(super) fn far_slot(&mut self, slot: i32) -> &mut Self {
+        self.expect("DS");
         self.bytes.extend_from_slice(&slot.to_le_bytes());
         self
     }
@@ -147,6 +298,7 @@ impl CodeBuffer {
     /// Binds `label` here.
     pub(super) fn bind(&mut self, label: &mut Label) {
         self.expect_end();
+        self.copy_result();
         let here = self.bytes.len() as u32;
         if let Label::Waiting(head) = *label {
             let mut next = head.map_or(END, |position| position as i32);
@@ -162,44 +314,66 @@ impl CodeBuffer {
     }
 
     /// The last instruction, if its result goes to `slot`.
-    pub(super) fn last_result(&self, slot: i16) -> Option<Op> {
+    pub(super) fn last_result(&self, slot: i32) -> Option<Op> {
         let last = self.last?;
         let has_result = last.op.layout().as_bytes().first() == Some(&b'd');
-        (has_result && self.slot_at(last.start + OPERANDS) == slot).then_some(last.op)
+        (has_result && self.last_slot(&last, 0) == slot).then_some(last.op)
+    }
+
+    /// The `n`th of the slots that the last instruction begins with.
+    fn last_slot(&self, last: &Last, n: usize) -> i32 {
+        if self.reach.is_wide {
+            return self.wide.slots[n];
+        }
+        let at = last.start + OPERANDS + 2 * n;
+        i16::from_le_bytes([self.bytes[at], self.bytes[at + 1]]).into()
     }
 
     /// Lets the last instruction put its result into `slot`.
-    pub(super) fn retarget(&mut self, slot: i16) {
+    pub(super) fn retarget(&mut self, slot: i32) {
         if let Some(last) = self.last.take() {
             let at = last.start + OPERANDS;
-            self.bytes[at..at + 2].copy_from_slice(&slot.to_le_bytes());
+            let is_far = self.is_far(slot);
+            let named = if is_far { scratch(0) } else { slot };
+            self.wide.result = is_far.then_some((slot, self.point));
+            self.overflowed |= !self.reach.is_near(named);
+            self.bytes[at..at + 2].copy_from_slice(&(named as i16).to_le_bytes());
         }
     }
 
     /// Takes the last instruction back.
     pub(super) fn take_back(&mut self) -> Option<TakenBack> {
         let last = self.last.take()?;
-        let bytes = SmallVec::from_slice(&self.bytes[last.start..]);
-        self.bytes.truncate(last.start);
+        let slots =
+            (0..leading_slots(last.op)).map(|n| self.last_slot(&last, n)).collect::<Slots>();
+        let rest = SmallVec::from_slice(&self.bytes[last.start + OPERANDS + 2 * slots.len()..]);
+        self.bytes.truncate(last.from);
+        self.wide.result = None;
         let mut point = self.point;
         if let Some(record) = &mut self.record {
-            point = record.pop().map_or(point, |(_, point, _)| point);
+            while let Some(&(offset, at, _)) = record.last()
+                && offset as usize >= last.from
+            {
+                point = at;
+                record.pop();
+            }
         }
-        Some(TakenBack { op: last.op, bytes, point })
+        Some(TakenBack { op: last.op, slots, rest, point })
     }
 
     /// Appends an instruction that was taken back.
     pub(super) fn put_back(&mut self, taken: &TakenBack) {
-        let start = self.bytes.len();
-        self.last = Some(Last { op: taken.op, start });
-        if let Some(record) = &mut self.record {
-            record.push((start as u32, taken.point, taken.op));
+        let point = std::mem::replace(&mut self.point, taken.point);
+        self.op(taken.op);
+        for &slot in &taken.slots {
+            self.slot(slot);
         }
-        self.bytes.extend_from_slice(&taken.bytes);
-    }
-
-    fn slot_at(&self, at: usize) -> i16 {
-        i16::from_le_bytes([self.bytes[at], self.bytes[at + 1]])
+        self.bytes.extend_from_slice(&taken.rest);
+        self.point = point;
+        #[cfg(debug_assertions)]
+        {
+            self.expected = "";
+        }
     }
 
     #[cfg(debug_assertions)]
@@ -231,20 +405,12 @@ impl TakenBack {
     }
 
     /// The `n`th slot operand of an instruction that starts with slots.
-    pub(super) fn slot(&self, n: usize) -> i16 {
-        let at = OPERANDS + 2 * n;
-        i16::from_le_bytes([self.bytes[at], self.bytes[at + 1]])
+    pub(super) fn slot(&self, n: usize) -> i32 {
+        self.slots[n]
     }
 
-    /// The unsigned immediate behind `slots` slot operands.
-    pub(super) fn uint(&self, slots: usize) -> u32 {
-        self.imm(slots) as u32
-    }
-
-    /// The immediate behind `slots` slot operands.
-    pub(super) fn imm(&self, slots: usize) -> i32 {
-        let at = OPERANDS + 2 * slots;
-        let b = &self.bytes[at..at + 4];
-        i32::from_le_bytes([b[0], b[1], b[2], b[3]])
+    /// The first immediate behind the slots.
+    pub(super) fn imm(&self) -> i32 {
+        i32::from_le_bytes([self.rest[0], self.rest[1], self.rest[2], self.rest[3]])
     }
 }

@@ -9,6 +9,9 @@ use midair_osr::SiteKind;
 use std::collections::HashMap;
 use wasmparser::{BlockType, BrTable};
 
+/// More operands than that are moved by one instruction.
+const MAX_SINGLE_MOVES: usize = 16;
+
 /// An open block.
 pub(super) struct Frame {
     kind: FrameKind,
@@ -165,9 +168,17 @@ impl Lowerer<'_> {
     }
 
     /// Copies the topmost `count` operands to the temporaries from `to` on, which are their own or
-    /// lower ones. The operand stack stays as it is.
+    /// lower ones. The operand stack stays as it is, but for many operands, which get settled.
     fn move_operands(&mut self, to: usize, count: usize) {
         let first = self.stack.height() - count;
+        if count > MAX_SINGLE_MOVES {
+            self.settle(first + count);
+            if first != to {
+                let (to, from) = (self.temp_slot(to), self.temp_slot(first));
+                self.code.op(Op::copy_span).far_slot(to).far_slot(from).uint(count as u32);
+            }
+            return;
+        }
         let mut i = 0;
         // Upwards: no source is overwritten before it has been read, because every destination is
         // at or below its own source.
@@ -176,6 +187,7 @@ impl Lowerer<'_> {
             if i + 1 < count
                 && let Some(a) = self.moved_slot(first + i, to + i)
                 && let Some(b) = self.moved_slot(first + i + 1, to + i + 1)
+                && ![slot, a, b].iter().any(|&slot| self.code.is_far(slot))
             {
                 self.code.op(Op::copy2).slot(slot).slot(a).slot(b);
                 i += 2;
@@ -186,9 +198,18 @@ impl Lowerer<'_> {
         }
     }
 
+    /// Before a branch that may not be taken: settles the operands that it takes along if they are many, so
+    /// that the code that moves them is short. Otherwise each of many such branches would have to copy all that
+    /// a few bytes have pushed.
+    fn prepare_moves(&mut self, count: usize) {
+        if count > MAX_SINGLE_MOVES {
+            self.settle(self.stack.height());
+        }
+    }
+
     /// The slot that operand `index` has to be copied from to be in temporary `to`, if it has to be
     /// and is in one.
-    fn moved_slot(&self, index: usize, to: usize) -> Option<i16> {
+    fn moved_slot(&self, index: usize, to: usize) -> Option<i32> {
         match self.stack.get(index) {
             Operand::Local(local) => Some(self.local_slot(local)),
             Operand::Temp if index != to => Some(self.temp_slot(index)),
@@ -203,7 +224,8 @@ impl Lowerer<'_> {
         frame.kind != FrameKind::Function
             && (count == 0
                 || (height - count == frame.height
-                    && (height - count..height).all(|i| self.stack.get(i) == Operand::Temp)))
+                    && (self.stack.first_unsettled() >= height
+                        || (height - count..height).all(|i| self.stack.get(i) == Operand::Temp))))
     }
 
     /// Emits what leads to the frame at this index of `frames`, with its operands on top of the
@@ -232,6 +254,7 @@ impl Lowerer<'_> {
     pub(super) fn br_if(&mut self, depth: u32) {
         let index = self.frame_at(depth);
         let condition = self.pop_condition();
+        self.prepare_moves(self.frames[index].arity());
         if self.is_plain_branch(index) {
             let label = &mut self.frames[index].label;
             condition.emit(&mut self.code, true, label);
@@ -245,6 +268,8 @@ impl Lowerer<'_> {
 
     pub(super) fn br_table(&mut self, targets: &BrTable<'_>) {
         let index = self.pop_slot();
+        // All targets have the same arity.
+        self.prepare_moves(self.frames[self.frame_at(targets.default())].arity());
         let depths = targets.targets().filter_map(Result::ok);
         self.code.op(Op::br_table).slot(index).uint(targets.len() + 1);
         let mut detours: HashMap<u32, Label> = HashMap::new();
@@ -278,42 +303,45 @@ impl Lowerer<'_> {
     /// Emits a return of the operands on top of the stack, which stays as it is.
     fn emit_return(&mut self) {
         // The first slot of the frame.
-        let to = (-(self.locals as i64)) as i16;
+        let to = -(self.locals as i32);
         let first = self.stack.height() - self.results;
-        match self.results {
-            0 => {
-                self.code.op(Op::return0);
-            }
-            1 => match self.stack.get(first) {
+        if self.results == 0 {
+            self.code.op(Op::return0);
+            return;
+        }
+        if self.results == 1 && !self.code.is_far(to) {
+            let from = match self.stack.get(first) {
                 Operand::Const(bits) => {
                     self.code.op(Op::return1_imm).slot(to).quad(bits);
+                    return;
                 }
-                Operand::Local(local) => {
-                    let slot = self.local_slot(local);
-                    self.code.op(Op::return1).slot(to).slot(slot);
-                }
-                Operand::Temp => {
-                    let slot = self.temp_slot(first);
-                    self.code.op(Op::return1).slot(to).slot(slot);
-                }
-            },
-            count => {
-                self.move_operands(first, count);
-                let from = self.temp_slot(first);
-                self.code.op(Op::return_span).slot(to).slot(from).uint(count as u32);
+                Operand::Local(local) => self.local_slot(local),
+                Operand::Temp => self.temp_slot(first),
+            };
+            if !self.code.is_far(from) {
+                self.code.op(Op::return1).slot(to).slot(from);
+                return;
             }
         }
+        self.move_operands(first, self.results);
+        let from = self.temp_slot(first);
+        let count = self.results as u32;
+        self.code.op(Op::return_span).far_slot(to).far_slot(from).uint(count);
     }
 
     pub(super) fn call(&mut self, function: u32, point: u32) {
         let ty = self.env.func_type(function);
         let args = self.place_arguments(ty.params.len());
+        let is_far = self.code.is_far(args);
         if function < self.env.imported_functions {
-            self.code.op(Op::call_import).uint(function).slot(args);
+            let op = if is_far { Op::call_import_far } else { Op::call_import };
+            self.code.op(op).uint(function);
         } else {
+            let op = if is_far { Op::call_far } else { Op::call };
             let state = self.state_offset(function);
-            self.code.op(Op::call).uint(state).slot(args);
+            self.code.op(op).uint(state);
         }
+        self.first_argument(args);
         self.finish_call(ty.params.len(), ty.results.len(), point);
     }
 
@@ -322,18 +350,25 @@ impl Lowerer<'_> {
         let (operand, temp) = self.pop();
         let index = self.slot_of(operand, temp);
         let args = self.place_arguments(ty.params.len());
-        self.code
-            .op(Op::call_indirect)
-            .slot(index)
-            .slot(args)
-            .uint(table)
-            .uint(type_index)
-            .uint(self.env.imported_functions);
+        let is_far = self.code.is_far(args);
+        let op = if is_far { Op::call_indirect_far } else { Op::call_indirect };
+        let code = self.code.op(op).slot(index);
+        code.uint(table).uint(type_index).uint(self.env.imported_functions);
+        self.first_argument(args);
         self.finish_call(ty.params.len(), ty.results.len(), point);
     }
 
+    /// The last operand of a call: where its arguments begin.
+    fn first_argument(&mut self, slot: i32) {
+        if self.code.is_far(slot) {
+            self.code.far_slot(slot);
+        } else {
+            self.code.slot(slot);
+        }
+    }
+
     /// Puts the topmost `count` operands into their temporaries and answers the slot of the first.
-    fn place_arguments(&mut self, count: usize) -> i16 {
+    fn place_arguments(&mut self, count: usize) -> i32 {
         let first = self.stack.height() - count;
         if first.saturating_sub(self.stack.first_unsettled()) > self.unsettled_at_call {
             self.settle(first);

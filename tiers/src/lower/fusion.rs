@@ -11,8 +11,8 @@ use crate::interp::op::Op;
 
 /// An address that is a sum.
 pub(super) struct Sum {
-    base: i16,
-    index: i16,
+    base: i32,
+    index: i32,
     /// Bits by which the index is shifted, if it is.
     shift: Option<u32>,
 }
@@ -28,7 +28,7 @@ impl Lowerer<'_> {
     }
 
     /// The slot of an operand that is in one.
-    fn present_slot(&self, operand: Operand, temp: usize) -> Option<i16> {
+    fn present_slot(&self, operand: Operand, temp: usize) -> Option<i32> {
         match operand {
             Operand::Temp => Some(self.temp_slot(temp)),
             Operand::Local(local) => Some(self.local_slot(local)),
@@ -51,7 +51,7 @@ impl Lowerer<'_> {
             if let Some(scaled) = scaled {
                 let op =
                     if scaled.op() == Op::i32_shl_si { Op::i32_shl_add } else { Op::i32_mul_add };
-                let (index, factor) = (scaled.slot(1), scaled.imm(2) as u32);
+                let (index, factor) = (scaled.slot(1), scaled.imm() as u32);
                 let dst = self.push_temp();
                 let code = self.code.op(op).slot(dst);
                 code.slot(base).slot(index).uint(factor);
@@ -68,7 +68,7 @@ impl Lowerer<'_> {
         if let Operand::Const(mask) = rhs
             && let Some(shifted) = self.take_computed(lhs, lhs_temp, &[Op::i32_shr_u_si])
         {
-            let (word, shift) = (shifted.slot(1), shifted.imm(2) as u32);
+            let (word, shift) = (shifted.slot(1), shifted.imm() as u32);
             let dst = self.push_temp();
             let code = self.code.op(Op::i32_shr_u_and).slot(dst);
             code.slot(word).uint(shift).uint(mask as u32);
@@ -83,7 +83,7 @@ impl Lowerer<'_> {
         Some(Sum {
             base: sum.slot(1),
             index: sum.slot(2),
-            shift: (sum.op() == Op::i32_shl_add).then(|| sum.uint(3)),
+            shift: (sum.op() == Op::i32_shl_add).then(|| sum.imm() as u32),
         })
     }
 
@@ -99,7 +99,7 @@ impl Lowerer<'_> {
     }
 
     /// A store of a slot to a sum.
-    pub(super) fn store_sum(&mut self, at: &Sum, value: i16, offset: u32, sum: Op, scaled: Op) {
+    pub(super) fn store_sum(&mut self, at: &Sum, value: i32, offset: u32, sum: Op, scaled: Op) {
         let op = if at.shift.is_some() { scaled } else { sum };
         let code = self.code.op(op).slot(at.base).slot(at.index).slot(value);
         if let Some(shift) = at.shift {

@@ -7,6 +7,9 @@
 //! fused with branches. [`control`] has blocks and branches, [`arithmetic`] the choice among an
 //! operator's forms, [`fusion`] pairs of operators that are one instruction, [`translate`] the operators one by one.
 //!
+//! Slot numbers have 16 bits in instructions. A body for which that is not enough is lowered again in a
+//! wide form, which [`code_buffer`] describes; everything else is the same for both.
+//!
 //! Where control flow merges, and at loop headers, every operand is in its temporary. At calls
 //! operands below the arguments may still be locals or constants; [`record`] lowers a body again
 //! to find out which.
@@ -26,11 +29,11 @@ use crate::context::FunctionState;
 use crate::fuel::FuelPlan;
 use crate::interp::LoweredCode;
 use crate::interp::code::{Form, Lowered, Site, Sites, SuspendedAt};
-use crate::interp::frame::HEADER;
+use crate::interp::frame::{HEADER, SCRATCH};
 use crate::interp::op::Op;
 use crate::module_env::ModuleEnv;
 use crate::types::ValType;
-use code_buffer::CodeBuffer;
+use code_buffer::{CodeBuffer, Reach};
 use control::{Frame, FrameKind};
 use midair_osr::SiteKind;
 use operands::{Operand, OperandStack};
@@ -108,6 +111,24 @@ fn run(
     form: Form<'_>,
     record: bool,
 ) -> Result<(Lowered, Recording), LowerError> {
+    let reach = |is_wide| Reach::new(env.slot_reach, is_wide);
+    if let Some(narrow) = run_within(env, body, validate, form, record, reach(false))? {
+        return Ok(narrow);
+    }
+    let wide = run_within(env, body, None, form, record, reach(true))?;
+    Ok(wide.expect("the wide form can name every slot"))
+}
+
+/// Lowers a body with instructions that can name these slots; `None` if that is not enough for it. With
+/// `validate` the whole body is valid in either case.
+fn run_within(
+    env: &ModuleEnv,
+    body: &FunctionBody,
+    validate: Option<FuncToValidate<ValidatorResources>>,
+    form: Form<'_>,
+    record: bool,
+    reach: Reach,
+) -> Result<Option<(Lowered, Recording)>, LowerError> {
     let base = body.module_offset() as u64;
     let mut reader = BinaryReader::new(body.bytes(), base);
     let mut validator = validate.map(|v| v.into_validator(Default::default()));
@@ -127,10 +148,8 @@ fn run(
             }
             Some(_) => {}
         }
+        // Validation allows 50,000.
         locals = locals.saturating_add(count as usize);
-        if locals > MAX_LOCALS {
-            return Err(unsupported("so many locals", offset));
-        }
     }
     if let Some(validator) = &validator {
         reader.set_features(*validator.features());
@@ -143,7 +162,7 @@ fn run(
     };
     let mut charges = fuel.charges().iter().peekable();
 
-    let mut lowerer = Lowerer::new(env, body, locals, form, record);
+    let mut lowerer = Lowerer::new(env, body, locals, form, record, reach);
     if env.count_calls {
         lowerer.code.at_point(FunctionBody::ENTRY);
         lowerer.code.op(Op::count_call);
@@ -153,6 +172,13 @@ fn run(
         let (operator, offset) = operators.read_with_offset()?;
         if let Some(validator) = &mut validator {
             validator.op(offset, &operator)?;
+        }
+        if lowerer.code.has_overflowed() || lowerer.stack.max_height() > MAX_HEIGHT {
+            // There is nothing left to do but to validate.
+            if validator.is_none() {
+                break;
+            }
+            continue;
         }
         let point = (offset - base) as u32;
         lowerer.code.at_point(point);
@@ -165,31 +191,38 @@ fn run(
         lowerer
             .operator(point, &operator)
             .map_err(|Unsupported| unsupported(&format!("{operator:?}"), offset))?;
-        if lowerer.stack.max_height() > MAX_HEIGHT {
-            return Err(unsupported("such a deep operand stack", offset));
-        }
     }
-    operators.finish()?;
-
-    let slots_above = (HEADER + lowerer.stack.max_height()) as u32;
+    if validator.is_some() {
+        operators.finish()?;
+    }
+    let too_large = lowerer.stack.max_height() > MAX_HEIGHT;
+    if too_large {
+        lowerer.abandon();
+    } else if lowerer.code.has_overflowed() {
+        return Ok(None);
+    }
+    let (first_temp, max_height) = (lowerer.first_temp, lowerer.stack.max_height());
     let (code, instructions) = lowerer.code.finish();
     let lowered = Lowered {
         code: code.into_boxed_slice(),
         locals: locals as u32,
         params: ty.params.len() as u32,
-        slots_above,
+        slots_above: (first_temp + max_height) as u32,
+        first_temp: first_temp as u32,
+        too_large,
     };
     let recording = Recording { sites: lowerer.sites, instructions };
-    Ok((lowered, recording))
+    Ok(Some((lowered, recording)))
 }
 
 fn unsupported(what: &str, offset: u64) -> LowerError {
     LowerError { message: format!("{what} are not supported"), offset: offset as usize }
 }
 
-/// Slot numbers have 16 bits, with the sign.
-const MAX_LOCALS: usize = 1 << 15;
-const MAX_HEIGHT: usize = i16::MAX as usize - HEADER;
+/// Most operands at a time. A body cannot have more of them, but for calls and blocks with many results,
+/// of which a few bytes push a thousand. Such a body is not lowered: a frame of 32 MiB does not fit any stack, so
+/// that all calls of the function overflow the stack.
+const MAX_HEIGHT: usize = 1 << 22;
 /// At a call at most so many operands below the arguments are left where they are: keeps the tables
 /// of sites small whatever the bytecode does.
 const MAX_UNSETTLED_AT_CALL: usize = 16;
@@ -205,6 +238,8 @@ struct Lowerer<'a> {
     frames: Vec<Frame>,
     /// Slots of all locals.
     locals: usize,
+    /// Slot of the lowest operand.
+    first_temp: usize,
     /// Results of the function.
     results: usize,
     /// In code that cannot be reached: how many blocks were opened since it became so.
@@ -225,14 +260,16 @@ impl<'a> Lowerer<'a> {
         locals: usize,
         form: Form<'a>,
         record: bool,
+        reach: Reach,
     ) -> Lowerer<'a> {
         let ty = env.func_type(body.function);
         let mut lowerer = Lowerer {
             env,
-            code: CodeBuffer::new(body.bytes().len() * 6 + 32, record),
+            code: CodeBuffer::new(body.bytes().len() * 6 + 32, reach, record),
             stack: OperandStack::new(locals),
             frames: Vec::new(),
             locals,
+            first_temp: HEADER + if reach.is_wide() { SCRATCH } else { 0 },
             results: ty.results.len(),
             unreachable: None,
             unsettled_at_call: match form {
@@ -251,6 +288,13 @@ impl<'a> Lowerer<'a> {
         lowerer
     }
 
+    /// Forgets what has been lowered: no frame of the body can be made.
+    fn abandon(&mut self) {
+        self.code = CodeBuffer::new(8, Reach::new(None, false), self.code.is_recording());
+        self.code.op(Op::unreachable);
+        self.sites = Sites::default();
+    }
+
     /// Offset of a defined function's state in the instance's `functions`.
     fn state_offset(&self, function: u32) -> u32 {
         let index = function.saturating_sub(self.env.imported_functions);
@@ -267,12 +311,12 @@ impl<'a> Lowerer<'a> {
         }
     }
 
-    fn local_slot(&self, local: u32) -> i16 {
-        (i64::from(local) - self.locals as i64) as i16
+    fn local_slot(&self, local: u32) -> i32 {
+        local as i32 - self.locals as i32
     }
 
-    fn temp_slot(&self, index: usize) -> i16 {
-        (HEADER + index) as i16
+    fn temp_slot(&self, index: usize) -> i32 {
+        (self.first_temp + index) as i32
     }
 
     /// Pops an operand; its temporary is the height afterwards.
@@ -282,13 +326,13 @@ impl<'a> Lowerer<'a> {
     }
 
     /// Pops an operand to read it from a slot.
-    fn pop_slot(&mut self) -> i16 {
+    fn pop_slot(&mut self) -> i32 {
         let (operand, temp) = self.pop();
         self.slot_of(operand, temp)
     }
 
     /// The slot to read a popped operand from; puts a constant into the operand's temporary.
-    fn slot_of(&mut self, operand: Operand, temp: usize) -> i16 {
+    fn slot_of(&mut self, operand: Operand, temp: usize) -> i32 {
         match operand {
             Operand::Temp => self.temp_slot(temp),
             Operand::Local(local) => self.local_slot(local),
@@ -301,27 +345,36 @@ impl<'a> Lowerer<'a> {
     }
 
     /// Pushes the result of the next instruction and answers where it goes.
-    fn push_temp(&mut self) -> i16 {
+    fn push_temp(&mut self) -> i32 {
         let temp = self.stack.push(Operand::Temp);
         self.temp_slot(temp)
     }
 
-    fn emit_const(&mut self, slot: i16, bits: u64) {
+    fn emit_const(&mut self, slot: i32, bits: u64) {
         match u32::try_from(bits) {
             Ok(low) => self.code.op(Op::copy_imm32).slot(slot).uint(low),
             Err(_) => self.code.op(Op::copy_imm64).slot(slot).quad(bits),
         };
     }
 
+    /// Copies a slot into another one.
+    fn emit_copy_slot(&mut self, slot: i32, source: i32) {
+        if self.code.is_far(slot) || self.code.is_far(source) {
+            self.code.op(Op::copy_far).far_slot(slot).far_slot(source);
+        } else {
+            self.code.op(Op::copy).slot(slot).slot(source);
+        }
+    }
+
     /// Copies an operand into a slot.
-    fn emit_copy(&mut self, slot: i16, operand: Operand, temp: usize) {
+    fn emit_copy(&mut self, slot: i32, operand: Operand, temp: usize) {
         let source = match operand {
             Operand::Const(bits) => return self.emit_const(slot, bits),
             Operand::Local(local) => self.local_slot(local),
             Operand::Temp => self.temp_slot(temp),
         };
         if source != slot {
-            self.code.op(Op::copy).slot(slot).slot(source);
+            self.emit_copy_slot(slot, source);
         }
     }
 
@@ -337,8 +390,7 @@ impl<'a> Lowerer<'a> {
     /// Puts the operands that still equal a local into their temporaries, before it is set.
     fn preserve(&mut self, local: u32) {
         while let Some(index) = self.stack.take_pending(local) {
-            let (slot, source) = (self.temp_slot(index), self.local_slot(local));
-            self.code.op(Op::copy).slot(slot).slot(source);
+            self.emit_copy_slot(self.temp_slot(index), self.local_slot(local));
         }
     }
 

@@ -1,8 +1,10 @@
 //! Lowered code as text, for tests: `snapshots/*.wat` hold functions and, behind each as comments, the
-//! code that they are lowered to. `MIDAIR_BLESS=1` writes the comments anew.
+//! code that they are lowered to: `l` locals, `t` temporaries, `x` scratch slots. `wide.wat` is lowered in the
+//! wide form. `MIDAIR_BLESS=1` writes the comments anew.
 
 use super::run;
 use crate::interp::code::Form;
+use crate::interp::frame::HEADER;
 use crate::interp::harness::Instance;
 use crate::interp::machine::OPERANDS;
 use std::fmt::Write;
@@ -12,10 +14,11 @@ use std::path::Path;
 fn text(instance: &Instance, function: u32) -> String {
     let body = &instance.bodies[function as usize];
     let (lowered, recording) = run(&instance.env, body, None, Form::Usual, true).expect("valid");
-    let locals = lowered.locals as i16;
-    let slot = |n: i16| match n {
+    let (locals, first_temp) = (lowered.locals as i32, lowered.first_temp as i32);
+    let slot = |n: i32| match n {
         n if n < 0 => format!("l{}", n + locals),
-        n => format!("t{}", n - crate::interp::frame::HEADER as i16),
+        n if n < first_temp => format!("x{}", n - HEADER as i32),
+        n => format!("t{}", n - first_temp),
     };
     let mut out = String::new();
     let starts: Vec<u32> = recording.instructions.iter().map(|i| i.0).collect();
@@ -40,6 +43,10 @@ fn text(instance: &Instance, function: u32) -> String {
             match kind {
                 'd' | 's' => {
                     let n = i16::from_le_bytes(field(2).0.try_into().unwrap());
+                    write!(out, " {}", slot(n.into())).unwrap();
+                }
+                'D' | 'S' => {
+                    let n = i32::from_le_bytes(field(4).0.try_into().unwrap());
                     write!(out, " {}", slot(n)).unwrap();
                 }
                 'i' => {
@@ -69,7 +76,7 @@ fn text(instance: &Instance, function: u32) -> String {
 }
 
 /// A snapshot file with its comments as they should be.
-fn blessed(source: &str) -> String {
+fn blessed(source: &str, slot_reach: Option<u16>) -> String {
     let modules = source.split_inclusive("\n;; end\n");
     let mut out = String::new();
     for module in modules {
@@ -81,7 +88,7 @@ fn blessed(source: &str) -> String {
             continue;
         }
         let wat = wat.trim_end_matches(";; end\n");
-        let instance = Instance::new(wat);
+        let instance = Instance::with(wat, |env| env.slot_reach = slot_reach);
         out.push_str(wat);
         for function in 0..instance.bodies.len() as u32 {
             writeln!(out, ";; function {function}").unwrap();
@@ -101,7 +108,8 @@ fn lowered_code_is_as_the_snapshots_say() {
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         let source = std::fs::read_to_string(&path).unwrap();
-        let expected = blessed(&source);
+        let slot_reach = path.ends_with("wide.wat").then_some(8);
+        let expected = blessed(&source, slot_reach);
         if std::env::var_os("MIDAIR_BLESS").is_some() {
             std::fs::write(&path, &expected).unwrap();
         } else {

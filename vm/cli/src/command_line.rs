@@ -165,7 +165,7 @@ pub struct TieringOptions {
     #[arg(long, value_enum, value_name = "TIER", default_value = "auto")]
     tier: TierName,
 
-    /// Force transitions between tiers: a comma list of osr:N, retire:N, mixed:N, seed:S
+    /// Force transitions between tiers: a comma list of osr:N, retire:N, mixed:N, far:N, seed:S
     #[arg(long, value_name = "SPEC")]
     stress: Option<StressSpec>,
 }

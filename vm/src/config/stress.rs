@@ -42,6 +42,10 @@ pub struct StressSpec {
     /// The Nth step of preparing updates that can fail does so, once in the engine: the program must go on
     /// untouched, and the same update succeed afterwards.
     pub fail: Option<u64>,
+    /// The interpreter's instructions name only the slots that are at most N away from their frame's header, as
+    /// if their operands were so small: bodies with more locals or operands are lowered in the form that is meant
+    /// for those with tens of thousands of them. N is 7 at least.
+    pub far: Option<u16>,
     /// Seed of what a schedule chooses at random.
     pub seed: u64,
 }
@@ -76,7 +80,7 @@ impl FromStr for StressSpec {
             let Some((key, number)) = item.split_once(':') else {
                 return Err(ParseStressError(format!(
                     "`{item}` is not of the form KEY:NUMBER (keys are osr, retire, mixed, panic, fail, \
-                     seed)"
+                     far, seed)"
                 )));
             };
             if seen.contains(&key) {
@@ -89,6 +93,7 @@ impl FromStr for StressSpec {
                 "mixed" => spec.mixed = Some(interval(key, number)?),
                 "panic" => spec.panic = Some(interval(key, number)?),
                 "fail" => spec.fail = Some(interval(key, number)?),
+                "far" => spec.far = Some(distance(number)?),
                 "seed" => {
                     spec.seed = number.parse().map_err(|_| {
                         ParseStressError(format!("`{number}` is not a number, in `{item}`"))
@@ -101,7 +106,8 @@ impl FromStr for StressSpec {
                 }
                 _ => {
                     return Err(ParseStressError(format!(
-                        "unknown stress `{key}` (known are osr, retire, mixed, panic, fail, seed)"
+                        "unknown stress `{key}` (known are osr, retire, mixed, panic, fail, far, \
+                         seed)"
                     )));
                 }
             }
@@ -117,6 +123,13 @@ fn interval(key: &str, number: &str) -> Result<u64, ParseStressError> {
     })
 }
 
+/// The `N` of `far:N`. Header and scratch slots of a frame are always near.
+fn distance(number: &str) -> Result<u16, ParseStressError> {
+    number.parse().ok().filter(|&slots| slots >= 7).ok_or_else(|| {
+        ParseStressError(format!("`far:{number}` needs a number from 7 to 65535 after the colon"))
+    })
+}
+
 impl fmt::Display for StressSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seed = (self.seed != 0).then_some(self.seed);
@@ -128,6 +141,7 @@ impl fmt::Display for StressSpec {
             ("deopt", self.deopt),
             ("panic", self.panic),
             ("fail", self.fail),
+            ("far", self.far.map(u64::from)),
             ("seed", seed),
         ];
         let mut separator = "";
@@ -158,12 +172,14 @@ mod tests {
             "osr:3,retire:2,mixed:4,seed:9",
             "mixed:1",
             "panic:3,fail:2",
+            "osr:2,far:9",
         ] {
             assert_eq!(text.parse::<StressSpec>().unwrap().to_string(), text);
         }
         assert!(!"panic:4".parse::<StressSpec>().unwrap().is_active());
         assert!(!"fail:4".parse::<StressSpec>().unwrap().is_active());
         assert!(!"seed:4".parse::<StressSpec>().unwrap().is_active());
+        assert!(!"far:8".parse::<StressSpec>().unwrap().is_active());
         assert!("retire:1".parse::<StressSpec>().unwrap().is_active());
         assert!("mixed:1".parse::<StressSpec>().unwrap().is_active());
     }
@@ -175,6 +191,7 @@ mod tests {
         assert!(error("osr:0").contains("at least 1"));
         assert!(error("mixed:0").contains("at least 1"));
         assert!(error("osr:x").contains("at least 1"));
+        assert!(error("far:6").contains("7 to 65535"));
         assert!(error("retire:-1").contains("at least 1"));
         assert!(error("osr:1,osr:2").contains("twice"));
         assert!(error("gc:1").contains("not available yet"));

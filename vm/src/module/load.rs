@@ -290,6 +290,7 @@ impl Builder {
     ) -> Result<ModuleState> {
         self.env.consume_fuel = engine.config().consume_fuel;
         self.env.count_calls = engine.config().sample_tiers;
+        self.env.slot_reach = engine.config().stress.far;
         let spare = engine.config().spare_functions;
         self.env.reserve(spare);
         let env = Arc::new(self.env);

@@ -10,11 +10,6 @@ use crate::interp::safepoint;
 use crate::trap::TrapCode;
 use std::sync::atomic::Ordering;
 
-/// Bytes of a `call` or `call_import`.
-const CALL: usize = 14;
-/// Bytes of a `call_indirect`.
-const CALL_INDIRECT: usize = 24;
-
 /// The usual call: pushes a frame for the function of `$state` over its arguments and goes on at its
 /// entry. Goes to `$slow`, which starts the same instruction over, if there is anything unusual about
 /// it: no lowered code, machine code, or a safepoint that wants attention.
@@ -41,67 +36,84 @@ macro_rules! enter {
     }};
 }
 
+/// The calls, given how they name the first argument's slot: its operand is their last.
+macro_rules! calls {
+    ($slot:ident, $bytes:expr, $call:ident, $call_slow:ident, $call_import:ident, $call_indirect:ident,
+     $call_indirect_slow:ident, $call_foreign:ident) => {
+        handlers! {
+            fn $call(m) {
+                enter!(m, callee(m), m.$slot(12), 12 + $bytes, $call_slow)
+            }
+            #[cold]
+            #[inline(never)]
+            fn $call_slow(m) {
+                let state = callee(m);
+                call_unusual(m, state, m.$slot(12), 12 + $bytes)
+            }
+            fn $call_import(m) {
+                let function = m.operand::<u32>(8);
+                let reference = (*m.cx).func_refs.add(function as usize);
+                let type_index = (&(*(*m.cx).env).functions)[function as usize];
+                call_machine_code(
+                    m,
+                    (*(*reference).entry).load(Ordering::Acquire),
+                    (*reference).context.cast(),
+                    type_index,
+                    m.$slot(12),
+                    12 + $bytes,
+                )
+            }
+            fn $call_indirect(m) {
+                let table = *(*m.cx).tables.add(m.operand::<u32>(10) as usize);
+                let index = m.get::<u32>(8) as usize;
+                if index >= (*table).len {
+                    return m.trap(TrapCode::TableOutOfBounds);
+                }
+                let reference = *(*table).base.add(index) as *const FuncRef;
+                if reference.is_null() {
+                    return m.trap(TrapCode::IndirectCallToNull);
+                }
+                let signature = *(*m.cx).signatures.add(m.operand::<u32>(14) as usize);
+                if (*reference).signature != signature {
+                    return m.trap(TrapCode::BadSignature);
+                }
+                if (*reference).context.cast::<InstanceContext>() != m.cx {
+                    return $call_foreign(m.ip, m.fp, m.mem, m.mem_len, m.cx, m.st);
+                }
+                let state = own_function(m, reference);
+                enter!(m, state, m.$slot(22), 22 + $bytes, $call_indirect_slow)
+            }
+            #[cold]
+            #[inline(never)]
+            fn $call_indirect_slow(m) {
+                let state = own_function(m, referenced(m));
+                call_unusual(m, state, m.$slot(22), 22 + $bytes)
+            }
+            #[inline(never)]
+            fn $call_foreign(m) {
+                let reference = referenced(m);
+                call_machine_code(
+                    m,
+                    (*(*reference).entry).load(Ordering::Acquire),
+                    (*reference).context.cast(),
+                    m.operand(14),
+                    m.$slot(22),
+                    22 + $bytes,
+                )
+            }
+        }
+    };
+}
+
+calls! {
+    slot, 2, call, call_slow, call_import, call_indirect, call_indirect_slow, call_foreign
+}
+calls! {
+    far_slot, 4, call_far, call_far_slow, call_import_far, call_indirect_far, call_indirect_far_slow,
+    call_foreign_far
+}
+
 handlers! {
-    fn call(m) {
-        enter!(m, callee(m), m.slot(12), CALL, call_slow)
-    }
-    #[cold]
-    #[inline(never)]
-    fn call_slow(m) {
-        let state = callee(m);
-        call_unusual(m, state, m.slot(12), CALL)
-    }
-    fn call_import(m) {
-        let function = m.operand::<u32>(8);
-        let reference = (*m.cx).func_refs.add(function as usize);
-        let type_index = (&(*(*m.cx).env).functions)[function as usize];
-        call_machine_code(
-            m,
-            (*(*reference).entry).load(Ordering::Acquire),
-            (*reference).context.cast(),
-            type_index,
-            m.slot(12),
-            CALL,
-        )
-    }
-    fn call_indirect(m) {
-        let table = *(*m.cx).tables.add(m.operand::<u32>(12) as usize);
-        let index = m.get::<u32>(8) as usize;
-        if index >= (*table).len {
-            return m.trap(TrapCode::TableOutOfBounds);
-        }
-        let reference = *(*table).base.add(index) as *const FuncRef;
-        if reference.is_null() {
-            return m.trap(TrapCode::IndirectCallToNull);
-        }
-        let signature = *(*m.cx).signatures.add(m.operand::<u32>(16) as usize);
-        if (*reference).signature != signature {
-            return m.trap(TrapCode::BadSignature);
-        }
-        if (*reference).context.cast::<InstanceContext>() != m.cx {
-            return call_foreign(m.ip, m.fp, m.mem, m.mem_len, m.cx, m.st);
-        }
-        let state = own_function(m, reference);
-        enter!(m, state, m.slot(10), CALL_INDIRECT, call_indirect_slow)
-    }
-    #[cold]
-    #[inline(never)]
-    fn call_indirect_slow(m) {
-        let state = own_function(m, referenced(m));
-        call_unusual(m, state, m.slot(10), CALL_INDIRECT)
-    }
-    #[inline(never)]
-    fn call_foreign(m) {
-        let reference = referenced(m);
-        call_machine_code(
-            m,
-            (*(*reference).entry).load(Ordering::Acquire),
-            (*reference).context.cast(),
-            m.operand(16),
-            m.slot(10),
-            CALL_INDIRECT,
-        )
-    }
     #[cold]
     #[inline(never)]
     fn stack_overflow(m) {
@@ -118,7 +130,7 @@ unsafe fn fits(m: Machine, code: *const LoweredCode, args: *mut u64) -> bool {
     // SAFETY: callers pass live code. Addresses are compared as numbers: a frame that does not fit
     // may lie outside the stack's allocation.
     unsafe {
-        let end = (args as usize).wrapping_add((*code).frame_bytes as usize);
+        let end = (args as usize).wrapping_add((*code).frame_bytes);
         end <= (*m.st).value_limit as usize
     }
 }
@@ -163,7 +175,7 @@ unsafe fn callee(m: Machine) -> *const FunctionState {
 unsafe fn referenced(m: Machine) -> *const FuncRef {
     // SAFETY: the same handler has just checked the index against the table's length.
     unsafe {
-        let table = *(*m.cx).tables.add(m.operand::<u32>(12) as usize);
+        let table = *(*m.cx).tables.add(m.operand::<u32>(10) as usize);
         *(*table).base.add(m.get::<u32>(8) as usize) as *const FuncRef
     }
 }
@@ -177,7 +189,7 @@ unsafe fn referenced(m: Machine) -> *const FuncRef {
 unsafe fn own_function(m: Machine, reference: *const FuncRef) -> *const FunctionState {
     // SAFETY: such references name functions that the module defines.
     unsafe {
-        let imported = m.operand::<u32>(20);
+        let imported = m.operand::<u32>(18);
         (*m.cx).functions.add(((*reference).index - imported) as usize)
     }
 }

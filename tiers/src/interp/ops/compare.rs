@@ -15,8 +15,8 @@ macro_rules! compare_slots {
                 m.next(14)
             }
             fn $branch(m) {
-                let ($a, $b) = (m.get::<$ty>(12), m.get::<$ty>(14));
-                if $result { m.branch(8) } else { m.next(16) }
+                let ($a, $b) = (m.get::<$ty>(8), m.get::<$ty>(10));
+                if $result { m.branch(12) } else { m.next(16) }
             }
         )*}
     };
@@ -31,8 +31,8 @@ macro_rules! compare_immediate {
                 m.next(16)
             }
             fn $branch(m) {
-                let ($a, $b) = (m.get::<$ty>(12), m.operand::<i32>(14) as $ty);
-                if $result { m.branch(8) } else { m.next(18) }
+                let ($a, $b) = (m.get::<$ty>(8), m.operand::<i32>(10) as $ty);
+                if $result { m.branch(14) } else { m.next(18) }
             }
         )*}
     };
@@ -42,8 +42,8 @@ macro_rules! branch_slots {
     ($($ty:ty: $branch:ident, |$a:ident, $b:ident| $result:expr;)*) => {
         handlers! {$(
             fn $branch(m) {
-                let ($a, $b) = (m.get::<$ty>(12), m.get::<$ty>(14));
-                if $result { m.branch(8) } else { m.next(16) }
+                let ($a, $b) = (m.get::<$ty>(8), m.get::<$ty>(10));
+                if $result { m.branch(12) } else { m.next(16) }
             }
         )*}
     };
@@ -53,8 +53,8 @@ macro_rules! branch_immediate {
     ($($ty:ty: $branch:ident, |$a:ident, $b:ident| $result:expr;)*) => {
         handlers! {$(
             fn $branch(m) {
-                let ($a, $b) = (m.get::<$ty>(12), m.operand::<i32>(14) as $ty);
-                if $result { m.branch(8) } else { m.next(18) }
+                let ($a, $b) = (m.get::<$ty>(8), m.operand::<i32>(10) as $ty);
+                if $result { m.branch(14) } else { m.next(18) }
             }
         )*}
     };
@@ -122,10 +122,10 @@ branch_immediate! {
 
 handlers! {
     fn br_if_nez(m) {
-        if m.get::<u32>(12) != 0 { m.branch(8) } else { m.next(14) }
+        if m.get::<u32>(8) != 0 { m.branch(10) } else { m.next(14) }
     }
     fn br_if_eqz(m) {
-        if m.get::<u32>(12) == 0 { m.branch(8) } else { m.next(14) }
+        if m.get::<u32>(8) == 0 { m.branch(10) } else { m.next(14) }
     }
 }
 

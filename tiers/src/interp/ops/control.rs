@@ -30,6 +30,15 @@ handlers! {
         *dst.add(1) = b;
         m.next(14)
     }
+    fn copy_far(m) {
+        *m.far_slot(8) = *m.far_slot(12);
+        m.next(16)
+    }
+    fn copy_span(m) {
+        let (dst, src, count) = (m.far_slot(8), m.far_slot(12), m.operand::<u32>(16));
+        std::ptr::copy(src, dst, count as usize);
+        m.next(20)
+    }
     fn copy_imm32(m) {
         m.set(8, m.operand::<u32>(10));
         m.next(14)
@@ -74,7 +83,7 @@ handlers! {
         m.dispatch()
     }
     fn return_span(m) {
-        let (dst, src, count) = (m.slot(8), m.slot(10), m.operand::<u32>(12));
+        let (dst, src, count) = (m.far_slot(8), m.far_slot(12), m.operand::<u32>(16));
         // The header goes first: many results overwrite it.
         m.ip = m.fp.add(RETURN_IP).read() as *const u8;
         m.fp = m.fp.add(CALLER_FP).read() as *mut u64;

@@ -10,7 +10,7 @@
 ;;   0 @3   loop_header 0 3 0
 ;;   1 @9   i32_add_ss l2 l2 l1
 ;;   2 @16  i32_add_si l1 l1 #1
-;;   3 @22  br_if_i32_lt_s_ss ->0 l1 l0
+;;   3 @22  br_if_i32_lt_s_ss l1 l0 ->0
 ;;   4 @27  return1 l0 l2
 ;; end
 ;; A negated condition, a value taken out of a block, a table.
@@ -23,7 +23,7 @@
         (br_table $c 1 $c (i32.const 4) (local.get 0)))
       (local.get 0))))
 ;; function 0
-;;   0 @9   br_if_i32_ge_u_si ->3 l0 #3
+;;   0 @9   br_if_i32_ge_u_si l0 #3 ->3
 ;;   1 @13  copy_imm32 t0 9
 ;;   2 @13  br ->7
 ;;   3 @22  br_table l0 3 ->6 ->4 ->6
@@ -63,7 +63,7 @@
       (local.get 1))
     i32.add))
 ;; function 0
-;;   0 @11  br_if_eqz ->3 l0
+;;   0 @11  br_if_eqz l0 ->3
 ;;   1 @11  copy2 t0 l0 l1
 ;;   2 @11  br ->5
 ;;   3 @17  copy_imm32 t0 1
