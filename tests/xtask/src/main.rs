@@ -7,6 +7,7 @@ mod bench;
 mod check;
 mod corpus;
 mod costs;
+mod edits;
 mod engine;
 mod process;
 mod project;
@@ -34,6 +35,8 @@ enum Task {
     Costs(costs::CostsArgs),
     /// Run what takes too long for every change: random and damaged modules, for some minutes.
     Stress(stress::StressArgs),
+    /// Edit programs that clang and rustc build, while they run, and look for state that is lost.
+    Edits(edits::EditsArgs),
     /// Check the rules of the repository that no compiler checks.
     Tidy,
 }
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Task::Bench(args) => bench::run(&args),
         Task::Costs(args) => costs::run(&args),
         Task::Stress(args) => stress::run(&args),
+        Task::Edits(args) => edits::run(&args),
         Task::Tidy => tidy::run(),
     };
     match outcome {

@@ -220,8 +220,11 @@ fn series_of_edits(name: &str, options: &[&str]) {
     let reason = program.refused(&[("(i32.const 300) \"data\"", "(i32.const 308) \"data\"")]);
     starts_with(
         &reason,
-        "midair:   data segment 0 moved from 0x12c to 0x134\nmidair:   `--data=keep`",
+        "midair:   data segment 0 moved from 0x12c to 0x134\nmidair:   where data has moved, only a new start",
     );
+    assert!(!reason.contains("--data"), "{reason}");
+    let reason = program.refused(&[("(i32.const 300) \"data\"", "(i32.const 300) \"text\"")]);
+    assert!(reason.contains("\nmidair:   `--data=keep`"), "{reason}");
     program.counts_by(100);
 
     let line = program.edit(&[

@@ -160,6 +160,16 @@ impl Mapping {
         Ok(mapping)
     }
 
+    /// Frames stay where they are, for this reason: all but those that are at the entry and have made nothing
+    /// yet, and those that the embedder's map says something of.
+    pub(crate) fn keep_frames(&mut self, refusal: Refusal, map: Option<&FrameMap>) {
+        let given = map.map_or(&[][..], |map| &map.points);
+        let is_given = |point: u32| given.iter().any(|map| map.old == point);
+        self.points.retain(|&point, _| point == 0 || is_given(point));
+        self.refusals.retain(|refusal| refusal.point().is_some_and(is_given));
+        self.refusals.push(refusal);
+    }
+
     /// No point has a counterpart.
     fn refuse_all(&mut self, names: &Names<'_>, old: &Analysis) {
         self.refusals.extend(old.safepoints.points.iter().map(|safepoint| {

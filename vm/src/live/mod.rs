@@ -23,16 +23,24 @@
 //!   mapping       where frames of one body go on in another one
 //!   safepoints    the points of a body as the validator sees them
 //!   operand_stacks  the types on the operand stacks there, shared
+//!   canonical     operators in one form, however long linkers have made them
 //!   alignment     which points of two bodies correspond
 //!   values        what the values of a body are made of
 //!   partition     which values are computed in the same way
 //!   correspondence  which values of two bodies are the same variable
 //!   frame_map     maps that embedders give
 //!   refusal       why a frame cannot go on in the new body
+//!
+//!   memory_references  what a body refers to in linear memory
+//!   memory_pairs  what two bodies of a function refer to, operator by operator
+//!   agreement     whether they agree on where things lie
+//!   memory_frame  the part of a frame that lies in memory
 //! ```
 
+mod agreement;
 pub(crate) mod alignment;
 pub(crate) mod applied;
+mod canonical;
 pub(crate) mod census;
 pub(crate) mod changes;
 pub(crate) mod correspondence;
@@ -44,6 +52,9 @@ pub(crate) mod growth;
 pub(crate) mod in_each_store;
 pub(crate) mod larger_memories;
 pub(crate) mod mapping;
+mod memory_frame;
+mod memory_pairs;
+mod memory_references;
 pub(crate) mod module_diff;
 pub(crate) mod operand_stacks;
 pub(crate) mod partition;

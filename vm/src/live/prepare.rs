@@ -9,6 +9,7 @@ use super::definitions::FREED;
 use super::frame_map::FrameMap;
 use super::growth::{Committed, Growth};
 use super::mapping::{Analysis, Mapping, Names};
+use super::memory_frame;
 use super::policy::Policy;
 use super::references;
 use super::refusal::Refusal;
@@ -22,6 +23,7 @@ use crate::module::ModuleState;
 use anyhow::{Context as _, Result};
 use midair_tiers::FunctionBody;
 use midair_tiers::compile::EntryPoint;
+use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -29,6 +31,7 @@ use std::sync::atomic::Ordering;
 /// An update that only has to be published. The caller holds [`ModuleCode::begin_replacement`] from before
 /// this is made until it is published or dropped.
 pub(crate) struct Prepared<'m> {
+    module: &'m ModuleState,
     code: &'m Arc<ModuleCode>,
     /// What is added to the module, until it is.
     growth: Option<Growth<'m>>,
@@ -37,6 +40,8 @@ pub(crate) struct Prepared<'m> {
     pub(crate) bodies: Vec<PreparedBody>,
     /// Announced when the update is published.
     events: Vec<Event>,
+    /// The global that points to the stack in linear memory, once it has been looked for.
+    stack_pointer: OnceCell<Option<u32>>,
 }
 
 /// A new version that only has to be made current.
@@ -83,7 +88,15 @@ impl<'m> Prepared<'m> {
         references::check(module, &changes)?;
         let retyped = changes.retyped.into_iter().map(|(old, new)| (new, old)).collect();
         let (bodies, events) = (Vec::new(), Vec::new());
-        let mut prepared = Prepared { code, growth, retyped, bodies, events };
+        let mut prepared = Prepared {
+            module,
+            code,
+            growth,
+            retyped,
+            bodies,
+            events,
+            stack_pointer: OnceCell::new(),
+        };
         let mut seen = HashSet::new();
         for changed in changes.bodies {
             let function = changed.function;
@@ -150,6 +163,9 @@ impl<'m> Prepared<'m> {
                 let before = Analysis::new(env, &old.body, || growth.validation(function))
                     .context("the old body is not valid")?;
                 let mut mapping = Mapping::new(&names, &before, &after, map.as_ref(), &reachable)?;
+                if let Some(refusal) = self.memory_frame(&old, &new) {
+                    mapping.keep_frames(refusal, map.as_ref());
+                }
                 points_mapped = mapping.len();
                 may_stay = points_mapped < before.safepoints.points.len();
                 refusals = std::mem::take(&mut mapping.refusals);
@@ -176,6 +192,17 @@ impl<'m> Prepared<'m> {
             compiled_bytes: 0,
         });
         Ok(())
+    }
+
+    /// Why the frames of a function that lie in linear memory cannot be those of its new body.
+    fn memory_frame(&self, old: &FunctionVersion, new: &FunctionVersion) -> Option<Refusal> {
+        let code = self.code;
+        let pointer = self.stack_pointer.get_or_init(|| memory_frame::stack_pointer(self.module));
+        let function = new.body.function;
+        let parameters = code.env.func_type(function).params.len() as u32;
+        let (old, new) = (old.body.bytes(), new.body.bytes());
+        let why = memory_frame::difference(old, new, parameters, (*pointer)?)?;
+        Some(Refusal::MemoryFrame { function: label(code, function), why })
     }
 
     /// Compiles what would have to be compiled again soon: the function if it is hot, and the loops that its

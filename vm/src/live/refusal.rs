@@ -9,6 +9,14 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
+    /// The part of the frame that the function keeps in linear memory is laid out anew, and what lies there cannot
+    /// be moved. This concerns all points of the function but its entry.
+    MemoryFrame {
+        /// The function, as a person is told of it.
+        function: String,
+        /// What differs.
+        why: String,
+    },
     /// The new body has no point that matches the one where the frame is suspended.
     NoCounterpart {
         /// Offset in the old body.
@@ -56,6 +64,7 @@ impl Refusal {
     /// Offset in the old body of the point that is refused; `None` if all are.
     pub fn point(&self) -> Option<u32> {
         match *self {
+            Refusal::MemoryFrame { .. } => None,
             Refusal::NoCounterpart { point, .. }
             | Refusal::Unreachable { point, .. }
             | Refusal::UnknownValue { point, .. }
@@ -68,6 +77,9 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Refusal::MemoryFrame { function, why } => {
+                write!(f, "the frame of {function} in memory is laid out anew: {why}")
+            }
             Refusal::NoCounterpart { point, site, why } => {
                 write!(f, "{site} at offset {point:#x} has no counterpart in the new body: {why}")
             }

@@ -1,5 +1,6 @@
 //! The safepoints of a body, as the validator sees them: what two bodies are aligned by.
 
+use super::canonical;
 use super::operand_stacks::{OperandStack, OperandStackBuilder, OperandStacks};
 use anyhow::Result;
 use midair_tiers::{FuncType, FunctionBody, ModuleEnv, ValType};
@@ -100,11 +101,13 @@ impl Safepoints {
         let mut canonical = CanonicalTypes::default();
         // The operator that each of `points` is, and a hash of each operator; the entry is before all.
         let (mut places, mut hashes) = (vec![0], vec![0]);
+        let mut buffer = Vec::new();
         let mut operators = wasmparser::OperatorsReader::new(bytes);
         while !operators.eof() {
             let (operator, offset) = operators.read_with_offset()?;
             let end = operators.original_position() as usize;
-            hashes.push(hash(&body.bytes()[offset as usize..end]));
+            let bytes = &body.bytes()[offset as usize..end];
+            hashes.push(hash(canonical::shortest(&operator, bytes, &mut buffer)));
             let reachable = !validator.get_control_frame(0).is_some_and(|frame| frame.unreachable);
             // A call's frame is described without its arguments.
             let call = match operator {

@@ -16,6 +16,7 @@
 //! Operators that read what others write (memory, tables, globals) have an [`Kind::Effect`] among their inputs: what has
 //! been written since the last safepoint. So two of them are the same value only if nothing came between.
 
+use super::canonical;
 use super::safepoints::Safepoints;
 use midair_tiers::liveness::Liveness;
 use midair_tiers::{FunctionBody, ModuleEnv, ValType};
@@ -301,6 +302,7 @@ impl Builder<'_> {
             dead: false,
             edges: Vec::new(),
         });
+        let mut buffer = Vec::new();
         let mut operators = wasmparser::OperatorsReader::new(bytes);
         while !operators.eof() {
             let (operator, offset) = operators.read_with_offset().map_err(invalid)?;
@@ -308,6 +310,7 @@ impl Builder<'_> {
             let arity = operator.operator_arity(&validator);
             validator.op(offset as _, &operator).map_err(invalid)?;
             let bytes = &body.bytes()[offset as usize..end];
+            let bytes = canonical::shortest(&operator, bytes, &mut buffer);
             self.operator(&operator, offset as u32, bytes, arity, &validator)?;
         }
         Ok(())

@@ -67,7 +67,11 @@ fn refused(error: &midair::Error) -> String {
     const LINE: &str = "midair: not applied, the program goes on as it was\n";
     if let Some(refused) = error.downcast_ref::<ModuleRefused>() {
         let mut reasons: Vec<String> = refused.reasons.iter().map(ToString::to_string).collect();
-        if refused.reasons.iter().any(|reason| reason.is_about_data()) {
+        if refused.reasons.iter().any(|reason| reason.is_moved_data()) {
+            reasons.push(
+                "where data has moved, only a new start brings the program up to it".to_owned(),
+            );
+        } else if refused.reasons.iter().any(|reason| reason.is_about_data()) {
             reasons.push(
                 "`--data=keep` leaves memory as it is; `--data=apply` writes what differs into it"
                     .to_owned(),

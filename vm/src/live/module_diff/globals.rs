@@ -104,7 +104,7 @@ impl<'a> Diff<'a> {
         let (Some(before), Some(after)) = (&live.globals[pair as usize].init, &facts.init) else {
             return false;
         };
-        let is_layout = || self.global_name(global).is_some_and(|n| LAYOUT_GLOBALS.contains(&n));
+        let is_layout = || self.layout_global(global).is_some();
         !facts.ty.mutable && !before.is(after, &self.maps) && !is_layout()
     }
 
@@ -113,6 +113,12 @@ impl<'a> Diff<'a> {
             Some(name) => format!("global `{name}`"),
             None => format!("global {new}"),
         }
+    }
+
+    /// The name of a global by which the linker tells where things are.
+    fn layout_global(&self, new: u32) -> Option<&'a str> {
+        let name = self.global_name(new).filter(|name| LAYOUT_GLOBALS.contains(name));
+        name.or_else(|| (self.stack_pointer == Some(new)).then_some(LAYOUT_GLOBALS[0]))
     }
 
     fn global_name(&self, new: u32) -> Option<&'a str> {
@@ -155,9 +161,8 @@ impl<'a> Diff<'a> {
             }
             let old_value = old.get(&pair).and_then(|old| self.old_values.global(*old));
             let values = old_value.zip(self.new_values.global(i));
-            let name = self.global_name(i);
-            match (name.filter(|name| LAYOUT_GLOBALS.contains(name)), values) {
-                (Some(global), Some((old, new))) if policy == DataPolicy::Refuse => {
+            match (self.layout_global(i), values) {
+                (Some(global), Some((old, new))) if policy != DataPolicy::Keep => {
                     self.refuse(ModuleRefusal::LayoutMoved { global: global.into(), old, new });
                 }
                 _ => {

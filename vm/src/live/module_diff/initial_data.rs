@@ -7,6 +7,7 @@ use super::refusal::ModuleRefusal;
 use crate::live::changes::ChangedData;
 use crate::module::ModuleState;
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Range;
 
 /// What becomes of data segments that differ from those that the running program began with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
@@ -15,12 +16,12 @@ pub enum DataPolicy {
     /// The update is refused.
     #[default]
     Refuse,
-    /// Memory stays as it is. Right where the program has made its own of the data; code that expects the
-    /// new data will not find it.
+    /// Memory stays as it is, and what says that data may have moved is not looked at. Right where the program has
+    /// made its own of the data; code that expects the new data, or data elsewhere, will not find it.
     Keep,
     /// The bytes that differ are written into memory with the update, over whatever the program has made of
-    /// them. Right for tables and texts that the program only reads; not for data that moved because of
-    /// others, if the program has pointers to it.
+    /// them. Right for tables and texts that the program only reads. Refused all the same if data that is written
+    /// to has moved.
     Apply,
 }
 
@@ -49,6 +50,11 @@ impl Segment<'_> {
             Some(name) => format!("data segment {} (`{name}`)", self.index),
             None => format!("data segment {}", self.index),
         }
+    }
+
+    /// Linkers name the segments of what is constant.
+    pub(super) fn is_read_only(&self) -> bool {
+        self.name.is_some_and(|name| name.starts_with(".rodata"))
     }
 
     fn place(&self) -> String {
@@ -160,8 +166,13 @@ pub(super) struct DataDifferences {
 /// At most so many segments are explained one by one.
 const EXPLAINED: usize = 4;
 
-/// Compares the active segments of the last source with those of the new one.
-pub(super) fn compare(old: &[Segment<'_>], new: &[Segment<'_>]) -> DataDifferences {
+/// Compares the active segments of the last source with those of the new one. `addresses`: words in here may be
+/// addresses of static data.
+pub(super) fn compare(
+    old: &[Segment<'_>],
+    new: &[Segment<'_>],
+    addresses: &Range<u64>,
+) -> DataDifferences {
     let (old_image, new_image) = (image(old), image(new));
     let mut found = DataDifferences { can_apply: true, ..DataDifferences::default() };
     let mut keys: Vec<_> = new_image.keys().collect();
@@ -184,10 +195,10 @@ pub(super) fn compare(old: &[Segment<'_>], new: &[Segment<'_>]) -> DataDifferenc
     if found.patches.is_empty() && found.can_apply && !lost {
         return found;
     }
-    explain(old, new, &mut found.refusals);
+    found.can_apply &= !explain(old, new, addresses, &mut found.refusals);
     if found.refusals.is_empty() {
         // The segments are the same, and overlap in another order.
-        found.refusals.push(ModuleRefusal::DataMoved {
+        found.refusals.push(ModuleRefusal::DataChanged {
             segment: "the order of overlapping data segments".to_owned(),
             difference: "differs".to_owned(),
         });
@@ -227,7 +238,28 @@ fn next(queue: Option<&mut VecDeque<usize>>, unmatched: &[bool]) -> Option<usize
     queue.pop_front()
 }
 
-fn explain(old: &[Segment<'_>], new: &[Segment<'_>], refusals: &mut Vec<ModuleRefusal>) {
+/// The first word of a segment that was one of these addresses and is another one now.
+fn changed_address(
+    before: &Segment<'_>,
+    now: &Segment<'_>,
+    addresses: &Range<u64>,
+) -> Option<(u64, u64)> {
+    let aligned = (now.offset.next_multiple_of(4) - now.offset) as usize;
+    let words = |segment: &Segment<'_>| {
+        let words = segment.bytes.get(aligned..).unwrap_or_default().as_chunks::<4>().0;
+        words.iter().map(|word| u64::from(u32::from_le_bytes(*word))).collect::<Vec<_>>()
+    };
+    let mut both = words(before).into_iter().zip(words(now));
+    both.find(|(a, b)| a != b && addresses.contains(a) && addresses.contains(b))
+}
+
+/// Says what differs; returns whether something that is written to lies elsewhere than it did.
+fn explain(
+    old: &[Segment<'_>],
+    new: &[Segment<'_>],
+    addresses: &Range<u64>,
+    refusals: &mut Vec<ModuleRefusal>,
+) -> bool {
     // Segments are recognised by name, then by contents and place, then by their number.
     let (mut by_name, mut by_contents, mut by_number) =
         (Queues::new(), Queues::new(), Queues::new());
@@ -240,12 +272,15 @@ fn explain(old: &[Segment<'_>], new: &[Segment<'_>], refusals: &mut Vec<ModuleRe
         by_contents.entry((segment.bytes, segment.offset)).or_default().push_back(at);
     }
     let mut unmatched = vec![true; old.len()];
-    let mut more = 0;
-    let mut refuse = |segment: String, difference: String| {
-        if refusals.len() < EXPLAINED {
+    let (mut more, mut any_moved, mut moves_variables) = (0, false, false);
+    let mut refuse = |segment: String, difference: String, moved: bool| {
+        any_moved |= moved;
+        if refusals.len() >= EXPLAINED {
+            more += 1;
+        } else if moved {
             refusals.push(ModuleRefusal::DataMoved { segment, difference });
         } else {
-            more += 1;
+            refusals.push(ModuleRefusal::DataChanged { segment, difference });
         }
     };
     for segment in new {
@@ -256,15 +291,20 @@ fn explain(old: &[Segment<'_>], new: &[Segment<'_>], refusals: &mut Vec<ModuleRe
             .or_else(|| next(by_number.get_mut(&segment.index), &unmatched));
         let Some(at) = at else {
             let len = segment.bytes.len();
-            refuse(segment.describe(), format!("of {len} bytes at {} is new", segment.place()));
+            // If others had to make room for it, these have moved.
+            refuse(
+                segment.describe(),
+                format!("of {len} bytes at {} is new", segment.place()),
+                false,
+            );
             continue;
         };
         unmatched[at] = false;
         let before = &old[at];
         let mut parts = Vec::new();
-        if (before.memory, &before.base, before.offset)
-            != (segment.memory, &segment.base, segment.offset)
-        {
+        let moved = (before.memory, &before.base, before.offset)
+            != (segment.memory, &segment.base, segment.offset);
+        if moved {
             parts.push(format!("moved from {} to {}", before.place(), segment.place()));
         }
         if before.bytes.len() != segment.bytes.len() {
@@ -283,20 +323,31 @@ fn explain(old: &[Segment<'_>], new: &[Segment<'_>], refusals: &mut Vec<ModuleRe
                 "differs from byte {byte}{at} on, which was {a:#04x} and is {b:#04x}"
             ));
         }
+        let mut refers = None;
+        if before.base == segment.base && before.offset == segment.offset {
+            refers = changed_address(before, segment, addresses);
+        }
+        if let Some((a, b)) = refers {
+            parts.push(format!("may refer to address {b:#x} where it referred to {a:#x}"));
+        }
         if !parts.is_empty() {
-            refuse(segment.describe(), parts.join(", "));
+            let is_constant = before.is_read_only() && segment.is_read_only();
+            moves_variables |= moved && !is_constant;
+            refuse(segment.describe(), parts.join(", "), moved || refers.is_some());
         }
     }
     let gone = old.iter().zip(unmatched).filter(|(_, unmatched)| *unmatched);
     for (segment, _) in gone.filter(|(segment, _)| !segment.bytes.is_empty()) {
-        refuse(segment.describe(), format!("at {} is gone", segment.place()));
+        refuse(segment.describe(), format!("at {} is gone", segment.place()), false);
     }
     if more > 0 {
-        refusals.push(ModuleRefusal::DataMoved {
-            segment: format!("{more} more data segments"),
-            difference: "differ".to_owned(),
+        let (segment, difference) = (format!("{more} more data segments"), "differ".to_owned());
+        refusals.push(match any_moved {
+            true => ModuleRefusal::DataMoved { segment, difference },
+            false => ModuleRefusal::DataChanged { segment, difference },
         });
     }
+    moves_variables
 }
 
 /// Bytes of a passive or active segment of a module.
@@ -314,7 +365,7 @@ mod tests {
     }
 
     fn explained(old: &[Segment<'_>], new: &[Segment<'_>]) -> Vec<String> {
-        compare(old, new).refusals.iter().map(ToString::to_string).collect()
+        compare(old, new, &(0..0)).refusals.iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -333,8 +384,11 @@ mod tests {
     fn only_the_bytes_that_differ_are_patched() {
         let old = [segment(0, 8, b"abcdef"), segment(1, 20, b"uvw")];
         let new = [segment(0, 8, b"abXdYZ!"), segment(1, 19, b"tuvw")];
-        let patches: Vec<(u64, Vec<u8>)> =
-            compare(&old, &new).patches.into_iter().map(|p| (p.address, p.bytes)).collect();
+        let patches: Vec<(u64, Vec<u8>)> = compare(&old, &new, &(0..0))
+            .patches
+            .into_iter()
+            .map(|p| (p.address, p.bytes))
+            .collect();
         assert_eq!(
             patches,
             [(10, b"X".to_vec()), (12, b"YZ".to_vec()), (14, b"!".to_vec()), (19, b"t".to_vec())]

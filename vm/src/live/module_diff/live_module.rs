@@ -96,6 +96,6 @@ impl LiveModule {
     /// The current body of a function; `None` for an imported one.
     pub(crate) fn body(&self, function: u32) -> Option<&[u8]> {
         let defined = function.checked_sub(self.imported_functions)?;
-        Some(self.bodies[defined as usize].bytes())
+        Some(self.bodies.get(defined as usize)?.bytes())
     }
 }

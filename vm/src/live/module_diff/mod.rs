@@ -17,11 +17,14 @@
 //!   tables_and_memories  which are the same, and how large they are
 //!   known_values  of constant expressions
 //!   initial_data  data segments, and the policies for those that differ
+//!   addresses     whether all code agrees on where static data lies
+//!   structs       whether it agrees on how that is laid out which pointers lead to
 //!   table_slots   element segments
 //!   refusal       why an update is not possible
 //!   summary       what it changes, for people
 //! ```
 
+mod addresses;
 mod colours;
 mod functions;
 mod globals;
@@ -33,6 +36,7 @@ pub(crate) mod refusal;
 pub(crate) mod renumber;
 mod sides;
 mod skeleton;
+mod structs;
 pub(crate) mod summary;
 mod table_slots;
 mod tables_and_memories;
@@ -40,6 +44,7 @@ mod tables_and_memories;
 mod tests;
 
 use super::changes::{Changes, NewSource};
+use super::memory_frame;
 use crate::module::load::ElementMode;
 use crate::module::provenance::{IndexMaps, OlderItems, Provenance, UNMAPPED};
 use crate::module::{Import, Item, ModuleState};
@@ -105,6 +110,8 @@ struct Diff<'a> {
     old_values: KnownValues<'a>,
     new: &'a ModuleState,
     new_values: KnownValues<'a>,
+    /// The new module's global that points to the stack in its memory, if it has one.
+    stack_pointer: Option<u32>,
     /// Names of exports of the new module, by what they are of: the first one of each.
     exported_functions: HashMap<u32, &'a str>,
     exported_globals: HashMap<u32, &'a str>,
@@ -166,6 +173,7 @@ impl<'a> Diff<'a> {
             old_values: KnownValues::new(&live.provenance.source),
             new,
             new_values: KnownValues::new(new),
+            stack_pointer: memory_frame::stack_pointer(new),
             exported_functions: first_names(new, function_index),
             exported_globals: first_names(new, global_index),
             maps: IndexMaps::default(),
@@ -327,6 +335,9 @@ impl<'a> Diff<'a> {
         self.compare_data(data);
         self.compare_globals(&matching, &new_side, &live_side, data);
         self.compare_bodies(&matching, &new_side, &live_side);
+        if before.is_none() {
+            self.compare_addresses(&matching, &live_side, data);
+        }
         self.compare_tables();
         self.compare_exports();
         self.compare_start();
@@ -360,7 +371,8 @@ impl<'a> Diff<'a> {
     fn compare_data(&mut self, policy: DataPolicy) {
         let old = segments(self.old, self.old_maps, &self.old_values);
         let new = segments(self.new, &self.maps, &self.new_values);
-        let found = initial_data::compare(&old, &new);
+        let addresses = self.static_addresses(&old, &new);
+        let found = initial_data::compare(&old, &new, &addresses);
         if found.refusals.is_empty() {
             return;
         }

@@ -61,7 +61,78 @@ pub enum ModuleRefusal {
         /// Its type in the new module.
         new: String,
     },
-    /// A data segment has moved or changed.
+    /// A data segment has other contents where it was, is new or is gone.
+    DataChanged {
+        /// Which segment.
+        segment: String,
+        /// How.
+        difference: String,
+    },
+    /// A function looks for static data elsewhere than it did. That it is other data that it looks for cannot be told
+    /// from data that has moved.
+    AddressMoved {
+        /// A function that does; unknown if one that is no longer there used the old place.
+        function: Option<String>,
+        /// The address in the running program.
+        old: u64,
+        /// The address in the new module.
+        new: u64,
+    },
+    /// A function looks for constants elsewhere than it did, where constants differ as well: what holds the address of
+    /// one may find another there once they are written.
+    ConstantsMoved {
+        /// A function that does.
+        function: String,
+        /// The address in the running program.
+        old: u64,
+        /// The address in the new module.
+        new: u64,
+    },
+    /// A function looks for fields elsewhere in what its pointers lead to.
+    FieldMoved {
+        /// A function that does.
+        function: Option<String>,
+        /// Distance from the pointer in the running program.
+        old: u64,
+        /// Distance in the new module.
+        new: u64,
+    },
+    /// Elements have another size: an index is multiplied by another number, or a pointer steps by another one.
+    ElementsMoved {
+        /// The function that counts by it.
+        function: String,
+        /// Bytes from one to the next in the running program.
+        old: i64,
+        /// Bytes in the new module.
+        new: i64,
+    },
+    /// A function takes what lies somewhere for a number of another kind or size.
+    AccessChanged {
+        /// A function that does.
+        function: String,
+        /// An address, or a field's distance from the pointer to it.
+        at: String,
+        /// What it is in the running program.
+        old: String,
+        /// What the new module takes it for.
+        new: String,
+    },
+    /// A function refers to a field that no changed function referred to, where something has become larger: what the
+    /// program has allocated may have no room for it.
+    StructGrew {
+        /// A function that does.
+        function: String,
+        /// Distance of the field from the pointer.
+        field: u64,
+        /// What has become larger.
+        evidence: String,
+    },
+    /// More of the like.
+    MoreMoved {
+        /// How many places.
+        count: usize,
+    },
+    /// A data segment lies elsewhere, or may hold the address of something that does.
     DataMoved {
         /// Which segment.
         segment: String,
@@ -94,8 +165,29 @@ pub enum ModuleRefusal {
 impl ModuleRefusal {
     /// Whether it is about what memory begins with, which a [`DataPolicy`](super::initial_data::DataPolicy) can override.
     pub fn is_about_data(&self) -> bool {
-        matches!(self, ModuleRefusal::DataMoved { .. } | ModuleRefusal::LayoutMoved { .. })
+        matches!(self, ModuleRefusal::DataChanged { .. }) || self.is_moved_data()
     }
+
+    /// Whether data lies elsewhere than the running program has it, or may do so. Only a new start brings a program
+    /// up to such a module.
+    pub fn is_moved_data(&self) -> bool {
+        matches!(
+            self,
+            ModuleRefusal::DataMoved { .. }
+                | ModuleRefusal::LayoutMoved { .. }
+                | ModuleRefusal::AddressMoved { .. }
+                | ModuleRefusal::ConstantsMoved { .. }
+                | ModuleRefusal::FieldMoved { .. }
+                | ModuleRefusal::ElementsMoved { .. }
+                | ModuleRefusal::AccessChanged { .. }
+                | ModuleRefusal::StructGrew { .. }
+                | ModuleRefusal::MoreMoved { .. }
+        )
+    }
+}
+
+fn somebody(function: &Option<String>) -> &str {
+    function.as_deref().unwrap_or("new code")
 }
 
 impl fmt::Display for ModuleRefusal {
@@ -128,7 +220,44 @@ impl fmt::Display for ModuleRefusal {
             ModuleRefusal::GlobalType { global, old, new } => {
                 write!(f, "{global} is of type {new} instead of {old}")
             }
-            ModuleRefusal::DataMoved { segment, difference } => write!(f, "{segment} {difference}"),
+            ModuleRefusal::DataMoved { segment, difference }
+            | ModuleRefusal::DataChanged { segment, difference } => {
+                write!(f, "{segment} {difference}")
+            }
+            ModuleRefusal::AddressMoved { function, old, new } => {
+                write!(f, "static data may have moved: {} ", somebody(function))?;
+                write!(
+                    f,
+                    "refers to address {new:#x}, where the running program refers to {old:#x}"
+                )
+            }
+            ModuleRefusal::ConstantsMoved { function, old, new } => {
+                write!(
+                    f,
+                    "constants may have moved: {function} refers to one at {new:#x}, where the "
+                )?;
+                write!(f, "running program refers to {old:#x}")
+            }
+            ModuleRefusal::FieldMoved { function, old, new } => {
+                write!(f, "a field may have moved: {} looks for it ", somebody(function))?;
+                write!(f, "{new} bytes behind a pointer instead of {old}")
+            }
+            ModuleRefusal::ElementsMoved { function, old, new } => write!(
+                f,
+                "elements may have another size: {function} finds the next one {new} bytes further on instead \
+                 of {old}"
+            ),
+            ModuleRefusal::AccessChanged { function, at, old, new } => {
+                write!(f, "a variable may have another type: {function} takes what is {at} for ")?;
+                write!(f, "{new} instead of {old}")
+            }
+            ModuleRefusal::StructGrew { function, field, evidence } => write!(
+                f,
+                "a struct may have grown: {function} refers to a new field, {field} bytes behind a pointer, \
+                 and {evidence}"
+            ),
+            ModuleRefusal::MoreMoved { count: 1 } => f.write_str("1 more place may have moved"),
+            ModuleRefusal::MoreMoved { count } => write!(f, "{count} more places may have moved"),
             ModuleRefusal::LayoutMoved { global, old, new } => write!(
                 f,
                 "the memory's layout moved: `{global}` begins with {new:#x} instead of {old:#x}"

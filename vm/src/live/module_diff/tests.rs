@@ -2,6 +2,7 @@
 //!
 //! A [`Running`] module takes in changes as a real one does, but runs nothing.
 
+mod addresses;
 mod edits;
 mod large;
 mod permutations;

@@ -293,14 +293,25 @@ fn moved_data_is_refused_unless_told_otherwise() {
     let running = Running::new(source(16, "abc"));
     let new = source(17, "abcd");
     let reasons = running.refusals(&new);
-    assert_eq!(reasons, ["data segment 0 moved from 0x10 to 0x11, grew from 3 to 4 bytes"]);
+    let moved = "data segment 0 moved from 0x10 to 0x11, grew from 3 to 4 bytes";
+    let looked_for = "static data may have moved: run refers to address 0x11, where the running program refers to 0x10";
+    assert_eq!(reasons, [moved, looked_for]);
     let kept = running.diff_with(&new, DataPolicy::Keep).unwrap();
     assert!(kept.data.is_empty());
-    assert_eq!(kept.summary().notes, [format!("memory stays as it is: {}", reasons[0])]);
+    assert_eq!(
+        kept.summary().notes,
+        [format!("memory stays as it is: {moved}"), looked_for.to_owned()]
+    );
+    assert!(running.diff_with(&new, DataPolicy::Apply).is_err());
+    let new = source(16, "Xbcd");
+    let reasons = running.refusals(&new);
+    let difference =
+        "grew from 3 to 4 bytes, differs from byte 0 (at 0x10) on, which was 0x61 and is 0x58";
+    assert_eq!(reasons, [format!("data segment 0 {difference}")]);
     let applied = running.diff_with(&new, DataPolicy::Apply).unwrap();
     let written: Vec<u8> = applied.data.iter().flat_map(|patch| patch.bytes.clone()).collect();
-    assert_eq!((applied.data[0].address, &written[..]), (17, &b"abcd"[..]));
-    assert_eq!(applied.summary().to_string(), "1 function changed (run), 4 bytes of data written");
+    assert_eq!((applied.data[0].address, &written[..]), (16, &b"Xd"[..]));
+    assert_eq!(applied.summary().to_string(), "2 bytes of data written");
 }
 
 #[test]

@@ -1,0 +1,98 @@
+//! Frames that compilers keep in linear memory, of variables whose address is taken; all of them, in code that is
+//! not optimised.
+//!
+//! LLVM's languages have a stack there, which a global points to. A suspended frame has its part of it, laid out as
+//! the old body wants it. Nothing moves what lies there, for anything may point to it: so frames go on in a new
+//! body only if that has the same layout.
+
+use super::agreement::{AccessAgreement, Agreement};
+use super::memory_pairs::MemoryPairs;
+use super::memory_references::{MemoryReference, MemoryReferences, ReferringOperator};
+use crate::module::{Item, ModuleState};
+use midair_tiers::{FunctionBody, ValType};
+use wasmparser::Operator;
+
+/// What LLVM's linker calls the global that points to the stack.
+const STACK_POINTER: &str = "__stack_pointer";
+/// How many functions, and how many globals, are looked at to find a stack pointer that has no name.
+const LOOKED_AT: (usize, usize) = (4096, 4);
+
+/// The global that points to the stack in linear memory: known by its name, as an export, or because functions take
+/// their frames from it.
+pub(crate) fn stack_pointer(module: &ModuleState) -> Option<u32> {
+    let env = &module.env;
+    let is_candidate = |global: u32| {
+        let ty = env.globals.get(global as usize);
+        ty.is_some_and(|ty| ty.mutable && ty.content == ValType::I32)
+    };
+    let candidates: Vec<u32> =
+        (0..env.globals.len() as u32).filter(|global| is_candidate(*global)).collect();
+    let named = |global: &u32| module.global_name(*global) == Some(STACK_POINTER);
+    if let Some(named) = candidates.iter().copied().find(named) {
+        return Some(named);
+    }
+    if let Some(Item::Global(global)) = module.export(STACK_POINTER).map(|export| export.item())
+        && is_candidate(global)
+    {
+        return Some(global);
+    }
+    let functions = env.imported_functions..env.functions.len() as u32;
+    let bodies = || functions.clone().take(LOOKED_AT.0).map(|i| module.code.current_body(i));
+    candidates.into_iter().take(LOOKED_AT.1).find(|&global| {
+        bodies().any(|body| {
+            sets(&body, global)
+                && MemoryReferences::of(body.bytes(), 0, Some(global)).frame.is_some()
+        })
+    })
+}
+
+/// Whether a body sets a global.
+fn sets(body: &FunctionBody, global: u32) -> bool {
+    let Ok(mut operators) = body.reader().get_operators_reader() else { return false };
+    std::iter::from_fn(|| operators.read().ok()).any(
+        |operator| matches!(operator, Operator::GlobalSet { global_index } if global_index == global),
+    )
+}
+
+/// How the frame that `new` keeps in memory differs from that of `old`, if frames of the one cannot be frames of the
+/// other.
+pub(crate) fn difference(
+    old: &[u8],
+    new: &[u8],
+    parameters: u32,
+    stack_pointer: u32,
+) -> Option<String> {
+    let read = |body| MemoryReferences::of(body, parameters, Some(stack_pointer));
+    let (old, new) = (read(old), read(new));
+    match (old.frame, new.frame) {
+        (None, None) => return None,
+        (None, Some(size)) => return Some(format!("it had none, and has one of {size} bytes")),
+        (Some(_), None) => return Some("it has none any more".to_owned()),
+        (Some(old), Some(new)) if old != new => {
+            return Some(format!("it is of {new} bytes instead of {old}"));
+        }
+        _ => {}
+    }
+    let slot = |operator: &ReferringOperator| match operator.reference {
+        Some(MemoryReference::Frame(slot)) => Some(slot),
+        _ => None,
+    };
+    let pairs = MemoryPairs::new(&old, &new);
+    let (mut slots, mut accesses) = (Agreement::new(), AccessAgreement::new());
+    for &(i, j) in &pairs.pairs {
+        let (old, new) = (&old.operators[i], &new.operators[j]);
+        slots.note(slot(old), slot(new));
+        if let (Some(at), Some((before, _)), Some((after, _))) = (slot(old), old.access, new.access)
+            && slot(new) == Some(at)
+        {
+            accesses.note(at, before, after);
+        }
+    }
+    pairs.lost.iter().for_each(|&i| slots.note(slot(&old.operators[i]), None));
+    pairs.appeared.iter().for_each(|&j| slots.note(None, slot(&new.operators[j])));
+    if let Some(&(old, new)) = slots.doubts(&|_| false).first() {
+        return Some(format!("what was at its byte {old} may be at its byte {new} now"));
+    }
+    let ((at, old, new), _) = accesses.doubts(&|_, _| false).first().copied()?;
+    Some(format!("at its byte {at} it has {} instead of {}", new.name(), old.name()))
+}
