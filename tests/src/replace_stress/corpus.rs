@@ -179,7 +179,8 @@ impl Program {
         let clocks = WasiClocks::new().with_system(StoppedClock).with_monotonic(StoppedClock);
         let random = Box::new(Deterministic::new((0..=255).collect()));
         let sched = wasi_common::sync::sched_ctx();
-        let mut wasi = WasiCtx::new(random, clocks, sched, wasi_common::table::Table::new());
+        let table = wasi_common::table::Table::new();
+        let mut wasi = wasi_common::WasiCtx::new(random, clocks, sched, table);
         wasi.push_arg(&self.argv0)?;
         for argument in self.args.get(size).with_context(|| format!("no size {size}"))? {
             wasi.push_arg(argument)?;
@@ -198,7 +199,7 @@ impl Program {
             let dir = wasi_common::sync::dir::Dir::from_cap_std(dir);
             wasi.push_preopened_dir(Box::new(dir), guest)?;
         }
-        Ok(wasi)
+        Ok(wasi.into())
     }
 }
 

@@ -101,16 +101,74 @@ fn output_and_exit_status_are_the_guests() {
 }
 
 #[test]
-fn large_exit_statuses_are_passed_through() {
-    let module = file(
-        "large_exit",
-        "exit.wat",
-        r#"(module
-            (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
-            (memory (export "memory") 1)
-            (func (export "_start") (call $proc_exit (i32.const 200))))"#,
-    );
-    midair([module.to_str().unwrap()]).expect(200, "");
+fn large_exit_statuses_are_passed_through_but_never_as_success() {
+    for (exit, status) in [(200, 200), (255, 255), (256, 255), (65536, 255), (-1, 255)] {
+        let module = file(
+            "large_exit",
+            &format!("exit{exit}.wat"),
+            format!(
+                r#"(module
+                    (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
+                    (memory (export "memory") 1)
+                    (func (export "_start") (call $proc_exit (i32.const {exit}))))"#
+            ),
+        );
+        midair([module.to_str().unwrap()]).expect(status, "");
+    }
+}
+
+/// A program that polls its standard input for reading, or 10 seconds, then reads one byte. It exits with 100 + the
+/// number of bytes that it got if the input was ready, and all went well.
+const POLL_INPUT: &str = r#"(module
+    (import "wasi_snapshot_preview1" "poll_oneoff"
+        (func $poll_oneoff (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_read"
+        (func $fd_read (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
+    (memory (export "memory") 1)
+    (func $must (param i32) (if (local.get 0) (then (call $proc_exit (local.get 0)))))
+    (func (export "_start")
+        ;; A subscription to a clock, and one to descriptor 0.
+        (i32.store (i32.const 16) (i32.const 1))
+        (i64.store (i32.const 24) (i64.const 10_000_000_000))
+        (i64.store (i32.const 48) (i64.const 77))
+        (i32.store8 (i32.const 56) (i32.const 1))
+        (call $must (call $poll_oneoff
+            (i32.const 0) (i32.const 128) (i32.const 2) (i32.const 256)))
+        ;; One event, and it is of the second: no error.
+        (call $must (i32.ne (i32.load (i32.const 256)) (i32.const 1)))
+        (call $must (i64.ne (i64.load (i32.const 128)) (i64.const 77)))
+        (call $must (i32.load16_u (i32.const 136)))
+        (i32.store (i32.const 300) (i32.const 320))
+        (i32.store (i32.const 304) (i32.const 1))
+        (call $must (call $fd_read
+            (i32.const 0) (i32.const 300) (i32.const 1) (i32.const 308)))
+        (call $proc_exit (i32.add (i32.const 100) (i32.load (i32.const 308))))))"#;
+
+#[test]
+fn standard_input_can_be_polled_whatever_it_is() {
+    let module = file("poll_input", "poll.wat", POLL_INPUT);
+    let something = file("poll_input", "something", "x");
+    let run = |redirection: &str| {
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("exec \"$0\" \"$1\" {redirection}"));
+        shell.arg(env!("CARGO_BIN_EXE_midair")).arg(&module).env("SOMETHING", &something);
+        run(&mut shell)
+    };
+    run("</dev/null").expect(100, "");
+    run("<&-").expect(100, "");
+    run("</dev/zero").expect(101, "");
+    run("<\"$SOMETHING\"").expect(101, "");
+}
+
+#[test]
+fn the_guest_takes_no_more_input_than_it_asks_for() {
+    let module = file("rest_of_input", "poll.wat", POLL_INPUT);
+    let input = file("rest_of_input", "input", "abc");
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg("{ \"$0\" \"$1\"; cat; } <\"$INPUT\"");
+    shell.arg(env!("CARGO_BIN_EXE_midair")).arg(&module).env("INPUT", &input);
+    run(&mut shell).expect(0, "bc");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! WASI preview 1: what command-line programs import.
 //!
 //! The system calls themselves are those of the `wasi-common` crate; this module puts them into a
-//! [`Linker`](crate::Linker). [`WasiCtxBuilder`] says what a guest gets to see: arguments,
-//! environment, standard streams, directories. A new one shows nothing.
+//! [`Linker`](crate::Linker), and corrects what they get wrong. [`WasiCtxBuilder`] says what a guest gets to see:
+//! arguments, environment, standard streams, directories. A new one shows nothing.
 //!
 //! ```
 //! use midair::wasi::{I32Exit, WasiCtx, WasiCtxBuilder};
@@ -66,12 +66,24 @@
 //! # Ok::<(), midair::Error>(())
 //! ```
 
-pub(crate) mod preview1;
+// `preview1` defines the calls, and says which are corrected: by `rights`, `sockets` and `wall_clock`. What they work
+// on is in `context`, which hands out corrected objects: `directory`, `standard_streams` and `poll`. `errno` is the way
+// from errors to numbers, for all of them.
+mod context;
+mod directory;
+mod errno;
+mod poll;
+mod preview1;
+mod rights;
+mod sockets;
+mod standard_streams;
+mod wall_clock;
 
+pub use context::{WasiCtx, WasiCtxBuilder};
 pub use preview1::add_to_linker;
-pub use wasi_common::sync::{Dir, WasiCtxBuilder, ambient_authority};
 /// The error with which a call returns when the guest ended itself by `proc_exit`.
-pub use wasi_common::{I32Exit, WasiCtx};
+pub use wasi_common::I32Exit;
+pub use wasi_common::sync::{Dir, ambient_authority};
 /// Standard streams that are no files: see the example above.
 pub use wasi_common::{
     WasiFile,
