@@ -142,7 +142,7 @@ fn precompiled(wasmtime: &Path, program: &Program) -> Result<PathBuf> {
     Ok(output)
 }
 
-fn copy_files(from: &Path, to: &Path) -> Result<()> {
+pub fn copy_files(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from).with_context(|| from.display().to_string())? {
         let entry = entry?;

@@ -13,6 +13,7 @@ mod process;
 mod project;
 mod stress;
 mod tidy;
+mod wasi_suite;
 
 use std::process::ExitCode;
 
@@ -37,6 +38,8 @@ enum Task {
     Stress(stress::StressArgs),
     /// Edit programs that clang and rustc build, while they run, and look for state that is lost.
     Edits(edits::EditsArgs),
+    /// Run the public test suite of WASI, in every tier and under stress.
+    WasiSuite(wasi_suite::WasiSuiteArgs),
     /// Check the rules of the repository that no compiler checks.
     Tidy,
 }
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Task::Costs(args) => costs::run(&args),
         Task::Stress(args) => stress::run(&args),
         Task::Edits(args) => edits::run(&args),
+        Task::WasiSuite(args) => wasi_suite::run(&args),
         Task::Tidy => tidy::run(),
     };
     match outcome {
