@@ -250,8 +250,11 @@ pub use handshake::{Handshake, HandshakeProgress, Operation, Stepwise};
 pub use position::Position;
 pub use process::{OtherProcess, Process};
 pub use read_frames::{FrameReader, FrameState, SuspendedFrame};
-pub use redirect::{Choice, RedirectTable, ShadowStackActive, shadow_stack_active};
+pub use redirect::{
+    Choice, RedirectTable, ShadowStackActive, return_addresses_written, shadow_stack_active,
+};
 pub use registry::CodeRegistry;
+pub use trap_signal::unblock as unblock_trap_signals;
 pub use walk::{StackWalk, WalkedFrame};
 
 /// A stack of managed frames as requesters see it.

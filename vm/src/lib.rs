@@ -75,7 +75,7 @@ pub use live::policy::Policy;
 pub use live::references::{Reference, StillReferred};
 pub use live::refusal::Refusal;
 pub use live::update::Update;
-pub use midair_osr::OtherProcess;
+pub use midair_osr::{OtherProcess, unblock_trap_signals};
 pub use midair_tiers::module_env::{GlobalType, MemoryType, TableType};
 pub use midair_tiers::types::{FuncType, ValType};
 pub use midair_tiers::{CodegenSettings, OptLevel, RegisterAllocation};
