@@ -250,9 +250,9 @@ pub use handshake::{Handshake, HandshakeProgress, Operation, Stepwise};
 pub use position::Position;
 pub use process::{OtherProcess, Process};
 pub use read_frames::{FrameReader, FrameState, SuspendedFrame};
-pub use redirect::{
-    Choice, RedirectTable, ShadowStackActive, return_addresses_written, shadow_stack_active,
-};
+#[cfg(feature = "verify-walks")]
+pub use redirect::return_addresses_written;
+pub use redirect::{Choice, RedirectTable, ShadowStackActive, shadow_stack_active};
 pub use registry::CodeRegistry;
 pub use trap_signal::unblock as unblock_trap_signals;
 pub use walk::{StackWalk, WalkedFrame};

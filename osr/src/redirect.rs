@@ -19,7 +19,9 @@ pub use crate::redirect_table::RedirectTable;
 use crate::redirect_table::{Redirected, count_objects};
 use crate::stubs;
 use crate::walk::{StackWalk, WalkedFrame};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+#[cfg(feature = "verify-walks")]
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Why frames cannot be redirected on this machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,10 +79,12 @@ fn thread_has_shadow_stack() -> bool {
     })
 }
 
+#[cfg(feature = "verify-walks")]
 static WRITTEN: AtomicU64 = AtomicU64::new(0);
 
 /// How many return addresses have been rewritten in this process: those of redirected frames, and of frames
-/// with barriers.
+/// with barriers. Counted for tests only: it is one word that all threads write.
+#[cfg(feature = "verify-walks")]
 pub fn return_addresses_written() -> u64 {
     WRITTEN.load(Ordering::Relaxed)
 }
@@ -93,6 +97,7 @@ pub fn return_addresses_written() -> u64 {
 unsafe fn write_return_address(slot: *mut usize) {
     // SAFETY: the caller vouches for the slot.
     unsafe { *slot = stubs::landing_address() };
+    #[cfg(feature = "verify-walks")]
     WRITTEN.fetch_add(1, Ordering::Relaxed);
 }
 

@@ -38,6 +38,11 @@ pub(super) struct FunctionEntry {
 }
 
 impl FunctionEntry {
+    /// Whether any version has machine code.
+    pub(super) fn has_objects(&self) -> bool {
+        self.older.iter().chain([&self.current]).any(|version| version.code().has_objects())
+    }
+
     /// Whether anything leads to machine code of a version with this entry.
     pub(super) fn leads_to(&self, version: &Arc<FunctionVersion>, entry: EntryPoint) -> bool {
         Arc::ptr_eq(&self.current, version)

@@ -122,7 +122,11 @@ impl ModuleCode {
         if !in_use.unknown.load(Ordering::Relaxed) {
             let code = in_use.code.lock().unwrap_or_else(PoisonError::into_inner);
             let is_in_use = |lowered: *const LoweredCode| code.contains(&(lowered as usize));
-            let objects = self.take_code_of_older(&is_in_use);
+            // Where frames must not be redirected, code keeps its version.
+            let objects = match self.config.forbids_redirection() {
+                true => Vec::new(),
+                false => self.take_code_of_older(&is_in_use),
+            };
             // SAFETY: nothing leads to code of old versions but their tables, from which it has been taken.
             let retiring = unsafe { retire(&self.system, objects, self.stores()) };
             let _ = retiring.map(Retiring::wait);

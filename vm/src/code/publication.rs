@@ -7,7 +7,7 @@ use super::module_code::{ModuleCode, Output};
 use super::version::{CodeOwner, FunctionVersion};
 use crate::config::Tier;
 use anyhow::{Context as _, Error, Result};
-use midair_osr::{CodeObject, ShadowStackActive, shadow_stack_active};
+use midair_osr::{CodeObject, ShadowStackActive};
 use midair_tiers::ModuleEnv;
 use midair_tiers::compile::EntryPoint;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ impl Succession {
 impl ModuleCode {
     /// Fails if suspended frames of a function might have to be redirected, and must not be.
     pub(crate) fn check_redirection(&self, function: u32) -> Result<()> {
-        if !self.config.assume_shadow_stack && !shadow_stack_active() {
+        if !self.config.forbids_redirection() {
             return Ok(());
         }
         let compiled = self.versions(function).iter().any(|version| version.code().has_objects());
@@ -113,13 +113,16 @@ impl ModuleCode {
         successions: impl ExactSizeIterator<Item = &'s Succession> + Clone,
     ) -> Result<Vec<Arc<CodeObject>>> {
         let count = successions.len();
-        for succession in successions.clone() {
-            self.check_redirection(succession.function())?;
-            if succession.may_stay {
-                self.prepare_landing(&succession.old)?;
-            }
+        for succession in successions.clone().filter(|succession| succession.may_stay) {
+            self.prepare_landing(&succession.old)?;
         }
+        let forbidden = self.config.forbids_redirection();
         let mut functions = self.table();
+        // With the table's lock held: code that is being compiled gets in before this, or not at all.
+        for succession in successions.clone().filter(|_| forbidden) {
+            let entry = self.entry(&mut functions, succession.function());
+            anyhow::ensure!(!entry.has_objects(), ShadowStackActive);
+        }
         let mut objects = Vec::new();
         for succession in successions {
             let (function, new) = (succession.function(), &succession.new);

@@ -5,8 +5,8 @@ use super::retire;
 use super::retire::Retiring;
 use super::version::{CodeOwner, FunctionVersion};
 use anyhow::{Context as _, Result};
-use midair_osr::CodeObject;
 use midair_osr::handshake::State;
+use midair_osr::{CodeObject, ShadowStackActive};
 use midair_tiers::compile::{CompileOptions, CompiledTier, EntryPoint};
 use midair_tiers::{OptLevel, RegisterAllocation};
 use std::fmt;
@@ -242,6 +242,7 @@ impl ModuleCode {
         objects: Vec<Arc<CodeObject>>,
     ) -> Result<Vec<Arc<CodeObject>>> {
         let function = version.body.function;
+        let forbidden = self.config.forbids_redirection();
         let mut functions = self.table();
         let known = self.entry(&mut functions, function);
         let current = Arc::ptr_eq(&known.current, version);
@@ -249,6 +250,12 @@ impl ModuleCode {
             drop(functions);
             self.free_unknown(&objects);
             anyhow::bail!("function {function} was replaced, and no frame is left in the version");
+        }
+        if forbidden && known.has_objects() {
+            // It has been compiled meanwhile.
+            drop(functions);
+            self.free_unknown(&objects);
+            anyhow::bail!(ShadowStackActive);
         }
         let mut code = version.code();
         let old = code.take_objects();

@@ -183,6 +183,10 @@ impl Stepwise<StackContext> for Retirement {
         from: Position,
         most: usize,
     ) -> Option<Position> {
+        // Stores only had to stop for what else changes.
+        if self.objects().is_empty() {
+            return None;
+        }
         let innermost_only = self.innermost_only == Some(from);
         table.set_selective(!innermost_only);
         let stop = innermost_only && !table.is_selective();

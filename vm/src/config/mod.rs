@@ -231,11 +231,16 @@ impl Config {
     }
 
     /// Whether to take this machine for one with a hardware shadow stack, where no return address can be
-    /// rewritten: for tests. Functions that have been compiled can then not be replaced; everything else
-    /// works. Default: off, and the machine is asked.
+    /// rewritten: for tests. Functions that have been compiled can then not be replaced, and a
+    /// stress schedule does not take frames out of machine code; everything else works. Default: off, and the machine is asked.
     pub fn assume_shadow_stack(&mut self, on: bool) -> &mut Config {
         self.assume_shadow_stack = on;
         self
+    }
+
+    /// Whether no return address may be rewritten.
+    pub(crate) fn forbids_redirection(&self) -> bool {
+        self.assume_shadow_stack || midair_osr::shadow_stack_active()
     }
 
     /// Transitions to force at safepoints, for tests.

@@ -154,7 +154,9 @@ pub(crate) unsafe extern "sysv64" fn on_poll(
     }
     let stress = store.engine().config().stress;
     let wish = store.transitions.step(stress);
-    if wish.retire {
+    let may_redirect =
+        !(wish.retire || wish.leave_or_enter) || !store.engine().config().forbids_redirection();
+    if wish.retire && may_redirect {
         // SAFETY: the thread is in a poll.
         unsafe { retire_stack(store, stack) };
     }
@@ -169,7 +171,7 @@ pub(crate) unsafe extern "sysv64" fn on_poll(
             module.mix(bits, running);
         }
     }
-    if wish.leave_or_enter {
+    if wish.leave_or_enter && may_redirect {
         store.transitions.to_interpreter = true;
         // SAFETY: the thread is in a poll. The frame may have been redirected by a retirement already.
         if unsafe { (*stack).redirect_innermost() } {
@@ -199,7 +201,7 @@ pub(crate) unsafe extern "sysv64" fn safepoint(
     }
     let stress = store.engine().config().stress;
     let wish = store.transitions.step(stress);
-    if wish.retire {
+    if wish.retire && !store.engine().config().forbids_redirection() {
         // SAFETY: as above.
         unsafe { retire_stack(store, stack) };
     }
