@@ -209,37 +209,28 @@
 
 #![deny(missing_docs)]
 
-pub mod call;
-pub mod capture;
-pub mod code_heap;
-pub mod code_object;
-pub mod context;
-pub mod cranelift;
-pub mod frame_map;
+mod calls;
+mod code;
 pub mod handshake;
-mod position;
 pub mod process;
-pub mod read_frames;
-pub mod redirect;
-mod redirect_table;
-pub mod registers;
-pub mod registry;
-mod stubs;
+mod shadow_stack;
+mod stack;
+mod stub_addresses;
 mod sync;
-pub mod trap_signal;
-pub mod verify_slots;
+mod transfer;
 #[cfg(feature = "verify-walks")]
 pub mod verify_walks;
-pub mod walk;
+
+pub use calls::{call, trap_signal};
+pub use code::{code_heap, code_object, cranelift, frame_map, registers, registry, verify_slots};
+pub use stack::{context, read_frames, walk};
+pub use transfer::{capture, redirect};
 
 pub use cranelift_codegen;
 pub use cranelift_frontend;
 pub use cranelift_native;
 
-pub use call::{
-    CallShape, CalloutFrame, CalloutOutcome, NativeOutcome, RESUME_TOKEN, call_native, resume_entry,
-};
-pub use capture::{CapturedFrame, ReturnRegisters, TransferHook};
+pub use call::{CallShape, CalloutOutcome, NativeOutcome, RESUME_TOKEN, call_native, resume_entry};
 pub use code_heap::{CodeHeap, CodeHeapError, CodeHeapSnapshot, CodeHeapStats, POISON};
 pub use code_object::{CodeDescription, CodeObject, CodeState};
 pub use context::{ContextHeader, StackContext};
@@ -247,13 +238,17 @@ pub use frame_map::{
     FrameMap, FrameMapTable, FrameValue, Location, SiteKind, ValueClass, ValueKind,
 };
 pub use handshake::{Handshake, HandshakeProgress, Operation, Stepwise};
-pub use position::Position;
 pub use process::{OtherProcess, Process};
 pub use read_frames::{FrameReader, FrameState, SuspendedFrame};
+pub use redirect::Choice;
 #[cfg(feature = "verify-walks")]
 pub use redirect::return_addresses_written;
-pub use redirect::{Choice, RedirectTable, ShadowStackActive, shadow_stack_active};
 pub use registry::CodeRegistry;
+pub use shadow_stack::{ShadowStackActive, shadow_stack_active};
+pub use stack::callout_frame::{CalloutFrame, CalloutHandler};
+pub use stack::captured_frame::{CapturedFrame, ReturnRegisters, TransferHook};
+pub use stack::position::Position;
+pub use stack::redirect_table::RedirectTable;
 pub use trap_signal::unblock as unblock_trap_signals;
 pub use walk::{StackWalk, WalkedFrame};
 

@@ -1,6 +1,6 @@
 //! What the handshake is synchronised by: atomics, locks, and the two halves of an asymmetric fence.
 //!
-//! Nothing else of `std` synchronises in `handshake.rs`, so that the same text is model-checked with
+//! Nothing else of `std` synchronises in `handshake/`, so that the same text is model-checked with
 //! the types of `loom` in place of these (`tests/model`).
 //!
 //! The *light* half of the fence stands on the hot ways of mutators and costs nothing: it only keeps the

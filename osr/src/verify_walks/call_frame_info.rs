@@ -7,8 +7,9 @@
 //! Linking `unwinding` makes it the unwinder of the whole process, panics included.
 
 use super::{RedirectedFrame, Sighting, host_code};
-use crate::registers::CALLEE_SAVED;
-use crate::{registry, stubs};
+use crate::code::registers::CALLEE_SAVED;
+use crate::code::registry;
+use crate::stub_addresses;
 use std::cell::RefCell;
 use std::ffi::c_void;
 use std::sync::Once;
@@ -34,7 +35,7 @@ unsafe impl EhFrameFinder for Finder {
     fn find(&self, pc: usize) -> Option<FrameInfo> {
         let info =
             |table: usize| FrameInfo { text_base: None, kind: FrameInfoKind::EhFrame(table) };
-        if stubs::landing_code().contains(&pc)
+        if stub_addresses::landing_code().contains(&pc)
             && let Some(frame) = REDIRECTED.with_borrow_mut(Vec::pop)
         {
             let table = frame.0.as_ptr() as usize;
@@ -93,7 +94,7 @@ pub(super) fn walk(ours: &[Sighting], redirected: Vec<RedirectedFrame>) -> Vec<S
     backtrace(redirected, |context| {
         let mut seen = sighting(context);
         let expected = &ours[found.len()];
-        if seen.pc == stubs::landing_address() {
+        if seen.pc == stub_addresses::landing_address() {
             // Its own address is in the redirect table only.
             seen.pc = expected.pc;
         } else if registry::lookup(seen.pc - 1).is_none() {
@@ -114,7 +115,7 @@ pub(super) fn caller_of_landing(dropped: RedirectedFrame) -> Vec<Sighting> {
             found.push(sighting(context));
             return false;
         }
-        landed = stubs::landing_code().contains(&(_Unwind_GetIP(context) - 1));
+        landed = stub_addresses::landing_code().contains(&(_Unwind_GetIP(context) - 1));
         true
     });
     found

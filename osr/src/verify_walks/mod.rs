@@ -17,13 +17,10 @@
 mod call_frame_info;
 mod host_code;
 mod native_walk;
-mod unwind_table;
 
-pub use unwind_table::UnwindTable;
-
-use crate::code_object::CodeObject;
-use crate::context::{StackContext, current};
-use crate::registers::{CALLEE_SAVED, RBP, Registers};
+use crate::code::code_object::CodeObject;
+use crate::code::registers::{CALLEE_SAVED, RBP, Registers};
+use crate::stack::context::{StackContext, current};
 use std::cell::Cell;
 use std::fmt;
 use std::sync::OnceLock;

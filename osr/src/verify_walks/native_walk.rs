@@ -3,8 +3,9 @@
 
 use super::Sighting;
 use super::host_code;
-use crate::context::StackContext;
-use crate::{registry, stubs};
+use crate::code::registry;
+use crate::stack::context::StackContext;
+use crate::stub_addresses;
 use framehop::x86_64::{CacheX86_64, UnwindRegsX86_64, UnwinderX86_64};
 use framehop::{ExplicitModuleSectionInfo, FrameAddress, Module, Unwinder};
 use std::cell::RefCell;
@@ -55,7 +56,7 @@ pub(super) unsafe fn walk(stack: &StackContext, record: usize, count: usize) -> 
         }
         // SAFETY: between the record and the stack's end.
         let value = unsafe { *(address as *const usize) };
-        if value != stubs::landing_address() {
+        if value != stub_addresses::landing_address() {
             return Ok(value as u64);
         }
         // A redirected return address: the word below it is the frame pointer that it belongs to.

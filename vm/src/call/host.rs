@@ -72,7 +72,7 @@ pub(crate) unsafe fn definition_of(func_ref: NonNull<FuncRef>) -> Option<Arc<Hos
     is_host.then(|| unsafe { (*context.cast::<HostFunction>()).definition.clone() })
 }
 
-static HOST_CALLOUT: midair_osr::call::CalloutHandler = host_callout;
+static HOST_CALLOUT: midair_osr::CalloutHandler = host_callout;
 
 /// Guest code, or the host through the entry trampoline, calls a host function.
 ///

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   module_code   the functions of a module: versions, linked code, what compilers have refused
+//!   function_entry   what it knows of one of them
 //!   bodies        where the bodies lie that a module is loaded with
 //!   version       one body of a function, and what was made of it
 //!   cache         copies of retired code, for when the same is asked for again
@@ -29,6 +30,7 @@ pub(crate) mod continuation;
 pub(crate) mod counters;
 pub(crate) mod events;
 pub(crate) mod exits;
+mod function_entry;
 pub(crate) mod layout;
 pub(crate) mod ledger;
 pub(crate) mod mixed;

@@ -1,10 +1,10 @@
 //! A newcomer finds the code that rewrites a return address within a minute, because nothing
-//! else in the project does it: all of it is in `osr`'s `redirect.rs`.
+//! else in the project does it: all of it is in `osr`'s `transfer/redirect.rs`.
 
 use super::{Finding, Source, rust_text};
 
 /// The one place.
-const HOME: &str = "osr/src/redirect.rs";
+const HOME: &str = "osr/src/transfer/redirect.rs";
 
 /// The function that does it there.
 const MARKER: &str = "write_return_address";

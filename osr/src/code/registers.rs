@@ -1,6 +1,6 @@
 //! Machine registers as the stubs save them, and reading a frame's values by them.
 
-use crate::frame_map::{FrameMap, FrameValue, Location};
+use crate::code::frame_map::{FrameMap, FrameValue, Location};
 use std::mem::offset_of;
 
 /// Hardware number of the stack pointer.

@@ -15,11 +15,12 @@
 //!               stub frame of the segment below ...
 //! ```
 
-use crate::code_object::CodeObject;
-use crate::context::StackContext;
-use crate::position::Position;
-use crate::redirect::RedirectTable;
-use crate::{registry, stubs};
+use crate::code::code_object::CodeObject;
+use crate::code::registry;
+use crate::stack::context::StackContext;
+use crate::stack::position::Position;
+use crate::stack::redirect_table::RedirectTable;
+use crate::stub_addresses;
 use std::sync::Arc;
 
 /// A suspended managed frame.
@@ -155,7 +156,7 @@ impl Iterator for StackWalk<'_> {
             // SAFETY: `record` is a frame record: `exit_fp` is one, and so is each that a frame record
             // of managed code points to.
             let (pc, fp) = unsafe { (*return_slot, *(self.record as *const usize)) };
-            if pc == stubs::enter_return_address() {
+            if pc == stub_addresses::enter_return_address() {
                 // SAFETY: the record belongs to a frame called by the trampoline, so `fp` is the
                 // trampoline's frame pointer.
                 self.record = unsafe { *((fp - TRAMPOLINE_EXIT_FP) as *const usize) };
@@ -163,7 +164,7 @@ impl Iterator for StackWalk<'_> {
                 continue;
             }
             self.record = fp;
-            if pc == stubs::landing_address() {
+            if pc == stub_addresses::landing_address() {
                 let at = Position { entries: self.entries, address: fp };
                 let entry = self.table.get(at).expect("a redirected return address has an entry");
                 return Some(WalkedFrame {

@@ -18,9 +18,9 @@
 
 mod space;
 
-use crate::code_object::{CodeDescription, CodeObject, CodeState};
+use super::registry;
+use crate::code::code_object::{CodeDescription, CodeObject, CodeState};
 use crate::process::{OtherProcess, Process};
-use crate::{registry, trap_signal};
 use space::Space;
 use std::any::Any;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -195,7 +195,6 @@ impl CodeHeap {
     /// Reserves `capacity` bytes of address space for code (rounded up; at most 2 GiB minus the
     /// thunks). No memory is used until code is published.
     pub fn new(capacity: usize) -> Result<CodeHeap, CodeHeapError> {
-        trap_signal::install();
         register_for_barriers();
         let capacity = capacity.clamp(RELEASE_UNIT, (2 << 30) - THUNK_AREA);
         let len = THUNK_AREA + capacity.next_multiple_of(RELEASE_UNIT);

@@ -1,20 +1,15 @@
 //! Calls between Rust and managed code: the shape of a call, the entry trampoline, callouts.
 
-use crate::context::{ContextHeader, StackContext, with_current};
-use crate::frame_map::{ValueClass, ValueKind};
-use crate::stubs;
-use crate::verify_slots::verify_slots;
+use super::stubs;
+use super::trap_signal;
+use crate::code::frame_map::{ValueClass, ValueKind};
+use crate::code::verify_slots::verify_slots;
+use crate::shadow_stack::note_shadow_stack;
+use crate::stack::callout_frame::{CalloutFrame, GPR_PARAMS, XMM_PARAMS};
+use crate::stack::context::{ContextHeader, StackContext, with_current};
+use crate::stub_addresses;
 use smallvec::SmallVec;
-
-/// What Rust does at a callout: managed code called an entry thunk. `token` is the thunk's number;
-/// see [`CalloutOutcome`] for the answer.
-///
-/// The handler must not unwind.
-pub type CalloutHandler = unsafe extern "sysv64" fn(
-    context: *mut ContextHeader,
-    token: u32,
-    frame: *mut CalloutFrame,
-) -> usize;
+use std::cell::Cell;
 
 /// The token of callouts that come through [`resume_entry`].
 pub const RESUME_TOKEN: u32 = u32::MAX;
@@ -22,7 +17,7 @@ pub const RESUME_TOKEN: u32 = u32::MAX;
 /// Code that makes a callout with [`RESUME_TOKEN`]: what a [`crate::TransferHook`] answers when the frame
 /// is to go on in Rust code, an interpreter for one. The arguments of that callout are undefined.
 pub fn resume_entry() -> *const u8 {
-    stubs::resume_address()
+    stub_addresses::resume_address()
 }
 
 /// Answer of a callout handler, as the machine word that the stub understands.
@@ -82,9 +77,6 @@ pub struct CallShape {
     stack_slots: u32,
     results_in_registers: bool,
 }
-
-const GPR_PARAMS: usize = 5;
-const XMM_PARAMS: usize = 8;
 
 impl CallShape {
     /// The shape of a function with these parameters and results.
@@ -247,25 +239,6 @@ impl CallShape {
     }
 }
 
-/// What the callout stub saved: see `stubs`.
-#[repr(C, align(16))]
-#[derive(Debug)]
-pub struct CalloutFrame {
-    context: *mut ContextHeader,
-    gpr: [u64; GPR_PARAMS],
-    xmm: [[u64; 2]; XMM_PARAMS],
-    pub(crate) result_gpr: [u64; 2],
-    pub(crate) result_xmm: [[u64; 2]; 2],
-    pub(crate) stack_args: *mut u64,
-    /// The caller's callee-saved registers, in the order of [`crate::registers::CALLEE_SAVED`].
-    pub(crate) saved: [u64; 5],
-}
-
-impl CalloutFrame {
-    /// Offset of `saved`.
-    pub(crate) const SAVED: usize = 232;
-}
-
 /// What the entry trampoline needs: see `stubs`.
 #[repr(C)]
 #[derive(Debug)]
@@ -280,16 +253,19 @@ pub(crate) struct NativeCall {
     pub(crate) result_xmm: [u64; 2],
 }
 
-const _: () = {
-    use std::mem::{offset_of, size_of};
-    assert!(offset_of!(CalloutFrame, gpr) == 8);
-    assert!(offset_of!(CalloutFrame, xmm) == 48);
-    assert!(offset_of!(CalloutFrame, result_gpr) == 176);
-    assert!(offset_of!(CalloutFrame, result_xmm) == 192);
-    assert!(offset_of!(CalloutFrame, stack_args) == 224);
-    assert!(offset_of!(CalloutFrame, saved) == CalloutFrame::SAVED);
-    assert!(size_of::<CalloutFrame>() == 272);
-};
+thread_local! {
+    /// Whether this thread has been prepared.
+    static PREPARED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What a thread needs before it runs managed code for the first time.
+#[cold]
+fn prepare_thread() {
+    trap_signal::install();
+    trap_signal::unblock();
+    note_shadow_stack();
+    PREPARED.set(true);
+}
 
 /// Calls managed code.
 ///
@@ -340,6 +316,9 @@ pub unsafe fn call_native(
     let stack = unsafe { (*context).stack };
     // SAFETY: as above.
     unsafe { (*stack).entries += 1 };
+    if !PREPARED.get() {
+        prepare_thread();
+    }
     // SAFETY: `call` describes a call of this shape, as the caller vouches.
     let status = with_current(stack, || unsafe { stubs::midair_osr_enter(&mut call, stack) });
     // SAFETY: the stack is this thread's and no managed code runs inside this call now.

@@ -1,6 +1,6 @@
 //! Code objects: published code and its tables. The tables lie outside the code and outlive it.
 
-use crate::frame_map::{FrameMap, FrameMapTable};
+use crate::code::frame_map::{FrameMap, FrameMapTable};
 use smallvec::SmallVec;
 use std::any::Any;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub struct CodeDescription {
     pub points: Vec<(u32, u32)>,
     /// The compiler's call frame information.
     #[cfg(feature = "verify-walks")]
-    pub unwind_table: crate::verify_walks::UnwindTable,
+    pub unwind_table: crate::code::unwind_table::UnwindTable,
 }
 
 /// State of a code object's bytes.
@@ -108,7 +108,7 @@ impl CodeObject {
 
     /// Bytes that it takes in its heap.
     pub fn heap_bytes(&self) -> usize {
-        crate::code_heap::heap_bytes(self.len)
+        crate::code::code_heap::heap_bytes(self.len)
     }
 
     /// Whether the bytes are still there.
@@ -159,7 +159,7 @@ impl CodeObject {
     }
 
     #[cfg(feature = "verify-walks")]
-    pub(crate) fn unwind_table(&self) -> &crate::verify_walks::UnwindTable {
+    pub(crate) fn unwind_table(&self) -> &crate::code::unwind_table::UnwindTable {
         &self.description.unwind_table
     }
 

@@ -4,8 +4,8 @@
 //! is gone. A reader that looks at a slot while it changes passes it by: the slot of the heap that its program
 //! counter lies in does not change, for that heap's code is running.
 
-use crate::code_heap::GRANULE;
-use crate::code_object::CodeObject;
+use crate::code::code_heap::GRANULE;
+use crate::code::code_object::CodeObject;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
 

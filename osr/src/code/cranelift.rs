@@ -1,9 +1,9 @@
 //! What Cranelift is told before it compiles managed code, and from its compiled code to a code description.
 
-use crate::code_object::CodeDescription;
-use crate::frame_map::{FrameMap, FrameMapTable, FrameValue, Location, SiteKind, ValueKind};
+use crate::code::code_object::CodeDescription;
+use crate::code::frame_map::{FrameMap, FrameMapTable, FrameValue, Location, SiteKind, ValueKind};
 #[cfg(feature = "verify-walks")]
-use crate::verify_walks::UnwindTable;
+use crate::code::unwind_table::UnwindTable;
 use cranelift_codegen::isa::unwind::UnwindInst;
 use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
 use cranelift_codegen::settings::{self, Configurable};

@@ -1,12 +1,12 @@
 //! The two structures that machine code reaches through `rdi`.
 
-use crate::call::CalloutHandler;
-use crate::capture::TransferHook;
+use super::callout_frame::CalloutHandler;
+use super::captured_frame::TransferHook;
+use super::redirect_table::RedirectTable;
 use crate::handshake::{Mutator, Stack};
-use crate::position::Position;
 use crate::process::Process;
-use crate::redirect::{self, RedirectTable};
-use crate::trap_signal;
+use crate::stack::position::Position;
+use crate::stub_addresses;
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -15,24 +15,11 @@ thread_local! {
     /// The stack whose managed code this thread runs. A landing has no other way to find it: when a
     /// callee has returned, no register points to a context.
     static CURRENT: Cell<*mut StackContext> = const { Cell::new(std::ptr::null_mut()) };
-    /// Whether this thread has been prepared.
-    static PREPARED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// What a thread needs before it runs managed code for the first time.
-#[cold]
-fn prepare_thread() {
-    trap_signal::unblock();
-    redirect::note_shadow_stack();
-    PREPARED.set(true);
 }
 
 /// Runs `f` with `stack` as this thread's current one.
 pub(crate) fn with_current<R>(stack: *mut StackContext, f: impl FnOnce() -> R) -> R {
     let before = CURRENT.replace(stack);
-    if !PREPARED.get() {
-        prepare_thread();
-    }
     #[cfg(feature = "verify-walks")]
     let _interleaved = Interleaved::new(stack, before);
     let result = f();
@@ -101,10 +88,10 @@ impl ContextHeader {
     /// A header whose callouts go to `on_callout`.
     pub fn new(on_callout: CalloutHandler, stack: *mut StackContext) -> ContextHeader {
         ContextHeader {
-            callout: crate::stubs::callout_address(),
+            callout: stub_addresses::callout_address(),
             on_callout,
             stack,
-            poll: crate::stubs::poll_address(),
+            poll: stub_addresses::poll_address(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! For tests: a check that slots are in canonical form wherever they pass from one kind of code to another.
 
-use crate::frame_map::ValueKind;
+use crate::code::frame_map::ValueKind;
 
 /// Checks that each slot is what [`ValueKind::canonical`] makes of it. `boundary` says where they pass.
 ///

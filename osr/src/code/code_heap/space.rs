@@ -2,7 +2,7 @@
 //! the lock that this lies behind, so that the books agree with the bytes whenever the lock is free.
 
 use super::{CodeHeapStats, RELEASE_UNIT};
-use crate::code_object::CodeObject;
+use crate::code::code_object::CodeObject;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;

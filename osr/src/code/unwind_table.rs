@@ -1,6 +1,6 @@
 //! Call frame information of code objects, for those who verify our own tables by it.
 
-use crate::stubs;
+use crate::stub_addresses;
 use cranelift_codegen::CompiledCode;
 use cranelift_codegen::isa::TargetIsa;
 use cranelift_codegen::isa::unwind::UnwindInfo;
@@ -52,7 +52,7 @@ impl UnwindTable {
     /// anything in the stub it says what it says for that call.
     pub(crate) fn at_landing(&self, return_offset: usize) -> Box<[u8]> {
         let mut table = self.clone();
-        let landing = stubs::landing_code();
+        let landing = stub_addresses::landing_code();
         if let Some(range) = table.code_range() {
             // What follows the prologue has one row.
             let start = landing.start + 1 - return_offset;

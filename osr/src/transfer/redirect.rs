@@ -12,72 +12,15 @@
 //! An address can also be redirected to serve as a barrier: see [`crate::handshake`]. If nothing else is to
 //! happen to its frame, that goes on where it was.
 
-use crate::context::StackContext;
 use crate::handshake::Stack;
-use crate::position::Position;
-pub use crate::redirect_table::RedirectTable;
-use crate::redirect_table::{Redirected, count_objects};
-use crate::stubs;
-use crate::walk::{StackWalk, WalkedFrame};
+use crate::stack::context::StackContext;
+use crate::stack::position::Position;
+pub use crate::stack::redirect_table::RedirectTable;
+use crate::stack::redirect_table::{Redirected, count_objects};
+use crate::stack::walk::{StackWalk, WalkedFrame};
+use crate::stub_addresses;
 #[cfg(feature = "verify-walks")]
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-/// Why frames cannot be redirected on this machine.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ShadowStackActive;
-
-impl std::fmt::Display for ShadowStackActive {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(
-            "this thread runs with a hardware shadow stack, which forbids rewriting return addresses: \
-             compiled frames cannot be replaced while they are suspended",
-        )
-    }
-}
-
-impl std::error::Error for ShadowStackActive {}
-
-/// A thread that has a shadow stack has run managed code, or has been asked.
-static SHADOW_STACK_SEEN: AtomicBool = AtomicBool::new(false);
-
-/// Whether the processor checks return addresses of this thread, or of any that has run managed code, against
-/// a shadow stack. Each thread has one of its own, or none; frames of all of them may have to be redirected.
-pub fn shadow_stack_active() -> bool {
-    SHADOW_STACK_SEEN.load(Ordering::Relaxed) || note_shadow_stack()
-}
-
-/// Asks for this thread: before it runs managed code for the first time. A thread cannot get a shadow stack
-/// later, for it could not return from its frames then.
-pub(crate) fn note_shadow_stack() -> bool {
-    let active = thread_has_shadow_stack();
-    if active {
-        SHADOW_STACK_SEEN.store(true, Ordering::Relaxed);
-    }
-    active
-}
-
-/// `arch_prctl` command and feature of <asm/prctl.h>.
-const ARCH_SHSTK_STATUS: libc::c_int = 0x5005;
-const ARCH_SHSTK_SHSTK: u64 = 1;
-
-fn thread_has_shadow_stack() -> bool {
-    let mut features = 0_u64;
-    // SAFETY: a system call that writes 64 bits to where it is told.
-    let result = unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_SHSTK_STATUS, &mut features) };
-    if result == 0 {
-        return features & ARCH_SHSTK_SHSTK != 0;
-    }
-    // A system that does not know the command has no shadow stacks.
-    if std::io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL) {
-        return false;
-    }
-    // It was forbidden.
-    std::fs::read_to_string("/proc/thread-self/status").is_ok_and(|status| {
-        let mut lines = status.lines();
-        lines.any(|line| line.starts_with("x86_Thread_features:") && line.contains("shstk"))
-    })
-}
+use std::sync::atomic::{AtomicU64, Ordering};
 
 #[cfg(feature = "verify-walks")]
 static WRITTEN: AtomicU64 = AtomicU64::new(0);
@@ -96,7 +39,7 @@ pub fn return_addresses_written() -> u64 {
 /// an entry, and the thread that owns the stack must be this one, or stopped.
 unsafe fn write_return_address(slot: *mut usize) {
     // SAFETY: the caller vouches for the slot.
-    unsafe { *slot = stubs::landing_address() };
+    unsafe { *slot = stub_addresses::landing_address() };
     #[cfg(feature = "verify-walks")]
     WRITTEN.fetch_add(1, Ordering::Relaxed);
 }
@@ -236,7 +179,7 @@ pub(crate) unsafe extern "sysv64" fn unwinding(stack: *mut StackContext) {
         if (*stack).barrier.is_none_or(|barrier| barrier.entries < entries) {
             return;
         }
-        let address = stubs::exit_fp_before_entry((*stack).entry_sp);
+        let address = stub_addresses::exit_fp_before_entry((*stack).entry_sp);
         let mutator = (*stack).mutator.clone();
         let outer = Position { entries: entries - 1, address };
         mutator.unwind(stack, (address != 0).then_some(outer));

@@ -1,8 +1,8 @@
 //! Which return addresses of a stack have been redirected.
 
-use crate::code_object::CodeObject;
-use crate::position::Position;
-use crate::walk::WalkedFrame;
+use crate::code::code_object::CodeObject;
+use crate::stack::position::Position;
+use crate::stack::walk::WalkedFrame;
 use std::ptr::NonNull;
 use std::sync::Arc;
 

@@ -7,10 +7,11 @@
 //! and panics' backtraces see through it. It holds at the calls, and at returns into the piece; in the
 //! instructions before and behind them it need not.
 
-use crate::call::{CalloutFrame, NativeCall};
-use crate::capture::MachineState;
-use crate::context::{ContextHeader, StackContext};
-use crate::registers::Registers;
+use super::call::NativeCall;
+use crate::code::registers::Registers;
+use crate::stack::callout_frame::CalloutFrame;
+use crate::stack::context::{ContextHeader, StackContext};
+use crate::transfer::capture::MachineState;
 use std::arch::global_asm;
 use std::mem::{offset_of, size_of};
 
@@ -120,7 +121,7 @@ global_asm!(
     "jmp 4b",
     ".cfi_endproc",
     ".size midair_osr_enter, . - midair_osr_enter",
-    unwinding = sym crate::redirect::unwinding,
+    unwinding = sym crate::transfer::redirect::unwinding,
     exit_fp = const StackContext::EXIT_FP,
     entry_sp = const StackContext::ENTRY_SP,
     stack_count = const offset_of!(NativeCall, stack_count),
@@ -228,7 +229,7 @@ global_asm!(
     "mov eax, {token}",
     "jmp [rdi]",
     ".size midair_osr_resume, . - midair_osr_resume",
-    token = const crate::call::RESUME_TOKEN as i32,
+    token = const crate::calls::call::RESUME_TOKEN as i32,
 );
 
 // The poll stub: called under PreserveAll, so every register is given back as it was. rdi = context.
@@ -427,7 +428,7 @@ global_asm!(
     ".size midair_osr_landing, . - midair_osr_landing",
     size = const size_of::<MachineState>(),
     target = const offset_of!(MachineState, target),
-    land = sym crate::capture::land,
+    land = sym crate::transfer::capture::land,
 );
 
 // Where the signal handler sends a thread whose managed code trapped: rdi = stack, esi = trap code,
@@ -451,57 +452,4 @@ global_asm!(
 #[allow(improper_ctypes)]
 unsafe extern "sysv64" {
     pub(crate) fn midair_osr_enter(call: *mut NativeCall, stack: *mut StackContext) -> usize;
-    fn midair_osr_enter_return();
-    fn midair_osr_callout();
-    fn midair_osr_resume();
-    fn midair_osr_poll();
-    fn midair_osr_landing();
-    #[cfg(feature = "verify-walks")]
-    fn midair_osr_landing_end();
-    fn midair_osr_trap();
-}
-
-/// Where managed code returns to the entry trampoline: ends a segment of managed frames.
-pub(crate) fn enter_return_address() -> usize {
-    midair_osr_enter_return as *const () as usize
-}
-
-/// The `exit_fp` of a stack before its innermost entry, whose trampoline has this stack pointer.
-///
-/// # Safety
-/// `entry_sp` must be that of a stack that has been entered.
-pub(crate) unsafe fn exit_fp_before_entry(entry_sp: usize) -> usize {
-    // SAFETY: the trampoline's frame pointer lies 80 bytes above, and the word 64 bytes below that.
-    unsafe { *((entry_sp + 80 - 64) as *const usize) }
-}
-
-/// What `ContextHeader::callout` holds.
-pub(crate) fn callout_address() -> *const u8 {
-    midair_osr_callout as *const u8
-}
-
-/// See `call::resume_entry`.
-pub(crate) fn resume_address() -> *const u8 {
-    midair_osr_resume as *const u8
-}
-
-/// What `ContextHeader::poll` holds.
-pub(crate) fn poll_address() -> *const u8 {
-    midair_osr_poll as *const u8
-}
-
-/// What a redirected return address is replaced by.
-pub(crate) fn landing_address() -> usize {
-    midair_osr_landing as *const () as usize
-}
-
-/// The landing stub's code, from the byte before its entry: where unwinders look for what returns to it.
-#[cfg(feature = "verify-walks")]
-pub(crate) fn landing_code() -> std::ops::Range<usize> {
-    landing_address() - 1..midair_osr_landing_end as *const () as usize
-}
-
-/// Where the signal handler sends a thread that trapped.
-pub(crate) fn trap_address() -> usize {
-    midair_osr_trap as *const () as usize
 }

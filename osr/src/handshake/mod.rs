@@ -59,11 +59,8 @@
 //! to come to the end of its stack completes the operation, if the requester sleeps and that
 //! [takes little time](Operation::completes_briefly).
 
-#[path = "handshake/guarded.rs"]
 mod guarded;
-#[path = "handshake/request.rs"]
 mod request;
-#[path = "handshake/requester.rs"]
 mod requester;
 
 pub use requester::{Handshake, HandshakeProgress, request};

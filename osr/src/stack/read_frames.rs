@@ -12,12 +12,12 @@
 //!   stub of the exit that the Rust frames were called through    -> registers of the next frame
 //! ```
 
-use crate::call::CalloutFrame;
-use crate::code_object::CodeObject;
-use crate::context::{ContextHeader, StackContext};
-use crate::frame_map::SiteKind;
-use crate::registers::{CALLEE_SAVED, RBP, RSP, Registers};
-use crate::walk::{StackWalk, WalkedFrame};
+use crate::code::code_object::CodeObject;
+use crate::code::frame_map::{FrameValue, SiteKind};
+use crate::code::registers::{CALLEE_SAVED, RBP, RSP, Registers};
+use crate::stack::callout_frame::CalloutFrame;
+use crate::stack::context::{ContextHeader, StackContext};
+use crate::stack::walk::{StackWalk, WalkedFrame};
 use std::sync::Arc;
 
 /// A suspended frame and what it holds.
@@ -131,7 +131,7 @@ impl Iterator for FrameReader<'_> {
         // Above the callee's frame record: a callee pops its return address and nothing else.
         self.registers.gpr[RSP] = (record + 16) as u64;
         let state = map.map(|map| {
-            let value = |value: &crate::FrameValue| {
+            let value = |value: &FrameValue| {
                 // SAFETY: the value is one of this site, whose registers these are.
                 value.location.is_kept().then(|| unsafe { self.registers.value(value) })
             };

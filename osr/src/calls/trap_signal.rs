@@ -8,7 +8,9 @@
 //! The system kills a process whose thread faults while it blocks the signal; no handler is asked. So these
 //! signals are unblocked on each thread that enters managed code: see [`unblock`].
 
-use crate::{context, registry, stubs};
+use crate::code::registry;
+use crate::stack::context;
+use crate::stub_addresses;
 use std::ptr;
 use std::sync::Once;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -136,7 +138,7 @@ unsafe extern "C" fn handle(
         registers[libc::REG_RDX as usize] = pc as i64;
         registers[libc::REG_RCX as usize] = fp as i64;
         registers[libc::REG_RSP as usize] = ((sp & !15) - 128) as i64;
-        registers[libc::REG_RIP as usize] = stubs::trap_address() as i64;
+        registers[libc::REG_RIP as usize] = stub_addresses::trap_address() as i64;
         return;
     }
     // SAFETY: what the kernel has handed over is handed on.

@@ -1,0 +1,9 @@
+//! Frames leave their machine code while they are suspended.
+//!
+//! ```text
+//!   redirect   the only place that writes a return address
+//!   capture    the landing of a redirected return: capture, drop the frame, go on
+//! ```
+
+pub mod capture;
+pub mod redirect;
