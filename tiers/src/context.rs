@@ -4,7 +4,7 @@
 //! Ownership: a store owns a [`StoreContext`] and the [`InstanceContext`]s of its instances; a module
 //! owns one [`FunctionState`] for each function that it defines, shared by all its instances.
 
-use crate::interp::LoweredCode;
+use crate::lowered::code::LoweredCode;
 use crate::trap::TrapCode;
 use midair_osr::{ContextHeader, StackContext};
 use std::ffi::c_void;

@@ -8,26 +8,25 @@
 pub mod abi;
 mod append_vec;
 pub mod body;
-pub mod clif;
 pub mod compile;
 pub mod context;
 pub mod fuel;
 pub mod interp;
 pub mod liveness;
 pub mod lower;
+mod lowered;
 pub mod module_env;
-mod settings;
 pub mod trap;
 pub mod types;
 
 pub use append_vec::AppendVec;
 pub use body::FunctionBody;
+pub use compile::settings::{CodegenSettings, OptLevel, RegisterAllocation};
 pub use compile::{CompileError, CompileOptions, CompiledTier, Compiler, EntryPoint};
 pub use context::{
     Builtins, FuncRef, FunctionState, GlobalCell, InstanceContext, MemoryDef, StoreContext,
     TableDef,
 };
 pub use module_env::ModuleEnv;
-pub use settings::{CodegenSettings, OptLevel, RegisterAllocation};
 pub use trap::TrapCode;
 pub use types::{FuncType, ValType};

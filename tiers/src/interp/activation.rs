@@ -1,10 +1,11 @@
 //! Activations of the interpreter, and the frames in them.
 
 use super::LANDING;
-use super::code::{LoweredCode, Site, SuspendedAt};
-use super::frame::{self, CALLER_FP, RETURN_IP};
-use crate::ModuleEnv;
+use crate::body::FunctionBody;
 use crate::context::{InstanceContext, StoreContext};
+use crate::lowered::code::{LoweredCode, Site, SuspendedAt};
+use crate::lowered::frame::{self, CALLER_FP, RETURN_IP};
+use crate::module_env::ModuleEnv;
 use std::ptr;
 
 /// One run of the interpreter: all frames between a call into it and the next one outwards.
@@ -277,7 +278,7 @@ impl<'a> InterpFrame<'a> {
         let code = self.lowered();
         let offset = code.offset_of(self.ip);
         match self.position {
-            Position::Entry => crate::FunctionBody::ENTRY,
+            Position::Entry => FunctionBody::ENTRY,
             Position::Loop | Position::Trap => code.sites(self.env()).point_at(offset),
             // Behind the call: any byte of it will do.
             Position::Call => code.sites(self.env()).point_at(offset - 1),

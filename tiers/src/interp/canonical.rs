@@ -1,8 +1,9 @@
 //! From the canonical form of a frame to a frame of the interpreter. (`InterpFrame::capture` is the way
 //! back.)
 
-use super::code::LoweredCode;
-use crate::{FunctionBody, ModuleEnv};
+use crate::body::FunctionBody;
+use crate::lowered::code::LoweredCode;
+use crate::module_env::ModuleEnv;
 use midair_osr::SiteKind;
 
 /// A frame in canonical form that is suspended at a safepoint.

@@ -27,12 +27,12 @@
 //! A frame that moves is written anew at the same place of the value stack. It is on top, so that nothing
 //! is above it but the results of the call that has returned.
 
-use super::code::LoweredCode;
-use super::frame::{self, CALLER_FP, RETURN_IP};
 use super::machine::Machine;
 use super::ops::control::LOOP_HEADER;
 use super::{Activation, CanonicalFrame, Position, epoch};
 use crate::context::{FrameContinuation, SuspendedFrame};
+use crate::lowered::code::LoweredCode;
+use crate::lowered::frame::{self, CALLER_FP, RETURN_IP};
 use crate::trap::TrapCode;
 use midair_osr::SiteKind;
 use std::sync::atomic::Ordering;

@@ -2,7 +2,7 @@
 //!
 //! An instruction is the address of its handler followed by its operands, unaligned: frame slots
 //! (16 bits, signed; bodies that need more of them are lowered in a wide form), immediates and branch offsets. [`op`] lists all instructions and their layouts,
-//! [`machine`] holds the registers and the one seam for dispatch, [`frame`] the layout of frames,
+//! [`machine`] holds the registers and the one seam for dispatch, [`crate::lowered::frame`] the layout of frames,
 //! `ops` the handlers.
 //!
 //! Calls between functions of one instance stay in one run of handlers, an [`Activation`]. Any other
@@ -13,8 +13,6 @@ mod canonical;
 mod catch_up;
 #[cfg(test)]
 mod catch_up_tests;
-pub(crate) mod code;
-pub(crate) mod frame;
 #[cfg(test)]
 pub(crate) mod harness;
 pub(crate) mod machine;
@@ -28,13 +26,13 @@ mod tests;
 #[cfg(test)]
 mod transfer_tests;
 
+pub use crate::lowered::code::LoweredCode;
 pub use activation::{Activation, Frames, InterpFrame, Position};
 pub use canonical::CanonicalFrame;
-pub use code::LoweredCode;
 
 use crate::context::{InstanceContext, StoreContext};
+use crate::lowered::frame::{CALLER_FP, CODE, RETURN_IP};
 use crate::trap::TrapCode;
-use frame::{CALLER_FP, CODE, RETURN_IP};
 use machine::{Flow, Handler, Machine};
 use std::sync::atomic::Ordering;
 
@@ -93,7 +91,7 @@ pub unsafe fn call(ctx: *mut InstanceContext, function: u32, base: *mut u64) -> 
             let Some(machine) = machine.push_base(&*code, base) else {
                 return machine.raise_without_frame(TrapCode::StackOverflow as u32);
             };
-            frame::zero_locals(base.add((*code).params as usize), machine.fp);
+            crate::lowered::frame::zero_locals(base.add((*code).params as usize), machine.fp);
             let flow = if ops::control::count_down(state) || safepoint::pending(machine.st) {
                 machine.run_from(safepoint::at_entry)
             } else {

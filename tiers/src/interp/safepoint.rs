@@ -1,14 +1,14 @@
 //! Safepoints of the interpreter: function entry and loop headers.
 
 use super::catch_up::{self, go_on};
-use super::code::LoweredCode;
-use super::frame::{self, CALLER_FP, RETURN_IP};
 use super::machine::{Flow, Machine, handlers};
 use super::ops::calls::leave;
 use super::ops::control::LOOP_HEADER;
 use super::{Activation, Position};
-use crate::FunctionBody;
+use crate::body::FunctionBody;
 use crate::context::{SafepointAction, StoreContext};
+use crate::lowered::code::LoweredCode;
+use crate::lowered::frame::{self, CALLER_FP, RETURN_IP};
 use std::sync::atomic::Ordering;
 
 /// Whether someone asks for the attention of this store.

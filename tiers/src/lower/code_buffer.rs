@@ -5,8 +5,8 @@
 //! again in the *wide form*: there an instruction that reads or writes a *far* slot names a scratch slot
 //! instead, and copies before and behind it go between that and the far one.
 
-use crate::interp::frame::{HEADER, SCRATCH};
 use crate::interp::op::Op;
+use crate::lowered::frame::{HEADER, SCRATCH};
 use smallvec::SmallVec;
 
 /// Code under construction.

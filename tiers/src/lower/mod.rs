@@ -28,9 +28,9 @@ use crate::body::FunctionBody;
 use crate::context::FunctionState;
 use crate::fuel::FuelPlan;
 use crate::interp::LoweredCode;
-use crate::interp::code::{Form, Lowered, Site, Sites, SuspendedAt};
-use crate::interp::frame::{HEADER, SCRATCH};
 use crate::interp::op::Op;
+use crate::lowered::code::{Form, Lowered, Lowering, Site, Sites, SuspendedAt};
+use crate::lowered::frame::{HEADER, SCRATCH};
 use crate::module_env::ModuleEnv;
 use crate::types::ValType;
 use code_buffer::{CodeBuffer, Reach};
@@ -72,30 +72,34 @@ pub fn lower(
     validate: Option<FuncToValidate<ValidatorResources>>,
 ) -> Result<LoweredCode, LowerError> {
     let (lowered, _) = run(env, body, validate, Form::Usual, false)?;
-    Ok(LoweredCode::new(body.clone(), lowered))
+    Ok(LoweredCode::new(body.clone(), lowered, &LOWERING))
 }
 
+/// What lowered code is lowered by when it is needed once more.
+static LOWERING: Lowering = Lowering { again: lower_again, record };
+
 /// Lowers a body that was lowered before to another form.
-pub(crate) fn lower_again(
-    env: &ModuleEnv,
-    body: &FunctionBody,
-    form: Form<'_>,
-) -> Result<Lowered, LowerError> {
-    let (lowered, _) = run(env, body, None, form, false)?;
-    Ok(lowered)
+fn lower_again(env: &ModuleEnv, body: &FunctionBody, form: Form<'_>) -> Lowered {
+    run_again(env, body, form, false).0
 }
 
 /// Lowers a body that was lowered before, to know how the code relates to it.
-pub(crate) fn record(
-    env: &ModuleEnv,
-    body: &FunctionBody,
-    form: Form<'_>,
-) -> Result<Sites, LowerError> {
-    let (_, recording) = run(env, body, None, form, true)?;
+fn record(env: &ModuleEnv, body: &FunctionBody, form: Form<'_>) -> Sites {
+    let recording = run_again(env, body, form, true).1;
     let mut sites = recording.sites;
     sites.instructions =
         recording.instructions.iter().map(|&(offset, point, _)| (offset, point)).collect();
-    Ok(sites)
+    sites
+}
+
+fn run_again(
+    env: &ModuleEnv,
+    body: &FunctionBody,
+    form: Form<'_>,
+    record: bool,
+) -> (Lowered, Recording) {
+    let lowered = run(env, body, None, form, record);
+    lowered.expect("a body that was lowered before can be lowered again")
 }
 
 /// What a recording run learns.

@@ -3,10 +3,10 @@
 //! wide form. `MIDAIR_BLESS=1` writes the comments anew.
 
 use super::run;
-use crate::interp::code::Form;
-use crate::interp::frame::HEADER;
 use crate::interp::harness::Instance;
 use crate::interp::machine::OPERANDS;
+use crate::lowered::code::Form;
+use crate::lowered::frame::HEADER;
 use std::fmt::Write;
 use std::path::Path;
 

@@ -3,7 +3,8 @@
 use super::backtrace;
 use crate::store::opaque::StoreOpaque;
 use midair_osr::StackContext;
-use midair_tiers::{TrapCode, clif};
+use midair_tiers::TrapCode;
+use midair_tiers::compile::clif;
 
 /// A trap site of machine code was hit.
 ///

@@ -3,10 +3,10 @@
 use super::control::count_down;
 use crate::context::{FuncRef, FunctionState, InstanceContext, StoreContext};
 use crate::interp::catch_up::{self, go_on};
-use crate::interp::code::LoweredCode;
-use crate::interp::frame::{self, CALLER_FP, CODE, RETURN_IP};
 use crate::interp::machine::{Flow, Machine, handlers};
 use crate::interp::safepoint;
+use crate::lowered::code::LoweredCode;
+use crate::lowered::frame::{self, CALLER_FP, CODE, RETURN_IP};
 use crate::trap::TrapCode;
 use std::sync::atomic::Ordering;
 

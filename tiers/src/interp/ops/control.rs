@@ -2,9 +2,9 @@
 
 use crate::context::{FunctionState, StoreContext};
 use crate::interp::catch_up::{catch_up, go_on};
-use crate::interp::frame::{CALLER_FP, RETURN_IP};
 use crate::interp::machine::{Flow, handlers};
 use crate::interp::{Position, safepoint};
+use crate::lowered::frame::{CALLER_FP, RETURN_IP};
 use crate::trap::TrapCode;
 use std::sync::atomic::Ordering;
 

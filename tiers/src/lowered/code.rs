@@ -32,6 +32,15 @@ pub struct LoweredCode {
     exits: Box<[u32]>,
     /// The code that this is another form of, or null.
     form_of: *const LoweredCode,
+    lowering: &'static Lowering,
+}
+
+/// Who lowers a body that was lowered before, which always succeeds. Lowering stands above its output.
+pub(crate) struct Lowering {
+    /// To another form.
+    pub(crate) again: fn(&ModuleEnv, &FunctionBody, Form<'_>) -> Lowered,
+    /// To know how the code relates to its bytecode.
+    pub(crate) record: fn(&ModuleEnv, &FunctionBody, Form<'_>) -> Sites,
 }
 
 // SAFETY: `entry` points into `code`, which is never written again, and `form_of` to the code that
@@ -66,7 +75,11 @@ pub(crate) struct Lowered {
 const TOO_LARGE: usize = 1 << 62;
 
 impl LoweredCode {
-    pub(crate) fn new(body: FunctionBody, lowered: Lowered) -> LoweredCode {
+    pub(crate) fn new(
+        body: FunctionBody,
+        lowered: Lowered,
+        lowering: &'static Lowering,
+    ) -> LoweredCode {
         LoweredCode {
             entry: lowered.code.as_ptr(),
             frame_bytes: if lowered.too_large {
@@ -85,6 +98,7 @@ impl LoweredCode {
             with_exits: OnceLock::new(),
             exits: Box::default(),
             form_of: std::ptr::null(),
+            lowering,
         }
     }
 
@@ -117,10 +131,7 @@ impl LoweredCode {
 
     /// The relation to the bytecode. `env` must be that of the body's module.
     pub(crate) fn sites(&self, env: &ModuleEnv) -> &Sites {
-        self.sites.get_or_init(|| {
-            let recorded = crate::lower::record(env, &self.body, self.form());
-            Box::new(recorded.expect("a body that was lowered before can be lowered again"))
-        })
+        self.sites.get_or_init(|| Box::new((self.lowering.record)(env, &self.body, self.form())))
     }
 
     /// Whether a frame can be suspended at `point`, and go on from there: something leads to it.
@@ -159,9 +170,8 @@ impl LoweredCode {
 
     /// Another form of this code, with its address in it.
     fn lowered_again(&self, env: &ModuleEnv, form: Form<'_>) -> Box<LoweredCode> {
-        let lowered = crate::lower::lower_again(env, &self.body, form);
-        let lowered = lowered.expect("a body that was lowered before can be lowered again");
-        let mut code = Box::new(LoweredCode::new(self.body.clone(), lowered));
+        let lowered = (self.lowering.again)(env, &self.body, form);
+        let mut code = Box::new(LoweredCode::new(self.body.clone(), lowered, self.lowering));
         code.form_of = self;
         code
     }

@@ -1,19 +1,27 @@
 //! The compiler: one function in, one code description out.
+//!
+//! ```text
+//!   clif       from bytecode to Cranelift's intermediate form
+//!   settings   what a compilation chooses among Cranelift's settings
+//! ```
+
+pub mod clif;
+pub(crate) mod settings;
 
 use crate::body::FunctionBody;
-use crate::clif::{self, Source, TranslateError};
 use crate::context::StoreContext;
 use crate::fuel::FuelPlan;
 use crate::liveness::{Liveness, LivenessError};
 use crate::module_env::ModuleEnv;
-use crate::settings::{CodeGenerators, CodegenSettings};
 use crate::types::ValType;
+use clif::{Source, TranslateError};
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::{CodegenError, CompiledCode, Context};
 use cranelift_frontend::FunctionBuilderContext;
 use midair_osr::CodeDescription;
 use midair_osr::cranelift::{DescribeError, Sites};
+use settings::{CodeGenerators, CodegenSettings};
 use std::cell::Cell;
 use std::fmt;
 

@@ -1,0 +1,9 @@
+//! Lowered code: what lowering makes, and the interpreter runs.
+//!
+//! ```text
+//!   code    lowered code, and the table that relates it to its bytecode
+//!   frame   the layout of an interpreter frame on the value stack
+//! ```
+
+pub(crate) mod code;
+pub(crate) mod frame;
