@@ -31,7 +31,7 @@ fn exercise(engine: &Engine, bytes: &[u8]) -> bool {
         return false;
     };
     let mut store = Store::new(engine, ());
-    store.limiter(StoreLimits::new().memory_bytes(16 << 20).table_elements(1 << 16));
+    store.set_limits(StoreLimits::new().memory_bytes(16 << 20).table_elements(1 << 16));
     store.set_fuel(5_000).unwrap();
     let linker = Linker::new(engine);
     let Ok(instance) = linker.instantiate(&mut store, &module) else {

@@ -235,6 +235,10 @@ pub enum FrameContinuation {
     Trap(TrapCode),
 }
 
+/// What `memory.grow` and `table.grow` answer if the guest is to trap with [`TrapCode::HostError`]; the error lies with
+/// the store.
+pub const GROW_TRAPS: u64 = u64::MAX;
+
 /// The runtime calls, one table for all tiers. All are `extern "sysv64"`; none of them unwinds or
 /// runs guest code, unless it says so. In machine code they are called through
 /// `InstanceContext::builtins`; offset of the `n`th is `8 * n`.
@@ -243,7 +247,7 @@ pub enum FrameContinuation {
 /// zero-extended to 64 bits.
 #[repr(C)]
 pub struct Builtins {
-    /// 0: `memory.grow`: old size in pages, or -1 as 32 bits zero-extended.
+    /// 0: `memory.grow`: old size in pages, or -1 as 32 bits zero-extended, or [`GROW_TRAPS`].
     pub memory_grow:
         unsafe extern "sysv64" fn(*mut InstanceContext, memory: u32, delta: u64) -> u64,
     /// 1: `memory.fill`
@@ -274,7 +278,7 @@ pub struct Builtins {
     ) -> Status,
     /// 4: `data.drop`
     pub data_drop: unsafe extern "sysv64" fn(*mut InstanceContext, segment: u32),
-    /// 5: `table.grow`: old size, or -1 as 32 bits zero-extended.
+    /// 5: `table.grow`: old size, or -1 as 32 bits zero-extended, or [`GROW_TRAPS`].
     pub table_grow:
         unsafe extern "sysv64" fn(*mut InstanceContext, table: u32, value: u64, delta: u64) -> u64,
     /// 6: `table.fill`

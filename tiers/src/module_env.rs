@@ -5,6 +5,7 @@ use crate::types::{FuncType, ValType};
 
 /// A table's type.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct TableType {
     /// `FuncRef` or `ExternRef`.
     pub element: ValType,
@@ -23,6 +24,7 @@ impl TableType {
 
 /// A linear memory's type. Sizes are in pages of 64 KiB.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct MemoryType {
     /// Pages at creation.
     pub minimum: u64,
@@ -39,6 +41,7 @@ impl MemoryType {
 
 /// A global's type.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct GlobalType {
     /// Type of the value.
     pub content: ValType,

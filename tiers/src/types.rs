@@ -4,6 +4,7 @@ use midair_osr::ValueKind;
 
 /// A value type.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[non_exhaustive]
 pub enum ValType {
     /// 32-bit integer.
     I32,
@@ -67,6 +68,7 @@ impl std::fmt::Display for ValType {
 
 /// A function type.
 #[derive(Clone, PartialEq, Eq, Debug, Hash, Default)]
+#[non_exhaustive]
 pub struct FuncType {
     /// Parameter types.
     pub params: Box<[ValType]>,

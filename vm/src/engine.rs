@@ -5,6 +5,7 @@ use crate::code::ledger::CodeLedger;
 use crate::code::stats::{CodeBytes, Stats};
 use crate::code::system::CodeSystem;
 use crate::config::Config;
+use crate::types::error::{ErrorKind, OfKind as _};
 use crate::types::signatures::{Signature, Signatures};
 use midair_osr::{CodeHeap, OtherProcess, Process};
 use midair_tiers::FuncType;
@@ -44,6 +45,10 @@ impl Default for Engine {
 impl Engine {
     /// An engine of this configuration.
     pub fn new(config: &Config) -> anyhow::Result<Engine> {
+        Engine::with_config(config).of_kind(ErrorKind::Misuse)
+    }
+
+    fn with_config(config: &Config) -> anyhow::Result<Engine> {
         anyhow::ensure!(
             config.max_wasm_stack >= 16 << 10,
             "a stack of {} bytes is too small: at least 16 KiB are needed",

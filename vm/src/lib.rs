@@ -87,11 +87,12 @@ pub use store::external::Extern;
 pub use store::func::Func;
 pub use store::global::Global;
 pub use store::interrupt::InterruptHandle;
-pub use store::limits::StoreLimits;
+pub use store::limits::{ResourceLimiter, StoreLimits};
 pub use store::memory::{Memory, MemoryAccessError};
 pub use store::table::Table;
 pub use store::value::{ExternRef, Val};
 pub use store::{AsContext, AsContextMut, Store, StoreContextMut, StoreContextRef};
+pub use types::error::{ErrorKind, Failure};
 pub use types::trap::Trap;
 pub use types::{ExportType, ExternType, ImportType};
 

@@ -439,7 +439,7 @@ fn a_memory_with_a_larger_minimum_grows_under_the_program() {
 fn a_memory_that_cannot_grow_refuses_the_whole_update() {
     for tier in TIERS {
         let mut program = Program::new(tier, &with_memory("1", "a"));
-        program.store.limiter(midair::StoreLimits::new().memory_bytes(2 << 16));
+        program.store.set_limits(midair::StoreLimits::new().memory_bytes(2 << 16));
         let module = program.module.clone();
         let update = |limits: &str| {
             module.update().module(with_memory(limits, "b")).unwrap().data(DataPolicy::Apply)

@@ -31,6 +31,7 @@ pub struct CodeDescription {
 /// State of a code object's bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
+#[non_exhaustive]
 pub enum CodeState {
     /// Published.
     Live,

@@ -16,6 +16,7 @@ pub struct ReturnRegisters {
 
 /// A frame that has left its machine code, in canonical form.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct CapturedFrame {
     /// The code object that the frame ran. Its bytes may be gone.
     pub object: Arc<CodeObject>,

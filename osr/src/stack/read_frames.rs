@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 /// A suspended frame and what it holds.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct SuspendedFrame {
     /// The code object that the frame runs. Its bytes may be gone.
     pub object: Arc<CodeObject>,
@@ -44,6 +45,7 @@ pub struct SuspendedFrame {
 
 /// The canonical form of a suspended frame.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct FrameState {
     /// Whether the frame is suspended at a call or at a poll.
     pub kind: SiteKind,

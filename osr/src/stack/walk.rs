@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 /// A suspended managed frame.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct WalkedFrame {
     /// Its frame pointer: address of its frame record.
     pub fp: usize,

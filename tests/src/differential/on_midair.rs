@@ -153,6 +153,7 @@ fn linker(store: &mut Store<Host<Func>>, module: &Module) -> midair::Result<Link
                 Table::new(&mut *store, ty, init)?.into()
             }
             ExternType::Memory(ty) => Memory::new(&mut *store, ty)?.into(),
+            _ => unreachable!("the modules import nothing else"),
         };
         linker.define(&mut *store, from, name, item)?;
     }
@@ -184,7 +185,7 @@ fn kind(ty: ValType) -> Kind {
         ValType::F64 => Kind::F64,
         ValType::FuncRef => Kind::Func,
         ValType::ExternRef => Kind::Extern,
-        ValType::V128 => unreachable!("the modules have no vectors"),
+        _ => unreachable!("the modules have no vectors"),
     }
 }
 

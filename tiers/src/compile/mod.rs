@@ -66,6 +66,7 @@ pub enum EntryPoint {
 
 /// Why a function cannot be compiled. It then stays with the interpreter.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum CompileError {
     /// It would take too much time or memory, or its frame is too large.
     TooLarge(String),

@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// How much Cranelift optimises.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[non_exhaustive]
 pub enum OptLevel {
     /// Not at all.
     None,
@@ -21,6 +22,7 @@ pub enum OptLevel {
 
 /// How values get their registers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[non_exhaustive]
 pub enum RegisterAllocation {
     /// In one pass: compiles fast.
     SinglePass,
@@ -30,6 +32,7 @@ pub enum RegisterAllocation {
 
 /// The choices of a compilation that change its code but not what the code does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[non_exhaustive]
 pub struct CodegenSettings {
     /// How much is optimised.
     pub opt_level: OptLevel,

@@ -44,6 +44,7 @@ use wasmparser::{
 
 /// Why a body was not lowered.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LowerError {
     /// What is wrong.
     pub message: String,

@@ -115,21 +115,15 @@ fn value_type(ty: wasmparser::ValType) -> ValType {
 }
 
 fn table_type(ty: &wasmparser::TableType) -> TableType {
-    TableType {
-        element: if ty.element_type == RefType::FUNCREF {
-            ValType::FuncRef
-        } else {
-            ValType::ExternRef
-        },
-        minimum: ty.initial as u32,
-        maximum: ty.maximum.map(|maximum| maximum as u32),
-    }
+    let element =
+        if ty.element_type == RefType::FUNCREF { ValType::FuncRef } else { ValType::ExternRef };
+    TableType::new(element, ty.initial as u32, ty.maximum.map(|maximum| maximum as u32))
 }
 
 fn memory_type(ty: &wasmparser::MemoryType) -> MemoryType {
-    MemoryType { minimum: ty.initial, maximum: ty.maximum }
+    MemoryType::new(ty.initial, ty.maximum)
 }
 
 fn global_type(ty: &wasmparser::GlobalType) -> GlobalType {
-    GlobalType { content: value_type(ty.content_type), mutable: ty.mutable }
+    GlobalType::new(value_type(ty.content_type), ty.mutable)
 }

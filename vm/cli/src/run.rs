@@ -113,7 +113,7 @@ fn run_program(options: &RunOptions, engine: &Engine, module: &Module) -> Result
         store.set_fuel(fuel)?;
     }
     if let Some(bytes) = options.max_memory {
-        store.limiter(StoreLimits::new().memory_bytes(bytes));
+        store.set_limits(StoreLimits::new().memory_bytes(bytes));
     }
 
     let deadline = match options.timeout {

@@ -7,9 +7,9 @@
 use crate::stack::transition::while_suspended;
 use crate::stack::{backtrace, interpreter_frames, transition};
 use crate::store::of_context::{instance_of, module_of, store_of};
-use crate::store::opaque::PendingExit;
+use crate::store::opaque::{PendingExit, StoreOpaque};
 use crate::types::trap::Trap;
-use midair_tiers::context::Status;
+use midair_tiers::context::{GROW_TRAPS, Status};
 use midair_tiers::{Builtins, FuncRef, InstanceContext, MemoryDef, TableDef, TrapCode};
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
@@ -40,6 +40,17 @@ pub(crate) fn table() -> *const Builtins {
 
 /// What `memory.grow` and `table.grow` answer when they fail.
 const FAILED: u64 = u32::MAX as u64;
+
+/// What they answer; an error of the limiter is left with the store.
+fn grown(store: &mut StoreOpaque, old: Result<Option<u64>, PendingExit>) -> u64 {
+    match old {
+        Ok(old) => old.unwrap_or(FAILED),
+        Err(exit) => {
+            store.pending = Some(exit);
+            GROW_TRAPS
+        }
+    }
+}
 
 /// The bytes at `at..at + len` of a memory, if they are all there.
 ///
@@ -80,7 +91,8 @@ unsafe extern "sysv64" fn memory_grow(cx: *mut InstanceContext, memory: u32, del
     // SAFETY: guest code passes its context, and an index that was validated.
     unsafe {
         let memory = instance_of(cx).memory(memory);
-        store_of(cx).grow_memory(memory, delta).unwrap_or(FAILED)
+        let old = store_of(cx).grow_memory(memory, delta);
+        grown(store_of(cx), old)
     }
 }
 
@@ -175,7 +187,8 @@ unsafe extern "sysv64" fn table_grow(
     // SAFETY: guest code passes its context, and an index that was validated.
     unsafe {
         let table = instance_of(cx).table(table);
-        store_of(cx).grow_table(table, value, delta).map_or(FAILED, u64::from)
+        let old = store_of(cx).grow_table(table, value, delta);
+        grown(store_of(cx), old)
     }
 }
 

@@ -9,6 +9,7 @@ use crate::store::host_function::{HostCall, HostCode, HostDefinition};
 use crate::store::opaque::StoreOpaque;
 use crate::store::value::Val;
 use crate::store::{AsContext, AsContextMut, StoreContextMut};
+use crate::types::error::{ErrorKind, OfKind as _};
 use anyhow::Result;
 use midair_tiers::types::{FuncType, ValType};
 use smallvec::SmallVec;
@@ -56,27 +57,8 @@ impl Func {
         let mut store = store.as_context_mut();
         store.opaque().process.check()?;
         let signature = self.signature(store.opaque());
+        check_call(&signature.ty, params, results, store.opaque()).of_kind(ErrorKind::Misuse)?;
         let ty = &signature.ty;
-        anyhow::ensure!(
-            params.len() == ty.params.len(),
-            "expected {} arguments, got {}",
-            ty.params.len(),
-            params.len()
-        );
-        anyhow::ensure!(
-            results.len() == ty.results.len(),
-            "expected room for {} results, got {}",
-            ty.results.len(),
-            results.len()
-        );
-        for (i, (param, ty)) in params.iter().zip(&ty.params).enumerate() {
-            anyhow::ensure!(
-                param.ty() == *ty,
-                "argument {i} is of type {}, expected {ty}",
-                param.ty()
-            );
-            param.check_store(store.opaque())?;
-        }
         with_slots(signature.slots, |slots| {
             for (slot, param) in slots.iter_mut().zip(params) {
                 *slot = param.clone().into_slot(store.opaque_mut());
@@ -100,8 +82,29 @@ impl Func {
     ) -> Result<TypedFunc<Params, Results>> {
         let store = store.as_context();
         store.opaque().process.check()?;
-        TypedFunc::new(*self, self.signature(store.opaque()))
+        TypedFunc::new(*self, self.signature(store.opaque())).of_kind(ErrorKind::Misuse)
     }
+}
+
+/// Whether a function of this type can be called with these parameters, and has these results.
+fn check_call(ty: &FuncType, params: &[Val], results: &[Val], store: &StoreOpaque) -> Result<()> {
+    anyhow::ensure!(
+        params.len() == ty.params.len(),
+        "expected {} arguments, got {}",
+        ty.params.len(),
+        params.len()
+    );
+    anyhow::ensure!(
+        results.len() == ty.results.len(),
+        "expected room for {} results, got {}",
+        ty.results.len(),
+        results.len()
+    );
+    for (i, (param, ty)) in params.iter().zip(&ty.params).enumerate() {
+        anyhow::ensure!(param.ty() == *ty, "argument {i} is of type {}, expected {ty}", param.ty());
+        param.check_store(store)?;
+    }
+    Ok(())
 }
 
 /// The definition of a host function that gets its arguments as values.

@@ -191,9 +191,7 @@ unsafe fn raise_exit(store: NonNull<StoreOpaque>, exit: PendingExit) {
     store.pending = Some(exit);
     // SAFETY: the runtime context lives as long as the store.
     unsafe { (*store.runtime()).trap = TrapCode::HostError as u32 };
-    if store.process.is_current() {
-        backtrace::capture(store, None);
-    }
+    backtrace::capture(store, None);
 }
 
 impl Engine {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 /// Which module something happened to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct ModuleLabel {
     number: u64,
     name: Option<Arc<str>>,

@@ -100,6 +100,7 @@ pub struct LedgerEntry {
 
 /// Where control enters a code object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[non_exhaustive]
 pub enum CodeEntry {
     /// At the function's start.
     Function,
@@ -109,6 +110,7 @@ pub enum CodeEntry {
 
 /// What leads to a code object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[non_exhaustive]
 pub enum CodeState {
     /// Calls of the function go to it.
     Linked,
@@ -184,6 +186,7 @@ pub struct LedgerSummary {
 
 /// A number of things and their bytes in all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub struct Sum {
     /// How many.
     pub count: usize,

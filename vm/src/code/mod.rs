@@ -17,6 +17,7 @@
 //!   exits         where those that stay in it leave it later
 //!   old_versions  which of them still have frames
 //!   layout        how the slots of a frame are laid out anew
+//!   standing      moments at which a thread must not wait for guests
 //!   suspension    how frames are suspended at the points of a body
 //!
 //!   ledger        whose every byte of code is, and what keeps it
@@ -41,6 +42,7 @@ pub(crate) mod publication;
 pub(crate) mod recompile;
 pub(crate) mod retire;
 pub(crate) mod sampling;
+pub(crate) mod standing;
 pub mod stats;
 pub(crate) mod suspension;
 pub(crate) mod system;

@@ -196,6 +196,7 @@ pub struct FrameKinds {
 
 /// Where a frame is suspended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[non_exhaustive]
 pub enum SuspendedIn {
     /// In nothing: it runs, and has stopped at a poll (the function's entry or a loop).
     Poll,

@@ -6,10 +6,12 @@
 
 pub mod stress;
 
+use crate::types::error::{ErrorKind, Failure};
 use stress::StressSpec;
 
 /// Which tier runs guest code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
+#[non_exhaustive]
 pub enum Tier {
     /// Only the interpreter.
     Interp,
@@ -31,9 +33,12 @@ impl std::str::FromStr for Tier {
             "baseline" => Tier::Baseline,
             "optimized" => Tier::Optimized,
             "auto" => Tier::Auto,
-            _ => anyhow::bail!(
-                "unknown tier `{name}`: expected `interp`, `baseline`, `optimized` or `auto`"
-            ),
+            _ => {
+                let text = format!(
+                    "unknown tier `{name}`: expected `interp`, `baseline`, `optimized` or `auto`"
+                );
+                return Err(Failure::new(ErrorKind::Misuse, text).into());
+            }
         })
     }
 }

@@ -20,6 +20,7 @@ use crate::store::memory::Memory;
 use crate::store::opaque::{StoreId, StoreOpaque};
 use crate::store::table::Table;
 use crate::types::ExternType;
+use crate::types::error::{ErrorKind, OfKind as _};
 use crate::types::trap::Trap;
 use anyhow::{Context as _, Result};
 use midair_osr::ContextHeader;
@@ -114,7 +115,8 @@ impl Instance {
         let func = self
             .get_export(&mut store, name)
             .and_then(Extern::into_func)
-            .with_context(|| format!("no exported function `{name}`"))?;
+            .with_context(|| format!("no exported function `{name}`"))
+            .of_kind(ErrorKind::Misuse)?;
         func.typed(&store).with_context(|| format!("cannot call exported function `{name}`"))
     }
 
@@ -181,14 +183,14 @@ pub(crate) unsafe fn instantiate(
         // SAFETY: as the caller vouches; the borrow ends before guest code runs.
         let store = unsafe { &mut *store.as_ptr() };
         store.process.check()?;
-        check_imports(store, &module.state, imports)?;
+        check_imports(store, &module.state, imports).of_kind(ErrorKind::Link)?;
         // The module does not grow before the instance has all that it has now.
         let _instantiating = module.state.code.instantiating();
         let entity = build(store, &module.state, imports)?;
         let mut contents = store.contents.lock();
         contents.instances.push(entity);
         // SAFETY: the instance has just been made, and nothing else uses it while the contents are locked.
-        unsafe { initialize(&mut *entity.as_ptr(), &mut contents)? };
+        unsafe { initialize(&mut *entity.as_ptr(), &mut contents).of_kind(ErrorKind::Limit)? };
         Instance { store: store.id(), entity }
     };
     if let Some(start) = module.state.start {

@@ -13,6 +13,7 @@ use crate::store::opaque::StoreOpaque;
 use crate::store::value::Val;
 use crate::store::{AsContext, AsContextMut};
 use crate::types::ExternType;
+use crate::types::error::{ErrorKind, Failure};
 use anyhow::Result;
 use midair_tiers::types::FuncType;
 use std::collections::HashMap;
@@ -113,10 +114,11 @@ impl<T: 'static> Linker<T> {
         let names = self.definitions.get_mut(module).expect("inserted above if it was missing");
         match names.entry(name.into()) {
             Entry::Occupied(mut entry) => {
-                anyhow::ensure!(
-                    self.allow_shadowing,
-                    "import of `{module}` `{name}` defined twice"
-                );
+                if !self.allow_shadowing {
+                    return Err(link_failure(format!(
+                        "import of `{module}` `{name}` defined twice"
+                    )));
+                }
                 entry.insert(value);
             }
             Entry::Vacant(entry) => {
@@ -169,10 +171,9 @@ impl<T: 'static> Linker<T> {
         item: impl Into<Extern>,
     ) -> Result<&mut Self> {
         let item = item.into();
-        anyhow::ensure!(
-            item.belongs_to(store.as_context().opaque()),
-            "`{module}` `{name}` belongs to another store"
-        );
+        if !item.belongs_to(store.as_context().opaque()) {
+            return Err(link_failure(format!("`{module}` `{name}` belongs to another store")));
+        }
         self.insert(module, name, ImportValue::Extern(item))
     }
 
@@ -214,7 +215,7 @@ impl<T: 'static> Linker<T> {
         as_name: &str,
     ) -> Result<&mut Self> {
         let Some(value) = self.find(module, name) else {
-            anyhow::bail!("no definition of `{module}` `{name}`");
+            return Err(link_failure(format!("no definition of `{module}` `{name}`")));
         };
         let value = value.clone();
         self.insert(as_module, as_name, value)
@@ -223,7 +224,7 @@ impl<T: 'static> Linker<T> {
     /// Defines all names of a module under another module name.
     pub fn alias_module(&mut self, module: &str, as_module: &str) -> Result<&mut Self> {
         let Some(names) = self.definitions.get(module) else {
-            anyhow::bail!("no definitions of module `{module}`");
+            return Err(link_failure(format!("no definitions of module `{module}`")));
         };
         for (name, value) in names.clone() {
             self.insert(as_module, &name, value)?;
@@ -260,7 +261,7 @@ impl<T: 'static> Linker<T> {
                 let message =
                     format!("unknown import `{}` `{}` was called", import.module(), import.name());
                 self.func_new(import.module(), import.name(), ty.clone(), move |_, _, _| {
-                    anyhow::bail!("{message}")
+                    Err(link_failure(message.clone()))
                 })?;
             }
         }
@@ -300,6 +301,10 @@ impl<T: 'static> Linker<T> {
         }
         Ok(InstancePre { module: module.clone(), imports: imports.into(), data: PhantomData })
     }
+}
+
+fn link_failure(text: String) -> anyhow::Error {
+    Failure::new(ErrorKind::Link, text).into()
 }
 
 /// A module with what its imports are linked to: see [`Linker::instantiate_pre`]. If none of that belongs to a store,

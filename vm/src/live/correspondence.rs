@@ -68,6 +68,7 @@ type Uses = Rc<HashSet<(Kind, u32)>>;
 
 /// A value of the new frame, by where it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Place {
     /// A local.
     Local(u32),

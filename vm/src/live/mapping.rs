@@ -11,6 +11,7 @@ use crate::code::continuation::{Migration, Points, Target};
 use crate::code::layout::{Layout, Slot};
 use crate::code::version::FunctionVersion;
 use crate::store::value::Val;
+use crate::types::error::{ErrorKind, OfKind as _};
 use anyhow::Result;
 use midair_osr::ValueKind;
 use midair_tiers::liveness::Liveness;
@@ -139,7 +140,8 @@ impl Mapping {
             .retain(|refusal| refusal.point().is_none_or(|point| !said.contains(&point)));
         for given in given {
             let check = || {
-                anyhow::Context::with_context(checked(names, old, new, given, reachable), || {
+                let checked = checked(names, old, new, given, reachable);
+                anyhow::Context::with_context(checked.of_kind(ErrorKind::UpdateRefused), || {
                     format!("frame map from offset {:#x} to {:#x}", given.old, given.new)
                 })
             };
@@ -484,6 +486,7 @@ fn checked(
             for (i, (source, &ty)) in sources.iter().zip(new.locals()).enumerate() {
                 let wanted = new.is_live(to.point, i as u32);
                 let value = frame.slots(source, ty, wanted);
+                let value = value.of_kind(ErrorKind::UpdateRefused);
                 slots.extend(anyhow::Context::with_context(value, || format!("local {i}"))?);
             }
             Layout::new(old.local_slots(), slots)
@@ -506,6 +509,7 @@ fn checked(
     let mut values = Vec::new();
     for (i, (source, ty)) in sources.iter().zip(new.safepoints.operands(to)).enumerate() {
         let value = frame.slots(source, ty, true);
+        let value = value.of_kind(ErrorKind::UpdateRefused);
         values.extend(anyhow::Context::with_context(value, || format!("operand {i}"))?);
     }
     Ok(locals.with_operands(slots(&frame.operands), values))

@@ -20,6 +20,7 @@ use crate::code::module_code::{ModuleCode, is_limit};
 use crate::code::publication::Succession;
 use crate::code::version::FunctionVersion;
 use crate::module::ModuleState;
+use crate::types::error::{ErrorKind, OfKind as _};
 use anyhow::{Context as _, Result};
 use midair_tiers::FunctionBody;
 use midair_tiers::compile::EntryPoint;
@@ -105,7 +106,9 @@ impl<'m> Prepared<'m> {
             } else {
                 Err(anyhow::anyhow!("it gets two bodies at once"))
             };
-            result.with_context(|| format!("{} cannot be replaced", label(code, function)))?;
+            result
+                .of_kind(ErrorKind::UpdateRefused)
+                .with_context(|| format!("{} cannot be replaced", label(code, function)))?;
         }
         // Compilation takes by far the longest: whatever else is wrong has been found before it.
         if compile {
@@ -113,6 +116,7 @@ impl<'m> Prepared<'m> {
                 let function = prepared.bodies[index].function();
                 prepared
                     .compile(index)
+                    .of_kind(ErrorKind::UpdateRefused)
                     .with_context(|| format!("{} cannot be replaced", label(code, function)))?;
             }
         }

@@ -9,6 +9,7 @@ use super::plan::{Plan, planned_frames};
 use super::prepare::{Prepared, PreparedBody};
 use crate::code::events::Event;
 use crate::code::retire::{Retiring, retire, retire_around};
+use crate::code::standing::check_none_stands;
 use crate::module::Module;
 use anyhow::Result;
 use midair_tiers::compile::EntryPoint;
@@ -17,6 +18,7 @@ use std::time::Instant;
 /// What an update would do. `changes` is called when nobody else can be updating the module.
 pub(crate) fn plan(module: &Module, changes: impl FnOnce() -> Result<Changes>) -> Result<Plan> {
     module.engine().check_process()?;
+    check_none_stands()?;
     let code = &module.state.code;
     let _updating = code.begin_replacement();
     let mut changes = changes()?;
@@ -35,6 +37,7 @@ pub(crate) fn apply(
     count_frames: bool,
 ) -> Result<Applied> {
     module.engine().check_process()?;
+    check_none_stands()?;
     let code = &module.state.code;
     let _updating = code.begin_replacement();
     if let Some(undone) = undone {

@@ -13,6 +13,7 @@ use super::prepare::label;
 use super::transaction;
 use crate::module::Module;
 use crate::module::provenance::Provenance;
+use crate::types::error::{ErrorKind, OfKind as _};
 use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -320,7 +321,7 @@ impl Update {
     /// What would happen if the update were applied now. Nothing is changed; guests stand still only while
     /// their frames are looked at.
     pub fn plan(&self) -> Result<Plan> {
-        transaction::plan(&self.module, || self.changes(None))
+        transaction::plan(&self.module, || self.changes(None)).of_kind(ErrorKind::UpdateRefused)
     }
 
     /// Changes the running program.
@@ -339,5 +340,6 @@ impl Update {
     /// Applies it, as undoing `undone`.
     pub(super) fn apply_as(&self, undone: Option<&Applied>) -> Result<Applied> {
         transaction::apply(&self.module, || self.changes(undone), undone, self.count_frames)
+            .of_kind(ErrorKind::UpdateRefused)
     }
 }

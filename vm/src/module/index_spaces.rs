@@ -119,6 +119,7 @@ fn val_type(ty: ValType) -> wasm_encoder::ValType {
         ValType::V128 => wasm_encoder::ValType::V128,
         ValType::FuncRef => RefType::FUNCREF.into(),
         ValType::ExternRef => RefType::EXTERNREF.into(),
+        _ => unreachable!("modules with other types are refused at load"),
     }
 }
 
@@ -159,5 +160,6 @@ fn zero(ty: ValType) -> ConstExpr {
         ValType::V128 => ConstExpr::v128_const(0),
         ValType::FuncRef => ConstExpr::ref_null(HeapType::FUNC),
         ValType::ExternRef => ConstExpr::ref_null(HeapType::EXTERN),
+        _ => unreachable!("modules with other types are refused at load"),
     }
 }

@@ -7,6 +7,7 @@ use super::{Import, Item, ModuleState, proposals};
 use crate::code::bodies::Bodies;
 use crate::code::module_code::ModuleCode;
 use crate::engine::Engine;
+use crate::types::error::{ErrorKind, Failure};
 use anyhow::{Context as _, Result};
 use midair_tiers::body::ByteSource;
 use midair_tiers::module_env::{GlobalType, MemoryType, TableType};
@@ -105,7 +106,9 @@ pub(super) fn validate(engine: &Engine, bytes: &[u8]) -> Result<()> {
 
 /// Offsets in a module are kept as 32 bits.
 fn check_size(bytes: &[u8]) -> Result<()> {
-    anyhow::ensure!(u32::try_from(bytes.len()).is_ok(), "a module of 4 GiB or more is too large");
+    if u32::try_from(bytes.len()).is_err() {
+        return Err(Failure::new(ErrorKind::Limit, "a module of 4 GiB or more is too large").into());
+    }
     Ok(())
 }
 

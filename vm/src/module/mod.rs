@@ -27,7 +27,9 @@ pub(crate) mod source;
 use crate::code::module_code::ModuleCode;
 use crate::code::module_names::ModuleNames;
 use crate::code::recompile::{RecompileOptions, Recompiled};
+use crate::code::standing::check_none_stands;
 use crate::engine::Engine;
+use crate::types::error::{ErrorKind, Failure, OfKind as _};
 use crate::types::signatures::Signature;
 use crate::types::{ExportType, ExternType, ImportType};
 use added::Added;
@@ -228,15 +230,16 @@ impl Module {
     /// A binary file is mapped into memory, not copied: it must not be changed while the module exists.
     pub fn from_file(engine: &Engine, path: impl AsRef<Path>) -> Result<Module> {
         let path = path.as_ref();
-        source::open(path)
-            .and_then(|source| Module::from_source(engine, source))
-            .with_context(|| format!("failed to load `{}`", path.display()))
+        let failed = || format!("failed to load `{}`", path.display());
+        let source =
+            source::open(path).with_context(|| Failure::new(ErrorKind::System, failed()))?;
+        Module::from_source(engine, source).with_context(failed)
     }
 
     /// Loads a module from bytes that can be shared with other owners.
     fn from_source(engine: &Engine, source: Arc<dyn ByteSource>) -> Result<Module> {
         engine.check_process()?;
-        let state = Arc::new(load::load(engine, source)?);
+        let state = Arc::new(load::load(engine, source).of_kind(ErrorKind::Invalid)?);
         let as_module: Weak<ModuleState> = Arc::downgrade(&state);
         state.code.set_module(as_module);
         Ok(Module { state })
@@ -246,7 +249,7 @@ impl Module {
     pub fn validate(engine: &Engine, bytes: impl AsRef<[u8]>) -> Result<()> {
         let bytes = bytes.as_ref();
         let binary = if source::is_binary(bytes) { bytes.into() } else { wat::parse_bytes(bytes)? };
-        load::validate(engine, &binary)
+        load::validate(engine, &binary).of_kind(ErrorKind::Invalid)
     }
 
     /// What it imports, in order.
@@ -328,7 +331,8 @@ impl Module {
     /// ```
     pub fn recompile(&self, function: u32, options: &RecompileOptions) -> Result<Recompiled> {
         self.engine().check_process()?;
-        self.state.code.recompile_with(function, options)
+        check_none_stands()?;
+        self.state.code.recompile_with(function, options).of_kind(ErrorKind::UpdateRefused)
     }
 
     /// The engine that it was loaded for.

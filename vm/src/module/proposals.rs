@@ -1,6 +1,7 @@
 //! Which proposals are accepted, and which one to blame when a module is not.
 
 use crate::config::Config;
+use crate::types::error::{ErrorKind, Failure};
 use wasmparser::{Error as ParseError, WasmFeatures};
 
 /// What an engine accepts: WebAssembly 2.0 without SIMD, and what its configuration adds.
@@ -75,5 +76,5 @@ pub(super) fn explain(
     } else {
         (format!("{} and {last}", first.join(", ")), "are")
     };
-    anyhow::anyhow!("{list} {verb} not supported yet: {error}")
+    Failure::new(ErrorKind::Unsupported, format!("{list} {verb} not supported yet: {error}")).into()
 }

@@ -13,6 +13,10 @@ use midair_tiers::interp::{Activation, InterpFrame};
 /// `trapped` is program counter and frame pointer of machine code that trapped; otherwise the innermost
 /// frame is one of the interpreter that has saved its state, or machine code that has left for Rust.
 pub(crate) fn capture(store: &mut StoreOpaque, trapped: Option<(usize, usize)>) {
+    if !store.process.is_current() {
+        // What has been called by the guest has forked. What is known of its frames may be half written here.
+        return;
+    }
     let runtime = store.runtime();
     let mut backtrace = WasmBacktrace::default();
     // SAFETY: this thread runs the store, and its guest waits: activations and machine frames stand

@@ -10,6 +10,7 @@ use crate::types::ExternType;
 
 /// A handle to something that an instance can import or export.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum Extern {
     /// A function.
     Func(Func),

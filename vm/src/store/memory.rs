@@ -1,8 +1,10 @@
 //! Linear memories.
 
-use super::opaque::{StoreId, StoreOpaque};
+use super::limits::{Question, Resource};
+use super::opaque::{PendingExit, StoreId, StoreOpaque};
 use super::reservation::{Reservation, host_page_size};
 use super::{AsContext, AsContextMut, StoreContextMut, StoreContextRef};
+use crate::types::error::{ErrorKind, Failure};
 use anyhow::{Context as _, Result};
 use midair_tiers::MemoryDef;
 use midair_tiers::module_env::MemoryType;
@@ -28,10 +30,11 @@ pub(crate) struct MemoryEntity {
 
 impl MemoryEntity {
     fn new(ty: MemoryType) -> Result<MemoryEntity> {
+        let system = |text| Failure::new(ErrorKind::System, text);
         let mut pages = Reservation::new(REACH + host_page_size())
-            .context("cannot reserve the address range of a linear memory")?;
+            .context(system("cannot reserve the address range of a linear memory"))?;
         let len = usize::try_from(ty.minimum * PAGE_SIZE)?;
-        pages.make_accessible(len).context("cannot allocate a linear memory")?;
+        pages.make_accessible(len).context(system("cannot allocate a linear memory"))?;
         Ok(MemoryEntity { def: MemoryDef { base: pages.base(), len }, ty, pages })
     }
 
@@ -73,31 +76,68 @@ impl StoreOpaque {
     /// A new memory of zeroes.
     pub(crate) fn new_memory(&mut self, ty: MemoryType) -> Result<NonNull<MemoryEntity>> {
         self.process.check()?;
-        anyhow::ensure!(
-            ty.minimum <= MAX_PAGES
-                && ty.maximum.is_none_or(|maximum| maximum <= MAX_PAGES && ty.minimum <= maximum),
-            "a memory of {} pages is not possible",
-            ty.minimum
-        );
+        let fail = |text: String| Err(Failure::new(ErrorKind::Limit, text).into());
+        if ty.minimum > MAX_PAGES
+            || ty.maximum.is_some_and(|maximum| maximum > MAX_PAGES || ty.minimum > maximum)
+        {
+            return fail(format!("a memory of {} pages is not possible", ty.minimum));
+        }
         let bytes = ty.minimum * PAGE_SIZE;
-        anyhow::ensure!(
-            self.contents.lock().count_bytes(bytes),
-            "a memory of {bytes} bytes exceeds the store's limit"
-        );
+        let granted = self.ask_limiter(Question::Growing {
+            resource: Resource::Memory,
+            current: 0,
+            desired: bytes as usize,
+            maximum: ty.maximum.map(|pages| (pages * PAGE_SIZE) as usize),
+        });
+        if !granted.map_err(PendingExit::into_error)? {
+            return fail(format!("the limiter has denied a memory of {bytes} bytes"));
+        }
+        if !self.contents.lock().count_bytes(bytes) {
+            self.tell_limiter_of_failure(Resource::Memory).map_err(PendingExit::into_error)?;
+            return fail(format!("a memory of {bytes} bytes exceeds the store's limit"));
+        }
         match MemoryEntity::new(ty) {
             Ok(memory) => Ok(self.memories.alloc(memory)),
             Err(error) => {
                 self.contents.lock().uncount_bytes(bytes);
+                self.tell_limiter_of_failure(Resource::Memory).map_err(PendingExit::into_error)?;
                 Err(error)
             }
         }
     }
 
     /// Grows a memory of this store by `delta` pages; the size before. `None` if that is more than its
-    /// type, the store's limits or the host allow; then nothing has changed.
-    pub(crate) fn grow_memory(&mut self, memory: NonNull<MemoryEntity>, delta: u64) -> Option<u64> {
+    /// type, the store's limits, its limiter or the host allow; then nothing has changed. Fails as the limiter does.
+    pub(crate) fn grow_memory(
+        &mut self,
+        memory: NonNull<MemoryEntity>,
+        delta: u64,
+    ) -> Result<Option<u64>, PendingExit> {
+        if self.limiter.is_some() {
+            // SAFETY: the memory belongs to this store; only its thread, which is this one, changes it.
+            let (ty, bytes) = unsafe {
+                let memory = memory.as_ref();
+                let pages = memory.size().checked_add(delta);
+                (memory.ty(), pages.and_then(|pages| memory.missing(pages)))
+            };
+            let Some(bytes) = bytes else { return Ok(None) };
+            let current = (ty.minimum * PAGE_SIZE) as usize;
+            let question = Question::Growing {
+                resource: Resource::Memory,
+                current,
+                desired: current + bytes as usize,
+                maximum: ty.maximum.map(|pages| (pages * PAGE_SIZE) as usize),
+            };
+            if bytes > 0 && !self.ask_limiter(question)? {
+                return Ok(None);
+            }
+        }
         // SAFETY: the memory belongs to this store, which is borrowed mutably by its thread.
-        unsafe { self.contents.lock().grow_memory(memory, delta) }
+        let old = unsafe { self.contents.lock().grow_memory(memory, delta) };
+        if old.is_none() {
+            self.tell_limiter_of_failure(Resource::Memory)?;
+        }
+        Ok(old)
     }
 }
 
@@ -264,10 +304,10 @@ impl Memory {
         let mut store = store.as_context_mut();
         let entity = self.raw(store.opaque());
         store.opaque().process.check()?;
-        store
-            .opaque_mut()
-            .grow_memory(entity, delta)
-            .with_context(|| format!("failed to grow memory by {delta} pages"))
+        let old = store.opaque_mut().grow_memory(entity, delta).map_err(PendingExit::into_error)?;
+        let failure =
+            || Failure::new(ErrorKind::Limit, format!("failed to grow memory by {delta} pages"));
+        old.ok_or_else(|| failure().into())
     }
 }
 

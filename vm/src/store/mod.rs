@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   opaque            a store without the embedder's data: all that runtime calls see of it
-//!   contents, limits  what other threads may change, under a lock; how large it may become
+//!   contents, limits  what other threads may change, under a lock; how large it may become, and who is asked
 //!   backtrace         backtraces, as errors carry them
 //!   transitions       what a store remembers of transitions between the tiers
 //!   running           a store while its guest runs: its stack, its frames, and what it polls for
@@ -45,7 +45,7 @@ pub(crate) mod value;
 use crate::engine::Engine;
 use anyhow::Result;
 use interrupt::InterruptHandle;
-use limits::StoreLimits;
+use limits::{Question, ResourceLimiter, StoreLimits};
 use midair_tiers::StoreContext;
 use opaque::StoreOpaque;
 use std::ptr::NonNull;
@@ -158,8 +158,23 @@ impl<T: 'static> Store<T> {
     }
 
     /// Sets limits for memories and tables. They hold for what grows or is made from now on.
-    pub fn limiter(&mut self, limits: StoreLimits) {
+    pub fn set_limits(&mut self, limits: StoreLimits) {
         self.opaque().contents.lock().set_limits(limits);
+    }
+
+    /// Sets who is asked before a memory or table is made or grows from now on. The limiter is part of the store's data,
+    /// or can be found from there. It is asked besides the [limits](Store::set_limits), which hold whatever it says.
+    pub fn limiter(
+        &mut self,
+        mut limiter: impl (FnMut(&mut T) -> &mut dyn ResourceLimiter) + Send + Sync + 'static,
+    ) {
+        let ask = move |store: NonNull<StoreOpaque>, question: Question| {
+            let state: *mut StoreState<T> = store.cast().as_ptr();
+            // SAFETY: this is kept by a store of `T`, which asks while nothing uses its data: no host function of its
+            // guest runs.
+            question.put_to(limiter(unsafe { &mut (*state).data }))
+        };
+        self.as_context_mut().opaque_mut().limiter = Some(Box::new(ask));
     }
 
     fn opaque(&self) -> &StoreOpaque {

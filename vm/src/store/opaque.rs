@@ -7,11 +7,13 @@ use super::guest_stack::GuestStack;
 use super::host_function::HostFunction;
 use super::instance::InstanceEntity;
 use super::interrupt::{InterruptHandle, InterruptState};
+use super::limits::Limiter;
 use super::memory::MemoryEntity;
 use super::table::TableEntity;
 use super::transitions::TransitionState;
 use super::value::ExternRef;
 use crate::engine::Engine;
+use crate::types::error::{ErrorKind, Failure};
 use anyhow::{Error, Result};
 use midair_osr::{Mutator, Process, StackContext};
 use midair_tiers::{GlobalCell, StoreContext};
@@ -46,12 +48,25 @@ impl StoreId {
     }
 }
 
-/// Why a host function made the guest unwind.
+/// Why a host function, or a limiter, made the guest unwind.
 pub(crate) enum PendingExit {
     /// It returned this error.
     Error(Error),
     /// It panicked.
     Panic(Box<dyn Any + Send>),
+}
+
+impl PendingExit {
+    /// The error, where no guest has to be unwound.
+    ///
+    /// # Panics
+    /// If it was a panic, which goes on here.
+    pub(crate) fn into_error(self) -> Error {
+        match self {
+            PendingExit::Error(error) => error,
+            PendingExit::Panic(payload) => std::panic::resume_unwind(payload),
+        }
+    }
 }
 
 /// The part of a store that does not depend on the embedder's data.
@@ -91,6 +106,8 @@ pub struct StoreOpaque {
     pub(crate) guest_stack: Option<GuestStack>,
     /// What other threads change.
     pub(crate) contents: Arc<Contents>,
+    /// Who decides about growth, if the embedder has said so. Taken out while it is asked.
+    pub(crate) limiter: Option<Limiter>,
     /// Whether the engine samples tiers.
     pub(crate) sampling: bool,
     extern_refs: Vec<ExternRef>,
@@ -128,6 +145,7 @@ impl StoreOpaque {
             transitions: TransitionState::default(),
             guest_stack: None,
             contents: Arc::new(Contents::new(engine.process())),
+            limiter: None,
             sampling: engine.code().is_sampling(),
             extern_refs: Vec::new(),
             extern_ref_slots: HashMap::new(),
@@ -175,10 +193,10 @@ impl StoreOpaque {
     }
 
     fn check_fuel_is_on(&self) -> Result<()> {
-        anyhow::ensure!(
-            self.engine.config().consume_fuel,
-            "fuel is not configured in this engine: see `Config::consume_fuel`"
-        );
+        if !self.engine.config().consume_fuel {
+            let text = "fuel is not configured in this engine: see `Config::consume_fuel`";
+            return Err(Failure::new(ErrorKind::Misuse, text).into());
+        }
         Ok(())
     }
 

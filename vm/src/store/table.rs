@@ -1,8 +1,11 @@
 //! Tables of references.
 
+use super::limits::{Question, Resource};
+use super::opaque::PendingExit;
 use super::opaque::{StoreId, StoreOpaque};
 use super::value::Val;
 use super::{AsContext, AsContextMut};
+use crate::types::error::{ErrorKind, Failure, OfKind as _};
 use anyhow::{Context as _, Result};
 use midair_tiers::TableDef;
 use midair_tiers::module_env::TableType;
@@ -78,19 +81,29 @@ impl StoreOpaque {
     /// A new table whose elements are all `value`.
     pub(crate) fn new_table(&mut self, ty: TableType, value: u64) -> Result<NonNull<TableEntity>> {
         self.process.check()?;
-        anyhow::ensure!(
-            ty.minimum <= MAX_ELEMENTS && ty.maximum.is_none_or(|maximum| ty.minimum <= maximum),
-            "a table of {} elements is not possible",
-            ty.minimum
-        );
+        let fail = |text: String| Err(Failure::new(ErrorKind::Limit, text).into());
+        if ty.minimum > MAX_ELEMENTS || ty.maximum.is_some_and(|maximum| ty.minimum > maximum) {
+            return fail(format!("a table of {} elements is not possible", ty.minimum));
+        }
         let count = u64::from(ty.minimum);
-        anyhow::ensure!(
-            self.contents.lock().count_elements(count),
-            "a table of {count} elements exceeds the store's limit"
-        );
+        let granted = self.ask_limiter(Question::Growing {
+            resource: Resource::Table,
+            current: 0,
+            desired: ty.minimum as usize,
+            maximum: ty.maximum.map(|maximum| maximum as usize),
+        });
+        if !granted.map_err(PendingExit::into_error)? {
+            return fail(format!("the limiter has denied a table of {count} elements"));
+        }
+        if !self.contents.lock().count_elements(count) {
+            self.tell_limiter_of_failure(Resource::Table).map_err(PendingExit::into_error)?;
+            return fail(format!("a table of {count} elements exceeds the store's limit"));
+        }
         let Some(mut elements) = elements(ty.minimum as usize, value) else {
             self.contents.lock().uncount_elements(count);
-            anyhow::bail!("cannot allocate a table of {count} elements");
+            self.tell_limiter_of_failure(Resource::Table).map_err(PendingExit::into_error)?;
+            let text = format!("cannot allocate a table of {count} elements");
+            return Err(Failure::new(ErrorKind::System, text).into());
         };
         Ok(self.tables.alloc(TableEntity {
             def: TableDef { base: elements.as_mut_ptr(), len: elements.len() },
@@ -100,15 +113,37 @@ impl StoreOpaque {
     }
 
     /// Grows a table of this store by `delta` elements; the size before. `None` if that is more than
-    /// its type, the store's limits or the host allow; then nothing has changed.
+    /// its type, the store's limits, its limiter or the host allow; then nothing has changed. Fails as the limiter does.
     pub(crate) fn grow_table(
         &mut self,
         table: NonNull<TableEntity>,
         value: u64,
         delta: u64,
-    ) -> Option<u32> {
+    ) -> Result<Option<u64>, PendingExit> {
+        if self.limiter.is_some() {
+            let (current, maximum, desired) = {
+                let _contents = self.contents.lock();
+                // SAFETY: the table belongs to this store; the lock keeps others from changing it.
+                let table = unsafe { table.as_ref() };
+                (table.def.len, table.ty.maximum, table.possible_size(delta))
+            };
+            let Some(desired) = desired else { return Ok(None) };
+            let question = Question::Growing {
+                resource: Resource::Table,
+                current,
+                desired,
+                maximum: maximum.map(|maximum| maximum as usize),
+            };
+            if desired > current && !self.ask_limiter(question)? {
+                return Ok(None);
+            }
+        }
         // SAFETY: the table belongs to this store, which is borrowed mutably; the lock keeps others out.
-        unsafe { self.contents.lock().grow_table(table, value, delta) }
+        let old = unsafe { self.contents.lock().grow_table(table, value, delta) };
+        if old.is_none() {
+            self.tell_limiter_of_failure(Resource::Table)?;
+        }
+        Ok(old.map(u64::from))
     }
 }
 
@@ -221,7 +256,7 @@ impl Table {
         let store = store.opaque_mut();
         store.process.check()?;
         let slot = element_slot(store, self.element(store), value)?;
-        self.with(store, |table| {
+        let set: Result<()> = self.with(store, |table| {
             let index = usize::try_from(index)
                 .ok()
                 .filter(|index| *index < table.def.len)
@@ -230,7 +265,8 @@ impl Table {
             // out.
             unsafe { *table.def.base.add(index) = slot };
             Ok(())
-        })
+        });
+        set.of_kind(ErrorKind::Misuse)
     }
 
     /// Grows it by `delta` elements, all `init`, and returns the size before, or fails and changes
@@ -241,16 +277,19 @@ impl Table {
         store.process.check()?;
         let slot = element_slot(store, self.element(store), init)?;
         let entity = self.raw(store);
-        store
-            .grow_table(entity, slot, delta)
-            .map(u64::from)
-            .with_context(|| format!("failed to grow table by {delta} elements"))
+        let old = store.grow_table(entity, slot, delta).map_err(PendingExit::into_error)?;
+        let failure =
+            || Failure::new(ErrorKind::Limit, format!("failed to grow table by {delta} elements"));
+        old.ok_or_else(|| failure().into())
     }
 }
 
 /// The slot of a value that is to become an element of a table.
 fn element_slot(store: &mut StoreOpaque, element: ValType, value: Val) -> Result<u64> {
-    anyhow::ensure!(value.ty() == element, "value of type {} for a table of {element}", value.ty());
+    if value.ty() != element {
+        let text = format!("value of type {} for a table of {element}", value.ty());
+        return Err(Failure::new(ErrorKind::Misuse, text).into());
+    }
     value.check_store(store)?;
     Ok(value.into_slot(store))
 }

@@ -93,7 +93,7 @@ impl Val {
             ValType::F64 => Val::F64(0),
             ValType::FuncRef => Val::FuncRef(None),
             ValType::ExternRef => Val::ExternRef(None),
-            ValType::V128 => return None,
+            _ => return None,
         })
     }
 
@@ -219,7 +219,7 @@ impl Val {
             // SAFETY: the caller says that the slot is a function reference of this store.
             ValType::FuncRef => Val::FuncRef(unsafe { Func::from_slot(slot, store) }),
             ValType::ExternRef => Val::ExternRef(store.extern_ref_from_slot(slot)),
-            ValType::V128 => unreachable!("modules with SIMD are refused at load"),
+            _ => unreachable!("modules with other types are refused at load"),
         }
     }
 }

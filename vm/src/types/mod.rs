@@ -1,10 +1,12 @@
 //! Types of what modules import and export.
 //!
 //! ```text
+//!   error        kinds of errors
 //!   signatures   identities of function types in an engine
 //!   trap         why guest code cannot go on
 //! ```
 
+pub(crate) mod error;
 pub(crate) mod signatures;
 pub(crate) mod trap;
 
@@ -14,6 +16,7 @@ use std::fmt;
 
 /// Type of something that is imported or exported.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum ExternType {
     /// A function.
     Func(FuncType),

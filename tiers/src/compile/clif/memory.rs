@@ -178,6 +178,9 @@ impl Translator<'_, '_> {
     fn grow(&mut self, builtin: BuiltinIndex, arguments: &[Value]) {
         let call = self.call_builtin(builtin, arguments, Some(types::I64));
         let old = self.builtin_result(call);
+        // All other answers have 32 bits.
+        let traps = self.builder.ins().ushr_imm_u(old, 32);
+        self.builder.ins().trapnz(traps, Self::trap_code(TrapCode::HostError));
         self.push_reduced(old);
     }
 

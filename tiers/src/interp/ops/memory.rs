@@ -3,7 +3,7 @@
 //! An address is a 32-bit index in a slot plus a 32-bit offset, both zero-extended: the sum cannot
 //! wrap. Memory 0 is in the machine registers; the forms `_m` are for any other memory.
 
-use crate::context::{Builtins, MemoryDef};
+use crate::context::{Builtins, GROW_TRAPS, MemoryDef};
 use crate::interp::machine::{Machine, handlers};
 use crate::trap::TrapCode;
 
@@ -121,6 +121,9 @@ handlers! {
     fn memory_grow(m) {
         let delta = u64::from(m.get::<u32>(10));
         let old = (builtins(m).memory_grow)(m.cx, m.operand(12), delta);
+        if old == GROW_TRAPS {
+            return m.trap(TrapCode::HostError);
+        }
         m.set(8, old as u32);
         m.reload_memory();
         m.next(16)

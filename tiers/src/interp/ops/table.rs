@@ -1,6 +1,6 @@
 //! Tables, references and globals.
 
-use crate::context::{Builtins, TableDef};
+use crate::context::{Builtins, GROW_TRAPS, TableDef};
 use crate::interp::machine::{Machine, handlers};
 use crate::trap::TrapCode;
 
@@ -30,6 +30,9 @@ handlers! {
     fn table_grow(m) {
         let (value, delta) = (m.get::<u64>(10), u64::from(m.get::<u32>(12)));
         let old = (builtins(m).table_grow)(m.cx, m.operand(14), value, delta);
+        if old == GROW_TRAPS {
+            return m.trap(TrapCode::HostError);
+        }
         m.set(8, old as u32);
         m.next(18)
     }

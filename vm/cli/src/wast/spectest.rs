@@ -27,14 +27,14 @@ pub fn define(linker: &mut Linker<()>, store: &mut Store<()>) -> Result<(), Erro
         ("global_f32", Val::from(666.6_f32)),
         ("global_f64", Val::from(666.6_f64)),
     ] {
-        let ty = GlobalType { content: value.ty(), mutable: false };
+        let ty = GlobalType::new(value.ty(), false);
         let global = Global::new(&mut *store, ty, value)?;
         linker.define(&mut *store, MODULE, name, global)?;
     }
-    let table = TableType { element: ValType::FuncRef, minimum: 10, maximum: Some(20) };
+    let table = TableType::new(ValType::FuncRef, 10, Some(20));
     let table = Table::new(&mut *store, table, Val::FuncRef(None))?;
     linker.define(&mut *store, MODULE, "table", table)?;
-    let memory = MemoryType { minimum: 1, maximum: Some(2) };
+    let memory = MemoryType::new(1, Some(2));
     let memory = Memory::new(&mut *store, memory)?;
     linker.define(&mut *store, MODULE, "memory", memory)?;
     Ok(())

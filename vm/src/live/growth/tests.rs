@@ -312,7 +312,7 @@ fn a_refused_growth_leaves_everything_as_it_was() {
     let engine = Engine::default();
     let module = Module::new(&engine, wat(&[RUNNING])).unwrap();
     let (mut store, instance) = instantiate(&module);
-    store.limiter(StoreLimits::new().table_elements(9));
+    store.set_limits(StoreLimits::new().table_elements(9));
     let refused = |reason: &str, change: &dyn Fn(&mut Changes)| {
         let mut changes = all(&module);
         change(&mut changes);
@@ -525,7 +525,7 @@ fn a_memory_that_cannot_grow_anywhere_grows_nowhere() {
     let module = Module::new(&engine, "(module (memory (export \"memory\") 1 4))").unwrap();
     let instance = |limit: u64| {
         let mut store = Store::new(&engine, ());
-        store.limiter(StoreLimits::new().memory_bytes(limit << 16));
+        store.set_limits(StoreLimits::new().memory_bytes(limit << 16));
         let instance = Instance::new(&mut store, &module, &[]).unwrap();
         (store, instance)
     };
@@ -546,7 +546,7 @@ fn a_memory_that_cannot_grow_anywhere_grows_nowhere() {
     apply(&module, &changes(2)).unwrap();
     assert_eq!((pages(&mut large), pages(&mut small)), (4, 2));
     // Beyond the limit, but it is as large already.
-    small.0.limiter(StoreLimits::new().memory_bytes(1));
+    small.0.set_limits(StoreLimits::new().memory_bytes(1));
     apply(&module, &changes(2)).unwrap();
     assert_eq!(pages(&mut instance(2)), 2);
 }

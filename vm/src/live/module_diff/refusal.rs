@@ -276,6 +276,7 @@ impl fmt::Display for ModuleRefusal {
 
 /// A running module cannot be brought up to a new one, for these reasons. The running one is untouched.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ModuleRefused {
     /// All reasons that were found; at least one.
     pub reasons: Vec<ModuleRefusal>,

@@ -4,6 +4,7 @@ use std::fmt;
 
 /// A function, as people know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FunctionLabel {
     /// Index in the running module.
     pub index: u32,

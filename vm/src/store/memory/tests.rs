@@ -36,7 +36,7 @@ fn reads_and_writes_beyond_the_end_fail() {
 fn guests_and_hosts_are_held_to_the_limit() {
     let engine = engine();
     let mut store = Store::new(&engine, ());
-    store.limiter(StoreLimits::new().memory_bytes(4 << 16).table_elements(10));
+    store.set_limits(StoreLimits::new().memory_bytes(4 << 16).table_elements(10));
     let module = Module::new(
         &engine,
         r#"(module
