@@ -4,6 +4,8 @@
 //! Each exported function is called in an instance of its own, a few times in a row. Imported
 //! functions answer with numbers made from their arguments, and now and then call back into the
 //! guest, so that host frames lie between guest frames.
+//!
+//! What happens in which order is said here, once; a [`Runner`] does it in one engine.
 
 mod on_midair;
 mod on_wasmi;
@@ -176,6 +178,121 @@ fn lines_that_differ(a: &Observation, b: &Observation) -> String {
 
 /// Name and parameters of an exported function.
 type Signature = (String, Vec<Kind>);
+
+/// What an export holds after the calls.
+enum Contents {
+    Memory {
+        bytes: usize,
+        digest: u64,
+    },
+    Global(Value),
+    /// For each element, whether it is null.
+    Table(Vec<bool>),
+    Function,
+}
+
+/// A store of one engine, in which a module is to be run.
+trait Runner {
+    /// A handle to a function.
+    type Function: Copy;
+    /// Why a module cannot even be linked.
+    type Error;
+
+    /// Instantiates the module; `Err` inside if it has run and stopped.
+    fn instantiate(&mut self) -> Result<Result<(), Stop>, Self::Error>;
+    /// An exported function of the instance.
+    fn function(&mut self, name: &str) -> Self::Function;
+    /// Calls a function.
+    fn call(&mut self, function: Self::Function, arguments: &[Value]) -> Outcome;
+    /// What the export of this name holds.
+    fn contents(&mut self, name: &str) -> Contents;
+    /// Fuel that is left.
+    fn fuel(&self) -> Option<u64>;
+    /// The host's state.
+    fn host(&mut self) -> &mut Host<Self::Function>;
+}
+
+/// Observes each of the first functions in an instance of its own, which `runner` makes the store for.
+fn observe_each<R: Runner>(
+    mut functions: Vec<Signature>,
+    exports: &[String],
+    mut runner: impl FnMut() -> R,
+) -> Result<Vec<Observation>, R::Error> {
+    functions.sort();
+    (0..functions.len().min(FUNCTIONS))
+        .map(|called| observe_function(&mut runner(), &functions, called, exports))
+        .collect()
+}
+
+fn observe_function<R: Runner>(
+    runner: &mut R,
+    functions: &[Signature],
+    called: usize,
+    exports: &[String],
+) -> Result<Observation, R::Error> {
+    let mut observation = Observation {
+        function: functions[called].0.clone(),
+        outcomes: Vec::new(),
+        memories: Vec::new(),
+        globals: Vec::new(),
+        tables: Vec::new(),
+        fuel: None,
+    };
+    match runner.instantiate()? {
+        Err(stop) => runner.host().outcomes.push(Err(stop)),
+        Ok(()) => {
+            let handles: Vec<(R::Function, Vec<Kind>)> = functions
+                .iter()
+                .map(|(name, parameters)| (runner.function(name), parameters.clone()))
+                .collect();
+            let (function, parameters) = handles[called].clone();
+            runner.host().functions = handles;
+            for call in 0..CALLS {
+                let outcome = runner.call(function, &arguments(&parameters, call));
+                runner.host().outcomes.push(outcome);
+            }
+            for name in exports {
+                let name = name.clone();
+                match runner.contents(&name) {
+                    Contents::Memory { bytes, digest } => {
+                        observation.memories.push((name, bytes, digest));
+                    }
+                    Contents::Global(value) => observation.globals.push((name, value)),
+                    Contents::Table(nulls) => {
+                        let size = nulls.len() as u64;
+                        let nulls = digest(nulls.into_iter().map(u8::from));
+                        observation.tables.push((name, size, nulls));
+                    }
+                    Contents::Function => {}
+                }
+            }
+        }
+    }
+    observation.sort();
+    observation.outcomes = std::mem::take(&mut runner.host().outcomes);
+    observation.fuel = runner.fuel();
+    Ok(observation)
+}
+
+/// What an imported function does; `None` if it stops the guest, for a callback has trapped. `C` is what
+/// the engine hands to it.
+fn host_call<C, F: Copy>(
+    caller: &mut C,
+    host: for<'c> fn(&'c mut C) -> &'c mut Host<F>,
+    call: fn(&mut C, F, &[Value]) -> Outcome,
+    arguments: &[Value],
+    results: &[Kind],
+) -> Option<Vec<Value>> {
+    if let Some(callback) = host(caller).call(arguments) {
+        let outcome = call(caller, callback.function, &callback.arguments);
+        let failed = outcome.is_err();
+        host(caller).called_back(outcome);
+        if failed && callback.pass_on {
+            return None;
+        }
+    }
+    Some(host(caller).answer(results))
+}
 
 /// The host's state in one instance; `F` is a handle to a function.
 struct Host<F> {

@@ -1,8 +1,7 @@
 //! Observation of a module that runs on Midair.
 
-use super::{
-    CALLS, FUNCTIONS, Host, Interlude, Kind, Observation, Outcome, Signature, Stop, Value,
-};
+use super::{Contents, Host, Interlude, Kind, Observation, Outcome, Runner, Stop, Value};
+use anyhow::Context as _;
 use midair::{
     AsContextMut, Config, Engine, Extern, ExternType, Func, Global, Instance, Linker, Memory,
     Module, Store, Table, Trap, Val, ValType,
@@ -22,100 +21,78 @@ pub fn observe_module(
     module: &Module,
     interlude: Option<Interlude>,
 ) -> midair::Result<Vec<Observation>> {
-    let mut functions: Vec<Signature> = module
+    let functions = module
         .exports()
         .filter_map(|export| {
             let parameters = export.ty().func()?.params.iter().map(|&ty| kind(ty)).collect();
             Some((export.name().to_owned(), parameters))
         })
         .collect();
-    functions.sort();
-    (0..functions.len().min(FUNCTIONS))
-        .map(|called| {
-            let mut store = Store::new(module.engine(), Host::new());
-            store.data_mut().interlude = interlude.clone();
-            // Fails where no fuel is consumed.
-            let _ = store.set_fuel(FUEL);
-            observe_function(&mut store, module, &functions, called)
+    let exports: Vec<String> = module.exports().map(|export| export.name().to_owned()).collect();
+    super::observe_each(functions, &exports, || {
+        let mut store = Store::new(module.engine(), Host::new());
+        store.data_mut().interlude = interlude.clone();
+        // Fails where no fuel is consumed.
+        let _ = store.set_fuel(FUEL);
+        OnMidair { store, module, instance: None }
+    })
+}
+
+struct OnMidair<'m> {
+    store: Store<Host<Func>>,
+    module: &'m Module,
+    instance: Option<Instance>,
+}
+
+impl Runner for OnMidair<'_> {
+    type Function = Func;
+    type Error = midair::Error;
+
+    fn instantiate(&mut self) -> midair::Result<Result<(), Stop>> {
+        let linker = linker(&mut self.store, self.module)?;
+        Ok(match linker.instantiate(&mut self.store, self.module) {
+            Ok(instance) => {
+                self.instance = Some(instance);
+                Ok(())
+            }
+            Err(error) => Err(stop(&error)),
         })
-        .collect()
-}
-
-fn observe_function(
-    store: &mut Store<Host<Func>>,
-    module: &Module,
-    functions: &[Signature],
-    called: usize,
-) -> midair::Result<Observation> {
-    let mut observation = Observation {
-        function: functions[called].0.clone(),
-        outcomes: Vec::new(),
-        memories: Vec::new(),
-        globals: Vec::new(),
-        tables: Vec::new(),
-        fuel: None,
-    };
-    let linker = linker(store, module)?;
-    let instance = match linker.instantiate(&mut *store, module) {
-        Ok(instance) => Some(instance),
-        Err(error) => {
-            store.data_mut().outcomes.push(Err(stop(&error)));
-            None
-        }
-    };
-    if let Some(instance) = instance {
-        let handles: Vec<(Func, Vec<Kind>)> = functions
-            .iter()
-            .map(|(name, parameters)| {
-                let function = instance.get_func(&mut *store, name).expect("an exported function");
-                (function, parameters.clone())
-            })
-            .collect();
-        let (function, parameters) = handles[called].clone();
-        store.data_mut().functions = handles;
-        for call in 0..CALLS {
-            let arguments = super::arguments(&parameters, call);
-            let outcome = call_function(&mut *store, function, &arguments);
-            store.data_mut().outcomes.push(outcome);
-        }
-        observe_state(store, module, instance, &mut observation);
     }
-    observation.sort();
-    observation.outcomes = std::mem::take(&mut store.data_mut().outcomes);
-    observation.fuel = store.get_fuel().ok();
-    Ok(observation)
-}
 
-fn observe_state(
-    store: &mut Store<Host<Func>>,
-    module: &Module,
-    instance: Instance,
-    observation: &mut Observation,
-) {
-    for export in module.exports() {
-        let name = export.name().to_owned();
-        match instance.get_export(&mut *store, &name) {
+    fn function(&mut self, name: &str) -> Func {
+        let instance = self.instance.expect("instantiated");
+        instance.get_func(&mut self.store, name).expect("an exported function")
+    }
+
+    fn call(&mut self, function: Func, arguments: &[Value]) -> Outcome {
+        call_function(&mut self.store, function, arguments)
+    }
+
+    fn contents(&mut self, name: &str) -> Contents {
+        let store = &mut self.store;
+        match self.instance.expect("instantiated").get_export(&mut *store, name) {
             Some(Extern::Memory(memory)) => {
                 let bytes = memory.data(&*store);
                 let digest = super::digest(bytes.iter().copied());
-                observation.memories.push((name, bytes.len(), digest));
+                Contents::Memory { bytes: bytes.len(), digest }
             }
-            Some(Extern::Global(global)) => {
-                let value = value(&global.get(&mut *store));
-                observation.globals.push((name, value));
-            }
+            Some(Extern::Global(global)) => Contents::Global(value(&global.get(&mut *store))),
             Some(Extern::Table(table)) => {
-                let size = table.size(&*store);
-                let nulls: Vec<u8> = (0..size)
-                    .map(|index| {
-                        let element = table.get(&mut *store, index);
-                        u8::from(matches!(element, Some(Val::FuncRef(None) | Val::ExternRef(None))))
-                    })
-                    .collect();
-                observation.tables.push((name, size, super::digest(nulls)));
+                let elements = (0..table.size(&*store)).map(|index| table.get(&mut *store, index));
+                let is_null =
+                    |element| matches!(element, Some(Val::FuncRef(None) | Val::ExternRef(None)));
+                Contents::Table(elements.map(is_null).collect())
             }
-            _ => {}
+            _ => Contents::Function,
         }
+    }
+
+    fn fuel(&self) -> Option<u64> {
+        self.store.get_fuel().ok()
+    }
+
+    fn host(&mut self) -> &mut Host<Func> {
+        self.store.data_mut()
     }
 }
 
@@ -130,14 +107,15 @@ fn linker(store: &mut Store<Host<Func>>, module: &Module) -> midair::Result<Link
                 let kinds: Vec<Kind> = ty.results.iter().map(|&ty| kind(ty)).collect();
                 linker.func_new(from, name, ty, move |mut caller, parameters, results| {
                     let arguments: Vec<Value> = parameters.iter().map(value).collect();
-                    if let Some(callback) = caller.data_mut().call(&arguments) {
-                        let outcome =
-                            call_function(&mut caller, callback.function, &callback.arguments);
-                        let failed = outcome.is_err();
-                        caller.data_mut().called_back(outcome);
-                        anyhow::ensure!(!(failed && callback.pass_on), "passed on");
-                    }
-                    for (result, answer) in results.iter_mut().zip(caller.data().answer(&kinds)) {
+                    let answers = super::host_call(
+                        &mut caller,
+                        |caller| caller.data_mut(),
+                        |caller, function, arguments| call_function(caller, function, arguments),
+                        &arguments,
+                        &kinds,
+                    );
+                    let answers = answers.context("passed on")?;
+                    for (result, answer) in results.iter_mut().zip(answers) {
                         *result = val(answer);
                     }
                     Ok(())

@@ -1,6 +1,6 @@
 //! Observation of a module that runs on wasmi, an interpreter that others wrote.
 
-use super::{CALLS, FUNCTIONS, Host, Kind, Observation, Outcome, Signature, Stop, Value};
+use super::{Contents, Host, Kind, Observation, Outcome, Runner, Stop, Value};
 use wasmi::errors::{ErrorKind, InstantiationError};
 use wasmi::{
     AsContextMut, Config, Engine, Error, Extern, ExternType, Func, Global, Instance, Linker,
@@ -13,7 +13,7 @@ pub fn observe(wasm: &[u8]) -> Result<Vec<Observation>, Error> {
     config.set_max_recursion_depth(100_000).set_max_stack_height(16 << 20).wasm_multi_memory(true);
     let engine = Engine::new(&config);
     let module = Module::new(&engine, wasm)?;
-    let mut functions: Vec<Signature> = module
+    let functions = module
         .exports()
         .filter_map(|export| match export.ty() {
             ExternType::Func(ty) => {
@@ -23,89 +23,68 @@ pub fn observe(wasm: &[u8]) -> Result<Vec<Observation>, Error> {
             _ => None,
         })
         .collect();
-    functions.sort();
-    (0..functions.len().min(FUNCTIONS))
-        .map(|called| {
-            let mut store = Store::new(&engine, Host::new());
-            observe_function(&mut store, &module, &functions, called)
+    let exports: Vec<String> = module.exports().map(|export| export.name().to_owned()).collect();
+    super::observe_each(functions, &exports, || OnWasmi {
+        store: Store::new(&engine, Host::new()),
+        module: &module,
+        instance: None,
+    })
+}
+
+struct OnWasmi<'m> {
+    store: Store<Host<Func>>,
+    module: &'m Module,
+    instance: Option<Instance>,
+}
+
+impl Runner for OnWasmi<'_> {
+    type Function = Func;
+    type Error = Error;
+
+    fn instantiate(&mut self) -> Result<Result<(), Stop>, Error> {
+        let linker = linker(&mut self.store, self.module)?;
+        Ok(match linker.instantiate_and_start(&mut self.store, self.module) {
+            Ok(instance) => {
+                self.instance = Some(instance);
+                Ok(())
+            }
+            Err(error) => Err(stop(&error)),
         })
-        .collect()
-}
-
-fn observe_function(
-    store: &mut Store<Host<Func>>,
-    module: &Module,
-    functions: &[Signature],
-    called: usize,
-) -> Result<Observation, Error> {
-    let mut observation = Observation {
-        function: functions[called].0.clone(),
-        outcomes: Vec::new(),
-        memories: Vec::new(),
-        globals: Vec::new(),
-        tables: Vec::new(),
-        fuel: None,
-    };
-    let linker = linker(store, module)?;
-    let instance = match linker.instantiate_and_start(&mut *store, module) {
-        Ok(instance) => Some(instance),
-        Err(error) => {
-            store.data_mut().outcomes.push(Err(stop(&error)));
-            None
-        }
-    };
-    if let Some(instance) = instance {
-        let handles: Vec<(Func, Vec<Kind>)> = functions
-            .iter()
-            .map(|(name, parameters)| {
-                let function = instance.get_func(&*store, name).expect("an exported function");
-                (function, parameters.clone())
-            })
-            .collect();
-        let (function, parameters) = handles[called].clone();
-        store.data_mut().functions = handles;
-        for call in 0..CALLS {
-            let arguments = super::arguments(&parameters, call);
-            let outcome = call_function(&mut *store, function, &arguments);
-            store.data_mut().outcomes.push(outcome);
-        }
-        observe_state(store, module, instance, &mut observation);
     }
-    observation.sort();
-    observation.outcomes = std::mem::take(&mut store.data_mut().outcomes);
-    Ok(observation)
-}
 
-fn observe_state(
-    store: &mut Store<Host<Func>>,
-    module: &Module,
-    instance: Instance,
-    observation: &mut Observation,
-) {
-    for export in module.exports() {
-        let name = export.name().to_owned();
-        match instance.get_export(&*store, &name) {
+    fn function(&mut self, name: &str) -> Func {
+        let instance = self.instance.expect("instantiated");
+        instance.get_func(&self.store, name).expect("an exported function")
+    }
+
+    fn call(&mut self, function: Func, arguments: &[Value]) -> Outcome {
+        call_function(&mut self.store, function, arguments)
+    }
+
+    fn contents(&mut self, name: &str) -> Contents {
+        let store = &self.store;
+        match self.instance.expect("instantiated").get_export(store, name) {
             Some(Extern::Memory(memory)) => {
-                let bytes = memory.data(&*store);
+                let bytes = memory.data(store);
                 let digest = super::digest(bytes.iter().copied());
-                observation.memories.push((name, bytes.len(), digest));
+                Contents::Memory { bytes: bytes.len(), digest }
             }
-            Some(Extern::Global(global)) => {
-                let value = value(&global.get(&*store));
-                observation.globals.push((name, value));
-            }
+            Some(Extern::Global(global)) => Contents::Global(value(&global.get(store))),
             Some(Extern::Table(table)) => {
-                let size = table.size(&*store);
-                let nulls: Vec<u8> = (0..size)
-                    .map(|index| {
-                        let element = table.get(&*store, index);
-                        u8::from(element.is_some_and(|element| element.is_null()))
-                    })
-                    .collect();
-                observation.tables.push((name, size, super::digest(nulls)));
+                let elements = (0..table.size(store)).map(|index| table.get(store, index));
+                let is_null = |element: Option<Ref>| element.is_some_and(|it| it.is_null());
+                Contents::Table(elements.map(is_null).collect())
             }
-            _ => {}
+            _ => Contents::Function,
         }
+    }
+
+    fn fuel(&self) -> Option<u64> {
+        None
+    }
+
+    fn host(&mut self) -> &mut Host<Func> {
+        self.store.data_mut()
     }
 }
 
@@ -120,16 +99,15 @@ fn linker(store: &mut Store<Host<Func>>, module: &Module) -> Result<Linker<Host<
                 let kinds: Vec<Kind> = ty.results().iter().map(|&ty| kind(ty)).collect();
                 linker.func_new(from, name, ty, move |mut caller, parameters, results| {
                     let arguments: Vec<Value> = parameters.iter().map(value).collect();
-                    if let Some(callback) = caller.data_mut().call(&arguments) {
-                        let outcome =
-                            call_function(&mut caller, callback.function, &callback.arguments);
-                        let failed = outcome.is_err();
-                        caller.data_mut().called_back(outcome);
-                        if failed && callback.pass_on {
-                            return Err(Error::new("passed on"));
-                        }
-                    }
-                    for (result, answer) in results.iter_mut().zip(caller.data().answer(&kinds)) {
+                    let answers = super::host_call(
+                        &mut caller,
+                        |caller| caller.data_mut(),
+                        |caller, function, arguments| call_function(caller, function, arguments),
+                        &arguments,
+                        &kinds,
+                    );
+                    let answers = answers.ok_or_else(|| Error::new("passed on"))?;
+                    for (result, answer) in results.iter_mut().zip(answers) {
                         *result = val(answer);
                     }
                     Ok(())
