@@ -16,6 +16,7 @@ pub struct Counts {
     recompiled: AtomicU64,
     pub(super) modules: AtomicU64,
     pub(super) modules_otherwise: AtomicU64,
+    pub(super) modules_refused: AtomicU64,
     again: AtomicU64,
     migrated: AtomicU64,
     finished: AtomicU64,
@@ -27,12 +28,13 @@ pub struct Counts {
 
 impl Counts {
     /// By name.
-    pub fn numbers(&self) -> [(&'static str, u64); 10] {
+    pub fn numbers(&self) -> [(&'static str, u64); 11] {
         let number = |count: &AtomicU64| count.load(Ordering::Relaxed);
         [
             ("functions recompiled", number(&self.recompiled)),
             ("whole modules updated", number(&self.modules)),
             ("whole modules matched otherwise", number(&self.modules_otherwise)),
+            ("whole modules refused for where data lies", number(&self.modules_refused)),
             ("updates with the same bodies", number(&self.again)),
             ("updates with other bodies, migrating", number(&self.migrated)),
             ("updates with other bodies, finishing", number(&self.finished)),

@@ -5,7 +5,7 @@ use super::operations::{Operator, count};
 use super::target::Bodies;
 use crate::mutation::Random;
 use anyhow::{Context, Result};
-use midair::Policy;
+use midair::{ModuleRefusal, ModuleRefused, Policy};
 use std::collections::BTreeMap;
 
 impl Operator<'_> {
@@ -28,7 +28,14 @@ impl Operator<'_> {
                 update = update.policy(function, Policy::Finish);
             }
         }
-        let applied = update.apply().with_context(|| format!("{what} was refused"))?;
+        let applied = match update.apply() {
+            Err(error) if may_have_moved(&error) => {
+                count(&self.counts.modules_refused);
+                self.journal.end(number, format!("refused: {error}"));
+                return Ok(());
+            }
+            applied => applied.with_context(|| format!("{what} was refused"))?,
+        };
         count(&self.counts.modules);
         let summary = applied.summary.clone().unwrap_or_default();
         let added = summary.added.first().map(|label| label.index);
@@ -55,4 +62,24 @@ impl Operator<'_> {
         self.journal.end(number, outcome);
         Ok(())
     }
+}
+
+/// Whether a module is refused only because it looks for data elsewhere. Random edits do not care where data
+/// lies; real ones that change an address are refused.
+pub(super) fn may_have_moved(error: &anyhow::Error) -> bool {
+    use ModuleRefusal as R;
+    error.downcast_ref::<ModuleRefused>().is_some_and(|refused| {
+        refused.reasons.iter().all(|reason| {
+            matches!(
+                reason,
+                R::AddressMoved { .. }
+                    | R::ConstantsMoved { .. }
+                    | R::FieldMoved { .. }
+                    | R::ElementsMoved { .. }
+                    | R::AccessChanged { .. }
+                    | R::StructGrew { .. }
+                    | R::MoreMoved { .. }
+            )
+        })
+    })
 }

@@ -173,6 +173,7 @@ fn run_within(
         lowerer.code.op(Op::count_call);
     }
     let mut operators = OperatorsReader::new(reader);
+    let mut read_to_the_end = true;
     while !operators.eof() {
         let (operator, offset) = operators.read_with_offset()?;
         if let Some(validator) = &mut validator {
@@ -181,6 +182,7 @@ fn run_within(
         if lowerer.code.has_overflowed() || lowerer.stack.max_height() > MAX_HEIGHT {
             // There is nothing left to do but to validate.
             if validator.is_none() {
+                read_to_the_end = false;
                 break;
             }
             continue;
@@ -197,7 +199,7 @@ fn run_within(
             .operator(point, &operator)
             .map_err(|Unsupported| unsupported(&format!("{operator:?}"), offset))?;
     }
-    if validator.is_some() {
+    if read_to_the_end {
         operators.finish()?;
     }
     let too_large = lowerer.stack.max_height() > MAX_HEIGHT;
