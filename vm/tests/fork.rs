@@ -3,7 +3,8 @@
 
 use midair::{
     Caller, Config, Engine, Func, Global, GlobalType, Instance, Linker, Memory, MemoryType, Module,
-    OtherProcess, RecompileOptions, Result, Store, Table, TableType, Tier, Val, ValType,
+    OtherProcess, RecompileOptions, ResourceLimiter, Result, Store, Table, TableType, Tier, Val,
+    ValType,
 };
 use midair_watchdog::Watchdog;
 use std::fs::File;
@@ -11,7 +12,17 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::FromRawFd as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
+
+/// Held by each test. A child has a copy of every lock, and those that threads of another test hold at that moment
+/// stay held in it: that of the standard library's backtraces, for one, which every error takes where
+/// `RUST_BACKTRACE` is set.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Seconds after which a child that hangs is ended by a signal.
 const PATIENCE: u32 = 60;
@@ -185,6 +196,7 @@ fn use_a_new_engine(tier: Tier) {
 
 #[test]
 fn a_child_is_refused_whatever_has_to_do_with_its_parents_code_and_can_make_its_own() {
+    let _alone = alone();
     let _watchdog = Watchdog::start();
     for tier in TIERS {
         let engine = engine(tier);
@@ -217,6 +229,7 @@ fn a_child_is_refused_whatever_has_to_do_with_its_parents_code_and_can_make_its_
 
 #[test]
 fn a_grandchild_is_refused_what_belongs_to_its_parent_and_its_grandparent() {
+    let _alone = alone();
     let _watchdog = Watchdog::start();
     let grandparents = engine(Tier::Baseline);
     in_child(|| {
@@ -256,6 +269,7 @@ struct Forks {
 
 #[test]
 fn a_host_function_that_forks_returns_to_its_guest_in_the_parent_and_unwinds_it_in_the_child() {
+    let _alone = alone();
     let _watchdog = Watchdog::start();
     for tier in TIERS {
         for hide in [false, true] {
@@ -318,6 +332,7 @@ fn again(mut caller: Caller<'_, Forks>, n: i32) -> Result<i64> {
 
 #[test]
 fn children_of_a_process_whose_threads_are_in_the_midst_of_everything_do_not_hang() {
+    let _alone = alone();
     let _watchdog = Watchdog::start();
     let engine = engine(Tier::Auto);
     let module = Module::new(&engine, program(1)).unwrap();
@@ -388,4 +403,44 @@ fn children_of_a_process_whose_threads_are_in_the_midst_of_everything_do_not_han
     });
     module.replace_function(step, &bodies[0]).unwrap();
     assert_eq!(run(&mut store, instance, 1000).unwrap(), 1000);
+}
+
+/// Answers what it is told to, after it has forked.
+#[derive(Default)]
+struct ForkingLimiter {
+    to_parent: Option<File>,
+}
+
+impl ResourceLimiter for ForkingLimiter {
+    fn memory_growing(&mut self, current: usize, _: usize, _: Option<usize>) -> Result<bool> {
+        if current > 0 {
+            self.to_parent = fork();
+        }
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _: usize, _: usize, _: Option<usize>) -> Result<bool> {
+        Ok(true)
+    }
+}
+
+#[test]
+fn a_limiter_that_forks_unwinds_its_guest_in_the_child() {
+    let _alone = alone();
+    let _watchdog = Watchdog::start();
+    let text = r#"(module (memory 1)
+        (func (export "grow") (result i32) (memory.grow (i32.const 1))))"#;
+    for tier in TIERS {
+        let engine = engine(tier);
+        let module = Module::new(&engine, text).unwrap();
+        let mut store = Store::new(&engine, ForkingLimiter::default());
+        store.limiter(|limiter| limiter);
+        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+        let grow = instance.get_typed_func::<(), i32>(&mut store, "grow").unwrap();
+        let result = grow.call(&mut store, ());
+        if let Some(to_parent) = store.data_mut().to_parent.take() {
+            end_child(to_parent, || refused("growing", result));
+        }
+        assert_eq!(result.unwrap(), 1, "{tier:?}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Limiters: who is asked when memories and tables grow, and what becomes of the answers.
 
 use midair::{
-    Config, Engine, Error, ErrorKind, Extern, Instance, Memory, MemoryType, Module, OtherProcess,
+    Config, Engine, Error, ErrorKind, Extern, Instance, Memory, MemoryType, Module,
     ResourceLimiter, Result, Store, StoreLimits, Table, TableType, Tier, Trap, Val, ValType,
     WasmBacktrace,
 };
@@ -124,6 +124,7 @@ fn store(engine: &Engine) -> Store<Asking> {
 
 #[test]
 fn a_limiter_is_asked_for_all_growth_that_types_allow() {
+    let _watchdog = Watchdog::start();
     for tier in TIERS {
         let mut program = Program::new(tier);
         let made = [Asked::Memory(0, PAGE, Some(10 * PAGE)), Asked::Table(0, 2, Some(100))];
@@ -156,6 +157,7 @@ fn a_limiter_is_asked_for_all_growth_that_types_allow() {
 
 #[test]
 fn what_is_denied_has_not_happened() {
+    let _watchdog = Watchdog::start();
     for tier in TIERS {
         let mut program = Program::new(tier);
         program.answer(Answer::Deny);
@@ -180,6 +182,7 @@ fn what_is_denied_has_not_happened() {
 
 #[test]
 fn an_error_of_a_limiter_is_a_trap_of_the_guest_at_that_place() {
+    let _watchdog = Watchdog::start();
     for tier in TIERS {
         let mut program = Program::new(tier);
         for name in ["grow", "grow_table", "grow"] {
@@ -204,6 +207,7 @@ fn an_error_of_a_limiter_is_a_trap_of_the_guest_at_that_place() {
 
 #[test]
 fn a_panic_of_a_limiter_goes_on_where_the_guest_was_called() {
+    let _watchdog = Watchdog::start();
     for tier in TIERS {
         let mut program = Program::new(tier);
         program.answer(Answer::Panic);
@@ -224,6 +228,7 @@ fn a_panic_of_a_limiter_goes_on_where_the_guest_was_called() {
 
 #[test]
 fn limits_hold_whatever_the_limiter_says_and_it_is_told() {
+    let _watchdog = Watchdog::start();
     for tier in TIERS {
         let mut program = Program::new(tier);
         program.store.set_limits(StoreLimits::new().memory_bytes(2 << 16).table_elements(3));
@@ -311,31 +316,8 @@ fn an_update_waits_for_a_limiter_and_then_happens() {
 }
 
 #[test]
-fn a_limiter_that_forks_unwinds_its_guest_in_the_child() {
-    let _watchdog = Watchdog::start();
-    for tier in TIERS {
-        let mut program = Program::new(tier);
-        // SAFETY: the child does nothing but what is below, and ends.
-        program.answer(Answer::Do(Box::new(|| Ok(unsafe { libc::fork() } >= 0))));
-        // SAFETY: plain system call.
-        let here = unsafe { libc::getpid() };
-        let result = program.call("grow", 1);
-        // SAFETY: plain system calls with valid arguments; the child ends here.
-        unsafe {
-            if libc::getpid() != here {
-                let is_it = result.is_err_and(|error| error.is::<OtherProcess>());
-                libc::_exit(if is_it { 0 } else { 1 });
-            }
-            let mut status = 0;
-            assert!(libc::wait(&mut status) > 0);
-            assert_eq!(status, 0, "{tier:?}");
-        }
-        assert_eq!(result.unwrap(), 1);
-    }
-}
-
-#[test]
 fn exports_of_memories_are_handles_of_what_was_granted() {
+    let _watchdog = Watchdog::start();
     let mut program = Program::new(Tier::Auto);
     let memory = program.instance.get_export(&mut program.store, "memory");
     assert!(matches!(memory, Some(Extern::Memory(memory)) if memory.size(&program.store) == 1));
