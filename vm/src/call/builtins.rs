@@ -310,9 +310,7 @@ unsafe extern "sysv64" fn prepare(cx: *mut InstanceContext, function: u32) -> St
         Err(error) => {
             // SAFETY: as above.
             let store = unsafe { store_of(cx) };
-            let error = anyhow::Error::new(Trap::InvalidFunction)
-                .context(format!("function {function} is invalid: {error}"));
-            store.pending = Some(PendingExit::Error(error));
+            store.pending = Some(PendingExit::Error(code.cannot_run(function, &error)));
             TrapCode::InvalidFunction as Status
         }
     }

@@ -8,6 +8,7 @@ use super::module_code::ModuleCode;
 use super::system::CodeSystem;
 use super::version::CodeOwner;
 use crate::config::Tier;
+use crate::types::printable::Printable;
 use midair_osr::{CodeHeapStats, CodeObject};
 use midair_tiers::CodegenSettings;
 use midair_tiers::compile::EntryPoint;
@@ -352,8 +353,9 @@ impl fmt::Display for Pin {
 
 /// `module!function`, by names or else by numbers.
 fn place(module: u64, name: &Option<String>, function: u32, of: &Option<String>) -> String {
-    let module = name.clone().unwrap_or_else(|| format!("#{module}"));
-    let function = of.clone().unwrap_or_else(|| format!("func[{function}]"));
+    let printable = |name: &String| Printable(name).to_string();
+    let module = name.as_ref().map_or_else(|| format!("#{module}"), printable);
+    let function = of.as_ref().map_or_else(|| format!("func[{function}]"), printable);
     format!("{module}!{function}")
 }
 

@@ -7,6 +7,7 @@
 //!   version       one body of a function, and what was made of it
 //!   cache         copies of retired code, for when the same is asked for again
 //!   system        code heap, compiler threads and their queue, shared by an engine
+//!   invalid_body  what is said of a function that cannot be run
 //!   retire        from unlinked code to freed bytes, across stores
 //!   publication   new versions become current
 //!   mixed         a stress schedule that gives functions other tiers between their calls
@@ -32,6 +33,7 @@ pub(crate) mod counters;
 pub(crate) mod events;
 pub(crate) mod exits;
 mod function_entry;
+mod invalid_body;
 pub(crate) mod layout;
 pub(crate) mod ledger;
 pub(crate) mod mixed;

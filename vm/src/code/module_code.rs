@@ -390,7 +390,7 @@ impl ModuleCode {
         let validate = (!valid).then(|| self.validation(function));
         let code = lower(env, &version.body, validate).map_err(|error| {
             self.system.counters.lowering.failed.add(1);
-            Error::new(error)
+            if valid { Error::new(error) } else { self.refusal(version, error) }
         })?;
         let lowering = &self.system.counters.lowering;
         lowering.succeeded(started.elapsed(), version.body.bytes().len(), code.memory_size());

@@ -1,9 +1,11 @@
 //! Configuration of an engine.
 //!
 //! ```text
-//!   stress   schedules that make every safepoint a transition
+//!   proposals   which parts of the language there are, and what is said of the others
+//!   stress      schedules that make every safepoint a transition
 //! ```
 
+pub(crate) mod proposals;
 pub mod stress;
 
 use crate::types::error::{ErrorKind, Failure};

@@ -14,6 +14,7 @@ use crate::store::value::Val;
 use crate::store::{AsContext, AsContextMut};
 use crate::types::ExternType;
 use crate::types::error::{ErrorKind, Failure};
+use crate::types::printable::Printable;
 use anyhow::Result;
 use midair_tiers::types::FuncType;
 use std::collections::HashMap;
@@ -116,7 +117,9 @@ impl<T: 'static> Linker<T> {
             Entry::Occupied(mut entry) => {
                 if !self.allow_shadowing {
                     return Err(link_failure(format!(
-                        "import of `{module}` `{name}` defined twice"
+                        "import of `{}` `{}` defined twice",
+                        Printable(module),
+                        Printable(name)
                     )));
                 }
                 entry.insert(value);
@@ -172,7 +175,11 @@ impl<T: 'static> Linker<T> {
     ) -> Result<&mut Self> {
         let item = item.into();
         if !item.belongs_to(store.as_context().opaque()) {
-            return Err(link_failure(format!("`{module}` `{name}` belongs to another store")));
+            return Err(link_failure(format!(
+                "`{}` `{}` belongs to another store",
+                Printable(module),
+                Printable(name)
+            )));
         }
         self.insert(module, name, ImportValue::Extern(item))
     }
@@ -215,7 +222,11 @@ impl<T: 'static> Linker<T> {
         as_name: &str,
     ) -> Result<&mut Self> {
         let Some(value) = self.find(module, name) else {
-            return Err(link_failure(format!("no definition of `{module}` `{name}`")));
+            return Err(link_failure(format!(
+                "no definition of `{}` `{}`",
+                Printable(module),
+                Printable(name)
+            )));
         };
         let value = value.clone();
         self.insert(as_module, as_name, value)
@@ -224,7 +235,7 @@ impl<T: 'static> Linker<T> {
     /// Defines all names of a module under another module name.
     pub fn alias_module(&mut self, module: &str, as_module: &str) -> Result<&mut Self> {
         let Some(names) = self.definitions.get(module) else {
-            return Err(link_failure(format!("no definitions of module `{module}`")));
+            return Err(link_failure(format!("no definitions of module `{}`", Printable(module))));
         };
         for (name, value) in names.clone() {
             self.insert(as_module, &name, value)?;
@@ -258,8 +269,11 @@ impl<T: 'static> Linker<T> {
                 continue;
             }
             if let ExternType::Func(ty) = import.ty() {
-                let message =
-                    format!("unknown import `{}` `{}` was called", import.module(), import.name());
+                let message = format!(
+                    "unknown import `{}` `{}` was called",
+                    Printable(import.module()),
+                    Printable(import.name())
+                );
                 self.func_new(import.module(), import.name(), ty.clone(), move |_, _, _| {
                     Err(link_failure(message.clone()))
                 })?;
@@ -394,7 +408,7 @@ impl UnlinkedImport {
 
 impl fmt::Display for UnlinkedImport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` `{}`: {}", self.module, self.name, self.ty)
+        write!(f, "`{}` `{}`: {}", Printable(&self.module), Printable(&self.name), self.ty)
     }
 }
 

@@ -5,7 +5,6 @@ use super::frame_map::FrameMap;
 use super::module_diff::summary::ModuleSummary;
 use super::plan::{PlannedFrames, PlannedOutcome};
 use super::policy::Policy;
-use super::prepare::label;
 use super::refusal::Refusal;
 use crate::code::counters::MovedFrames;
 use crate::code::stats::FrameKinds;
@@ -168,7 +167,7 @@ impl Applied {
             anyhow::ensure!(
                 code.current(applied.function).body.bytes() == after.bytes(),
                 "{} has been changed again since, so that this update cannot be undone",
-                label(code, applied.function)
+                code.function_label(applied.function)
             );
         }
         Ok(())

@@ -12,6 +12,7 @@ use super::policy::Policy;
 use super::references;
 use super::update::Update;
 use crate::module::{Item, ModuleState};
+use crate::types::printable::{Printable, function_name};
 use anyhow::{Context as _, Result, bail, ensure};
 use midair_tiers::types::FuncType;
 use std::collections::{BTreeMap, BTreeSet};
@@ -102,7 +103,7 @@ impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0.name {
             Some(name) => {
-                write!(f, "`{:#}` (function {})", rustc_demangle::demangle(name), self.0.index)
+                write!(f, "`{}` (function {})", function_name(name), self.0.index)
             }
             None => write!(f, "function {}", self.0.index),
         }
@@ -123,7 +124,7 @@ impl fmt::Display for Definition {
             }
             Definition::Freed { function } => write!(f, "{} is freed", Quoted(function)),
             Definition::Export { name, function } => {
-                write!(f, "export `{name}` is {}", Quoted(function))
+                write!(f, "export `{}` is {}", Printable(name), Quoted(function))
             }
             Definition::Entry { table, index, function } => {
                 write!(f, "entry {index} of table {table} is ")?;

@@ -22,6 +22,7 @@ use crate::code::version::FunctionVersion;
 use crate::module::{Item, ModuleState, index_spaces};
 use crate::store::memory::MAX_PAGES;
 use crate::store::table::MAX_ELEMENTS;
+use crate::types::printable::{Printable, function_name};
 use crate::types::signatures::Signature;
 use anyhow::{Context as _, Result, bail, ensure};
 use midair_osr::{Operation, StackContext};
@@ -92,7 +93,9 @@ impl<'m> Growth<'m> {
             let version = Arc::new(FunctionVersion::new(body));
             let lowered = lower(&growth.env, &version.body, Some(growth.validation(function)))
                 .with_context(|| match &added.name {
-                    Some(name) => format!("the added function `{name}` is not valid"),
+                    Some(name) => {
+                        format!("the added function `{}` is not valid", function_name(name))
+                    }
                     None => format!("the added function {function} is not valid"),
                 })?;
             version.set_lowered(lowered);
@@ -172,7 +175,8 @@ impl<'m> Growth<'m> {
             };
             ensure!(
                 (index as usize) < count,
-                "export `{name}` is of something that does not exist"
+                "export `{}` is of something that does not exist",
+                Printable(name)
             );
         }
         Ok(())

@@ -12,6 +12,7 @@ use crate::code::stats::SuspendedIn;
 use crate::code::version::FunctionVersion;
 use crate::config::Tier;
 use crate::module::Module;
+use crate::types::printable::function_name;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -230,7 +231,7 @@ impl PlannedFunction {
     /// Its name, or what stands for it.
     fn label(&self) -> String {
         match &self.name {
-            Some(name) => format!("`{:#}`", rustc_demangle::demangle(name)),
+            Some(name) => format!("`{}`", function_name(name)),
             None => format!("function {}", self.function),
         }
     }

@@ -66,17 +66,6 @@ impl PreparedBody {
     }
 }
 
-/// How a person is told of a function.
-pub(crate) fn label(code: &ModuleCode, function: u32) -> String {
-    let name = code.module().and_then(|module| {
-        module.function_name(function).map(|name| format!("{:#}", rustc_demangle::demangle(name)))
-    });
-    match name {
-        Some(name) => format!("`{name}`"),
-        None => format!("function {function}"),
-    }
-}
-
 impl<'m> Prepared<'m> {
     /// Prepares an update; with `compile`, so that it can be published.
     pub(crate) fn new(
@@ -108,16 +97,15 @@ impl<'m> Prepared<'m> {
             };
             result
                 .of_kind(ErrorKind::UpdateRefused)
-                .with_context(|| format!("{} cannot be replaced", label(code, function)))?;
+                .with_context(|| format!("{} cannot be replaced", code.function_label(function)))?;
         }
         // Compilation takes by far the longest: whatever else is wrong has been found before it.
         if compile {
             for index in 0..prepared.bodies.len() {
                 let function = prepared.bodies[index].function();
-                prepared
-                    .compile(index)
-                    .of_kind(ErrorKind::UpdateRefused)
-                    .with_context(|| format!("{} cannot be replaced", label(code, function)))?;
+                prepared.compile(index).of_kind(ErrorKind::UpdateRefused).with_context(|| {
+                    format!("{} cannot be replaced", code.function_label(function))
+                })?;
             }
         }
         Ok(prepared)
@@ -151,7 +139,7 @@ impl<'m> Prepared<'m> {
         let lowered = code.lowered_in(env, &new)?;
         code.update_step("lowering")?;
         let reachable = |point| lowered.has_safepoint(env, point);
-        let name = |function| label(code, function);
+        let name = |function| code.function_label(function);
         let names = Names { env, function: &name };
 
         let (mut points_mapped, mut refusals) = (0, Vec::new());

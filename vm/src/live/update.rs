@@ -9,7 +9,6 @@ use super::module_diff::live_module::LiveModule;
 use super::module_diff::{diff, diff_back};
 use super::plan::Plan;
 use super::policy::Policy;
-use super::prepare::label;
 use super::transaction;
 use crate::module::Module;
 use crate::module::provenance::Provenance;
@@ -312,7 +311,7 @@ impl Update {
             anyhow::ensure!(
                 mapped.contains(function),
                 "a frame map is given for {}, whose body does not change",
-                label(&self.module.state.code, *function)
+                self.module.state.code.function_label(*function)
             );
         }
         Ok(changes)

@@ -3,9 +3,10 @@
 use super::added::Added;
 use super::const_expr::ConstExpr;
 use super::exports::{Export, Exports};
-use super::{Import, Item, ModuleState, proposals};
+use super::{Import, Item, ModuleState};
 use crate::code::bodies::Bodies;
 use crate::code::module_code::ModuleCode;
+use crate::config::proposals;
 use crate::engine::Engine;
 use crate::types::error::{ErrorKind, Failure};
 use anyhow::{Context as _, Result};

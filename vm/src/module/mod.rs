@@ -3,7 +3,6 @@
 //! ```text
 //!   load          from bytes to a module
 //!   source        where the bytes come from
-//!   proposals     which parts of the language there are, and what is said of the others
 //!   names         the name section
 //!   exports       what the module exports, by name
 //!   const_expr    constant expressions, and who evaluates them
@@ -20,7 +19,6 @@ pub(crate) mod index_spaces;
 pub(crate) mod load;
 pub(crate) mod names;
 pub(crate) mod patches;
-pub(crate) mod proposals;
 pub(crate) mod provenance;
 pub(crate) mod source;
 

@@ -93,7 +93,7 @@ fn lazy_validation_traps_at_the_call() {
     for _ in 0..2 {
         let error = bad.call(&mut store, ()).unwrap_err();
         assert_eq!(error.downcast_ref(), Some(&Trap::InvalidFunction));
-        assert!(format!("{error:?}").contains("function 0 is invalid: type mismatch"), "{error:?}");
+        assert!(format!("{error:?}").contains("`bad` cannot be run: type mismatch"), "{error:?}");
     }
     let calls = instance.get_typed_func::<(), ()>(&mut store, "calls").unwrap();
     let error = calls.call(&mut store, ()).unwrap_err();

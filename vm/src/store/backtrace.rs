@@ -1,6 +1,7 @@
 //! Backtraces, as errors carry them.
 
 use crate::module::Module;
+use crate::types::printable::{Printable, function_name};
 use midair_tiers::FunctionBody;
 use std::fmt;
 
@@ -120,9 +121,9 @@ impl fmt::Display for FrameInfo {
             Some(offset) => write!(f, "{offset:#8x}")?,
             None => write!(f, "{:>+#8x}", self.point)?,
         }
-        write!(f, " - {}!", self.module.name().unwrap_or("<unknown>"))?;
+        write!(f, " - {}!", Printable(self.module.name().unwrap_or("<unknown>")))?;
         match self.func_name() {
-            Some(name) => write!(f, "{:#}", rustc_demangle::demangle(name)),
+            Some(name) => f.write_str(&function_name(name)),
             None => write!(f, "<wasm function {}>", self.func_index),
         }
     }

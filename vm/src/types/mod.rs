@@ -2,11 +2,13 @@
 //!
 //! ```text
 //!   error        kinds of errors
+//!   printable    names out of a module, as they can be printed
 //!   signatures   identities of function types in an engine
 //!   trap         why guest code cannot go on
 //! ```
 
 pub(crate) mod error;
+pub(crate) mod printable;
 pub(crate) mod signatures;
 pub(crate) mod trap;
 

@@ -46,8 +46,9 @@ pub enum Trap {
     Interrupt,
     /// A null reference was used where a value is needed.
     NullReference,
-    /// A function whose body is invalid was called
-    /// ([`Config::lazy_validation`](crate::Config::lazy_validation) only).
+    /// A function was called whose body is invalid or uses what is not supported
+    /// ([`Config::lazy_validation`](crate::Config::lazy_validation) only). The error says what loading the
+    /// module would have said.
     InvalidFunction,
     /// The function got a new body while it was suspended or in a loop, by an update that said
     /// [`Policy::Trap`](crate::Policy::Trap).

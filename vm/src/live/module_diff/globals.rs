@@ -10,6 +10,7 @@ use super::renumber::renumber_expression;
 use super::{Diff, initial_value};
 use crate::live::changes::AddedGlobal;
 use crate::types::ExternType;
+use crate::types::printable::Printable;
 use midair_tiers::types::ValType;
 use std::collections::HashMap;
 
@@ -110,7 +111,7 @@ impl<'a> Diff<'a> {
 
     pub(super) fn global_label(&self, new: u32) -> String {
         match self.global_name(new) {
-            Some(name) => format!("global `{name}`"),
+            Some(name) => format!("global `{}`", Printable(name)),
             None => format!("global {new}"),
         }
     }

@@ -6,6 +6,7 @@
 use super::refusal::ModuleRefusal;
 use crate::live::changes::ChangedData;
 use crate::module::ModuleState;
+use crate::types::printable::Printable;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Range;
 
@@ -47,7 +48,7 @@ pub(super) struct Segment<'a> {
 impl Segment<'_> {
     fn describe(&self) -> String {
         match self.name {
-            Some(name) => format!("data segment {} (`{name}`)", self.index),
+            Some(name) => format!("data segment {} (`{}`)", self.index, Printable(name)),
             None => format!("data segment {}", self.index),
         }
     }

@@ -1,5 +1,6 @@
 //! Why a running module cannot be brought up to a new one.
 
+use crate::types::printable::Printable;
 use std::fmt;
 
 /// Why a running module cannot be brought up to a new one.
@@ -195,12 +196,15 @@ impl fmt::Display for ModuleRefusal {
         match self {
             ModuleRefusal::ImportAdded { module, name, ty, before: None } => write!(
                 f,
-                "import `{module}` `{name}` ({ty}) is new, and a running program cannot be linked anew"
+                "import `{}` `{}` ({ty}) is new, and a running program cannot be linked anew",
+                Printable(module),
+                Printable(name)
             ),
             ModuleRefusal::ImportAdded { module, name, ty, before: Some(before) } => write!(
                 f,
-                "import `{module}` `{name}` is of type {ty} instead of {before}, and a running program \
-                 cannot be linked anew"
+                "import `{}` `{}` is of type {ty} instead of {before}, and a running program cannot be linked anew",
+                Printable(module),
+                Printable(name)
             ),
             ModuleRefusal::ItemAdded { item } => {
                 write!(f, "{item} is new, and cannot be added to a running program")
@@ -260,7 +264,8 @@ impl fmt::Display for ModuleRefusal {
             ModuleRefusal::MoreMoved { count } => write!(f, "{count} more places may have moved"),
             ModuleRefusal::LayoutMoved { global, old, new } => write!(
                 f,
-                "the memory's layout moved: `{global}` begins with {new:#x} instead of {old:#x}"
+                "the memory's layout moved: `{}` begins with {new:#x} instead of {old:#x}",
+                Printable(global)
             ),
             ModuleRefusal::ImportedElements { table } => {
                 write!(f, "elements of table {table} that depend on imports differ")

@@ -1,5 +1,6 @@
 //! What bringing a running module up to a new one changes, for people.
 
+use crate::types::printable::function_name;
 use std::fmt;
 
 /// A function, as people know it.
@@ -15,7 +16,7 @@ pub struct FunctionLabel {
 impl fmt::Display for FunctionLabel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.name {
-            Some(name) => write!(f, "{:#}", rustc_demangle::demangle(name)),
+            Some(name) => f.write_str(&function_name(name)),
             None => write!(f, "function {}", self.index),
         }
     }

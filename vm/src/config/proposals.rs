@@ -38,10 +38,11 @@ const UNSUPPORTED: &[(WasmFeatures, &str)] = &[
 /// A module larger than this is not validated again and again to find out what it uses.
 const SEARCH_LIMIT: usize = 8 << 20;
 
-/// The error for a module that is not accepted. `check` validates it with other features.
+/// The error for a module or a body of `size` bytes that is not accepted. `check` validates it with other
+/// features.
 ///
 /// If unknown proposals are the reason, the error names them; otherwise it is `error` itself.
-pub(super) fn explain(
+pub(crate) fn explain(
     error: ParseError,
     size: usize,
     accepted: WasmFeatures,
