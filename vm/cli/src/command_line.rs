@@ -2,15 +2,27 @@
 
 use crate::quantity::{parse_bytes, parse_duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use midair::{DataPolicy, Policy, StressSpec};
+use midair::{DataPolicy, Policy, Printable, StressSpec};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// What the help says of how the process ends.
+macro_rules! exit_status {
+    () => {
+        "\
+Exit status: that of the program, and
+    1  if it cannot be loaded, or what there is to print cannot be written
+    2  if the command line is wrong
+  126  if the program called a function that cannot be run
+  134  if it trapped, or its time limit ended it"
+    };
+}
+
 /// Runs WebAssembly programs, and moves their functions to faster code while they run.
 #[derive(Parser, Debug)]
 #[command(name = "midair", version)]
-#[command(after_help = "`run` may be left out: `midair FILE` runs FILE.")]
+#[command(after_help = concat!("`run` may be left out: `midair FILE` runs FILE.\n\n", exit_status!()))]
 pub struct CommandLine {
     #[command(subcommand)]
     pub command: Command,
@@ -25,7 +37,7 @@ pub enum Command {
 
 /// Runs a program (.wasm or .wat)
 #[derive(Args, Debug)]
-#[command(override_usage = "midair run [OPTIONS] FILE [ARGS]...")]
+#[command(override_usage = "midair run [OPTIONS] FILE [ARGS]...", after_help = exit_status!())]
 pub struct RunOptions {
     #[command(flatten)]
     pub tiering: TieringOptions,
@@ -42,14 +54,19 @@ pub struct RunOptions {
     #[arg(long, value_name = "NAME")]
     pub argv0: Option<String>,
 
-    /// Call the exported function NAME with ARGS, and print its results
+    /// Call the exported function NAME with ARGS, which `--` may precede, and print its results
     #[arg(long, value_name = "NAME")]
     pub invoke: Option<String>,
 
-    /// At exit, print what happened to standard error; as JSON, to FILE if that is given
+    /// At exit, also by Ctrl-C, print what happened to standard error; as JSON, to FILE if that is given
     #[arg(long, value_name = "json[:FILE]", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "", value_parser = parse_stats)]
     pub stats: Option<StatsOutput>,
+
+    /// When functions are validated: each at its first call, or all when the program is loaded
+    // A large program's start should not wait for functions that it may never call.
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "lazy")]
+    validate: Validation,
 
     /// Trap after N units of fuel
     #[arg(long, value_name = "N")]
@@ -80,9 +97,17 @@ impl RunOptions {
         PathBuf::from(&self.program[0])
     }
 
-    /// What follows the file.
+    /// What follows the file. A first `--` is none of the arguments of a function.
     pub fn arguments(&self) -> &[OsString] {
-        &self.program[1..]
+        match &self.program[1..] {
+            [first, rest @ ..] if self.invoke.is_some() && first == "--" => rest,
+            arguments => arguments,
+        }
+    }
+
+    /// Whether functions are validated at their first call.
+    pub fn lazy_validation(&self) -> bool {
+        matches!(self.validate, Validation::Lazy)
     }
 
     /// The option that was taken for a file because there is none of that name.
@@ -91,9 +116,17 @@ impl RunOptions {
     }
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Validation {
+    /// All when the program is loaded
+    Eager,
+    /// Each at its first call
+    Lazy,
+}
+
 /// Runs a program (.wasm or .wat), and brings it up to each new version of its file while it runs
 #[derive(Args, Debug)]
-#[command(override_usage = "midair watch [OPTIONS] FILE [ARGS]...")]
+#[command(override_usage = "midair watch [OPTIONS] FILE [ARGS]...", after_help = exit_status!())]
 pub struct WatchOptions {
     /// What to do when the data that memory begins with has moved or changed
     #[arg(long, value_enum, value_name = "DATA", default_value = "refuse")]
@@ -257,16 +290,9 @@ pub fn with_command(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsStri
     arguments
 }
 
-/// Parses a command line whose first argument is the command's own name. Ends the process with a
-/// message if it is wrong, or if it asks for help.
-pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Command {
-    match try_parse(arguments) {
-        Ok(command) => command,
-        Err(error) => error.exit(),
-    }
-}
-
-fn try_parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
+/// Parses a command line whose first argument is the command's own name. The error is what there is to print if it
+/// is wrong, or if it asks for help.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
     let command = CommandLine::try_parse_from(with_command(arguments))?.command;
     let program = match &command {
         Command::Run(options) => Some(("run", options)),
@@ -277,7 +303,7 @@ fn try_parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, c
         && let Some(option) = options.unknown_option()
     {
         use clap::CommandFactory;
-        let message = format!("unexpected argument '{option}' found");
+        let message = format!("unexpected argument '{}' found", Printable(option));
         let mut command_line = CommandLine::command();
         command_line.build();
         let command =
@@ -292,14 +318,14 @@ mod tests {
     use super::*;
 
     fn run(line: &str) -> RunOptions {
-        match try_parse(line.split(' ').map(OsString::from)) {
+        match parse(line.split(' ').map(OsString::from)) {
             Ok(Command::Run(options)) => options,
             other => panic!("{other:?}"),
         }
     }
 
     fn error(line: &str) -> String {
-        try_parse(line.split(' ').map(OsString::from)).unwrap_err().to_string()
+        parse(line.split(' ').map(OsString::from)).unwrap_err().to_string()
     }
 
     #[test]
@@ -316,7 +342,7 @@ mod tests {
     fn watching_takes_the_options_of_running() {
         let line =
             "midair watch --tier=interp --data keep --policy=trap --max-memory 1M a.wat x -y";
-        match try_parse(line.split(' ').map(OsString::from)) {
+        match parse(line.split(' ').map(OsString::from)) {
             Ok(Command::Watch(options)) => {
                 assert_eq!(options.data(), DataPolicy::Keep);
                 assert_eq!(options.policy(), Policy::Trap);
@@ -343,6 +369,14 @@ mod tests {
     }
 
     #[test]
+    fn arguments_of_a_function_may_follow_two_dashes() {
+        let options = run("midair --invoke f a.wasm -- -1 --");
+        assert_eq!(options.arguments(), ["-1", "--"]);
+        assert_eq!(run("midair --invoke f a.wasm -1").arguments(), ["-1"]);
+        assert_eq!(run("midair --invoke f -- a.wasm -1").arguments(), ["-1"]);
+    }
+
+    #[test]
     fn unknown_options_are_refused() {
         assert!(error("midair run --frob a.wasm").contains("--frob"));
         assert!(error("midair --frob a.wasm").contains("--frob"));
@@ -351,13 +385,14 @@ mod tests {
         assert!(error("midair run --tier=x a.wasm").contains("interp"));
         assert!(error("midair run --stress=gc:1 a.wasm").contains("not available yet"));
         assert!(error("midair run --timeout=x a.wasm").contains("--timeout"));
+        assert!(error("midair run --validate=x a.wasm").contains("eager"));
     }
 
     #[test]
     fn values_are_parsed() {
         let options = run(
             "midair --dir /tmp --dir a::/b --env X=a=b --env Y --stats=json:out.json --fuel 9 \
-             --timeout 2m --max-memory 1G --max-stack=64K --stress=osr:3 a.wasm",
+             --timeout 2m --validate=eager --max-memory 1G --max-stack=64K --stress=osr:3 a.wasm",
         );
         assert_eq!(options.directories[0].guest, "/tmp");
         assert_eq!(options.directories[1].host, PathBuf::from("a"));
@@ -366,6 +401,8 @@ mod tests {
         assert_eq!(options.variables[1].value, None);
         assert_eq!(options.stats, Some(StatsOutput::Json(Some(PathBuf::from("out.json")))));
         assert_eq!(options.fuel, Some(9));
+        assert!(!options.lazy_validation());
+        assert!(run("midair a.wasm").lazy_validation());
         assert_eq!(options.timeout, Some(Duration::from_secs(120)));
         assert_eq!(options.max_memory, Some(1 << 30));
         assert_eq!(options.max_stack, 64 << 10);

@@ -1,24 +1,41 @@
 //! Errors as the user sees them, and the exit statuses that go with them.
 
+use crate::ending::End;
+use crate::output;
 use midair::wasi::I32Exit;
 use midair::{Error, Trap, WasmBacktrace};
 use std::fmt::Write;
 
 /// The guest trapped: what a shell shows for a program that was aborted.
 pub const TRAPPED: i32 = 134;
-/// There is nothing to run, or it cannot be run.
+/// There is nothing to run, or it cannot be run; or what there is to print cannot be written.
 pub const CANNOT_RUN: i32 = 1;
+/// The program has called a function that cannot be run: what a shell shows for a file that is no program.
+pub const CANNOT_RUN_FUNCTION: i32 = 126;
+
+/// Prints the error with which a run ended; returns how the process is to end.
+pub fn report(error: &Error) -> End {
+    let (message, status) = describe(error);
+    if let Some(message) = message {
+        // The status says it too, whether or not anybody reads the message.
+        let _ = output::tell(&(message + "\n"));
+    }
+    End::Status(status)
+}
 
 /// How a run that ended in this error is reported: the message, if there is one, and the status.
-pub fn describe(error: &Error) -> (Option<String>, i32) {
+fn describe(error: &Error) -> (Option<String>, i32) {
     if let Some(exit) = error.downcast_ref::<I32Exit>() {
         return (None, exit_status(exit.0));
     }
-    let status = match error.downcast_ref::<Trap>() {
-        Some(_) => TRAPPED,
-        None => CANNOT_RUN,
-    };
-    (Some(message(error)), status)
+    match error.downcast_ref::<Trap>() {
+        // Nothing that the program did is to blame: it is told as when loading it finds that out.
+        Some(Trap::InvalidFunction) => {
+            (Some(format!("error: {}", causes(error))), CANNOT_RUN_FUNCTION)
+        }
+        Some(_) => (Some(message(error)), TRAPPED),
+        None => (Some(message(error)), CANNOT_RUN),
+    }
 }
 
 /// The status for a guest that exits with `status`: its lowest 8 bits, which is all that the system passes on. But
@@ -44,6 +61,10 @@ pub fn causes(error: &Error) -> String {
     let backtrace = error.downcast_ref::<WasmBacktrace>().map(ToString::to_string);
     let mut causes: Vec<String> = error.chain().map(ToString::to_string).collect();
     causes.retain(|cause| Some(cause) != backtrace.as_ref());
+    if error.downcast_ref() == Some(&Trap::InvalidFunction) && causes.len() > 1 {
+        // What stands above the trap says more.
+        causes.retain(|cause| *cause != Trap::InvalidFunction.to_string());
+    }
     // Some errors repeat the one that they wrap.
     causes.dedup();
     causes.join(": ")
@@ -73,5 +94,12 @@ mod tests {
         let (message, status) = describe(&Error::from(Trap::UnreachableCodeReached));
         assert_eq!(message.unwrap(), "error: wasm trap: unreachable");
         assert_eq!(status, TRAPPED);
+    }
+
+    #[test]
+    fn functions_that_cannot_be_run_are_no_traps() {
+        let error = Error::from(Trap::InvalidFunction).context("`f` cannot be run: no such thing");
+        let message = "error: `f` cannot be run: no such thing".to_owned();
+        assert_eq!(describe(&error), (Some(message), CANNOT_RUN_FUNCTION));
     }
 }

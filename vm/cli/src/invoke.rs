@@ -1,6 +1,7 @@
 //! Calling an exported function with arguments from the command line.
 
-use midair::{Error, Func, Store, Val, ValType};
+use crate::float;
+use midair::{Error, Func, Printable, Store, Val, ValType};
 
 /// Calls `function` with arguments parsed by its parameters' types; returns a line for each result.
 pub fn invoke<T>(
@@ -20,8 +21,12 @@ fn parse_arguments(name: &str, types: &[ValType], texts: &[String]) -> Result<Ve
     if types.len() != texts.len() {
         let list: Vec<String> = types.iter().map(ToString::to_string).collect();
         anyhow::bail!(
-            "function `{name}` takes {} arguments ({}), not {}",
-            types.len(),
+            "function `{}` takes {} ({}), not {}",
+            Printable(name),
+            match types.len() {
+                1 => "1 argument".to_owned(),
+                n => format!("{n} arguments"),
+            },
             list.join(", "),
             texts.len()
         );
@@ -35,7 +40,8 @@ fn parse_arguments(name: &str, types: &[ValType], texts: &[String]) -> Result<Ve
         .collect()
 }
 
-/// A value of this type. Integers may be signed or unsigned, decimal or hexadecimal.
+/// A value of this type. Integers may be signed or unsigned, decimal or hexadecimal; floats are those of the text
+/// format.
 fn parse(ty: ValType, text: &str) -> Option<Val> {
     Some(match ty {
         ValType::I32 => {
@@ -54,8 +60,8 @@ fn parse(ty: ValType, text: &str) -> Option<Val> {
                     .or_else(|| u64::try_from(value).ok().map(|v| v as i64))?,
             )
         }
-        ValType::F32 => Val::from(text.parse::<f32>().ok()?),
-        ValType::F64 => Val::from(text.parse::<f64>().ok()?),
+        ValType::F32 => Val::F32(float::parse_f32(text)?),
+        ValType::F64 => Val::F64(float::parse_f64(text)?),
         ValType::FuncRef if text == "null" => Val::FuncRef(None),
         ValType::ExternRef if text == "null" => Val::ExternRef(None),
         _ => return None,
@@ -86,8 +92,8 @@ fn show(value: &Val) -> String {
     match value {
         Val::I32(value) => value.to_string(),
         Val::I64(value) => value.to_string(),
-        Val::F32(bits) => f32::from_bits(*bits).to_string(),
-        Val::F64(bits) => f64::from_bits(*bits).to_string(),
+        Val::F32(bits) => float::show_f32(*bits),
+        Val::F64(bits) => float::show_f64(*bits),
         Val::FuncRef(None) | Val::ExternRef(None) => "null".to_owned(),
         Val::FuncRef(Some(_)) => "funcref".to_owned(),
         Val::ExternRef(Some(_)) => "externref".to_owned(),
@@ -112,6 +118,8 @@ mod tests {
         assert_eq!(shown(ValType::I64, "18446744073709551615").as_deref(), Some("-1"));
         assert_eq!(shown(ValType::F32, "1.5").as_deref(), Some("1.5"));
         assert_eq!(shown(ValType::F64, "-inf").as_deref(), Some("-inf"));
+        assert_eq!(shown(ValType::F64, "0x1p-1074").as_deref(), Some("5e-324"));
+        assert_eq!(shown(ValType::F32, "nan:0x200000").as_deref(), Some("nan:0x200000"));
         assert_eq!(shown(ValType::FuncRef, "null").as_deref(), Some("null"));
         for wrong in ["", "-", "+1", "1.5", "4294967296", "-2147483649", "0x", "0x-1", "--1", "x"] {
             assert_eq!(shown(ValType::I32, wrong), None, "{wrong}");

@@ -2,85 +2,82 @@
 
 use crate::command_line::{Directory, RunOptions, Variable};
 use crate::deadline::Deadline;
-use crate::failure::{self, CANNOT_RUN};
-use crate::{invoke, stats};
+use crate::ending::{End, Ending};
+use crate::failure::{CANNOT_RUN, report};
+use crate::{invoke, output, signals};
 use anyhow::Context;
 use midair::wasi::{Dir, WasiCtx, WasiCtxBuilder, ambient_authority};
-use midair::{Config, Engine, ExternType, Linker, Module, Result, Store, StoreLimits};
+use midair::{Config, Engine, ExternType, Linker, Module, Printable, Result, Store, StoreLimits};
 use std::ffi::OsStr;
-use std::io::Write;
 use std::path::Path;
-use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Native stack for the host, below what the guest may use.
 const HOST_STACK: usize = 4 << 20;
 
 /// Status for an error in Midair itself: that of a Rust program that panics.
-const PANICKED: u8 = 101;
+const PANICKED: i32 = 101;
 
-/// Runs the program, and ends the process with its status.
-pub fn run(options: RunOptions) -> ExitCode {
+/// Runs the program, and ends the process as it ends.
+pub fn run(options: RunOptions) -> End {
     in_guest_thread(options.max_stack, move || {
         run_guest(&options, |_| {}, |engine| Module::from_file(engine, options.file()))
     })
 }
 
-/// Calls `guest` on a thread with room for `max_stack` bytes of guest frames, and ends the process with the
-/// status that it returns.
-pub fn in_guest_thread(max_stack: u64, guest: impl FnOnce() -> i32 + Send + 'static) -> ExitCode {
+/// Calls `guest` on a thread with room for `max_stack` bytes of guest frames, and ends the process as it says.
+/// Returns only if it could not.
+pub fn in_guest_thread(max_stack: u64, guest: impl FnOnce() -> End + Send + 'static) -> End {
     Engine::prepare_process();
     let stack = usize::try_from(max_stack).unwrap_or(usize::MAX).saturating_add(HOST_STACK);
     // The guest has a thread of its own for the sake of the stack's size.
     let guest =
         std::thread::Builder::new().name("guest".to_owned()).stack_size(stack).spawn(move || {
-            let status = guest();
+            let end = guest();
             // At once, rather than by returning: nobody has to wait for the threads that compile,
             // and the system is faster at freeing memory.
-            std::process::exit(status)
+            end.now()
         });
     match guest {
         Ok(guest) => match guest.join() {
             Ok(never) => never,
-            Err(_panic) => ExitCode::from(PANICKED),
+            Err(_panic) => End::Status(PANICKED),
         },
         Err(error) => {
-            eprintln!("error: cannot start a thread with a stack of {stack} bytes: {error}");
-            ExitCode::from(CANNOT_RUN as u8)
+            let what = format!("cannot start a thread with a stack of {stack} bytes");
+            let _ = output::tell(&format!("error: {what}: {error}\n"));
+            End::Status(CANNOT_RUN)
         }
     }
 }
 
-/// Runs the program, prints what there is to say, and returns the status. `configure` has the last word on
-/// the engine's configuration; `load` loads the program.
+/// Runs the program, prints what there is to say, and returns how the process is to end. `configure` has the last
+/// word on the engine's configuration; `load` loads the program.
 pub fn run_guest(
     options: &RunOptions,
     configure: impl FnOnce(&mut Config),
     load: impl FnOnce(&Engine) -> Result<Module>,
-) -> i32 {
+) -> End {
     let engine = match engine(options, configure) {
         Ok(engine) => engine,
         Err(error) => return report(&error),
     };
-    let status = match load(&engine).and_then(|module| run_program(options, &engine, &module)) {
-        Ok(()) => 0,
+    let ending = Arc::new(Ending::new(&engine, options.stats.clone()));
+    if options.stats.is_some()
+        && let Err(error) = signals::end_with_statistics(&ending)
+    {
+        return report(&midair::Error::from(error).context("cannot handle signals"));
+    }
+    let result = load(&engine).and_then(|module| run_program(options, &engine, &module, &ending));
+    ending.begin();
+    let end = match result {
+        Ok(lines) => match output::print(&lines) {
+            Ok(()) => End::Status(0),
+            Err(unwritten) => unwritten,
+        },
         Err(error) => report(&error),
     };
-    if let Some(output) = &options.stats
-        && let Err(error) = stats::write(&engine.stats(), &engine.code_ledger().summary(), output)
-    {
-        eprintln!("error: cannot write the statistics: {error}");
-        return if status == 0 { CANNOT_RUN } else { status };
-    }
-    status
-}
-
-/// Prints an error; returns the status that stands for it.
-fn report(error: &midair::Error) -> i32 {
-    let (message, status) = failure::describe(error);
-    if let Some(message) = message {
-        eprintln!("{message}");
-    }
-    status
+    ending.finish(end)
 }
 
 fn engine(options: &RunOptions, configure: impl FnOnce(&mut Config)) -> Result<Engine> {
@@ -90,13 +87,18 @@ fn engine(options: &RunOptions, configure: impl FnOnce(&mut Config)) -> Result<E
         .consume_fuel(options.fuel.is_some())
         .max_wasm_stack(usize::try_from(options.max_stack)?)
         .sample_tiers(options.stats.is_some())
-        // A large program's start must not wait for functions that it may never call.
-        .lazy_validation(true);
+        .lazy_validation(options.lazy_validation());
     configure(&mut config);
     Engine::new(&config)
 }
 
-fn run_program(options: &RunOptions, engine: &Engine, module: &Module) -> Result<()> {
+/// Returns the lines to print.
+fn run_program(
+    options: &RunOptions,
+    engine: &Engine,
+    module: &Module,
+    ending: &Arc<Ending>,
+) -> Result<String> {
     let file = options.file();
     let entry = options.invoke.as_deref().unwrap_or("_start");
     check_entry(module, entry, &file)?;
@@ -117,21 +119,17 @@ fn run_program(options: &RunOptions, engine: &Engine, module: &Module) -> Result
     }
 
     let deadline = match options.timeout {
-        Some(time) => Some(Deadline::start(time, store.interrupt_handle())?),
+        Some(time) => Some(Deadline::start(time, store.interrupt_handle(), ending.clone())?),
         None => None,
     };
     let result = call(options, &linker, &mut store, module, entry, &arguments);
-    if let Some(deadline) = deadline {
-        deadline.met();
-    }
     // Dropping a store takes time, and the process is about to end.
     std::mem::forget(store);
-
-    let mut output = std::io::stdout().lock();
-    for line in result? {
-        writeln!(output, "{line}")?;
-    }
-    Ok(())
+    let lines = match deadline {
+        Some(deadline) => result.map_err(|error| deadline.explain(error))?,
+        None => result?,
+    };
+    Ok(lines.into_iter().map(|line| line + "\n").collect())
 }
 
 /// Instantiates the program and calls its entry; returns the lines to print.
@@ -144,18 +142,20 @@ fn call(
     arguments: &[String],
 ) -> Result<Vec<String>> {
     let instance = linker.instantiate(&mut *store, module)?;
-    if options.invoke.is_some() {
-        if let Some(initialize) = instance.get_func(&mut *store, "_initialize") {
-            initialize.call(&mut *store, &[], &mut [])?;
-        }
-        let function = instance
-            .get_func(&mut *store, entry)
-            .with_context(|| format!("there is no function `{entry}`"))?;
-        return invoke::invoke(store, entry, function, arguments);
+    if options.invoke.is_some()
+        && let Some(initialize) = instance.get_func(&mut *store, "_initialize")
+    {
+        initialize.call(&mut *store, &[], &mut [])?;
     }
-    let start = instance.get_typed_func::<(), ()>(&mut *store, entry)?;
-    start.call(&mut *store, ())?;
-    Ok(Vec::new())
+    let function = instance
+        .get_func(&mut *store, entry)
+        .with_context(|| format!("there is no function `{}`", Printable(entry)))?;
+    let arguments = match options.invoke {
+        Some(_) => arguments,
+        // A `_start` with parameters takes them from the arguments, which are all the program's own too.
+        None => &arguments[..arguments.len().min(function.ty(&*store).params.len())],
+    };
+    invoke::invoke(store, entry, function, arguments)
 }
 
 /// Says what could be called when `entry` cannot.
@@ -166,7 +166,7 @@ fn check_entry(module: &Module, entry: &str, file: &Path) -> Result<()> {
             if export.name() == entry {
                 return Ok(());
             }
-            functions.push(format!("`{}`", export.name()));
+            functions.push(format!("`{}`", Printable(export.name())));
         }
     }
     let hint = if functions.is_empty() {
@@ -178,7 +178,7 @@ fn check_entry(module: &Module, entry: &str, file: &Path) -> Result<()> {
     } else {
         format!("it exports {}", functions.join(", "))
     };
-    anyhow::bail!("`{}` exports no function `{entry}`: {hint}", file.display())
+    anyhow::bail!("`{}` exports no function `{}`: {hint}", file.display(), Printable(entry))
 }
 
 /// What the program gets to see of the system.

@@ -1,22 +1,27 @@
 //! Statistics as text and as JSON.
 
 use crate::command_line::StatsOutput;
+use crate::ending::End;
+use crate::failure::CANNOT_RUN;
+use crate::output;
 use midair::stats::{CompilationStats, TierStats};
 use midair::{LedgerSummary, Stats, Sum};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::time::Duration;
 
-/// Writes the statistics where the user wants them.
-pub fn write(stats: &Stats, ledger: &LedgerSummary, output: &StatsOutput) -> std::io::Result<()> {
-    match output {
-        StatsOutput::Text => eprint!("{}", text(stats, ledger)),
-        StatsOutput::Json(None) => eprintln!("{:#}", json(stats, ledger)),
-        StatsOutput::Json(Some(file)) => {
-            std::fs::write(file, format!("{:#}\n", json(stats, ledger)))?
-        }
-    }
-    Ok(())
+/// Writes the statistics where the user wants them. Fails with the end that the process has to take for it.
+pub fn write(stats: &Stats, ledger: &LedgerSummary, target: &StatsOutput) -> Result<(), End> {
+    let file = match target {
+        StatsOutput::Text => return output::tell(&text(stats, ledger)),
+        StatsOutput::Json(None) => return output::tell(&format!("{:#}\n", json(stats, ledger))),
+        StatsOutput::Json(Some(file)) => file,
+    };
+    std::fs::write(file, format!("{:#}\n", json(stats, ledger))).map_err(|error| {
+        let file = file.display();
+        let _ = output::tell(&format!("error: cannot write the statistics to `{file}`: {error}\n"));
+        End::Status(CANNOT_RUN)
+    })
 }
 
 /// For people.

@@ -8,7 +8,6 @@ use crate::stack::transition::while_suspended;
 use crate::stack::{backtrace, interpreter_frames, transition};
 use crate::store::of_context::{instance_of, module_of, store_of};
 use crate::store::opaque::{PendingExit, StoreOpaque};
-use crate::types::trap::Trap;
 use midair_tiers::context::{GROW_TRAPS, Status};
 use midair_tiers::{Builtins, FuncRef, InstanceContext, MemoryDef, TableDef, TrapCode};
 use std::ptr::NonNull;

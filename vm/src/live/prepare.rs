@@ -194,7 +194,7 @@ impl<'m> Prepared<'m> {
         let parameters = code.env.func_type(function).params.len() as u32;
         let (old, new) = (old.body.bytes(), new.body.bytes());
         let why = memory_frame::difference(old, new, parameters, (*pointer)?)?;
-        Some(Refusal::MemoryFrame { function: label(code, function), why })
+        Some(Refusal::MemoryFrame { function: code.function_label(function), why })
     }
 
     /// Compiles what would have to be compiled again soon: the function if it is hot, and the loops that its

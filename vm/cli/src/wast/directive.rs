@@ -2,8 +2,8 @@
 
 use super::{spectest, values};
 use midair::{
-    Config, Engine, Error, Extern, Instance, Linker, Module, Result, Store, Trap, UnlinkedImports,
-    Val,
+    Config, Engine, Error, Extern, Instance, Linker, Module, Printable, Result, Store, Trap,
+    UnlinkedImports, Val,
 };
 use std::collections::HashMap;
 use wast::token::Id;
@@ -24,7 +24,11 @@ pub struct Script {
     /// An engine that knows nothing later than WebAssembly 2.0.
     plain_engine: Engine,
     store: Store<()>,
-    /// The modules that have been registered, and `spectest`.
+    /// `spectest`.
+    base: Linker<()>,
+    /// The modules that have been registered, by the names under which they are imported.
+    registered: HashMap<String, Instance>,
+    /// All that can be imported.
     linker: Linker<()>,
     /// Modules by the names of their definitions.
     definitions: HashMap<String, Module>,
@@ -48,6 +52,8 @@ impl Script {
             engine,
             plain_engine: Engine::new(&plain)?,
             store,
+            base: linker.clone(),
+            registered: HashMap::new(),
             linker,
             definitions: HashMap::new(),
             last_definition: None,
@@ -59,9 +65,13 @@ impl Script {
     /// Runs the next directive. An error says how it failed.
     pub fn run(&mut self, directive: WastDirective<'_>) -> Result<Outcome> {
         match directive {
-            WastDirective::Module(QuoteWat::QuoteComponent(..))
-            | WastDirective::Module(QuoteWat::Wat(Wat::Component(_)))
-            | WastDirective::ModuleDefinition(QuoteWat::QuoteComponent(..))
+            WastDirective::Module(
+                QuoteWat::QuoteComponent(..) | QuoteWat::Wat(Wat::Component(_)),
+            ) => {
+                self.current = None;
+                return Ok(Outcome::Skipped);
+            }
+            WastDirective::ModuleDefinition(QuoteWat::QuoteComponent(..))
             | WastDirective::ModuleDefinition(QuoteWat::Wat(Wat::Component(_)))
             | WastDirective::Thread(_)
             | WastDirective::Wait { .. }
@@ -72,11 +82,16 @@ impl Script {
 
             WastDirective::Module(mut wat) => {
                 let name = wat.name();
+                self.forget_instance(name);
                 let module = self.module(&mut wat)?;
                 self.instantiate_as(name, &module)?;
             }
             WastDirective::ModuleDefinition(mut wat) => {
                 let name = wat.name();
+                self.last_definition = None;
+                if let Some(name) = name {
+                    self.definitions.remove(name.name());
+                }
                 let module = self.module(&mut wat)?;
                 if let Some(name) = name {
                     self.definitions.insert(name.name().to_owned(), module.clone());
@@ -84,6 +99,7 @@ impl Script {
                 self.last_definition = Some(module);
             }
             WastDirective::ModuleInstance { instance, module, .. } => {
+                self.forget_instance(instance);
                 let module = match module {
                     Some(id) => self.definitions.get(id.name()),
                     None => self.last_definition.as_ref(),
@@ -94,8 +110,8 @@ impl Script {
                 self.instantiate_as(instance, &module)?;
             }
             WastDirective::Register { name, module, .. } => {
-                let instance = self.instance(module)?;
-                self.linker.instance(&mut self.store, name, instance)?;
+                let instance = self.instance(module);
+                self.register(name, instance)?;
             }
             WastDirective::Invoke(invoke) => {
                 self.invoke(&invoke)?;
@@ -156,9 +172,29 @@ impl Script {
         }
     }
 
-    fn instantiate_as(&mut self, name: Option<Id<'_>>, module: &Module) -> Result<()> {
-        // A directive that follows a module which failed must not run on the one before.
+    /// A directive that follows a module which is refused must not run on the one before, nor on one that had the
+    /// same name.
+    fn forget_instance(&mut self, name: Option<Id<'_>>) {
         self.current = None;
+        if let Some(name) = name {
+            self.instances.remove(name.name());
+        }
+    }
+
+    /// From now on modules import this instance under a name, and what had the name before no more.
+    fn register(&mut self, name: &str, instance: Result<Instance>) -> Result<()> {
+        self.registered.remove(name);
+        if let Ok(instance) = &instance {
+            self.registered.insert(name.to_owned(), *instance);
+        }
+        self.linker = self.base.clone();
+        for (name, instance) in &self.registered {
+            self.linker.instance(&mut self.store, name, *instance)?;
+        }
+        instance.map(drop)
+    }
+
+    fn instantiate_as(&mut self, name: Option<Id<'_>>, module: &Module) -> Result<()> {
         let instance = self.linker.instantiate(&mut self.store, module)?;
         self.current = Some(instance);
         if let Some(name) = name {
@@ -169,11 +205,9 @@ impl Script {
 
     fn instance(&self, name: Option<Id<'_>>) -> Result<Instance> {
         match name {
-            Some(id) => self
-                .instances
-                .get(id.name())
-                .copied()
-                .ok_or_else(|| Error::msg(format!("there is no instance ${}", id.name()))),
+            Some(id) => self.instances.get(id.name()).copied().ok_or_else(|| {
+                Error::msg(format!("there is no instance ${}", Printable(id.name())))
+            }),
             None => self.current.ok_or_else(|| Error::msg("there is no instance")),
         }
     }
@@ -189,17 +223,17 @@ impl Script {
             WastExecute::Get { module, global, .. } => {
                 match self.instance(module)?.get_export(&mut self.store, global) {
                     Some(Extern::Global(global)) => Ok(vec![global.get(&mut self.store)]),
-                    _ => anyhow::bail!("there is no global `{global}`"),
+                    _ => anyhow::bail!("there is no global `{}`", Printable(global)),
                 }
             }
         }
     }
 
     fn invoke(&mut self, invoke: &WastInvoke<'_>) -> Result<Vec<Val>> {
-        let function = self
-            .instance(invoke.module)?
-            .get_func(&mut self.store, invoke.name)
-            .ok_or_else(|| Error::msg(format!("there is no function `{}`", invoke.name)))?;
+        let function =
+            self.instance(invoke.module)?.get_func(&mut self.store, invoke.name).ok_or_else(
+                || Error::msg(format!("there is no function `{}`", Printable(invoke.name))),
+            )?;
         let arguments = values::arguments(&invoke.args)?;
         let count = function.ty(&self.store).results.len();
         let mut results = vec![Val::I32(0); count];

@@ -9,10 +9,11 @@ mod spectest;
 mod values;
 
 use crate::command_line::WastOptions;
+use crate::ending::End;
 use crate::failure::{CANNOT_RUN, causes};
+use crate::output;
 use directive::{Outcome, Script};
 use midair::Config;
-use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use wast::lexer::Lexer;
 use wast::parser::ParseBuffer;
@@ -166,7 +167,16 @@ fn run_directives(config: &Config, name: &str, text: &str, progress: &Mutex<Prog
 }
 
 /// `midair wast`
-pub(crate) fn command(options: &WastOptions) -> ExitCode {
+pub(crate) fn command(options: &WastOptions) -> End {
+    match run_scripts(options) {
+        Ok(true) => End::Status(0),
+        Ok(false) => End::Status(1),
+        Err(end) => end,
+    }
+}
+
+/// Whether all directives of the scripts passed. Fails with the end that the process has to take before that.
+fn run_scripts(options: &WastOptions) -> Result<bool, End> {
     let mut config = config();
     options.tiering.configure(&mut config);
     let mut total = Report::default();
@@ -175,18 +185,18 @@ pub(crate) fn command(options: &WastOptions) -> ExitCode {
         let report = match std::fs::read(file) {
             Ok(text) => run_script(&config, &name, &String::from_utf8_lossy(&text)),
             Err(error) => {
-                eprintln!("error: cannot read `{name}`: {error}");
-                return ExitCode::from(CANNOT_RUN as u8);
+                output::tell(&format!("error: cannot read `{name}`: {error}\n"))?;
+                return Err(End::Status(CANNOT_RUN));
             }
         };
         for failure in &report.failures {
-            println!("{failure}");
+            output::print(&format!("{failure}\n"))?;
         }
-        println!("{name}: {report}");
+        output::print(&format!("{name}: {report}\n"))?;
         total.add(report);
     }
-    println!("{total}");
-    if total.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    output::print(&format!("{total}\n"))?;
+    Ok(total.failures.is_empty())
 }
 
 #[cfg(test)]
@@ -256,6 +266,30 @@ mod tests {
                 .contains("well-formed")
         );
         assert!(failure("(module (func (result i32)))").contains("type mismatch"));
+    }
+
+    #[test]
+    fn what_follows_a_refused_module_does_not_run_on_the_one_before() {
+        let good = r#"(module $m (func (export "f") (result i32) (i32.const 1)))
+            (register "m" $m)
+            "#;
+        let refused = "(module $m (func (result i32)))";
+        for (after, reason) in [
+            (r#"(assert_return (invoke "f") (i32.const 1))"#, "there is no instance"),
+            (r#"(assert_return (invoke $m "f") (i32.const 1))"#, "there is no instance $m"),
+            (r#"(register "m")"#, "there is no instance"),
+            (
+                r#"(register "m" $m) (module (import "m" "f" (func (result i32))))"#,
+                "unknown import",
+            ),
+        ] {
+            let report = run(&format!("{good}{refused}\n{after}"));
+            let last = report.failures.last().unwrap().to_string();
+            assert!(report.failures.len() >= 2 && last.contains(reason), "{report:?}");
+        }
+        let definition = "(module definition $d) (module definition $d (func (result i32)))";
+        let report = run(&format!("{definition} (module instance $i $d) (module instance)"));
+        assert_eq!(report.failures.len(), 3, "{report:?}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Values of scripts: arguments, expected results, and how both are shown.
 
+use crate::float;
 use midair::{Error, ExternRef, Val};
 use wast::core::{AbstractHeapType, HeapType, NanPattern, WastArgCore, WastRetCore};
 use wast::token::{F32, F64};
@@ -127,11 +128,11 @@ fn show_expected(expected: &WastRet<'_>) -> String {
 
 /// Floats are shown with their bits: two that differ may be printed alike.
 fn show_f32(bits: u32) -> String {
-    format!("(f32.const {} = {bits:#010x})", f32::from_bits(bits))
+    format!("(f32.const {} = {bits:#010x})", float::show_f32(bits))
 }
 
 fn show_f64(bits: u64) -> String {
-    format!("(f64.const {} = {bits:#018x})", f64::from_bits(bits))
+    format!("(f64.const {} = {bits:#018x})", float::show_f64(bits))
 }
 
 fn list(items: impl Iterator<Item = String>) -> String {

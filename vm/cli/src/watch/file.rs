@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 const LOOK: Duration = Duration::from_millis(500);
 /// How long a file must not have changed to be read.
 const SETTLED: Duration = Duration::from_millis(25);
-/// How long a file that makes no sense may stay as it is until that is said.
+/// How long a file that makes no sense may stay as it is, or be missing, until that is said.
 const PATIENCE: Duration = Duration::from_millis(250);
 /// When a file that never settles is read all the same.
 const LONGEST: Duration = Duration::from_secs(2);
@@ -27,10 +27,24 @@ pub struct WatchedFile {
     path: PathBuf,
     contents: Vec<u8>,
     stamp: Option<Stamp>,
+    /// It changed after it was read: what there is now has to be looked at, whatever its stamp says.
+    outdated: bool,
+    /// It cannot be read, and that has been told.
+    missing: bool,
     /// Something has happened to the file.
     events: Receiver<()>,
     /// Kept for as long as events are wanted.
     _watcher: Option<RecommendedWatcher>,
+}
+
+/// What has become of a file.
+pub enum News<T> {
+    /// It has another version than the last one; and what was made of that.
+    Version(Result<T>),
+    /// It cannot be read.
+    Missing(std::io::Error),
+    /// It can be read again, and has the same version as before.
+    Back,
 }
 
 /// What tells two states of a file apart without reading it.
@@ -73,7 +87,15 @@ impl WatchedFile {
         });
         let stamp = Stamp::of(path);
         let contents = std::fs::read(path)?;
-        Ok(WatchedFile { path: path.to_owned(), contents, stamp, events, _watcher: watcher })
+        Ok(WatchedFile {
+            path: path.to_owned(),
+            contents,
+            stamp,
+            outdated: false,
+            missing: false,
+            events,
+            _watcher: watcher,
+        })
     }
 
     /// The version that was last seen.
@@ -81,39 +103,60 @@ impl WatchedFile {
         &self.contents
     }
 
-    /// Waits for a version that differs from the last one, and returns what `check` makes of it.
-    pub fn next_version<T>(&mut self, check: impl Fn(&[u8]) -> Result<T>) -> Result<T> {
+    /// Waits until there is something to tell: a version that differs from the last one, with what `check` makes of
+    /// it; or that there is none.
+    pub fn next<T>(&mut self, check: impl Fn(&[u8]) -> Result<T>) -> News<T> {
         loop {
             self.wait_for_change();
             self.wait_until_settled(SETTLED);
-            // While it is being replaced, there may be none.
-            let Some(contents) = self.read() else { continue };
+            let contents = match self.read() {
+                Ok(contents) => contents,
+                Err(_) if self.missing => continue,
+                Err(_) => {
+                    // While it is being replaced, there may be none.
+                    self.wait_until_settled(PATIENCE);
+                    match self.read() {
+                        Ok(contents) => contents,
+                        Err(error) => {
+                            self.missing = true;
+                            return News::Missing(error);
+                        }
+                    }
+                }
+            };
+            let back = std::mem::take(&mut self.missing);
             if contents == self.contents {
+                if back {
+                    return News::Back;
+                }
                 continue;
             }
             let checked = check(&contents);
             if checked.is_err() {
                 self.wait_until_settled(PATIENCE);
-                if self.read().is_none_or(|now| now != contents) {
+                if self.read().map_or(true, |now| now != contents) {
                     // It was not complete. What there is now is looked at like any other version.
-                    self.stamp = None;
+                    self.outdated = true;
                     continue;
                 }
             }
             self.contents = contents;
-            return checked;
+            return News::Version(checked);
         }
     }
 
-    /// The file's contents, if there is one.
-    fn read(&mut self) -> Option<Vec<u8>> {
+    /// The file's contents.
+    fn read(&mut self) -> std::io::Result<Vec<u8>> {
         self.stamp = Stamp::of(&self.path);
-        std::fs::read(&self.path).ok()
+        std::fs::read(&self.path)
     }
 
     /// Waits until the file looks different, or something is said to have happened to it: its time may be too
     /// coarse to show that.
-    fn wait_for_change(&self) {
+    fn wait_for_change(&mut self) {
+        if std::mem::take(&mut self.outdated) {
+            return;
+        }
         while Stamp::of(&self.path) == self.stamp {
             if self.wait(LOOK) {
                 return;
@@ -178,20 +221,29 @@ mod tests {
         Ok(text.to_owned())
     }
 
+    /// The next version. There is one all the time, or soon again.
+    fn version<T>(file: &mut WatchedFile, check: impl Fn(&[u8]) -> Result<T>) -> Result<T> {
+        match file.next(check) {
+            News::Version(version) => version,
+            News::Missing(error) => panic!("it is missing: {error}"),
+            News::Back => panic!("it was never away"),
+        }
+    }
+
     #[test]
     fn each_version_is_seen_however_it_is_written() {
         let (path, mut file) = watched("versions", "one.");
         assert_eq!(file.contents(), b"one.");
         fs::write(&path, "two.").unwrap();
-        assert_eq!(file.next_version(text).unwrap(), "two.");
+        assert_eq!(version(&mut file, text).unwrap(), "two.");
         let other = path.with_extension("new");
         fs::write(&other, "three.").unwrap();
         fs::rename(&other, &path).unwrap();
-        assert_eq!(file.next_version(text).unwrap(), "three.");
+        assert_eq!(version(&mut file, text).unwrap(), "three.");
         fs::remove_file(&path).unwrap();
         fs::write(&path, "three.").unwrap();
         fs::write(&path, "four.").unwrap();
-        assert_eq!(file.next_version(text).unwrap(), "four.");
+        assert_eq!(version(&mut file, text).unwrap(), "four.");
         fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
 
@@ -201,7 +253,7 @@ mod tests {
         let time = path.metadata().unwrap().modified().unwrap();
         fs::write(&path, "two.").unwrap();
         fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
-        assert_eq!(file.next_version(text).unwrap(), "two.");
+        assert_eq!(version(&mut file, text).unwrap(), "two.");
         fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
 
@@ -225,8 +277,46 @@ mod tests {
                 asked
             })
         };
-        assert_eq!(file.next_version(checking).unwrap(), "two.");
+        assert_eq!(version(&mut file, checking).unwrap(), "two.");
         drop(writer.join().unwrap());
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_stays_away_is_told_of_once_and_seen_when_it_is_back() {
+        let (path, mut file) = watched("away", "one.");
+        for (back, versions) in [("one.", 0), ("two.", 1), ("two.", 0)] {
+            fs::remove_file(&path).unwrap();
+            let News::Missing(error) = file.next(text) else {
+                panic!("it is told that it is missing")
+            };
+            assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+            let writer = {
+                let path = path.clone();
+                std::thread::spawn(move || {
+                    // Other files come and go: that is nothing new.
+                    let other = path.with_extension("other");
+                    fs::write(&other, "x").unwrap();
+                    fs::remove_file(&other).unwrap();
+                    std::thread::sleep(2 * PATIENCE);
+                    fs::write(&path, back).unwrap();
+                })
+            };
+            match file.next(text) {
+                News::Version(version) => {
+                    assert_eq!((version.unwrap().as_str(), versions), (back, 1))
+                }
+                News::Back => assert_eq!(versions, 0),
+                News::Missing(_) => panic!("that has been told"),
+            }
+            writer.join().unwrap();
+        }
+        // Also with the directory that it is in, which is what is watched.
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+        assert!(matches!(file.next(text), News::Missing(_)));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "three.").unwrap();
+        assert_eq!(version(&mut file, text).unwrap(), "three.");
         fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
 
@@ -249,7 +339,7 @@ mod tests {
                 asked
             })
         };
-        assert_eq!(file.next_version(checking).unwrap(), "two.");
+        assert_eq!(version(&mut file, checking).unwrap(), "two.");
         drop(writer.join().unwrap());
         fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
@@ -266,12 +356,12 @@ mod tests {
                 }
             })
         };
-        assert_eq!(file.next_version(text).unwrap(), "two.");
+        assert_eq!(version(&mut file, text).unwrap(), "two.");
         writer.join().unwrap();
         fs::write(&path, "three").unwrap();
-        assert_eq!(file.next_version(text).unwrap_err().to_string(), "incomplete: three");
+        assert_eq!(version(&mut file, text).unwrap_err().to_string(), "incomplete: three");
         fs::write(&path, "two.").unwrap();
-        assert_eq!(file.next_version(text).unwrap(), "two.");
+        assert_eq!(version(&mut file, text).unwrap(), "two.");
         fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
 }

@@ -7,19 +7,19 @@ mod file;
 mod report;
 
 use crate::command_line::WatchOptions;
+use crate::ending::End;
 use crate::run;
 use anyhow::Context;
-use file::WatchedFile;
+use file::{News, WatchedFile};
 use midair::{Engine, Module, Result};
 use std::path::Path;
-use std::process::ExitCode;
 use std::sync::Arc;
 
 /// How many functions edits can add; each takes address space, and memory when it is used.
 const SPARE_FUNCTIONS: usize = 10_000;
 
-/// Runs the program, and ends the process with its status.
-pub fn watch(options: WatchOptions) -> ExitCode {
+/// Runs the program, and ends the process as it ends.
+pub fn watch(options: WatchOptions) -> End {
     let options = Arc::new(options);
     run::in_guest_thread(options.run.max_stack, move || {
         run::run_guest(
@@ -51,8 +51,13 @@ fn start(options: &Arc<WatchOptions>, engine: &Engine) -> Result<Module> {
                 Ok(update.count_frames(true))
             };
             loop {
-                let update = file.next_version(prepare);
-                report::print(&update.and_then(|update| update.apply()));
+                match file.next(prepare) {
+                    News::Version(update) => {
+                        report::edit(&update.and_then(|update| update.apply()));
+                    }
+                    News::Missing(error) => report::missing(file_name(&path), &error),
+                    News::Back => report::back(file_name(&path)),
+                }
             }
         })
         .context("cannot start a thread to watch the file")?;

@@ -1,19 +1,40 @@
 //! What the user is told of an edit.
 
-use crate::failure;
-use midair::{Applied, ModuleRefused, PlannedOutcome, Result};
+use crate::{failure, output};
+use midair::{Applied, ModuleRefused, PlannedOutcome, Printable, Result};
 use std::collections::HashMap;
+use std::io::{Error, ErrorKind};
+use std::path::Path;
 use std::time::Duration;
 
 /// Prints what became of an edit to standard error: a line, and more below it if there is something that
 /// the user may not expect.
-pub fn print(edit: &Result<Applied>) {
-    let lines = match edit {
+pub fn edit(edit: &Result<Applied>) {
+    print(&match edit {
         Ok(applied) => describe(applied),
         Err(error) => refused(error),
+    });
+}
+
+/// Prints that there is no version of the file any more.
+pub fn missing(file: &Path, error: &Error) {
+    let file = file.display().to_string();
+    let what = match error.kind() {
+        ErrorKind::NotFound => format!("{} is gone", Printable(&file)),
+        _ => format!("cannot read {}: {error}", Printable(&file)),
     };
-    // In one piece, for the program prints too.
-    eprint!("{lines}");
+    print(&format!("midair: {what}; the program goes on as it was\n"));
+}
+
+/// Prints that the file is there again, as it was.
+pub fn back(file: &Path) {
+    let file = file.display().to_string();
+    print(&format!("midair: {} is back, nothing changed\n", Printable(&file)));
+}
+
+fn print(lines: &str) {
+    // The program goes on, whether or not anybody reads this.
+    let _ = output::tell(lines);
 }
 
 fn count(n: usize, what: &str) -> String {
