@@ -1,7 +1,11 @@
 //! The `midair` binary: exit statuses, messages, options.
 
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// A directory for one test's files.
 fn directory(test: &str) -> PathBuf {
@@ -448,4 +452,182 @@ fn scripts_are_summed_up() {
     assert!(run.stdout.contains(&format!("{bad}:2: expected (i32.const 2), got (i32.const 1)")));
     assert!(run.stdout.ends_with("\n3 passed, 1 failed, 0 skipped\n"), "{}", run.stdout);
     midair(["wast", "/does/not/exist.wast"]).says(&["/does/not/exist.wast"]).expect(1, "");
+}
+
+/// How a command ends whose standard output nobody reads: the signal, and what it says.
+fn unread(arguments: &[&str]) -> (Option<i32>, String) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_midair"));
+    let output = command.args(arguments).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+    (output.status.signal(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// A script of one assertion that fails.
+const FAILING_SCRIPT: &str = r#"(module (func (export "f") (result i32) (i32.const 1)))
+    (assert_return (invoke "f") (i32.const 2))"#;
+
+#[test]
+fn a_reader_that_goes_away_ends_it_without_a_word() {
+    let path = functions("unread");
+    let script = file("unread", "failing.wast", FAILING_SCRIPT);
+    let commands: [&[&str]; 4] = [
+        &["--invoke=fac", &path, "5"],
+        &["wast", script.to_str().unwrap()],
+        &["--help"],
+        &["--version"],
+    ];
+    for command in commands {
+        let (signal, said) = unread(command);
+        assert_eq!((signal, said.as_str()), (Some(libc::SIGPIPE), ""), "{command:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_written_is_an_error() {
+    let path = functions("full");
+    let script = file("full", "failing.wast", FAILING_SCRIPT);
+    let commands: [&[&str]; 3] =
+        [&["--invoke=fac", &path, "5"], &["wast", script.to_str().unwrap()], &["--help"]];
+    let full = || File::create("/dev/full").unwrap();
+    for command in commands {
+        let mut midair = Command::new(env!("CARGO_BIN_EXE_midair"));
+        let output = midair.args(command).stdout(full()).stderr(Stdio::piped()).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{command:?}: {said}");
+        assert!(said.contains("cannot write to standard output"), "{command:?}: {said}");
+    }
+    // A report that is lost does not change how the program ends.
+    let reports: [(&[&str], i32); 2] =
+        [(&["--invoke=unreachable", &path], 134), (&["--invoke=div", &path, "1", "0"], 134)];
+    for (command, status) in reports {
+        let mut midair = Command::new(env!("CARGO_BIN_EXE_midair"));
+        let output = midair.args(command).stderr(full()).output().unwrap();
+        assert_eq!(output.status.code(), Some(status), "{command:?}");
+    }
+    // Statistics that are lost are a failure where there was none.
+    let mut midair = Command::new(env!("CARGO_BIN_EXE_midair"));
+    let status = midair.args(["--stats", "--invoke=fac", &path, "5"]).stderr(full()).status();
+    assert_eq!(status.unwrap().code(), Some(1));
+}
+
+#[test]
+fn names_do_not_command_the_terminal() {
+    let module = file(
+        "terminal",
+        "names.wat",
+        r#"(module (func (@name "a\1b]0;owned\07\c2\9b") (export "run\1b[2J") unreachable)
+            (func (export "twice\0ab")) (func (export "twice\0ac")))"#,
+    );
+    let module = module.to_str().unwrap();
+    let is_plain = |text: &str| text.chars().all(|c| !c.is_control() || c == '\n');
+    let trapped = midair(["--invoke=run\u{1b}[2J", module]);
+    trapped.says(&["unreachable", "\\u{1b}"]);
+    assert!(is_plain(&trapped.stderr), "{:?}", trapped.stderr);
+    let unknown = midair(["--invoke=walk\u{1b}[2J", module]);
+    assert!(is_plain(&unknown.stderr), "{:?}", unknown.stderr);
+}
+
+#[test]
+fn a_time_limit_says_that_it_has_ended_the_program() {
+    let path = functions("time_limit");
+    let run = midair(["--timeout=50ms", "--invoke=forever", &path]);
+    run.expect(134, "").says(&["timed out after 50ms"]);
+}
+
+#[test]
+fn a_function_that_cannot_be_run_is_told_as_when_loading() {
+    let module = file(
+        "cannot_run",
+        "simd.wat",
+        r#"(module (func (export "f") (result i32)
+            (i32x4.extract_lane 0 (i32x4.splat (i32.const 1)))))"#,
+    );
+    let module = module.to_str().unwrap();
+    for tier in ["interp", "baseline", "optimized", "auto"] {
+        let run = midair([&format!("--tier={tier}"), "--invoke=f", module]);
+        run.expect(126, "").says(&["cannot be run", "SIMD"]);
+        assert!(!run.stderr.contains("trap") && run.stderr.lines().count() == 1, "{}", run.stderr);
+    }
+    midair(["--validate=eager", "--invoke=f", module]).expect(1, "").says(&["SIMD"]);
+}
+
+#[test]
+fn a_start_function_may_have_results() {
+    let module = file(
+        "start_results",
+        "start.wat",
+        r#"(module (func (export "_start") (result i32 f32) (i32.const 7) (f32.const 1e-30)))"#,
+    );
+    midair([module.to_str().unwrap()]).expect(0, "7\n1e-30\n");
+}
+
+#[test]
+fn floats_are_read_and_written_exactly() {
+    let module = file(
+        "floats",
+        "floats.wat",
+        r#"(module
+            (func (export "f32") (param f32) (result f32) (local.get 0))
+            (func (export "f64") (param f64) (result f64) (local.get 0)))"#,
+    );
+    let module = module.to_str().unwrap();
+    let cases = [
+        ("f64", "1e300", "1e300\n"),
+        ("f64", "0x1.8p3", "12\n"),
+        ("f64", "nan:0x123", "nan:0x123\n"),
+        ("f32", "nan:0x200000", "nan:0x200000\n"),
+        ("f32", "-nan", "-nan\n"),
+        ("f32", "0.1", "0.1\n"),
+        ("f64", "-inf", "-inf\n"),
+    ];
+    for (function, argument, printed) in cases {
+        midair([&format!("--invoke={function}"), module, argument]).expect(0, printed);
+        midair([&format!("--invoke={function}"), module, "--", argument]).expect(0, printed);
+    }
+}
+
+#[test]
+fn assertions_behind_a_refused_module_do_not_run_in_the_one_before_it() {
+    let script = file(
+        "refused",
+        "refused.wast",
+        r#"(module (func (export "f") (result i32) (i32.const 1)))
+        (module (func (export "f") (result i64) (i32.const 1)))
+        (assert_return (invoke "f") (i32.const 1))"#,
+    );
+    let run = midair(["wast", script.to_str().unwrap()]);
+    assert_eq!(run.status, 1, "{}{}", run.stdout, run.stderr);
+    let all = format!("{}{}", run.stdout, run.stderr);
+    assert!(all.contains("there is no instance") && all.contains("1 passed, 2 failed"), "{all}");
+}
+
+#[test]
+fn statistics_are_written_when_a_signal_ends_the_program() {
+    let path = functions("interrupted");
+    let mut midair = Command::new(env!("CARGO_BIN_EXE_midair"))
+        .args(["--stats=json", "--invoke=forever", &path])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let id = midair.id() as libc::pid_t;
+    // Until it is handled, the signal ends the process at once, and then nothing has been written.
+    let handles_it = || {
+        std::fs::read_to_string(format!("/proc/{id}/status")).is_ok_and(|status| {
+            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+            let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+            caught.is_some_and(|mask| mask & (1 << (libc::SIGINT - 1)) != 0)
+        })
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !handles_it() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // SAFETY: a plain system call; the process has not been waited for.
+    unsafe { libc::kill(id, libc::SIGINT) };
+    let status = midair.wait().unwrap();
+    let mut written = String::new();
+    midair.stderr.take().unwrap().read_to_string(&mut written).unwrap();
+    assert_eq!(status.signal(), Some(libc::SIGINT), "{written}");
+    assert!(written.trim_start().starts_with('{'), "{written}");
 }

@@ -288,8 +288,10 @@ fn files_may_be_broken_missing_and_replaced() {
     let _watchdog = Watchdog::start();
     let mut program = Watched::new("files", &[]);
     program.counts_by(1);
-    // Away for a while; the program goes on, and nothing is said.
+    // Away for a while: the program goes on.
     std::fs::remove_file(&program.file).unwrap();
+    let line = program.stderr.recv_timeout(PATIENCE).expect("a file that is gone is reported");
+    assert!(line.ends_with(" is gone; the program goes on as it was"), "{line}");
     program.counts_by(1);
     let half = COUNTER.len() / 2;
     std::fs::write(&program.file, &COUNTER[..half]).unwrap();
