@@ -191,6 +191,11 @@ unsafe fn forward(signal: libc::c_int, info: *mut libc::siginfo_t, ucontext: *mu
                     let handler: extern "C" fn(i32) = std::mem::transmute(action.sa_sigaction);
                     handler(signal);
                 }
+                // Rust's own handler leaves the default action behind, so that the instruction faults once more;
+                // but nothing faults again where a signal was sent.
+                if !is_fault(info) && exchange(signal, None).sa_sigaction == libc::SIG_DFL {
+                    libc::raise(signal);
+                }
             }
             _ => {
                 let mut default: libc::sigaction = std::mem::zeroed();

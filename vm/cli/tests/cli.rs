@@ -631,3 +631,31 @@ fn statistics_are_written_when_a_signal_ends_the_program() {
     assert_eq!(status.signal(), Some(libc::SIGINT), "{written}");
     assert!(written.trim_start().starts_with('{'), "{written}");
 }
+
+#[test]
+fn a_fault_that_somebody_sends_ends_the_program() {
+    let text = HELLO.replace("(call $proc_exit (i32.const 3))", "(loop (br 0))");
+    let module = file("sent", "forever.wat", text);
+    for tier in ["interp", "optimized"] {
+        for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE] {
+            let mut midair = Command::new(env!("CARGO_BIN_EXE_midair"))
+                .arg(format!("--tier={tier}"))
+                .arg(&module)
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut said = [0; 6];
+            let read = midair.stdout.take().unwrap().read_exact(&mut said);
+            // SAFETY: a plain system call; the process has not been waited for.
+            unsafe { libc::kill(midair.id() as libc::pid_t, signal) };
+            let deadline = Instant::now() + Duration::from_secs(30);
+            while midair.try_wait().unwrap().is_none() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            // For the case that it goes on.
+            let _ = midair.kill();
+            assert_eq!(midair.wait().unwrap().signal(), Some(signal), "{tier}");
+            read.unwrap();
+        }
+    }
+}
