@@ -2,6 +2,7 @@
 
 use super::Running;
 use crate::live::module_diff::initial_data::DataPolicy;
+use crate::live::module_diff::refusal::ModuleRefusal;
 use proptest::prelude::*;
 
 /// As clang writes it: zeroed data has no segment, and nothing but code tells where it is.
@@ -352,6 +353,41 @@ fn constants_that_moved_can_be_applied_and_variables_not() {
     let refused = variables.diff_with(source("$.data", "abcdef", 1030), DataPolicy::Apply);
     assert!(refused.unwrap_err().reasons.iter().any(|reason| reason.is_moved_data()));
     assert!(variables.diff_with(source("$.data", "abXd", 1028), DataPolicy::Apply).is_ok());
+}
+
+#[test]
+fn a_word_that_may_be_an_address_has_moved_and_another_number_has_changed() {
+    let source = |word: &str| {
+        format!(
+            r#"(module (memory 2) (global $__stack_pointer (mut i32) (i32.const 66592))
+                (data $.data (i32.const 1024) "{word}\00\00") (data $.bss (i32.const 1028) "xyzw")
+                (func (export "run") (result i32) (i32.load offset=1024 (i32.const 0))))"#
+        )
+    };
+    let running = Running::new(source("\\00\\04"));
+    let about = |word: &str| {
+        let refused = running.diff(source(word)).unwrap_err();
+        refused.reasons.iter().map(ModuleRefusal::is_moved_data).collect::<Vec<_>>()
+    };
+    assert_eq!(about("\\04\\04"), [true], "from 0x400 to 0x404");
+    assert_eq!(about("\\07\\00"), [false], "from 0x400 to 7");
+}
+
+#[test]
+fn constants_that_are_looked_for_elsewhere_are_told_where_constants_differ() {
+    let source = |text: &str, at: u32| {
+        format!(
+            r#"(module (memory 2) (global $__stack_pointer (mut i32) (i32.const 66592))
+                (data $.rodata (i32.const 1024) "{text}")
+                (func (export "run") (result i32) (i32.load8_u offset={at} (i32.const 0))))"#
+        )
+    };
+    let running = Running::new(source("abcd", 1026));
+    let refused = running.refusals(&source("abXYcd", 1028));
+    assert!(
+        refused.iter().any(|reason| reason.starts_with("constants may have moved: run refers")),
+        "{refused:#?}"
+    );
 }
 
 /// How a function refers to a variable.
