@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// A directory for one test's files.
@@ -602,6 +602,16 @@ fn assertions_behind_a_refused_module_do_not_run_in_the_one_before_it() {
     assert!(all.contains("there is no instance") && all.contains("1 passed, 2 failed"), "{all}");
 }
 
+/// How a process ends by itself; by SIGKILL if it does not.
+fn end_of(process: &mut Child) -> ExitStatus {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while process.try_wait().unwrap().is_none() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let _ = process.kill();
+    process.wait().unwrap()
+}
+
 #[test]
 fn statistics_are_written_when_a_signal_ends_the_program() {
     let path = functions("interrupted");
@@ -625,7 +635,7 @@ fn statistics_are_written_when_a_signal_ends_the_program() {
     }
     // SAFETY: a plain system call; the process has not been waited for.
     unsafe { libc::kill(id, libc::SIGINT) };
-    let status = midair.wait().unwrap();
+    let status = end_of(&mut midair);
     let mut written = String::new();
     midair.stderr.take().unwrap().read_to_string(&mut written).unwrap();
     assert_eq!(status.signal(), Some(libc::SIGINT), "{written}");
@@ -648,13 +658,7 @@ fn a_fault_that_somebody_sends_ends_the_program() {
             let read = midair.stdout.take().unwrap().read_exact(&mut said);
             // SAFETY: a plain system call; the process has not been waited for.
             unsafe { libc::kill(midair.id() as libc::pid_t, signal) };
-            let deadline = Instant::now() + Duration::from_secs(30);
-            while midair.try_wait().unwrap().is_none() && Instant::now() < deadline {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            // For the case that it goes on.
-            let _ = midair.kill();
-            assert_eq!(midair.wait().unwrap().signal(), Some(signal), "{tier}");
+            assert_eq!(end_of(&mut midair).signal(), Some(signal), "{tier}");
             read.unwrap();
         }
     }
