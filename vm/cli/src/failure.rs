@@ -3,8 +3,9 @@
 use crate::ending::End;
 use crate::output;
 use midair::wasi::I32Exit;
-use midair::{Error, Trap, WasmBacktrace};
+use midair::{Error, Printable, Trap, WasmBacktrace};
 use std::fmt::Write;
+use wasmparser::Error as ParseError;
 
 /// The guest trapped: what a shell shows for a program that was aborted.
 pub const TRAPPED: i32 = 134;
@@ -59,7 +60,13 @@ fn message(error: &Error) -> String {
 /// The error's causes on one line, without the backtrace.
 pub fn causes(error: &Error) -> String {
     let backtrace = error.downcast_ref::<WasmBacktrace>().map(ToString::to_string);
-    let mut causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+    // What the parser has to say is one line, but for the names that it quotes.
+    let text = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<ParseError>()
+    {
+        Some(error) => Printable(&error.to_string()).to_string(),
+        None => cause.to_string(),
+    };
+    let mut causes: Vec<String> = error.chain().map(text).collect();
     causes.retain(|cause| Some(cause) != backtrace.as_ref());
     if error.downcast_ref() == Some(&Trap::InvalidFunction) && causes.len() > 1 {
         // What stands above the trap says more.

@@ -516,14 +516,19 @@ fn names_do_not_command_the_terminal() {
     let module = file(
         "terminal",
         "names.wat",
-        r#"(module (func (@name "a\1b]0;owned\07\c2\9b") (export "run\1b[2J") unreachable)
-            (func (export "twice\0ab")) (func (export "twice\0ac")))"#,
+        r#"(module (func (@name "a\1b]0;owned\07\c2\9b") (export "run\1b[2J") unreachable))"#,
     );
     let module = module.to_str().unwrap();
     let is_plain = |text: &str| text.chars().all(|c| !c.is_control() || c == '\n');
     let trapped = midair(["--invoke=run\u{1b}[2J", module]);
     trapped.says(&["unreachable", "\\u{1b}"]);
     assert!(is_plain(&trapped.stderr), "{:?}", trapped.stderr);
+    let twice =
+        r#"(module (func (export "a\0aerror: forged")) (func (export "a\0aerror: forged")))"#;
+    let twice = file("terminal", "twice.wat", twice);
+    let refused = midair([twice.to_str().unwrap()]);
+    refused.expect(1, "").says(&["duplicate export"]);
+    assert_eq!(refused.stderr.lines().count(), 1, "{}", refused.stderr);
     let unknown = midair(["--invoke=walk\u{1b}[2J", module]);
     assert!(is_plain(&unknown.stderr), "{:?}", unknown.stderr);
 }

@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::types::error::{ErrorKind, Failure};
+use crate::types::printable::Printable;
 use wasmparser::{Error as ParseError, WasmFeatures};
 
 /// What an engine accepts: WebAssembly 2.0 without SIMD, and what its configuration adds.
@@ -77,5 +78,9 @@ pub(crate) fn explain(
     } else {
         (format!("{} and {last}", first.join(", ")), "are")
     };
-    Failure::new(ErrorKind::Unsupported, format!("{list} {verb} not supported yet: {error}")).into()
+    Failure::new(
+        ErrorKind::Unsupported,
+        format!("{list} {verb} not supported yet: {}", Printable(&error.to_string())),
+    )
+    .into()
 }
