@@ -1,9 +1,9 @@
 //! The interpreter: runs [`LoweredCode`], the register code that [`crate::lower`] makes.
 //!
 //! An instruction is the address of its handler followed by its operands, unaligned: frame slots
-//! (16 bits, signed; bodies that need more of them are lowered in a wide form), immediates and branch offsets. [`op`] lists all instructions and their layouts,
-//! [`machine`] holds the registers and the one seam for dispatch, [`crate::lowered::frame`] the layout of frames,
-//! `ops` the handlers.
+//! (16 bits, signed; bodies that need more of them are lowered in a wide form), immediates and branch offsets.
+//! [`op`] lists all instructions and their layouts, [`machine`] holds the registers and the one seam for dispatch,
+//! [`crate::lowered::frame`] the layout of frames, `ops` the handlers.
 //!
 //! Calls between functions of one instance stay in one run of handlers, an [`Activation`]. Any other
 //! call, and any call of a function that has machine code, goes through `midair_osr::call`.
