@@ -80,6 +80,7 @@ pub use midair_tiers::module_env::{GlobalType, MemoryType, TableType};
 pub use midair_tiers::types::{FuncType, ValType};
 pub use midair_tiers::{CodegenSettings, OptLevel, RegisterAllocation};
 pub use module::Module;
+pub use module::debug_info::SourceLine;
 pub use stack::frames::Frame;
 pub use store::backtrace::{FrameInfo, WasmBacktrace};
 pub use store::caller::Caller;

@@ -147,6 +147,18 @@ const EDITS: &[Edit] = &[
         ],
     ),
     stepping(rust("another step", &[("LAST += 1", "LAST += 2")]), &[("last", 2)]),
+    stepping(rust("another step of a local", &[("up += 1", "up += 2")]), &[("up", 2)]),
+    rust(
+        "a value of another type in between",
+        &[(
+            "down -= 1;",
+            "let half = f64::from(up) / 2.0; if half < 0.0 { up = 0; }\n        down -= 1;",
+        )],
+    ),
+    rust(
+        "a value that nobody needs for long of another type",
+        &[("let calls = step(1);", "let calls = step(std::hint::black_box(1i64) as usize);")],
+    ),
     rust("another initial value of a local", &[("let mut up = 5", "let mut up = 50")]),
     rust(
         "two locals swapped",

@@ -230,7 +230,7 @@ impl ModuleCode {
     }
 
     /// The body that a function was loaded with.
-    fn loaded_body(&self, function: u32) -> FunctionBody {
+    pub(crate) fn loaded_body(&self, function: u32) -> FunctionBody {
         let (start, len) = self.bodies.ranges[(function - self.env.imported_functions) as usize];
         FunctionBody::new(self.source.clone(), start as usize, len as usize, function, 0)
     }

@@ -7,6 +7,7 @@ use super::definitions::{Definition, Definitions};
 use super::frame_map::FrameMap;
 use super::module_diff::summary::ModuleSummary;
 use super::policy::Policy;
+use super::source_names::Origin;
 use crate::module::Item;
 use crate::module::provenance::Provenance;
 use midair_tiers::module_env::GlobalType;
@@ -117,6 +118,8 @@ pub(crate) struct ChangedBody {
     pub(crate) policy: Policy,
     /// Where they go on, if not where the default map says.
     pub(crate) map: Option<FrameMap>,
+    /// What it was made of.
+    pub(crate) origin: Option<Origin>,
 }
 
 impl Changes {

@@ -9,8 +9,8 @@
 //!
 //! What the edit is about is not equal: `sum + i` has become `sum + 2 * i`. A variable of a loop is still the same one
 //! if its step is equal, or start and step are computed alike, somebody uses both in the same way, and there is no
-//! other that all this could be said of. A variable that is new begins as on entry to the
-//! loop, if that is known. Anything else is unknown, and nothing is guessed.
+//! other that all this could be said of; or if the two have the same name, where locals have names. A variable that is
+//! new begins as on entry to the loop, if that is known. Anything else is unknown, and nothing is guessed.
 
 use super::alignment::Unaligned;
 use super::partition::partition;
@@ -19,7 +19,7 @@ use crate::code::layout::Slot;
 use midair_tiers::ValType;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::rc::Rc;
 
@@ -48,6 +48,8 @@ pub(crate) struct Correspondence<'a> {
     /// The variables of the old body's loops, by the counterpart of the loop.
     variables: FxHashMap<u32, Vec<Id>>,
     found: RefCell<Found>,
+    /// Locals of the new body that have the name and the type of one of the old body, and those.
+    named: HashMap<u32, u32>,
     /// Steps that may still be taken.
     left: Cell<usize>,
 }
@@ -113,6 +115,7 @@ impl<'a> Correspondence<'a> {
         old: &'a Values,
         new: &'a Values,
         counterparts: &[Result<usize, Unaligned>],
+        named: HashMap<u32, u32>,
     ) -> Option<Correspondence<'a>> {
         let aligned = (0..).zip(counterparts).filter_map(|(i, to)| Some((i, to.ok()? as u32)));
         let counterparts: FxHashMap<u32, u32> = aligned.collect();
@@ -136,6 +139,7 @@ impl<'a> Correspondence<'a> {
             counterparts,
             headers,
             variables,
+            named,
             found,
             left,
         })
@@ -343,6 +347,8 @@ struct Frame<'a> {
     all: &'a Correspondence<'a>,
     /// Values of the new frame that are equal to some that the old one keeps, and which one each is.
     equal: FxHashMap<Id, Result<Slot, &'static str>>,
+    /// Values of the new frame whose local has the name of one of the old frame, and its slot.
+    named: FxHashMap<Id, Slot>,
     /// Variables of loops in the new frame that are equal to nothing that the old one keeps, and which of its variables
     /// each may be.
     candidates: FxHashMap<Id, Vec<Id>>,
@@ -412,6 +418,8 @@ impl<'a> Frame<'a> {
                 None => left.extend(values),
             }
         }
+        let named = all.by_name(old, new, &kept, &equal, &mut claimed);
+        left.retain(|value| !named.contains_key(value));
         variables.retain(|value| !claimed.contains(value));
         let mut candidates = FxHashMap::default();
         let mut claims: FxHashMap<Id, usize> = FxHashMap::default();
@@ -432,13 +440,19 @@ impl<'a> Frame<'a> {
             (Lost::Of(one), class) if one == class => lost,
             _ => Lost::Several,
         });
-        Frame { all, equal, candidates, claims, lost, kept, members }
+        Frame { all, equal, named, candidates, claims, lost, kept, members }
     }
 
     /// Where a value of the new frame comes from.
     fn source(&self, value: Id, is_local: bool) -> Result<Slot, &'static str> {
         let all = self.all;
         let Value { kind, ty, .. } = &all.new.values[value as usize];
+        // A constant on the operand stack is no variable.
+        if let Some(&slot) = self.named.get(&value)
+            && (is_local || !matches!(kind, Kind::Const(_)))
+        {
+            return Ok(slot);
+        }
         if let (Kind::Const(bits), Some(ty)) = (*kind, *ty) {
             // A variable that is not stepped any more looks like this, or one that begins otherwise: then it
             // has a value, and is not to begin anew.
@@ -541,6 +555,34 @@ impl Correspondence<'_> {
             claimed.insert(old);
             equal.insert(value, Ok(slot));
         }
+    }
+
+    /// Says which values are the same variable because their locals have the same name, if nothing better is known.
+    fn by_name(
+        &self,
+        old: &FrameValues,
+        new: &FrameValues,
+        kept: &FxHashMap<Id, Slot>,
+        equal: &FxHashMap<Id, Result<Slot, &'static str>>,
+        claimed: &mut FxHashSet<Id>,
+    ) -> FxHashMap<Id, Slot> {
+        let mut named = FxHashMap::default();
+        if self.named.is_empty() {
+            return named;
+        }
+        let by_local: FxHashMap<u32, Id> = old.locals.iter().copied().collect();
+        for (local, value) in &new.locals {
+            if !matches!(equal.get(value), None | Some(Err(_))) {
+                continue;
+            }
+            let same = self.named.get(local).and_then(|local| by_local.get(local));
+            if let Some(same) = same
+                && claimed.insert(*same)
+            {
+                named.insert(*value, kept[same]);
+            }
+        }
+        named
     }
 
     /// Whether an old variable that is not carried from one round of its loop to the next may be the same as a new one

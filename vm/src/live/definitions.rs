@@ -358,6 +358,7 @@ impl Definitions {
                 body: FREED.to_vec(),
                 policy: Policy::default(),
                 map: None,
+                origin: None,
             });
         }
         changes.retyped.extend(&self.retyped);

@@ -6,6 +6,7 @@ use super::frame_map::{FrameMap, PointMap, Source};
 use super::operand_stacks::OperandStack;
 use super::refusal::Refusal;
 use super::safepoints::{Safepoint, SafepointKind, Safepoints};
+use super::source_names::SourceNames;
 use super::values::Values;
 use crate::code::continuation::{Migration, Points, Target};
 use crate::code::layout::{Layout, Slot};
@@ -82,9 +83,28 @@ pub(crate) struct Names<'a> {
     pub(crate) env: &'a ModuleEnv,
     /// How a person is told of a function.
     pub(crate) function: &'a dyn Fn(u32) -> String,
+    /// What the sources of the old body and of the new one say.
+    pub(crate) old: &'a SourceNames,
+    pub(crate) new: &'a SourceNames,
 }
 
 impl Names<'_> {
+    /// Locals of the new body that are of the type and the name of one of the old body, and those.
+    fn same_locals(&self, old: &Analysis, new: &Analysis) -> HashMap<u32, u32> {
+        let named = |names: &SourceNames, body: &Analysis| -> HashMap<_, _> {
+            let locals = (0..).zip(body.locals());
+            let named = locals
+                .filter_map(|(local, &ty)| Some(((names.local(local)?.to_owned(), ty), local)));
+            named.filter(|((name, _), local)| is_given(name, *local)).collect()
+        };
+        let after = named(self.new, new);
+        if after.is_empty() {
+            return HashMap::new();
+        }
+        let before = named(self.old, old);
+        after.into_iter().filter_map(|(name, new)| Some((new, *before.get(&name)?))).collect()
+    }
+
     fn site(&self, kind: SafepointKind) -> String {
         match kind {
             SafepointKind::Entry => "the entry".to_owned(),
@@ -96,6 +116,13 @@ impl Names<'_> {
             },
         }
     }
+}
+
+/// Whether somebody has given a local this name. Tools that have none call locals by their numbers (`12`, `local12`), and
+/// these say nothing.
+fn is_given(name: &str, local: u32) -> bool {
+    let number = name.trim_start_matches(|c: char| !c.is_ascii_digit());
+    !name.is_empty() && number != name && number != local.to_string()
 }
 
 /// The points of the old body that have a counterpart.
@@ -153,8 +180,8 @@ impl Mapping {
                 (Err(error), Some(safepoint)) if map.is_some_and(|map| map.lenient) => {
                     mapping.points.remove(&given.old);
                     let (point, site) = (given.old, names.site(safepoint.kind));
-                    let why = format!("{error:#}");
-                    mapping.refusals.push(Refusal::NoCounterpart { point, site, why });
+                    let (line, why) = (names.old.line(point), format!("{error:#}"));
+                    mapping.refusals.push(Refusal::NoCounterpart { point, line, site, why });
                 }
                 (Err(error), _) => return Err(error),
             }
@@ -177,6 +204,7 @@ impl Mapping {
         self.refusals.extend(old.safepoints.points.iter().map(|safepoint| {
             Refusal::NoCounterpart {
                 point: safepoint.point,
+                line: names.old.line(safepoint.point),
                 site: names.site(safepoint.kind),
                 why: "the frame map does not mention it".to_owned(),
             }
@@ -212,7 +240,8 @@ impl Mapping {
                 known[i] = Ok(j);
             }
         }
-        let values = values.and_then(|(old, new)| Correspondence::new(old, new, &known));
+        let named = names.same_locals(old, new);
+        let values = values.and_then(|(old, new)| Correspondence::new(old, new, &known, named));
         let Some(values) = values else { return self.refusals.push(Refusal::TooLarge) };
         let mut layouts = Layouts::new(old, new);
         let mut sites = None;
@@ -223,17 +252,30 @@ impl Mapping {
                     let site = names.site(safepoint.kind);
                     let sites = sites.get_or_insert_with(|| Sites::of(&new.safepoints));
                     let why = sites.reason(old, safepoint, &new.safepoints, why);
-                    Err(Refusal::NoCounterpart { point, site, why })
+                    let line = names.old.line(point);
+                    Err(Refusal::NoCounterpart { point, line, site, why })
                 }
                 Ok(index) => {
                     let target = after[index].point;
                     match reachable(target) {
-                        false => Err(Refusal::Unreachable { point, target }),
+                        false => {
+                            let line = names.old.line(point);
+                            Err(Refusal::Unreachable { point, line, target })
+                        }
                         true => match layouts.at(&values, i, index) {
                             Ok(layout) => Ok((target, layout)),
                             Err(Unknown::Value { place, ty, why }) => {
-                                let why = why.to_owned();
-                                Err(Refusal::UnknownValue { point, target, place, ty, why })
+                                let (line, why) = (names.old.line(point), why.to_owned());
+                                let variable = names.new.variable(target, place);
+                                Err(Refusal::UnknownValue {
+                                    point,
+                                    line,
+                                    target,
+                                    place,
+                                    variable,
+                                    ty,
+                                    why,
+                                })
                             }
                             Err(Unknown::TooLarge) => {
                                 // What is known of some points only is no basis for the others.
@@ -358,7 +400,13 @@ impl<'a> Layouts<'a> {
 
 /// Locals match by index; new ones start at zero. Fails if one that somebody reads at `target` has another type, or is
 /// not kept at `point`.
-fn layout_by_index(old: &Analysis, new: &Analysis, point: u32, target: u32) -> Result<Layout> {
+fn layout_by_index(
+    names: &Names<'_>,
+    old: &Analysis,
+    new: &Analysis,
+    point: u32,
+    target: u32,
+) -> Result<Layout> {
     let mut locals = Vec::new();
     let mut next = 0;
     for (local, &ty) in (0..).zip(new.locals()) {
@@ -367,7 +415,8 @@ fn layout_by_index(old: &Analysis, new: &Analysis, point: u32, target: u32) -> R
         match old.locals().get(local as usize) {
             Some(&before) if before == ty => {
                 if wanted && !old.is_live(point, local) {
-                    anyhow::bail!("{}", Refusal::LocalNotKept { point, local, ty });
+                    let line = names.old.line(point);
+                    anyhow::bail!("{}", Refusal::LocalNotKept { point, line, local, ty });
                 }
                 locals.extend((next..next + count as u32).map(Slot::Old));
             }
@@ -491,7 +540,7 @@ fn checked(
             }
             Layout::new(old.local_slots(), slots)
         }
-        None => layout_by_index(old, new, from.point, to.point)?,
+        None => layout_by_index(names, old, new, from.point, to.point)?,
     };
     let Some(sources) = &given.operands else {
         anyhow::ensure!(

@@ -8,7 +8,9 @@
 use super::agreement::{AccessAgreement, Agreement};
 use super::memory_pairs::MemoryPairs;
 use super::memory_references::{MemoryReference, MemoryReferences, ReferringOperator};
+use super::source_names::SourceNames;
 use crate::module::{Item, ModuleState};
+use crate::types::printable::Printable;
 use midair_tiers::{FunctionBody, ValType};
 use wasmparser::Operator;
 
@@ -61,7 +63,13 @@ pub(crate) fn difference(
     new: &[u8],
     parameters: u32,
     stack_pointer: u32,
+    names: [&SourceNames; 2],
 ) -> Option<String> {
+    let byte = |names: &SourceNames, byte: i64| {
+        let name = u64::try_from(byte).ok().and_then(|byte| names.in_memory(byte));
+        let name = name.map(|name| format!(" (variable `{}`)", Printable(&name)));
+        format!("byte {byte}{}", name.unwrap_or_default())
+    };
     let read = |body| MemoryReferences::of(body, parameters, Some(stack_pointer));
     let (old, new) = (read(old), read(new));
     match (old.frame, new.frame) {
@@ -91,8 +99,10 @@ pub(crate) fn difference(
     pairs.lost.iter().for_each(|&i| slots.note(slot(&old.operators[i]), None));
     pairs.appeared.iter().for_each(|&j| slots.note(None, slot(&new.operators[j])));
     if let Some(&(old, new)) = slots.doubts(&|_| false).first() {
-        return Some(format!("what was at its byte {old} may be at its byte {new} now"));
+        let (old, new) = (byte(names[0], old), byte(names[1], new));
+        return Some(format!("what was at its {old} may be at its {new} now"));
     }
     let ((at, old, new), _) = accesses.doubts(&|_, _| false).first().copied()?;
-    Some(format!("at its byte {at} it has {} instead of {}", new.name(), old.name()))
+    let at = byte(names[1], at);
+    Some(format!("at its {at} it has {} instead of {}", new.name(), old.name()))
 }

@@ -28,6 +28,7 @@
 //!   values        what the values of a body are made of
 //!   partition     which values are computed in the same way
 //!   correspondence  which values of two bodies are the same variable
+//!   source_names  what the source calls places and variables of a body
 //!   frame_map     maps that embedders give
 //!   refusal       why a frame cannot go on in the new body
 //!
@@ -65,6 +66,7 @@ pub(crate) mod references;
 pub(crate) mod refusal;
 pub(crate) mod reservations;
 pub(crate) mod safepoints;
+pub(crate) mod source_names;
 pub(crate) mod transaction;
 pub(crate) mod update;
 pub(crate) mod values;

@@ -13,6 +13,7 @@ use super::memory_frame;
 use super::policy::Policy;
 use super::references;
 use super::refusal::Refusal;
+use super::source_names::{DebugInfos, Origin, SourceNames};
 use crate::code::continuation::{Continuation, Migration};
 use crate::code::events::Event;
 use crate::code::layout::Compositions;
@@ -26,13 +27,14 @@ use midair_tiers::FunctionBody;
 use midair_tiers::compile::EntryPoint;
 use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// An update that only has to be published. The caller holds [`ModuleCode::begin_replacement`] from before
 /// this is made until it is published or dropped.
 pub(crate) struct Prepared<'m> {
-    module: &'m ModuleState,
+    module: &'m Arc<ModuleState>,
     code: &'m Arc<ModuleCode>,
     /// What is added to the module, until it is.
     growth: Option<Growth<'m>>,
@@ -43,6 +45,7 @@ pub(crate) struct Prepared<'m> {
     events: Vec<Event>,
     /// The global that points to the stack in linear memory, once it has been looked for.
     stack_pointer: OnceCell<Option<u32>>,
+    debug_infos: Rc<DebugInfos>,
 }
 
 /// A new version that only has to be made current.
@@ -86,6 +89,7 @@ impl<'m> Prepared<'m> {
             bodies,
             events,
             stack_pointer: OnceCell::new(),
+            debug_infos: Rc::default(),
         };
         let mut seen = HashSet::new();
         for changed in changes.bodies {
@@ -112,7 +116,7 @@ impl<'m> Prepared<'m> {
     }
 
     fn body(&mut self, changed: ChangedBody) -> Result<()> {
-        let ChangedBody { function, body, policy, map } = changed;
+        let ChangedBody { function, body, policy, map, origin } = changed;
         let code = &self.code;
         let live = &code.env;
         anyhow::ensure!(
@@ -140,7 +144,12 @@ impl<'m> Prepared<'m> {
         code.update_step("lowering")?;
         let reachable = |point| lowered.has_safepoint(env, point);
         let name = |function| code.function_label(function);
-        let names = Names { env, function: &name };
+        let module = self.module.clone();
+        let of_old = SourceNames::new(&self.debug_infos, &old.body, move || {
+            Origin::of_present(&module, function)
+        });
+        let of_new = SourceNames::new(&self.debug_infos, &new.body, || origin);
+        let names = Names { env, function: &name, old: &of_old, new: &of_new };
 
         let (mut points_mapped, mut refusals) = (0, Vec::new());
         let mut may_stay = policy == Policy::Finish;
@@ -155,7 +164,7 @@ impl<'m> Prepared<'m> {
                 let before = Analysis::new(env, &old.body, || growth.validation(function))
                     .context("the old body is not valid")?;
                 let mut mapping = Mapping::new(&names, &before, &after, map.as_ref(), &reachable)?;
-                if let Some(refusal) = self.memory_frame(&old, &new) {
+                if let Some(refusal) = self.memory_frame(&old, &new, [&of_old, &of_new]) {
                     mapping.keep_frames(refusal, map.as_ref());
                 }
                 points_mapped = mapping.len();
@@ -187,13 +196,18 @@ impl<'m> Prepared<'m> {
     }
 
     /// Why the frames of a function that lie in linear memory cannot be those of its new body.
-    fn memory_frame(&self, old: &FunctionVersion, new: &FunctionVersion) -> Option<Refusal> {
+    fn memory_frame(
+        &self,
+        old: &FunctionVersion,
+        new: &FunctionVersion,
+        names: [&SourceNames; 2],
+    ) -> Option<Refusal> {
         let code = self.code;
         let pointer = self.stack_pointer.get_or_init(|| memory_frame::stack_pointer(self.module));
         let function = new.body.function;
         let parameters = code.env.func_type(function).params.len() as u32;
         let (old, new) = (old.body.bytes(), new.body.bytes());
-        let why = memory_frame::difference(old, new, parameters, (*pointer)?)?;
+        let why = memory_frame::difference(old, new, parameters, (*pointer)?, names)?;
         Some(Refusal::MemoryFrame { function: code.function_label(function), why })
     }
 

@@ -1,6 +1,8 @@
 //! Why a frame cannot go on in the new body.
 
 use super::correspondence::Place;
+use crate::module::debug_info::SourceLine;
+use crate::types::printable::Printable;
 use midair_tiers::ValType;
 use std::fmt;
 
@@ -21,6 +23,8 @@ pub enum Refusal {
     NoCounterpart {
         /// Offset in the old body.
         point: u32,
+        /// Its line, if the module says it.
+        line: Option<SourceLine>,
         /// What is there: `the call of f`.
         site: String,
         /// What is different in the new body.
@@ -30,6 +34,8 @@ pub enum Refusal {
     Unreachable {
         /// Offset in the old body.
         point: u32,
+        /// Its line, if the module says it.
+        line: Option<SourceLine>,
         /// Offset in the new body.
         target: u32,
     },
@@ -37,10 +43,14 @@ pub enum Refusal {
     UnknownValue {
         /// Offset in the old body.
         point: u32,
+        /// Its line, if the module says it.
+        line: Option<SourceLine>,
         /// Offset in the new body.
         target: u32,
         /// Where the value is in the new frame.
         place: Place,
+        /// The variable that it is, if the new module says it.
+        variable: Option<String>,
         /// Its type.
         ty: ValType,
         /// Why nothing in the old frame is taken for it.
@@ -53,6 +63,8 @@ pub enum Refusal {
     LocalNotKept {
         /// Offset in the old body.
         point: u32,
+        /// Its line, if the module says it.
+        line: Option<SourceLine>,
         /// Index of the local.
         local: u32,
         /// Its type.
@@ -80,28 +92,46 @@ impl fmt::Display for Refusal {
             Refusal::MemoryFrame { function, why } => {
                 write!(f, "the frame of {function} in memory is laid out anew: {why}")
             }
-            Refusal::NoCounterpart { point, site, why } => {
-                write!(f, "{site} at offset {point:#x} has no counterpart in the new body: {why}")
+            Refusal::NoCounterpart { point, line, site, why } => {
+                let point = At(*point, line);
+                write!(f, "{site} at {point} has no counterpart in the new body: {why}")
             }
-            Refusal::Unreachable { point, target } => write!(
+            Refusal::Unreachable { point, line, target } => write!(
                 f,
-                "the counterpart of offset {point:#x} in the new body, at offset {target:#x}, cannot be \
-                 reached"
+                "the counterpart of {} in the new body, at offset {target:#x}, cannot be reached",
+                At(*point, line)
             ),
-            Refusal::UnknownValue { point, target, place, ty, why } => write!(
-                f,
-                "{place} ({ty}) of the new body at offset {target:#x} cannot be filled by a frame that is \
-                 suspended at offset {point:#x}: {why}"
-            ),
+            Refusal::UnknownValue { point, line, target, place, variable, ty, why } => {
+                if let Some(name) = variable {
+                    write!(f, "variable `{}`, ", Printable(name))?;
+                }
+                write!(
+                    f,
+                    "{place} ({ty}) of the new body at offset {target:#x} cannot be filled by a frame that is \
+                     suspended at {}: {why}",
+                    At(*point, line)
+                )
+            }
             Refusal::TooLarge => f.write_str(
                 "the bodies are too large to be compared, so that no frame goes on in the new one unless a frame \
                  map says where",
             ),
-            Refusal::LocalNotKept { point, local, ty } => write!(
+            Refusal::LocalNotKept { point, line, local, ty } => write!(
                 f,
-                "the new body reads local {local} ({ty}), which the old one does not need any more at \
-                 offset {point:#x}, so that its value is not kept"
+                "the new body reads local {local} ({ty}), which the old one does not need any more at {}, so \
+                 that its value is not kept",
+                At(*point, line)
             ),
         }
+    }
+}
+
+/// A point, for a message.
+struct At<'a>(u32, &'a Option<SourceLine>);
+
+impl fmt::Display for At<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "offset {:#x}", self.0)?;
+        self.1.as_ref().map_or(Ok(()), |line| write!(f, " ({line})"))
     }
 }

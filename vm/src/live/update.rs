@@ -293,8 +293,8 @@ impl Update {
         self.definitions.add_to(&self.module.state, &mut bodies, &mut changes)?;
         changes.bodies.retain(|changed| !bodies.contains_key(&changed.function));
         let given = bodies.into_iter().map(|(function, body)| {
-            let (policy, map) = (Policy::default(), None);
-            ChangedBody { function, body, policy, map }
+            let (policy, map, origin) = (Policy::default(), None, None);
+            ChangedBody { function, body, policy, map, origin }
         });
         changes.bodies.extend(given);
         for changed in &mut changes.bodies {

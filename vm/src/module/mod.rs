@@ -4,6 +4,7 @@
 //!   load          from bytes to a module
 //!   source        where the bytes come from
 //!   names         the name section
+//!   debug_info    source lines and variables
 //!   exports       what the module exports, by name
 //!   const_expr    constant expressions, and who evaluates them
 //!   index_spaces  the index spaces as the validator sees them
@@ -14,6 +15,7 @@
 
 pub(crate) mod added;
 pub(crate) mod const_expr;
+pub(crate) mod debug_info;
 pub(crate) mod exports;
 pub(crate) mod index_spaces;
 pub(crate) mod load;
@@ -145,6 +147,11 @@ impl ModuleState {
     /// The name of a function, from the name section or the update that added it.
     pub(crate) fn function_name(&self, function: u32) -> Option<&str> {
         self.names().function(function).or_else(|| self.added.name(function))
+    }
+
+    /// The name of a local, from the name section.
+    pub(crate) fn local_name(&self, function: u32, local: u32) -> Option<&str> {
+        self.names().local(function, local)
     }
 
     /// The name of a table, from the name section.

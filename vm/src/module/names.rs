@@ -12,6 +12,8 @@ pub(super) struct Names {
     memories: HashMap<u32, Box<str>>,
     globals: HashMap<u32, Box<str>>,
     data: HashMap<u32, Box<str>>,
+    /// By function.
+    locals: HashMap<u32, HashMap<u32, Box<str>>>,
 }
 
 impl Names {
@@ -26,6 +28,12 @@ impl Names {
                 Ok(Name::Memory(map)) => insert(&mut names.memories, map),
                 Ok(Name::Global(map)) => insert(&mut names.globals, map),
                 Ok(Name::Data(map)) => insert(&mut names.data, map),
+                Ok(Name::Local(functions)) => {
+                    for function in functions {
+                        let Ok(function) = function else { break };
+                        insert(names.locals.entry(function.index).or_default(), function.names);
+                    }
+                }
                 Ok(_) => {}
                 Err(_) => break,
             }
@@ -39,6 +47,10 @@ impl Names {
 
     pub(super) fn function(&self, index: u32) -> Option<&str> {
         self.functions.get(&index).map(|name| &**name)
+    }
+
+    pub(super) fn local(&self, function: u32, local: u32) -> Option<&str> {
+        self.locals.get(&function)?.get(&local).map(|name| &**name)
     }
 
     pub(super) fn table(&self, index: u32) -> Option<&str> {

@@ -393,6 +393,7 @@ fn a_suspended_body_is_replaced_by_one_that_uses_what_the_same_update_adds() {
                     body: body_of(grown.engine(), &text, "run"),
                     policy: Policy::Migrate,
                     map: None,
+                    origin: None,
                 });
                 apply(&grown, &changes).unwrap();
             }
@@ -467,6 +468,7 @@ fn signatures_change_under_a_running_caller() {
                 body: bodies[new].clone(),
                 policy: Policy::Migrate,
                 map: Some(FrameMap::new().point(calls[old], calls[new])),
+                origin: None,
             });
             apply(&module, &changes).unwrap();
         }

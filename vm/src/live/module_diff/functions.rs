@@ -7,6 +7,7 @@ use super::renumber::{Unmapped, renumber_body};
 use super::summary::FunctionLabel;
 use crate::live::changes::{AddedFunction, ChangedBody};
 use crate::live::policy::Policy;
+use crate::live::source_names::Origin;
 use crate::module::{Item, ModuleState};
 use std::collections::{HashMap, HashSet};
 use wasm_encoder::reencode::Error as ReencodeError;
@@ -129,8 +130,9 @@ impl<'a> Diff<'a> {
             match *pair {
                 Some(function) => {
                     self.summary.changed.push(label);
-                    let policy = Policy::default();
-                    self.changes.bodies.push(ChangedBody { function, body, policy, map: None });
+                    let (policy, map) = (Policy::default(), None);
+                    let origin = Some(Origin { module: self.new.clone(), function: i });
+                    self.changes.bodies.push(ChangedBody { function, body, policy, map, origin });
                 }
                 None => self.changes.functions.push(AddedFunction {
                     ty: facts.ty,

@@ -109,7 +109,7 @@ struct Diff<'a> {
     old: &'a ModuleState,
     old_maps: &'a IndexMaps,
     old_values: KnownValues<'a>,
-    new: &'a ModuleState,
+    new: &'a Arc<ModuleState>,
     new_values: KnownValues<'a>,
     /// The new module's global that points to the stack in its memory, if it has one.
     stack_pointer: Option<u32>,
@@ -155,7 +155,7 @@ fn first_names(module: &ModuleState, index: fn(Item) -> Option<u32>) -> HashMap<
 }
 
 impl<'a> Diff<'a> {
-    fn new(live: &'a LiveModule, new: &'a ModuleState) -> Diff<'a> {
+    fn new(live: &'a LiveModule, new: &'a Arc<ModuleState>) -> Diff<'a> {
         let mut first: HashMap<&FuncType, u32> = HashMap::new();
         let types = (0..).zip(&live.types).map(|(i, ty)| *first.entry(ty).or_insert(i)).collect();
         let live_maps = IndexMaps {
