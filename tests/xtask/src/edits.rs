@@ -157,7 +157,7 @@ const EDITS: &[Edit] = &[
     ),
     rust(
         "a value that nobody needs for long of another type",
-        &[("let calls = step(1);", "let calls = step(std::hint::black_box(1i64) as usize);")],
+        &[("let calls = step(1);", "let calls = step((1.0 + f64::from(up) * 0.0) as usize);")],
     ),
     rust("another initial value of a local", &[("let mut up = 5", "let mut up = 50")]),
     rust(

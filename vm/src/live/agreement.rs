@@ -4,6 +4,10 @@
 //! elsewhere). It is an edit if the place that it referred to and the one that it refers to now are both known to
 //! be what they were: because as many operators as differ still refer to either, in both bodies. A place that was
 //! referred to and is not any more, and another one that is new, may be one thing that has moved.
+//!
+//! Where nothing says by name what lies where, that is not enough: two variables that have changed places look just like
+//! two that are used in another order. Then it is an edit only if it is known from elsewhere that the places are what they
+//! were.
 
 use super::memory_references::Access;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,15 +21,19 @@ pub(crate) struct Agreement<P> {
     pub(crate) differ: BTreeMap<(P, P), usize>,
     lost: BTreeSet<P>,
     appeared: BTreeSet<P>,
+    /// Whether names say what lies where.
+    named: bool,
 }
 
 impl<P: Ord + Copy> Agreement<P> {
-    pub(crate) fn new() -> Agreement<P> {
+    /// `named`: whether names say what lies where.
+    pub(crate) fn new(named: bool) -> Agreement<P> {
         Agreement {
             same: BTreeMap::new(),
             differ: BTreeMap::new(),
             lost: BTreeSet::new(),
             appeared: BTreeSet::new(),
+            named,
         }
     }
 
@@ -56,7 +64,8 @@ impl<P: Ord + Copy> Agreement<P> {
         }
         let is_kept = |place: P, differ: &BTreeMap<P, usize>| {
             let same = self.same.get(&place).copied().unwrap_or(0);
-            same > 0 && same >= differ.get(&place).copied().unwrap_or(0) || fixed(place)
+            let by_count = same > 0 && same >= differ.get(&place).copied().unwrap_or(0);
+            self.named && by_count || fixed(place)
         };
         let differ = self.differ.keys().copied();
         let mut doubts: Vec<_> =
@@ -66,6 +75,10 @@ impl<P: Ord + Copy> Agreement<P> {
         };
         if let (Some(lost), Some(appeared)) = (unknown(&self.lost), unknown(&self.appeared)) {
             doubts.push((lost, appeared));
+        }
+        let moved = self.lost.intersection(&self.appeared).copied().filter(|place| !fixed(*place));
+        if !self.named {
+            doubts.extend(moved.map(|place| (place, place)));
         }
         doubts
     }

@@ -48,8 +48,7 @@ pub(crate) struct Correspondence<'a> {
     /// The variables of the old body's loops, by the counterpart of the loop.
     variables: FxHashMap<u32, Vec<Id>>,
     found: RefCell<Found>,
-    /// Locals of the new body that have the name and the type of one of the old body, and those.
-    named: HashMap<u32, u32>,
+    names: LocalNames,
     /// Steps that may still be taken.
     left: Cell<usize>,
 }
@@ -63,6 +62,17 @@ struct Found {
     same: FxHashMap<Id, Rc<[Id]>>,
     /// Variables of the old body that might be a new one if they were carried from one round to the next.
     could_be: FxHashMap<Id, Rc<[Id]>>,
+}
+
+/// What the names of locals tell.
+#[derive(Default)]
+pub(crate) struct LocalNames {
+    /// Locals of the new body that have the name and the type of one of the old body, and those.
+    pub(crate) same: HashMap<u32, u32>,
+    /// Locals of the new body that have a name which none of the old body has, although these have names.
+    pub(crate) new: HashSet<u32>,
+    /// The new body has come with a module that a compiler has made: it has variables that no source has.
+    pub(crate) is_compiled: bool,
 }
 
 /// As what and as which input somebody uses a value.
@@ -107,6 +117,9 @@ const AMBIGUOUS: &str = "it may be one of several variables of the old body";
 const CHANGED: &str = "nothing of the old frame is sure to be the same variable";
 /// Not a refusal: there is one more of it than in the old body.
 const NEW: &str = "it is new";
+/// Compilers make counters of what the source computes from others.
+const COUNTER: &str =
+    "it counts rounds, and nothing says whether it is new or comes from another variable";
 const NOT_BEGUN: &str = "it is new, and what it would begin with is not known there";
 
 impl<'a> Correspondence<'a> {
@@ -115,7 +128,7 @@ impl<'a> Correspondence<'a> {
         old: &'a Values,
         new: &'a Values,
         counterparts: &[Result<usize, Unaligned>],
-        named: HashMap<u32, u32>,
+        names: LocalNames,
     ) -> Option<Correspondence<'a>> {
         let aligned = (0..).zip(counterparts).filter_map(|(i, to)| Some((i, to.ok()? as u32)));
         let counterparts: FxHashMap<u32, u32> = aligned.collect();
@@ -139,7 +152,7 @@ impl<'a> Correspondence<'a> {
             counterparts,
             headers,
             variables,
-            named,
+            names,
             found,
             left,
         })
@@ -310,6 +323,12 @@ impl<'a> Correspondence<'a> {
         Rc::new(others.collect())
     }
 
+    /// Whether a new variable is a counter that a compiler may have made: how it is computed and used tells nothing of
+    /// what it is.
+    fn is_counter(&self, value: Id) -> bool {
+        self.names.is_compiled && self.new.is_counter(value)
+    }
+
     /// The variables of the old body that a new one may be the same as, equal ones aside.
     fn same_variables(&self, value: Id) -> Rc<[Id]> {
         if let Some(known) = self.found.borrow().same.get(&value) {
@@ -349,6 +368,8 @@ struct Frame<'a> {
     equal: FxHashMap<Id, Result<Slot, &'static str>>,
     /// Values of the new frame whose local has the name of one of the old frame, and its slot.
     named: FxHashMap<Id, Slot>,
+    /// Values of the new frame whose local has a name that none of the old body has.
+    new_by_name: FxHashSet<Id>,
     /// Variables of loops in the new frame that are equal to nothing that the old one keeps, and which of its variables
     /// each may be.
     candidates: FxHashMap<Id, Vec<Id>>,
@@ -426,6 +447,10 @@ impl<'a> Frame<'a> {
         let is_variable =
             |value: &Id| matches!(all.new.values[*value as usize].kind, Kind::Phi { .. });
         for value in left.into_iter().filter(is_variable) {
+            if all.is_counter(value) {
+                candidates.insert(value, Vec::new());
+                continue;
+            }
             let same = all.same_variables(value);
             let there = same.iter().copied();
             let there = there.filter(|old| kept.contains_key(old) && !claimed.contains(old));
@@ -440,7 +465,9 @@ impl<'a> Frame<'a> {
             (Lost::Of(one), class) if one == class => lost,
             _ => Lost::Several,
         });
-        Frame { all, equal, named, candidates, claims, lost, kept, members }
+        let is_new = |(local, _): &&(u32, Id)| all.names.new.contains(local);
+        let new_by_name = new.locals.iter().filter(is_new).map(|&(_, value)| value).collect();
+        Frame { all, equal, named, new_by_name, candidates, claims, lost, kept, members }
     }
 
     /// Where a value of the new frame comes from.
@@ -490,6 +517,9 @@ impl<'a> Frame<'a> {
         }
         if !matches!(kind, Kind::Phi { header } if all.has_counterpart(*header)) {
             return Err(NOT_BEGUN);
+        }
+        if all.is_counter(value) && !self.new_by_name.contains(&value) {
+            return Err(COUNTER);
         }
         // A variable that the old body does not carry from one round to the next, and this one does.
         let could_be = all.could_be(value);
@@ -567,7 +597,7 @@ impl Correspondence<'_> {
         claimed: &mut FxHashSet<Id>,
     ) -> FxHashMap<Id, Slot> {
         let mut named = FxHashMap::default();
-        if self.named.is_empty() {
+        if self.names.same.is_empty() {
             return named;
         }
         let by_local: FxHashMap<u32, Id> = old.locals.iter().copied().collect();
@@ -575,7 +605,7 @@ impl Correspondence<'_> {
             if !matches!(equal.get(value), None | Some(Err(_))) {
                 continue;
             }
-            let same = self.named.get(local).and_then(|local| by_local.get(local));
+            let same = self.names.same.get(local).and_then(|local| by_local.get(local));
             if let Some(same) = same
                 && claimed.insert(*same)
             {

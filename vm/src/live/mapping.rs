@@ -1,7 +1,7 @@
 //! Where the frames of an old body go on in a new one, and why some cannot.
 
 use super::alignment::{Alignment, Unaligned};
-use super::correspondence::{Correspondence, Place, Unknown};
+use super::correspondence::{Correspondence, LocalNames, Place, Unknown};
 use super::frame_map::{FrameMap, PointMap, Source};
 use super::operand_stacks::OperandStack;
 use super::refusal::Refusal;
@@ -86,11 +86,13 @@ pub(crate) struct Names<'a> {
     /// What the sources of the old body and of the new one say.
     pub(crate) old: &'a SourceNames,
     pub(crate) new: &'a SourceNames,
+    /// Whether the new body has come with a module.
+    pub(crate) is_compiled: bool,
 }
 
 impl Names<'_> {
-    /// Locals of the new body that are of the type and the name of one of the old body, and those.
-    fn same_locals(&self, old: &Analysis, new: &Analysis) -> HashMap<u32, u32> {
+    /// What the names of locals tell.
+    fn locals(&self, old: &Analysis, new: &Analysis) -> LocalNames {
         let named = |names: &SourceNames, body: &Analysis| -> HashMap<_, _> {
             let locals = (0..).zip(body.locals());
             let named = locals
@@ -99,10 +101,20 @@ impl Names<'_> {
         };
         let after = named(self.new, new);
         if after.is_empty() {
-            return HashMap::new();
+            return LocalNames { is_compiled: self.is_compiled, ..LocalNames::default() };
         }
         let before = named(self.old, old);
-        after.into_iter().filter_map(|(name, new)| Some((new, *before.get(&name)?))).collect()
+        let names: HashSet<&String> = before.keys().map(|(name, _)| name).collect();
+        let mut found = LocalNames { is_compiled: self.is_compiled, ..LocalNames::default() };
+        for ((name, ty), local) in after {
+            let is_new = !names.is_empty() && !names.contains(&name);
+            match before.get(&(name, ty)) {
+                Some(same) => drop(found.same.insert(local, *same)),
+                None if is_new => drop(found.new.insert(local)),
+                None => {}
+            }
+        }
+        found
     }
 
     fn site(&self, kind: SafepointKind) -> String {
@@ -240,8 +252,9 @@ impl Mapping {
                 known[i] = Ok(j);
             }
         }
-        let named = names.same_locals(old, new);
-        let values = values.and_then(|(old, new)| Correspondence::new(old, new, &known, named));
+        let local_names = names.locals(old, new);
+        let values =
+            values.and_then(|(old, new)| Correspondence::new(old, new, &known, local_names));
         let Some(values) = values else { return self.refusals.push(Refusal::TooLarge) };
         let mut layouts = Layouts::new(old, new);
         let mut sites = None;

@@ -9,9 +9,11 @@ use super::agreement::{AccessAgreement, Agreement};
 use super::memory_pairs::MemoryPairs;
 use super::memory_references::{MemoryReference, MemoryReferences, ReferringOperator};
 use super::source_names::SourceNames;
+use crate::module::debug_info::InMemory;
 use crate::module::{Item, ModuleState};
 use crate::types::printable::Printable;
 use midair_tiers::{FunctionBody, ValType};
+use std::collections::{BTreeSet, HashMap};
 use wasmparser::Operator;
 
 /// What LLVM's linker calls the global that points to the stack.
@@ -66,7 +68,7 @@ pub(crate) fn difference(
     names: [&SourceNames; 2],
 ) -> Option<String> {
     let byte = |names: &SourceNames, byte: i64| {
-        let name = u64::try_from(byte).ok().and_then(|byte| names.in_memory(byte));
+        let name = u64::try_from(byte).ok().and_then(|byte| names.at_byte(byte));
         let name = name.map(|name| format!(" (variable `{}`)", Printable(&name)));
         format!("byte {byte}{}", name.unwrap_or_default())
     };
@@ -81,12 +83,15 @@ pub(crate) fn difference(
         }
         _ => {}
     }
+    if let [Some(old), Some(new)] = names.map(SourceNames::in_memory) {
+        return moved_variable(&old, &new);
+    }
     let slot = |operator: &ReferringOperator| match operator.reference {
         Some(MemoryReference::Frame(slot)) => Some(slot),
         _ => None,
     };
     let pairs = MemoryPairs::new(&old, &new);
-    let (mut slots, mut accesses) = (Agreement::new(), AccessAgreement::new());
+    let (mut slots, mut accesses) = (Agreement::new(false), AccessAgreement::new());
     for &(i, j) in &pairs.pairs {
         let (old, new) = (&old.operators[i], &new.operators[j]);
         slots.note(slot(old), slot(new));
@@ -98,11 +103,50 @@ pub(crate) fn difference(
     }
     pairs.lost.iter().for_each(|&i| slots.note(slot(&old.operators[i]), None));
     pairs.appeared.iter().for_each(|&j| slots.note(None, slot(&new.operators[j])));
+    // Byte 0 is also what the stack pointer is set to.
+    let used = |body: &MemoryReferences| -> BTreeSet<i64> {
+        let used = body.operators.iter().filter(|operator| operator.access.is_some());
+        let led_to = body.operators.iter().filter(|operator| slot(operator) != Some(0));
+        used.chain(led_to).filter_map(slot).collect()
+    };
+    if let Some(&new) = used(&new).difference(&used(&old)).next() {
+        return Some(format!(
+            "what is at its {} is new, and nothing has given it a value",
+            byte(names[1], new)
+        ));
+    }
     if let Some(&(old, new)) = slots.doubts(&|_| false).first() {
+        if old == new {
+            return Some(format!(
+                "its {} is used at another place, and nothing says which variable that is (debug information would)",
+                byte(names[0], old)
+            ));
+        }
         let (old, new) = (byte(names[0], old), byte(names[1], new));
         return Some(format!("what was at its {old} may be at its {new} now"));
     }
     let ((at, old, new), _) = accesses.doubts(&|_, _| false).first().copied()?;
     let at = byte(names[1], at);
     Some(format!("at its {at} it has {} instead of {}", new.name(), old.name()))
+}
+
+/// Which variable of a frame in memory the frames of an old body do not have where the new one looks for it. Of several
+/// of one name, which are of different blocks, each is the same one as that which comes as late.
+fn moved_variable(old: &[InMemory], new: &[InMemory]) -> Option<String> {
+    let mut seen: HashMap<&str, usize> = HashMap::new();
+    for InMemory { name, byte, ty } in new {
+        let earlier = seen.entry(name).or_default();
+        let same = old.iter().filter(|old| old.name == *name).nth(*earlier);
+        *earlier += 1;
+        let why = match same {
+            None => "is new, and nothing has given it a value".to_owned(),
+            Some(same) if same.byte != *byte => {
+                format!("is at its byte {byte}, was at {}", same.byte)
+            }
+            Some(same) if same.ty != *ty => format!("is {ty}, was {}", same.ty),
+            Some(_) => continue,
+        };
+        return Some(format!("variable `{}` {why}", Printable(name)));
+    }
+    None
 }

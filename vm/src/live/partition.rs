@@ -57,8 +57,6 @@ pub(super) fn partition(
                 let mut key = Key::new();
                 key.push(labels[base + i]);
                 match kind {
-                    // The same call, whatever is passed to it.
-                    Kind::Call { .. } => {}
                     Kind::Phi { .. } => {
                         key.extend([classes[base + i], next[base + inputs[0] as usize]]);
                         key.extend(inputs[1..].iter().map(|&input| classes[base + input as usize]));
@@ -96,8 +94,7 @@ fn labels(old: &Values, new: &Values, counterparts: &FxHashMap<u32, u32>) -> Vec
             Kind::Phi { header } => Kind::Phi { header: at(header) },
             kind => kind,
         };
-        let inputs = if matches!(kind, Kind::Call { .. }) { 0 } else { value.inputs.len() };
-        (kind, value.ty, inputs)
+        (kind, value.ty, value.inputs.len())
     };
     let mut numbers = HashMap::new();
     let mut labels = Vec::with_capacity(old.values.len() + new.values.len());

@@ -148,8 +148,9 @@ impl<'m> Prepared<'m> {
         let of_old = SourceNames::new(&self.debug_infos, &old.body, move || {
             Origin::of_present(&module, function)
         });
+        let is_compiled = origin.is_some();
         let of_new = SourceNames::new(&self.debug_infos, &new.body, || origin);
-        let names = Names { env, function: &name, old: &of_old, new: &of_new };
+        let names = Names { env, function: &name, old: &of_old, new: &of_new, is_compiled };
 
         let (mut points_mapped, mut refusals) = (0, Vec::new());
         let mut may_stay = policy == Policy::Finish;

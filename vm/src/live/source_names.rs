@@ -6,7 +6,7 @@
 
 use super::correspondence::Place;
 use crate::module::ModuleState;
-use crate::module::debug_info::{DebugInfo, SourceLine, Storage, Variables};
+use crate::module::debug_info::{DebugInfo, InMemory, SourceLine, Storage, Variables};
 use crate::module::provenance::Provenance;
 use midair_tiers::FunctionBody;
 use std::cell::{LazyCell, OnceCell, RefCell};
@@ -22,6 +22,12 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
+    /// Whether the module's debug information says something of the function.
+    pub(crate) fn is_described(&self) -> bool {
+        let body = self.module.code.loaded_body(self.function).module_offset() as u64;
+        self.module.source_layout().is_some_and(|layout| layout.describes(body))
+    }
+
     /// Of the present body of a function: it was made of the module that the program was last brought up to. (Or
     /// somebody has given it by itself. Then it looks like another one, or they differ in nothing that has a name.)
     pub(crate) fn of_present(module: &Arc<ModuleState>, function: u32) -> Option<Origin> {
@@ -71,7 +77,7 @@ struct Known {
     points: Points,
     /// Of the body in its module.
     offset: u64,
-    variables: OnceCell<Variables>,
+    variables: OnceCell<Option<Variables>>,
 }
 
 impl Known {
@@ -121,14 +127,22 @@ impl SourceNames {
     }
 
     /// The variable that begins at this byte of the function's frame in linear memory.
-    pub(crate) fn in_memory(&self, byte: u64) -> Option<String> {
+    pub(crate) fn at_byte(&self, byte: u64) -> Option<String> {
         self.stored(FunctionBody::ENTRY, Storage::FrameByte(byte))
+    }
+
+    /// The variables that lie in the function's frame in linear memory, if the module says anything of its source.
+    pub(crate) fn in_memory(&self) -> Option<Vec<InMemory>> {
+        let (info, address) = self.address(FunctionBody::ENTRY)?;
+        let known = self.known()?;
+        let variables = known.variables.get_or_init(|| info.variables(address));
+        variables.as_ref().map(Variables::in_memory)
     }
 
     fn stored(&self, point: u32, at: Storage) -> Option<String> {
         let (info, address) = self.address(point)?;
         let variables = self.known()?.variables.get_or_init(|| info.variables(address));
-        variables.at(address, at).map(str::to_owned)
+        variables.as_ref()?.at(address, at).map(str::to_owned)
     }
 
     fn address(&self, point: u32) -> Option<(Rc<DebugInfo>, u64)> {

@@ -98,6 +98,9 @@ const MOST_INPUTS: usize = 4 << 20;
 /// Numbers of values that may be copied or compared to make a graph: some ten milliseconds, besides the values.
 const MOST_STEPS: usize = 16 << 20;
 
+/// Operators on the way from a counter to its next value: compilers' counters have one or two.
+const MOST_STEPS_OF_COUNTER: u32 = 4;
+
 /// Where control flow comes into the end of a block, or goes on with a loop.
 struct Edge {
     locals: Rc<[Id]>,
@@ -171,6 +174,32 @@ impl Values {
         let mut graph = builder.graph;
         graph.users = Users::of(&graph.values);
         Some(graph)
+    }
+
+    /// Whether a variable of a loop depends on nothing but how many times the loop has gone round, and on what was there
+    /// before it.
+    pub(crate) fn is_counter(&self, id: Id) -> bool {
+        let Value { kind: Kind::Phi { .. }, inputs, .. } = &self.values[id as usize] else {
+            return false;
+        };
+        inputs[1..].iter().all(|&next| self.counts(next, id, MOST_STEPS_OF_COUNTER))
+    }
+
+    fn counts(&self, id: Id, counter: Id, depth: u32) -> bool {
+        let value = &self.values[id as usize];
+        match value.kind {
+            _ if id == counter => true,
+            Kind::Const(_) => true,
+            // Of the same loop: it is another variable.
+            Kind::Phi { .. } if value.kind == self.values[counter as usize].kind => false,
+            // Made before the loop.
+            _ if id < counter => true,
+            Kind::Op { .. } => {
+                depth > 0
+                    && value.inputs.iter().all(|&input| self.counts(input, counter, depth - 1))
+            }
+            _ => false,
+        }
     }
 
     /// The values that are made of this one, and as which input.

@@ -325,6 +325,7 @@ impl Builder {
             added,
             name_section: self.name_section,
             names: OnceLock::new(),
+            source_layout: OnceLock::new(),
         })
     }
 }

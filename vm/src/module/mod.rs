@@ -35,6 +35,8 @@ use crate::types::{ExportType, ExternType, ImportType};
 use added::Added;
 use anyhow::{Context as _, Result};
 use const_expr::ConstExpr;
+use debug_info::DebugInfo;
+use debug_info::layout::SourceLayout;
 use exports::{Export, Exports};
 use load::{DataSegment, ElementSegment};
 use midair_tiers::body::ByteSource;
@@ -84,6 +86,7 @@ pub(crate) struct ModuleState {
     /// Range of the name section.
     name_section: Option<std::ops::Range<usize>>,
     names: OnceLock<Names>,
+    source_layout: OnceLock<Option<SourceLayout>>,
 }
 
 impl ModuleState {
@@ -136,6 +139,12 @@ impl ModuleState {
             Some(range) => Names::parse(&self.bytes()[range.clone()]),
             None => Names::default(),
         })
+    }
+
+    /// What its debug information says of memory, which is read when it is first asked for.
+    pub(crate) fn source_layout(&self) -> Option<&SourceLayout> {
+        let read = || DebugInfo::read(self.bytes()).map(|info| info.layout());
+        self.source_layout.get_or_init(read).as_ref()
     }
 
     /// The module of some code, while it exists.

@@ -1,7 +1,7 @@
 //! What the user is told of an edit.
 
 use crate::{failure, output};
-use midair::{Applied, ModuleRefused, PlannedOutcome, Printable, Result};
+use midair::{Applied, ModuleRefused, PlannedFrames, PlannedOutcome, Printable, Result};
 use std::collections::HashMap;
 use std::io::{Error, ErrorKind};
 use std::path::Path;
@@ -67,6 +67,10 @@ fn describe(applied: &Applied) -> String {
                 notes.push(format!("{} of {name}: {outcome}", count(frames.count, "frame")));
             }
         }
+    }
+    let stays = |frames: &PlannedFrames| !matches!(frames.outcome, PlannedOutcome::Migrate { .. });
+    if summary.changed.len() > 1 && applied.frames.iter().flatten().any(stays) {
+        notes.push("what stays in an old body calls the new bodies of other functions".to_owned());
     }
     line + &below(&notes)
 }

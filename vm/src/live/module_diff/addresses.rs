@@ -182,16 +182,17 @@ impl<'a> Diff<'a> {
         old.stack_pointer = old_pointer.map(|i| self.old_maps.globals[i as usize]);
         new.stack_pointer = new_pointer.map(|i| self.maps.globals[i as usize]);
 
+        let named = self.is_named();
         let mut comparison = Comparison {
             diff: self,
             old,
             new,
-            addresses: Agreement::new(),
+            addresses: Agreement::new(named),
             accesses: AccessAgreement::new(),
             users: BTreeMap::new(),
             takers: BTreeMap::new(),
             constants: None,
-            structs: Structs::new(),
+            structs: Structs::new(named),
         };
         for changed in &self.changes.bodies {
             if let Some(before) = self.live.body(changed.function) {

@@ -18,6 +18,7 @@
 //!   known_values  of constant expressions
 //!   initial_data  data segments, and the policies for those that differ
 //!   addresses     whether all code agrees on where static data lies
+//!   source_layout the same, as debug information says it by the names of the source
 //!   structs       whether it agrees on how that is laid out which pointers lead to
 //!   table_slots   element segments
 //!   refusal       why an update is not possible
@@ -36,6 +37,7 @@ pub(crate) mod refusal;
 pub(crate) mod renumber;
 mod sides;
 mod skeleton;
+mod source_layout;
 mod structs;
 pub(crate) mod summary;
 mod table_slots;
@@ -337,9 +339,10 @@ impl<'a> Diff<'a> {
         self.compare_globals(&matching, &new_side, &live_side, data);
         self.compare_bodies(&matching, &new_side, &live_side);
         if before.is_none() {
+            self.compare_source_layout(data);
             self.compare_addresses(&matching, &live_side, data);
         }
-        self.compare_tables();
+        self.compare_tables(before.is_none() && data == DataPolicy::Refuse);
         self.compare_exports();
         self.compare_start();
         self.vanished(&matching, &live_side);
@@ -391,10 +394,28 @@ impl<'a> Diff<'a> {
         }
     }
 
-    fn compare_tables(&mut self) {
+    /// `refuse`: functions that change places.
+    fn compare_tables(&mut self, refuse: bool) {
         let old = (self.old, self.old_maps, &self.old_values);
         match table_slots::compare(old, (self.new, &self.maps, &self.new_values)) {
-            Ok(elements) => self.changes.elements = elements,
+            Ok((_, Some(moved))) if refuse => {
+                let table_slots::MovedEntry { table, entry, old, new } = moved;
+                let name = |function: u32| {
+                    let new = (0..).zip(&self.maps.functions).find(|(_, live)| **live == function);
+                    match new {
+                        Some((new, _)) => self.label(function, new).to_string(),
+                        None => format!("function {function}"),
+                    }
+                };
+                let (old, new) = (name(old), name(new));
+                return self.refuse(ModuleRefusal::FunctionPointersMoved {
+                    table,
+                    entry,
+                    old,
+                    new,
+                });
+            }
+            Ok((elements, _)) => self.changes.elements = elements,
             Err(reason) => return self.refuse(reason),
         }
         self.summary.table_entries =

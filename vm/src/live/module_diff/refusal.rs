@@ -128,6 +128,20 @@ pub enum ModuleRefusal {
         /// What has become larger.
         evidence: String,
     },
+    /// A static variable lies elsewhere or holds something else, as the debug information of both modules says.
+    StaticChanged {
+        /// Its name in the source.
+        variable: String,
+        /// How.
+        difference: String,
+    },
+    /// A type of the source is laid out otherwise, as the debug information of both modules says.
+    TypeChanged {
+        /// Its name.
+        name: String,
+        /// How.
+        difference: String,
+    },
     /// More of the like.
     MoreMoved {
         /// How many places.
@@ -148,6 +162,18 @@ pub enum ModuleRefusal {
         old: u64,
         /// Its first value in the new module.
         new: u64,
+    },
+    /// An entry of a table has another function, and one of the two is found in another entry: pointers to functions that
+    /// the running program holds would lead to others.
+    FunctionPointersMoved {
+        /// Number of the table.
+        table: u32,
+        /// Which entry.
+        entry: u64,
+        /// The function that it has in the running program.
+        old: String,
+        /// The function that it has in the new module.
+        new: String,
     },
     /// Elements of a table whose place or value depends on imports differ.
     ImportedElements {
@@ -182,6 +208,9 @@ impl ModuleRefusal {
                 | ModuleRefusal::ElementsMoved { .. }
                 | ModuleRefusal::AccessChanged { .. }
                 | ModuleRefusal::StructGrew { .. }
+                | ModuleRefusal::FunctionPointersMoved { .. }
+                | ModuleRefusal::StaticChanged { .. }
+                | ModuleRefusal::TypeChanged { .. }
                 | ModuleRefusal::MoreMoved { .. }
         )
     }
@@ -260,12 +289,23 @@ impl fmt::Display for ModuleRefusal {
                 "a struct may have grown: {function} refers to a new field, {field} bytes behind a pointer, \
                  and {evidence}"
             ),
+            ModuleRefusal::StaticChanged { variable, difference } => {
+                write!(f, "static variable `{}` {difference}", Printable(variable))
+            }
+            ModuleRefusal::TypeChanged { name, difference } => {
+                write!(f, "type `{}` is laid out otherwise: {difference}", Printable(name))
+            }
             ModuleRefusal::MoreMoved { count: 1 } => f.write_str("1 more place may have moved"),
             ModuleRefusal::MoreMoved { count } => write!(f, "{count} more places may have moved"),
             ModuleRefusal::LayoutMoved { global, old, new } => write!(
                 f,
                 "the memory's layout moved: `{}` begins with {new:#x} instead of {old:#x}",
                 Printable(global)
+            ),
+            ModuleRefusal::FunctionPointersMoved { table, entry, old, new } => write!(
+                f,
+                "pointers to functions have moved: entry {entry} of table {table} is {new}, and the running program \
+                 has {old} there"
             ),
             ModuleRefusal::ImportedElements { table } => {
                 write!(f, "elements of table {table} that depend on imports differ")

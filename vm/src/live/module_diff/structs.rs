@@ -37,9 +37,10 @@ pub(super) struct Structs {
 }
 
 impl Structs {
-    pub(super) fn new() -> Structs {
+    /// `named`: whether debug information says how types are laid out.
+    pub(super) fn new(named: bool) -> Structs {
         Structs {
-            fields: Agreement::new(),
+            fields: Agreement::new(named),
             accesses: AccessAgreement::new(),
             users: BTreeMap::new(),
             takers: BTreeMap::new(),

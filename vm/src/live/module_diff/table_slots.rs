@@ -9,7 +9,7 @@ use crate::module::ModuleState;
 use crate::module::const_expr::{ConstScope, for_each_element};
 use crate::module::load::{ElementMode, ElementSegment};
 use crate::module::provenance::{IndexMaps, UNMAPPED};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// An element of a segment, in the running module's index spaces.
@@ -85,11 +85,32 @@ fn image(module: &ModuleState, maps: &IndexMaps, values: &KnownValues<'_>) -> Im
 /// A module, where its items are in the running one, and what is known of its values.
 type Source<'a> = (&'a ModuleState, &'a IndexMaps, &'a KnownValues<'a>);
 
-/// Compares the table entries that two modules begin with. What the new one sets otherwise is to be set.
+/// An entry whose function has changed, and one of the two functions is, or was, in another one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct MovedEntry {
+    pub(super) table: u32,
+    pub(super) entry: u64,
+    pub(super) old: u32,
+    pub(super) new: u32,
+}
+
+/// The functions that are in an entry of `one` which the `other` has something else in.
+fn elsewhere(one: &BTreeMap<u64, Element>, other: &BTreeMap<u64, Element>) -> HashSet<u32> {
+    let differ = one.iter().filter(|(index, element)| other.get(index) != Some(element));
+    let functions = differ.filter_map(|(_, element)| match element {
+        Element::Function(function) => Some(*function),
+        Element::Null | Element::Global(_) => None,
+    });
+    functions.collect()
+}
+
+/// Compares the table entries that two modules begin with. What the new one sets otherwise is to be set. The first of the
+/// entries whose functions have only changed places is told.
 pub(super) fn compare(
     old: Source<'_>,
     new: Source<'_>,
-) -> Result<Vec<ChangedElements>, ModuleRefusal> {
+) -> Result<(Vec<ChangedElements>, Option<MovedEntry>), ModuleRefusal> {
+    let (mut moved, nothing) = (None, BTreeMap::new());
     let (old, new) = (image(old.0, old.1, old.2), image(new.0, new.1, new.2));
     let mut changed: Vec<ChangedElements> = Vec::new();
     let mut keys: Vec<_> = new.keys().collect();
@@ -97,9 +118,22 @@ pub(super) fn compare(
     for key in keys {
         let (table, base) = key;
         let mut last = None;
+        let before = old.get(key).unwrap_or(&nothing);
+        let (gained, lost) = (elsewhere(&new[key], before), elsewhere(before, &new[key]));
         for (&index, &element) in &new[key] {
-            if old.get(key).and_then(|old| old.get(&index)) == Some(&element) {
+            if before.get(&index) == Some(&element) {
                 continue;
+            }
+            if let Element::Function(after) = element
+                && let Some(&Element::Function(before)) = before.get(&index)
+                && (gained.contains(&before) || lost.contains(&after))
+            {
+                moved.get_or_insert(MovedEntry {
+                    table: *table,
+                    entry: index,
+                    old: before,
+                    new: after,
+                });
             }
             let function = match (element, base) {
                 (Element::Null, Base::Absolute) => None,
@@ -120,7 +154,7 @@ pub(super) fn compare(
             last = Some(index);
         }
     }
-    Ok(changed)
+    Ok((changed, moved))
 }
 
 /// Functions of `module` in table entries, by their own indices, each with a hash of the entry. `maps` leads

@@ -391,13 +391,21 @@ fn table_entries_follow_their_functions() {
         )
     };
     let mut running = Running::new(source("$a $b $c"));
-    let diff = running.diff(source("$a $c $b")).unwrap();
+    // The program may hold one of them as a number.
+    let refused = running.diff(source("$a $c $b")).unwrap_err();
+    let why = "pointers to functions have moved: entry 1 of table 0 is c, and the running program has b there";
+    assert_eq!(refused.reasons[0].to_string(), why);
+    let diff = running.diff_with(source("$a $c $b"), DataPolicy::Apply).unwrap();
     assert_eq!(diff.elements.len(), 1);
     assert_eq!(diff.elements[0].offset, 1);
     assert_eq!(diff.elements[0].functions, [Some(2), Some(1)]);
     assert_eq!(running.apply(diff), "2 table entries set");
     assert_eq!(running.edit(source("$a $c $b")), NOTHING);
-    assert_eq!(running.edit(source("$a $b $c")), "2 table entries set");
+    let back = running.diff_with(source("$a $b $c"), DataPolicy::Apply).unwrap();
+    assert_eq!(running.apply(back), "2 table entries set");
+    // A function that was not in it takes the place of one that is not any more.
+    let mut running = Running::new(source("$a $b"));
+    assert_eq!(running.edit(source("$a $c")), "1 table entry set");
 }
 
 #[test]

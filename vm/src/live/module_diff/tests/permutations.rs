@@ -1,6 +1,7 @@
 //! Random modules whose types, functions and globals are put into another order: nothing has changed.
 
 use super::Running;
+use crate::live::module_diff::initial_data::DataPolicy;
 use proptest::prelude::*;
 use wasm_encoder::{
     CodeSection, ConstExpr, ElementSection, Elements, ExportKind, ExportSection, Function,
@@ -237,7 +238,7 @@ proptest! {
     #[test]
     fn an_edit_is_applied_once((before, _) in program_and_order(), (after, order) in program_and_order()) {
         let mut running = Running::new(before.encode(&before.in_order()));
-        let diff = running.diff(after.encode(&after.in_order())).unwrap();
+        let diff = running.diff_with(after.encode(&after.in_order()), DataPolicy::Apply).unwrap();
         running.apply(diff);
         let again = running.diff(after.encode(&after.in_order())).unwrap();
         prop_assert_eq!(again.summary().to_string(), "nothing changed");
@@ -253,7 +254,8 @@ proptest! {
         let mut running = Running::new(programs[0].encode(&programs[0].in_order()));
         let mut there_and_back = || {
             for program in [&programs[1], &programs[0]] {
-                let diff = running.diff(program.encode(&program.in_order())).unwrap();
+                let source = program.encode(&program.in_order());
+                let diff = running.diff_with(source, DataPolicy::Apply).unwrap();
                 running.apply(diff);
             }
             running.live.functions.len()

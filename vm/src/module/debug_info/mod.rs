@@ -1,7 +1,17 @@
-//! Source lines and variables of a module, from the DWARF in its custom sections.
+//! What a module says of its source, in the DWARF of its custom sections: lines and variables of its code, where static
+//! variables lie, how types are laid out.
+//!
+//! ```text
+//!   mod      lines, and variables of functions
+//!   layout   static variables, and types by name
+//!   types    how types are laid out
+//! ```
 //!
 //! Addresses are offsets from the beginning of the code section's contents, as compilers count them. What is malformed
 //! is left out: debug information only makes messages better.
+
+pub(crate) mod layout;
+mod types;
 
 use crate::types::printable::Printable;
 use addr2line::Context;
@@ -48,23 +58,49 @@ type Bytes = EndianReader<LittleEndian, Arc<[u8]>>;
 
 /// What a module says of its source.
 pub(crate) struct DebugInfo {
+    dwarf: Arc<Dwarf<Bytes>>,
     context: Context<Bytes>,
     /// Offset of the code section's contents in the module.
     code: u64,
 }
 
-/// The variables of a function.
+/// The variables of a function, in the order of the source.
 #[derive(Default)]
 pub(crate) struct Variables(Vec<Variable>);
+
+/// A variable that lies in its function's frame in linear memory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct InMemory {
+    pub(crate) name: String,
+    /// Where in the frame it begins.
+    pub(crate) byte: u64,
+    /// What it holds, as far as that says how it is laid out.
+    pub(crate) ty: String,
+}
 
 struct Variable {
     name: String,
     at: Storage,
     /// The addresses for which this is so.
     range: gimli::Range,
+    /// What it holds, if it is in memory: as far as that says how it is laid out.
+    ty: String,
 }
 
 impl Variables {
+    /// Those that lie in memory, each once.
+    pub(crate) fn in_memory(&self) -> Vec<InMemory> {
+        let mut found: Vec<InMemory> = Vec::new();
+        for variable in &self.0 {
+            if let Storage::FrameByte(byte) = variable.at {
+                let (name, ty) = (variable.name.clone(), variable.ty.clone());
+                found.push(InMemory { name, byte, ty });
+            }
+        }
+        found.dedup();
+        found
+    }
+
     /// The variable that is kept there at an address, if it is one only. Debug information has gaps: where it says
     /// nothing, the variable is that which is kept there elsewhere, if no other one is.
     pub(crate) fn at(&self, address: u64, at: Storage) -> Option<&str> {
@@ -101,8 +137,9 @@ impl DebugInfo {
             let bytes = sections.get(id.name()).copied().unwrap_or_default();
             Ok::<_, gimli::Error>(Bytes::new(Arc::from(bytes), LittleEndian))
         };
-        let context = Context::from_dwarf(Dwarf::load(load).ok()?).ok()?;
-        Some(DebugInfo { context, code: code? })
+        let dwarf = Arc::new(Dwarf::load(load).ok()?);
+        let context = Context::from_arc_dwarf(dwarf.clone()).ok()?;
+        Some(DebugInfo { dwarf, context, code: code? })
     }
 
     /// The address of what lies at this offset in the module.
@@ -119,20 +156,20 @@ impl DebugInfo {
         Some(SourceLine { file: location.file?.to_owned(), line: location.line? })
     }
 
-    /// The variables of the function at an address.
-    pub(crate) fn variables(&self, address: u64) -> Variables {
+    /// The variables of the function at an address; `None` if nothing is said of it.
+    pub(crate) fn variables(&self, address: u64) -> Option<Variables> {
+        let unit = self.context.find_dwarf_and_unit(address).skip_all_loads()?;
         let mut variables = Variables::default();
-        let unit = self.context.find_dwarf_and_unit(address).skip_all_loads();
-        if let Some(unit) = unit {
-            // As far as it can be read.
-            let _ = collect(&unit, address, &mut variables.0);
-        }
-        variables
+        collect(&unit, address, &mut variables.0).ok()?.then_some(variables)
     }
 }
 
-/// Collects the variables of the function at an address.
-fn collect(unit: &UnitRef<'_, Bytes>, address: u64, into: &mut Vec<Variable>) -> gimli::Result<()> {
+/// Collects the variables of the function at an address. Whether there is one.
+fn collect(
+    unit: &UnitRef<'_, Bytes>,
+    address: u64,
+    into: &mut Vec<Variable>,
+) -> gimli::Result<bool> {
     let mut entries = unit.entries();
     // Depth of the function, once it has been found; and ranges of the blocks around an entry, by their depths.
     let mut function = None;
@@ -140,7 +177,7 @@ fn collect(unit: &UnitRef<'_, Bytes>, address: u64, into: &mut Vec<Variable>) ->
     while let Some(entry) = entries.next_dfs()? {
         let depth = entry.depth();
         if function.is_some_and(|function| depth <= function) {
-            return Ok(());
+            return Ok(true);
         }
         match entry.tag() {
             tag if function.is_none() => {
@@ -159,20 +196,23 @@ fn collect(unit: &UnitRef<'_, Bytes>, address: u64, into: &mut Vec<Variable>) ->
                 if let (Some(name), Some(value)) =
                     (name(unit, entry)?, entry.attr_value(dw::DW_AT_location))
                 {
+                    let ty = types::of_entry(unit, entry, types::WHOLE)?;
                     for (at, range) in locations(unit, value)? {
                         let both = scope.iter().map(|scope| gimli::Range {
                             begin: scope.begin.max(range.begin),
                             end: scope.end.min(range.end),
                         });
                         let both = both.filter(|range| range.begin < range.end);
-                        into.extend(both.map(|range| Variable { name: name.clone(), at, range }));
+                        let variable =
+                            |range| Variable { name: name.clone(), at, range, ty: ty.clone() };
+                        into.extend(both.map(variable));
                     }
                 }
             }
             _ => {}
         }
     }
-    Ok(())
+    Ok(function.is_some())
 }
 
 fn contains(range: &gimli::Range, address: u64) -> bool {
