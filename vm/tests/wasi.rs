@@ -16,6 +16,9 @@ const FAULT: i32 = 21;
 const ILSEQ: i32 = 25;
 const INVAL: i32 = 28;
 const IO: i32 = 29;
+const NOENT: i32 = 44;
+const NOTDIR: i32 = 54;
+const NOTEMPTY: i32 = 55;
 const NOTSOCK: i32 = 57;
 const XDEV: i32 = 75;
 const NOTCAPABLE: i32 = 76;
@@ -30,6 +33,7 @@ const POLL_FD_READWRITE: i64 = 1 << 27;
 const CREAT: i32 = 1;
 const TRUNC: i32 = 8;
 const APPEND: i32 = 1;
+const NONBLOCK: i32 = 4;
 
 /// The functions that a [`Guest`] can be made to call, with their parameters.
 const CALLS: &[(&str, &str)] = &[
@@ -42,8 +46,11 @@ const CALLS: &[(&str, &str)] = &[
     ("fd_renumber", "i32 i32"),
     ("fd_seek", "i32 i64 i32 i32"),
     ("fd_write", "i32 i32 i32 i32"),
+    ("path_link", "i32 i32 i32 i32 i32 i32 i32"),
     ("path_open", "i32 i32 i32 i32 i32 i64 i64 i32 i32"),
     ("path_rename", "i32 i32 i32 i32 i32 i32"),
+    ("path_symlink", "i32 i32 i32 i32 i32"),
+    ("path_unlink_file", "i32 i32 i32"),
     ("poll_oneoff", "i32 i32 i32 i32"),
     ("proc_raise", "i32"),
     ("random_get", "i32 i32"),
@@ -352,18 +359,31 @@ fn what_cannot_be_told_is_not_opened() {
 
 #[test]
 fn a_file_can_be_emptied_and_appended_to() {
-    let (mut guest, path) = Guest::with_directory("append");
-    for (name, content) in [("file", "abab"), ("new", "abab")] {
-        let fd = guest.open(3, name, CREAT | TRUNC, FD_WRITE, APPEND).unwrap();
-        assert_eq!(fs::read(path.join(name)).unwrap(), b"");
+    appended_to("append", CREAT | TRUNC, APPEND, "");
+}
+
+#[test]
+fn a_file_can_be_appended_to_without_waiting() {
+    appended_to("nonblock", CREAT, APPEND | NONBLOCK, "12345");
+    appended_to("nonblock-empty", CREAT | TRUNC, APPEND | NONBLOCK, "");
+}
+
+/// Opens a file of 5 bytes and a new one with these flags. Whatever is written goes to their ends.
+#[track_caller]
+fn appended_to(test: &str, oflags: i32, fdflags: i32, old_content: &str) {
+    let (mut guest, path) = Guest::with_directory(test);
+    for (name, old_content) in [("file", old_content), ("new", "")] {
+        let fd = guest.open(3, name, oflags, FD_WRITE, fdflags).unwrap();
+        assert_eq!(fs::read_to_string(path.join(name)).unwrap(), old_content);
         guest.put(32, b"ab");
         guest.put_buffer(32, 2);
         assert_eq!(guest.call("fd_write", [fd.into(), 0, 1, 16]), SUCCESS);
         assert_eq!(guest.call("fd_seek", [fd.into(), 0, 0, 64]), SUCCESS);
         assert_eq!(guest.call("fd_write", [fd.into(), 0, 1, 16]), SUCCESS);
-        assert_eq!(fs::read_to_string(path.join(name)).unwrap(), content);
+        let content = fs::read_to_string(path.join(name)).unwrap();
+        assert_eq!(content, format!("{old_content}abab"));
         assert_eq!(guest.call("fd_fdstat_get", [fd.into(), 64]), SUCCESS);
-        assert_eq!(guest.get::<2>(66), [APPEND as u8, 0]);
+        assert_eq!(guest.get::<2>(66), [fdflags as u8, 0]);
     }
 }
 
@@ -495,4 +515,85 @@ fn what_a_directory_does_with_another_is_done_with_the_corrected_ones() {
     guest.put(512, b"file");
     assert_eq!(guest.call("path_rename", [3, 512, 4, below.into(), 512, 4]), SUCCESS);
     assert!(path.join("below/file").exists());
+}
+
+/// Names of directories, where it matters what else they are taken for.
+#[test]
+fn a_name_that_ends_in_a_slash_is_that_of_a_directory() {
+    #[derive(Clone, Copy, Debug)]
+    enum Call {
+        Rename,
+        Link,
+        Symlink,
+        Unlink,
+    }
+    use Call::{Link, Rename, Symlink, Unlink};
+    for (case, (call, old, new)) in [
+        (Rename, "file", "new/"),
+        (Rename, "file", "new//"),
+        (Rename, "file", "directory/"),
+        (Rename, "file", "file/"),
+        (Rename, "file", "to-directory/"),
+        (Rename, "file", "directory/new/"),
+        (Rename, "file/", "new"),
+        (Rename, "to-file", "new/"),
+        (Rename, "to-directory", "new/"),
+        (Rename, "to-directory/", "new"),
+        (Rename, "missing", "new/"),
+        (Rename, "directory", "new/"),
+        (Rename, "directory/", "new/"),
+        (Rename, "directory/", "new"),
+        (Rename, "directory", "full/"),
+        (Link, "file", "new/"),
+        (Link, "file/", "new"),
+        (Symlink, "file", "new/"),
+        (Unlink, "file/", ""),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (mut guest, path) = Guest::with_directory(&format!("slash-{case}"));
+        let host = path.with_extension("host");
+        let _ = fs::remove_dir_all(&host);
+        fs::create_dir(&host).unwrap();
+        fs::write(host.join("file"), "12345").unwrap();
+        for path in [&path, &host] {
+            fs::create_dir(path.join("directory")).unwrap();
+            fs::create_dir_all(path.join("full/file")).unwrap();
+            std::os::unix::fs::symlink("directory", path.join("to-directory")).unwrap();
+            std::os::unix::fs::symlink("file", path.join("to-file")).unwrap();
+        }
+        guest.put(512, old.as_bytes());
+        guest.put(640, new.as_bytes());
+        let (old_len, new_len) = (old.len() as i64, new.len() as i64);
+        let errno = match call {
+            Rename => guest.call("path_rename", [3, 512, old_len, 3, 640, new_len]),
+            Link => guest.call("path_link", [3, 0, 512, old_len, 3, 640, new_len]),
+            Symlink => guest.call("path_symlink", [512, old_len, 3, 640, new_len]),
+            Unlink => guest.call("path_unlink_file", [3, 512, old_len]),
+        };
+        let done = match call {
+            Rename => fs::rename(host.join(old), host.join(new)),
+            Link => fs::hard_link(host.join(old), host.join(new)),
+            Symlink => std::os::unix::fs::symlink(old, host.join(new)),
+            Unlink => fs::remove_file(host.join(old)),
+        };
+        let expected = match done.as_ref().map_err(|error| error.raw_os_error().unwrap()) {
+            Ok(()) => SUCCESS,
+            Err(2) => NOENT,
+            Err(20) => NOTDIR,
+            Err(39) => NOTEMPTY,
+            Err(_) => panic!("{call:?} {old} {new}: {done:?} on the host"),
+        };
+        assert_eq!(errno, expected, "{call:?} {old} {new}");
+        let listed = |path: &PathBuf| {
+            let entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap());
+            let mut names: Vec<_> = entries
+                .map(|entry| format!("{:?} {:?}", entry.file_name(), entry.file_type().unwrap()))
+                .collect();
+            names.sort();
+            names
+        };
+        assert_eq!(listed(&path), listed(&host), "{call:?} {old} {new}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Directories of the host, as the guest sees them.
 //!
-//! The work is done by `wasi-common`. What is done here is what it gets wrong: ways to open files that it refuses,
-//! and times before 1970, which make it panic.
+//! The work is done by `wasi-common`. What is done here is what it gets wrong: ways to open files that it refuses or
+//! forgets, names that only a directory can get, and times before 1970, which make it panic.
 
 use std::any::Any;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use wasi_common::file::{
     Advice, FdFlags, FileType, Filestat, OFlags, RiFlags, RoFlags, SdFlags, SiFlags, WasiFile,
 };
 use wasi_common::sync::dir::Dir;
-use wasi_common::{Error, SystemTimeSpec};
+use wasi_common::{Error, ErrorExt, SystemTimeSpec};
 
 /// A directory that the guest has open.
 pub struct Directory(Box<dyn WasiDir>);
@@ -51,15 +51,15 @@ impl WasiDir for Directory {
         // the descriptor does not depend on how the file is opened here.
         let write = write || truncate;
         // And it refuses to truncate and to append, which is how every shell's log file is begun anew.
-        let appends_later = truncate && fdflags.contains(FdFlags::APPEND);
-        let fdflags_at_first =
-            if appends_later { fdflags.difference(FdFlags::APPEND) } else { fdflags };
+        let fdflags_at_first = if truncate { fdflags.difference(FdFlags::APPEND) } else { fdflags };
+        // To set one flag takes the others away in `wasi-common`, also when it sets one itself.
+        let flags_later = fdflags != fdflags_at_first || fdflags.contains(FdFlags::NONBLOCK);
         let opened =
             self.0.open_file(follow_symlinks, path, oflags, read, write, fdflags_at_first).await?;
         Ok(match opened {
             OpenResult::Dir(directory) => OpenResult::Dir(Box::new(Directory(directory))),
             OpenResult::File(mut file) => {
-                if appends_later {
+                if flags_later {
                     file.set_fdflags(fdflags).await?;
                 }
                 OpenResult::File(Box::new(File(file)))
@@ -107,6 +107,12 @@ impl WasiDir for Directory {
     }
 
     async fn rename(&self, path: &str, to: &dyn WasiDir, to_path: &str) -> Result<(), Error> {
+        // A name that ends in a slash is that of a directory, which `wasi-common` heeds for the old name only.
+        if to_path.ends_with('/')
+            && self.0.get_path_filestat(path, false).await?.filetype != FileType::Directory
+        {
+            return Err(Error::not_dir());
+        }
         self.0.rename(path, to, to_path).await
     }
 
