@@ -94,7 +94,7 @@ pub use store::table::Table;
 pub use store::value::{ExternRef, Val};
 pub use store::{AsContext, AsContextMut, Store, StoreContextMut, StoreContextRef};
 pub use types::error::{ErrorKind, Failure};
-pub use types::printable::Printable;
+pub use types::printable::{Printable, PrintableName};
 pub use types::trap::Trap;
 pub use types::{ExportType, ExternType, ImportType};
 

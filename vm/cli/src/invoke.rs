@@ -1,7 +1,7 @@
 //! Calling an exported function with arguments from the command line.
 
 use crate::float;
-use midair::{Error, Func, Printable, Store, Val, ValType};
+use midair::{Error, Func, PrintableName, Store, Val, ValType};
 
 /// Calls `function` with arguments parsed by its parameters' types; returns a line for each result.
 pub fn invoke<T>(
@@ -22,7 +22,7 @@ fn parse_arguments(name: &str, types: &[ValType], texts: &[String]) -> Result<Ve
         let list: Vec<String> = types.iter().map(ToString::to_string).collect();
         anyhow::bail!(
             "function `{}` takes {} ({}), not {}",
-            Printable(name),
+            PrintableName(name),
             match types.len() {
                 1 => "1 argument".to_owned(),
                 n => format!("{n} arguments"),

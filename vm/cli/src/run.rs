@@ -7,7 +7,9 @@ use crate::failure::{CANNOT_RUN, report};
 use crate::{invoke, output, signals};
 use anyhow::Context;
 use midair::wasi::{Dir, WasiCtx, WasiCtxBuilder, ambient_authority};
-use midair::{Config, Engine, ExternType, Linker, Module, Printable, Result, Store, StoreLimits};
+use midair::{
+    Config, Engine, ExternType, Linker, Module, PrintableName, Result, Store, StoreLimits,
+};
 use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
@@ -149,7 +151,7 @@ fn call(
     }
     let function = instance
         .get_func(&mut *store, entry)
-        .with_context(|| format!("there is no function `{}`", Printable(entry)))?;
+        .with_context(|| format!("there is no function `{}`", PrintableName(entry)))?;
     let arguments = match options.invoke {
         Some(_) => arguments,
         // A `_start` with parameters takes them from the arguments, which are all the program's own too.
@@ -166,7 +168,7 @@ fn check_entry(module: &Module, entry: &str, file: &Path) -> Result<()> {
             if export.name() == entry {
                 return Ok(());
             }
-            functions.push(format!("`{}`", Printable(export.name())));
+            functions.push(format!("`{}`", PrintableName(export.name())));
         }
     }
     let hint = if functions.is_empty() {
@@ -178,7 +180,7 @@ fn check_entry(module: &Module, entry: &str, file: &Path) -> Result<()> {
     } else {
         format!("it exports {}", functions.join(", "))
     };
-    anyhow::bail!("`{}` exports no function `{}`: {hint}", file.display(), Printable(entry))
+    anyhow::bail!("`{}` exports no function `{}`: {hint}", file.display(), PrintableName(entry))
 }
 
 /// What the program gets to see of the system.

@@ -8,7 +8,7 @@ use super::module_code::ModuleCode;
 use super::system::CodeSystem;
 use super::version::CodeOwner;
 use crate::config::Tier;
-use crate::types::printable::Printable;
+use crate::types::printable::PrintableName;
 use midair_osr::{CodeHeapStats, CodeObject};
 use midair_tiers::CodegenSettings;
 use midair_tiers::compile::EntryPoint;
@@ -353,7 +353,7 @@ impl fmt::Display for Pin {
 
 /// `module!function`, by names or else by numbers.
 fn place(module: u64, name: &Option<String>, function: u32, of: &Option<String>) -> String {
-    let printable = |name: &String| Printable(name).to_string();
+    let printable = |name: &String| PrintableName(name).to_string();
     let module = name.as_ref().map_or_else(|| format!("#{module}"), printable);
     let function = of.as_ref().map_or_else(|| format!("func[{function}]"), printable);
     format!("{module}!{function}")

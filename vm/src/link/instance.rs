@@ -21,7 +21,7 @@ use crate::store::opaque::{StoreId, StoreOpaque};
 use crate::store::table::Table;
 use crate::types::ExternType;
 use crate::types::error::{ErrorKind, OfKind as _};
-use crate::types::printable::Printable;
+use crate::types::printable::PrintableName;
 use crate::types::trap::Trap;
 use anyhow::{Context as _, Result};
 use midair_osr::ContextHeader;
@@ -116,10 +116,10 @@ impl Instance {
         let func = self
             .get_export(&mut store, name)
             .and_then(Extern::into_func)
-            .with_context(|| format!("no exported function `{}`", Printable(name)))
+            .with_context(|| format!("no exported function `{}`", PrintableName(name)))
             .of_kind(ErrorKind::Misuse)?;
         func.typed(&store)
-            .with_context(|| format!("cannot call exported function `{}`", Printable(name)))
+            .with_context(|| format!("cannot call exported function `{}`", PrintableName(name)))
     }
 
     /// The function of this index in its module, exported or not; `None` if there is no such function. For
@@ -226,8 +226,8 @@ fn check_imports(store: &StoreOpaque, module: &ModuleState, imports: &[ImportVal
                 anyhow::ensure!(
                     item.belongs_to(store),
                     "import `{}` `{}` belongs to another store",
-                    Printable(&import.module),
-                    Printable(&import.name)
+                    PrintableName(&import.module),
+                    PrintableName(&import.name)
                 );
                 item.ty_in(store)
             }
@@ -235,8 +235,8 @@ fn check_imports(store: &StoreOpaque, module: &ModuleState, imports: &[ImportVal
         anyhow::ensure!(
             is_subtype(&found, &expected),
             "incompatible import type for `{}` `{}`: expected {expected}, found {found}",
-            Printable(&import.module),
-            Printable(&import.name)
+            PrintableName(&import.module),
+            PrintableName(&import.name)
         );
     }
     Ok(())

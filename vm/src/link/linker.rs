@@ -14,7 +14,7 @@ use crate::store::value::Val;
 use crate::store::{AsContext, AsContextMut};
 use crate::types::ExternType;
 use crate::types::error::{ErrorKind, Failure};
-use crate::types::printable::Printable;
+use crate::types::printable::PrintableName;
 use anyhow::Result;
 use midair_tiers::types::FuncType;
 use std::collections::HashMap;
@@ -118,8 +118,8 @@ impl<T: 'static> Linker<T> {
                 if !self.allow_shadowing {
                     return Err(link_failure(format!(
                         "import of `{}` `{}` defined twice",
-                        Printable(module),
-                        Printable(name)
+                        PrintableName(module),
+                        PrintableName(name)
                     )));
                 }
                 entry.insert(value);
@@ -177,8 +177,8 @@ impl<T: 'static> Linker<T> {
         if !item.belongs_to(store.as_context().opaque()) {
             return Err(link_failure(format!(
                 "`{}` `{}` belongs to another store",
-                Printable(module),
-                Printable(name)
+                PrintableName(module),
+                PrintableName(name)
             )));
         }
         self.insert(module, name, ImportValue::Extern(item))
@@ -224,8 +224,8 @@ impl<T: 'static> Linker<T> {
         let Some(value) = self.find(module, name) else {
             return Err(link_failure(format!(
                 "no definition of `{}` `{}`",
-                Printable(module),
-                Printable(name)
+                PrintableName(module),
+                PrintableName(name)
             )));
         };
         let value = value.clone();
@@ -235,7 +235,10 @@ impl<T: 'static> Linker<T> {
     /// Defines all names of a module under another module name.
     pub fn alias_module(&mut self, module: &str, as_module: &str) -> Result<&mut Self> {
         let Some(names) = self.definitions.get(module) else {
-            return Err(link_failure(format!("no definitions of module `{}`", Printable(module))));
+            return Err(link_failure(format!(
+                "no definitions of module `{}`",
+                PrintableName(module)
+            )));
         };
         for (name, value) in names.clone() {
             self.insert(as_module, &name, value)?;
@@ -271,8 +274,8 @@ impl<T: 'static> Linker<T> {
             if let ExternType::Func(ty) = import.ty() {
                 let message = format!(
                     "unknown import `{}` `{}` was called",
-                    Printable(import.module()),
-                    Printable(import.name())
+                    PrintableName(import.module()),
+                    PrintableName(import.name())
                 );
                 self.func_new(import.module(), import.name(), ty.clone(), move |_, _, _| {
                     Err(link_failure(message.clone()))
@@ -408,7 +411,7 @@ impl UnlinkedImport {
 
 impl fmt::Display for UnlinkedImport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` `{}`: {}", Printable(&self.module), Printable(&self.name), self.ty)
+        write!(f, "`{}` `{}`: {}", PrintableName(&self.module), PrintableName(&self.name), self.ty)
     }
 }
 

@@ -12,7 +12,7 @@ use super::policy::Policy;
 use super::references;
 use super::update::Update;
 use crate::module::{Item, ModuleState};
-use crate::types::printable::{Printable, function_name};
+use crate::types::printable::{PrintableName, function_name};
 use anyhow::{Context as _, Result, bail, ensure};
 use midair_tiers::types::FuncType;
 use std::collections::{BTreeMap, BTreeSet};
@@ -124,7 +124,7 @@ impl fmt::Display for Definition {
             }
             Definition::Freed { function } => write!(f, "{} is freed", Quoted(function)),
             Definition::Export { name, function } => {
-                write!(f, "export `{}` is {}", Printable(name), Quoted(function))
+                write!(f, "export `{}` is {}", PrintableName(name), Quoted(function))
             }
             Definition::Entry { table, index, function } => {
                 write!(f, "entry {index} of table {table} is ")?;

@@ -22,7 +22,7 @@ use crate::code::version::FunctionVersion;
 use crate::module::{Item, ModuleState, index_spaces};
 use crate::store::memory::MAX_PAGES;
 use crate::store::table::MAX_ELEMENTS;
-use crate::types::printable::{Printable, function_name};
+use crate::types::printable::{PrintableName, function_name};
 use crate::types::signatures::Signature;
 use anyhow::{Context as _, Result, bail, ensure};
 use midair_osr::{Operation, StackContext};
@@ -176,7 +176,7 @@ impl<'m> Growth<'m> {
             ensure!(
                 (index as usize) < count,
                 "export `{}` is of something that does not exist",
-                Printable(name)
+                PrintableName(name)
             );
         }
         Ok(())

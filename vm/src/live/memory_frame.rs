@@ -11,7 +11,7 @@ use super::memory_references::{MemoryReference, MemoryReferences, ReferringOpera
 use super::source_names::SourceNames;
 use crate::module::debug_info::InMemory;
 use crate::module::{Item, ModuleState};
-use crate::types::printable::Printable;
+use crate::types::printable::PrintableName;
 use midair_tiers::{FunctionBody, ValType};
 use std::collections::{BTreeSet, HashMap};
 use wasmparser::Operator;
@@ -69,7 +69,7 @@ pub(crate) fn difference(
 ) -> Option<String> {
     let byte = |names: &SourceNames, byte: i64| {
         let name = u64::try_from(byte).ok().and_then(|byte| names.at_byte(byte));
-        let name = name.map(|name| format!(" (variable `{}`)", Printable(&name)));
+        let name = name.map(|name| format!(" (variable `{}`)", PrintableName(&name)));
         format!("byte {byte}{}", name.unwrap_or_default())
     };
     let read = |body| MemoryReferences::of(body, parameters, Some(stack_pointer));
@@ -146,7 +146,7 @@ fn moved_variable(old: &[InMemory], new: &[InMemory]) -> Option<String> {
             Some(same) if same.ty != *ty => format!("is {ty}, was {}", same.ty),
             Some(_) => continue,
         };
-        return Some(format!("variable `{}` {why}", Printable(name)));
+        return Some(format!("variable `{}` {why}", PrintableName(name)));
     }
     None
 }

@@ -13,7 +13,7 @@ use crate::module::{Item, ModuleState};
 use crate::store::contents::LockedContents;
 use crate::store::instance::InstanceEntity;
 use crate::store::opaque::StoreOpaque;
-use crate::types::printable::Printable;
+use crate::types::printable::PrintableName;
 use anyhow::Result;
 use midair_osr::{Handshake, Operation, StackContext};
 use midair_tiers::{FuncRef, FunctionBody, InstanceContext, StoreContext, ValType};
@@ -103,7 +103,7 @@ impl fmt::Display for Reference {
                 write!(f, "{} takes a reference to it at offset {offset:#x}", Quoted(by))
             }
             Reference::Export { name } => {
-                write!(f, "export `{}` is this function", Printable(name))
+                write!(f, "export `{}` is this function", PrintableName(name))
             }
             Reference::Start => f.write_str("it is the start function"),
             Reference::Entry { table, index } => {
@@ -122,7 +122,7 @@ impl fmt::Display for Reference {
                 write!(f, "global {global} holds a reference to it now, in store {store}")
             }
             Reference::Import { store, import: (module, name) } => {
-                let (module, name) = (Printable(module), Printable(name));
+                let (module, name) = (PrintableName(module), PrintableName(name));
                 write!(f, "an instance in store {store} imports it as `{module}` `{name}`")
             }
         }

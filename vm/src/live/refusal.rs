@@ -2,7 +2,7 @@
 
 use super::correspondence::Place;
 use crate::module::debug_info::SourceLine;
-use crate::types::printable::Printable;
+use crate::types::printable::PrintableName;
 use midair_tiers::ValType;
 use std::fmt;
 
@@ -103,7 +103,7 @@ impl fmt::Display for Refusal {
             ),
             Refusal::UnknownValue { point, line, target, place, variable, ty, why } => {
                 if let Some(name) = variable {
-                    write!(f, "variable `{}`, ", Printable(name))?;
+                    write!(f, "variable `{}`, ", PrintableName(name))?;
                 }
                 write!(
                     f,

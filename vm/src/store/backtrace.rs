@@ -1,7 +1,7 @@
 //! Backtraces, as errors carry them.
 
 use crate::module::Module;
-use crate::types::printable::{Printable, function_name};
+use crate::types::printable::{PrintableName, function_name};
 use midair_tiers::FunctionBody;
 use std::fmt;
 
@@ -121,7 +121,7 @@ impl fmt::Display for FrameInfo {
             Some(offset) => write!(f, "{offset:#8x}")?,
             None => write!(f, "{:>+#8x}", self.point)?,
         }
-        write!(f, " - {}!", Printable(self.module.name().unwrap_or("<unknown>")))?;
+        write!(f, " - {}!", PrintableName(self.module.name().unwrap_or("<unknown>")))?;
         match self.func_name() {
             Some(name) => f.write_str(&function_name(name)),
             None => write!(f, "<wasm function {}>", self.func_index),

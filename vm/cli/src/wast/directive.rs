@@ -2,7 +2,7 @@
 
 use super::{spectest, values};
 use midair::{
-    Config, Engine, Error, Extern, Instance, Linker, Module, Printable, Result, Store, Trap,
+    Config, Engine, Error, Extern, Instance, Linker, Module, PrintableName, Result, Store, Trap,
     UnlinkedImports, Val,
 };
 use std::collections::HashMap;
@@ -206,7 +206,7 @@ impl Script {
     fn instance(&self, name: Option<Id<'_>>) -> Result<Instance> {
         match name {
             Some(id) => self.instances.get(id.name()).copied().ok_or_else(|| {
-                Error::msg(format!("there is no instance ${}", Printable(id.name())))
+                Error::msg(format!("there is no instance ${}", PrintableName(id.name())))
             }),
             None => self.current.ok_or_else(|| Error::msg("there is no instance")),
         }
@@ -223,7 +223,7 @@ impl Script {
             WastExecute::Get { module, global, .. } => {
                 match self.instance(module)?.get_export(&mut self.store, global) {
                     Some(Extern::Global(global)) => Ok(vec![global.get(&mut self.store)]),
-                    _ => anyhow::bail!("there is no global `{}`", Printable(global)),
+                    _ => anyhow::bail!("there is no global `{}`", PrintableName(global)),
                 }
             }
         }
@@ -232,7 +232,7 @@ impl Script {
     fn invoke(&mut self, invoke: &WastInvoke<'_>) -> Result<Vec<Val>> {
         let function =
             self.instance(invoke.module)?.get_func(&mut self.store, invoke.name).ok_or_else(
-                || Error::msg(format!("there is no function `{}`", Printable(invoke.name))),
+                || Error::msg(format!("there is no function `{}`", PrintableName(invoke.name))),
             )?;
         let arguments = values::arguments(&invoke.args)?;
         let count = function.ty(&self.store).results.len();

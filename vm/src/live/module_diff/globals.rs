@@ -10,7 +10,7 @@ use super::renumber::renumber_expression;
 use super::{Diff, initial_value};
 use crate::live::changes::AddedGlobal;
 use crate::types::ExternType;
-use crate::types::printable::Printable;
+use crate::types::printable::PrintableName;
 use midair_tiers::types::ValType;
 use std::collections::HashMap;
 
@@ -111,7 +111,7 @@ impl<'a> Diff<'a> {
 
     pub(super) fn global_label(&self, new: u32) -> String {
         match self.global_name(new) {
-            Some(name) => format!("global `{}`", Printable(name)),
+            Some(name) => format!("global `{}`", PrintableName(name)),
             None => format!("global {new}"),
         }
     }

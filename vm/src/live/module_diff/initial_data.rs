@@ -6,7 +6,7 @@
 use super::refusal::ModuleRefusal;
 use crate::live::changes::ChangedData;
 use crate::module::ModuleState;
-use crate::types::printable::Printable;
+use crate::types::printable::PrintableName;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Range;
 
@@ -48,7 +48,7 @@ pub(super) struct Segment<'a> {
 impl Segment<'_> {
     fn describe(&self) -> String {
         match self.name {
-            Some(name) => format!("data segment {} (`{}`)", self.index, Printable(name)),
+            Some(name) => format!("data segment {} (`{}`)", self.index, PrintableName(name)),
             None => format!("data segment {}", self.index),
         }
     }

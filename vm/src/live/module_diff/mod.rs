@@ -52,7 +52,7 @@ use crate::module::provenance::{IndexMaps, OlderItems, Provenance, UNMAPPED};
 use crate::module::{Import, Item, ModuleState};
 use crate::store::memory::PAGE_SIZE;
 use crate::types::ExternType;
-use crate::types::printable::Printable;
+use crate::types::printable::PrintableName;
 use initial_data::{Base, DataPolicy, Segment};
 use known_values::KnownValues;
 use live_module::LiveModule;
@@ -439,7 +439,9 @@ impl<'a> Diff<'a> {
         self.summary.exports = self.changes.exports.len();
         for export in self.old.exports.list() {
             if self.new.export(&export.name).is_none() {
-                self.summary.notes.push(format!("export `{}` is kept", Printable(&export.name)));
+                self.summary
+                    .notes
+                    .push(format!("export `{}` is kept", PrintableName(&export.name)));
             }
         }
     }

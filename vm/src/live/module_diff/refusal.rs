@@ -1,6 +1,6 @@
 //! Why a running module cannot be brought up to a new one.
 
-use crate::types::printable::Printable;
+use crate::types::printable::PrintableName;
 use std::fmt;
 
 /// Why a running module cannot be brought up to a new one.
@@ -226,14 +226,14 @@ impl fmt::Display for ModuleRefusal {
             ModuleRefusal::ImportAdded { module, name, ty, before: None } => write!(
                 f,
                 "import `{}` `{}` ({ty}) is new, and a running program cannot be linked anew",
-                Printable(module),
-                Printable(name)
+                PrintableName(module),
+                PrintableName(name)
             ),
             ModuleRefusal::ImportAdded { module, name, ty, before: Some(before) } => write!(
                 f,
                 "import `{}` `{}` is of type {ty} instead of {before}, and a running program cannot be linked anew",
-                Printable(module),
-                Printable(name)
+                PrintableName(module),
+                PrintableName(name)
             ),
             ModuleRefusal::ItemAdded { item } => {
                 write!(f, "{item} is new, and cannot be added to a running program")
@@ -290,17 +290,17 @@ impl fmt::Display for ModuleRefusal {
                  and {evidence}"
             ),
             ModuleRefusal::StaticChanged { variable, difference } => {
-                write!(f, "static variable `{}` {difference}", Printable(variable))
+                write!(f, "static variable `{}` {difference}", PrintableName(variable))
             }
             ModuleRefusal::TypeChanged { name, difference } => {
-                write!(f, "type `{}` is laid out otherwise: {difference}", Printable(name))
+                write!(f, "type `{}` is laid out otherwise: {difference}", PrintableName(name))
             }
             ModuleRefusal::MoreMoved { count: 1 } => f.write_str("1 more place may have moved"),
             ModuleRefusal::MoreMoved { count } => write!(f, "{count} more places may have moved"),
             ModuleRefusal::LayoutMoved { global, old, new } => write!(
                 f,
                 "the memory's layout moved: `{}` begins with {new:#x} instead of {old:#x}",
-                Printable(global)
+                PrintableName(global)
             ),
             ModuleRefusal::FunctionPointersMoved { table, entry, old, new } => write!(
                 f,

@@ -13,7 +13,7 @@
 pub(crate) mod layout;
 mod types;
 
-use crate::types::printable::Printable;
+use crate::types::printable::PrintableName;
 use addr2line::Context;
 use gimli::{
     self, AttributeValue, DebuggingInformationEntry, Dwarf, EndianReader, LittleEndian, Operation,
@@ -38,7 +38,7 @@ pub struct SourceLine {
 impl fmt::Display for SourceLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.file.rsplit(['/', '\\']).next().unwrap_or_default();
-        write!(f, "{}:{}", Printable(name), self.line)
+        write!(f, "{}:{}", PrintableName(name), self.line)
     }
 }
 
