@@ -164,3 +164,92 @@ fn values_that_are_made_of_shared_ones_are_compared_in_no_time() -> Result<()> {
     anyhow::ensure!(started.elapsed() < std::time::Duration::from_secs(5), "it took too long");
     Ok(())
 }
+
+/// A loop of five rounds, which logs, with what it does before it counts.
+fn five_rounds(locals: &str, before: &str, logged: &str, round: &str) -> String {
+    format!(
+        "(local $i i32) {locals} {before} (loop $l (call $log (local.get $i) {logged}) {round} \
+         (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 5))))"
+    )
+}
+
+#[test]
+fn a_new_variable_that_gathers_begins_in_a_loop_that_counts() -> Result<()> {
+    let old = five_rounds("", "", "(i32.const 0)", "");
+    let step = "(local.set $n (i32.add (local.get $n) (local.get $i)))";
+    let new = five_rounds("(local $n i32)", "", "(local.get $n)", step);
+    let (log, told) = run(&old, Some(&new))?;
+    anyhow::ensure!(log == [(0, 0), (1, 0), (2, 0), (3, 2), (4, 5)], "{log:?} {told:?}");
+    Ok(())
+}
+
+/// What the last round has computed is not there any more, or never was.
+#[test]
+fn a_new_variable_that_each_round_computes_anew_does_not_begin_anew() -> Result<()> {
+    let old = five_rounds("", "", "(i32.const 0)", "");
+    let step = "(local.set $n (i32.mul (local.get $i) (i32.const 3)))";
+    let new = five_rounds("(local $n i32)", "", "(local.get $n)", step);
+    never_wrong(&old, &new, &[(0, 0), (1, 0), (2, 0), (3, 6), (4, 9)])
+}
+
+#[test]
+fn a_variable_that_was_stepped_before_the_call_does_not_begin_anew() -> Result<()> {
+    let locals = "(local $n i32)";
+    let body = |first: u32, logged: &str, step: &str| {
+        format!(
+            "(local $i i32) {locals} (local.set $n (i32.const {first})) (loop $l {step} \
+             (call $log (local.get $i) {logged}) \
+             (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 5))))"
+        )
+    };
+    let old = body(1, "(i32.const 0)", "(local.set $n (i32.mul (local.get $n) (i32.const 3)))");
+    let new = body(0, "(local.get $n)", "(local.set $n (local.get $n))");
+    never_wrong(&old, &new, &[(0, 0), (1, 0), (2, 0), (3, 27), (4, 27)])
+}
+
+#[test]
+fn a_variable_that_is_set_only_sometimes_now_does_not_begin_anew() -> Result<()> {
+    let body = |set: &str| {
+        five_rounds(
+            "(local $n i32)",
+            "",
+            "(i32.const 0)",
+            &format!("{set} (call $tick (local.get $n))"),
+        )
+    };
+    let set = "(local.set $n (i32.const 7))";
+    let old = body(set);
+    let new = body(&format!("(if (i32.eq (local.get $i) (i32.const 9)) (then {set}))"));
+    let right =
+        [(0, 0), (-1, 7), (1, 0), (-1, 7), (2, 0), (-1, 7), (3, 0), (-1, 7), (4, 0), (-1, 7)];
+    // Both bodies show the same, if the variable is what it was.
+    let (log, _) = run(&old, Some(&new))?;
+    anyhow::ensure!(log == right, "{log:?}");
+    Ok(())
+}
+
+/// One variable begins and goes on as the only one did before, and another one is used as that one was.
+#[test]
+fn a_variable_does_not_begin_anew_because_another_one_is_computed_as_it_was() -> Result<()> {
+    let double = |n: &str| format!("(local.set {n} (i32.add (local.get {n}) (local.get {n})))");
+    let one = |n: &str| format!("(local.set {n} (i32.const 1))");
+    let old = five_rounds("(local $n i32)", &one("$n"), "(local.get $n)", &double("$n"));
+    let sometimes = format!("(if (i32.eq (local.get $i) (i32.const 9)) (then {}))", double("$n"));
+    let new = five_rounds(
+        "(local $twin i32) (local $n i32)",
+        &format!("{} {}", one("$twin"), one("$n")),
+        "(local.get $n)",
+        &format!("{} {sometimes}", double("$twin")),
+    );
+    never_wrong(&old, &new, &[(0, 1), (1, 2), (2, 4), (3, 4), (4, 4)])
+}
+
+#[test]
+fn a_frame_does_not_go_on_behind_another_call_with_which_its_own_has_changed_places() -> Result<()>
+{
+    let body = |calls: [u32; 4]| {
+        let calls = calls.map(|n| format!("(call $log (i32.const {n}) (i32.const {n}))"));
+        calls.join(" ")
+    };
+    never_wrong(&body([0, 0, 1, 2]), &body([0, 0, 2, 1]), &[(0, 0), (0, 0), (1, 1)])
+}

@@ -2,10 +2,10 @@
 //!
 //! The safepoints of both are aligned in order, such that as many as possible of those correspond that
 //! match (same kind and callee, same nesting, same operand types), and of several ways to do so, such that
-//! the operators around them are the same. Where another safepoint would do just as well, none is taken:
-//! nothing is guessed.
+//! the operators around them are the same. Where another safepoint would do just as well, or better if it did not
+//! stand somewhere else, none is taken: nothing is guessed.
 
-use super::safepoints::Safepoint;
+use super::safepoints::{CONTEXT, Safepoint};
 
 /// Most pairs of safepoints that are looked at one by one. Of two bodies that differ in more, only what
 /// they have in common at their beginnings and ends is aligned.
@@ -33,22 +33,24 @@ impl Alignment {
         let (rows, columns) = (old.len(), new.len());
         align(
             (rows, columns),
-            &|i, j| old[i].matches(&new[j]),
+            &|i, j| (old[i].kind == new[j].kind).then(|| old[i].matches(&new[j])),
             &|i, j| old[i].similarity(&new[j]),
-            2 * 3,
+            [CONTEXT as u32; 2],
         )
     }
 }
 
-/// Aligns two sequences. `alike` says how much two elements that match are alike: `same` if nothing tells
-/// them apart.
+/// Aligns two sequences. `related` says of two elements that are of one kind whether they match. `halves` says how much
+/// such elements are alike in what comes before them, and in what comes behind them: `same` if nothing tells them apart.
 fn align(
     (old, new): (usize, usize),
-    matches: &dyn Fn(usize, usize) -> bool,
-    alike: &dyn Fn(usize, usize) -> u32,
-    same: u32,
+    related: &dyn Fn(usize, usize) -> Option<bool>,
+    halves: &dyn Fn(usize, usize) -> [u32; 2],
+    same: [u32; 2],
 ) -> Alignment {
-    let equal = |i, j| matches(i, j) && alike(i, j) == same;
+    let matches = |i, j| related(i, j) == Some(true);
+    let alike = |i, j| halves(i, j).iter().sum::<u32>();
+    let equal = |i, j| matches(i, j) && halves(i, j) == same;
     // Common ends are cut off; what is left of two versions of one function is short.
     let shorter = old.min(new);
     let mut prefix = (0..shorter).take_while(|&i| equal(i, i)).count();
@@ -59,7 +61,18 @@ fn align(
     }
     let (rows, columns) = (old - prefix - suffix, new - prefix - suffix);
     let mut pairs: Vec<(usize, usize)> = (0..prefix).map(|i| (i, i)).collect();
+    // How much each element of what is left is like the one that is most like it, before it and behind it, wherever
+    // that stands: the order of two may have been edited, or one may be inside of another block now.
+    let mut likest = (vec![[0; 2]; old], vec![[0; 2]; new]);
     if rows.saturating_mul(columns) <= MOST_PAIRS {
+        for i in prefix..old - suffix {
+            for j in (prefix..new - suffix).filter(|&j| related(i, j).is_some()) {
+                for (half, likeness) in halves(i, j).into_iter().enumerate() {
+                    let (of_old, of_new) = (&mut likest.0[i][half], &mut likest.1[j][half]);
+                    (*of_old, *of_new) = (likeness.max(*of_old), likeness.max(*of_new));
+                }
+            }
+        }
         let middle = heaviest(rows, columns, |i, j| {
             let (i, j) = (prefix + i, prefix + j);
             matches(i, j).then(|| MATCH + alike(i, j))
@@ -76,7 +89,8 @@ fn align(
         let likeness = alike(i, j);
         let rival = |i, j| matches(i, j) && alike(i, j) >= likeness;
         let ambiguous = (before.0..behind.0).any(|other| other != i && rival(other, j))
-            || (before.1..behind.1).any(|other| other != j && rival(i, other));
+            || (before.1..behind.1).any(|other| other != j && rival(i, other))
+            || (0..2).any(|half| halves(i, j)[half] < likest.0[i][half].max(likest.1[j][half]));
         counterparts[i] = if ambiguous { Err(Unaligned::Ambiguous) } else { Ok(j) };
     }
     Alignment { counterparts }
@@ -132,9 +146,9 @@ mod tests {
         let (old, new) = (elements(old), elements(new));
         let alignment = align(
             (old.len(), new.len()),
-            &|i, j| old[i].0 == new[j].0,
-            &|i, j| u32::from(old[i].1 == new[j].1),
-            1,
+            &|i, j| (old[i].0 == new[j].0).then_some(true),
+            &|i, j| [u32::from(old[i].1 == new[j].1), 0],
+            [1, 0],
         );
         alignment.counterparts.into_iter().map(Result::ok).collect()
     }
@@ -165,6 +179,12 @@ mod tests {
         assert_eq!(counterparts("aab", "ab"), [None, None, Some(1)]);
         assert_eq!(counterparts("ab", "aab"), [None, Some(2)]);
         assert_eq!(counterparts("bab", "bcaacb"), [Some(0), None, Some(5)]);
+    }
+
+    #[test]
+    fn what_has_changed_places_has_no_counterpart_where_the_other_one_was() {
+        assert_eq!(counterparts("xa1a2y", "xa2a1y"), [Some(0), None, None, Some(3)]);
+        assert_eq!(counterparts("xa1b2y", "xb2a1y"), [Some(0), None, Some(1), Some(3)]);
     }
 
     #[test]

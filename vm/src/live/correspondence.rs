@@ -41,12 +41,15 @@ pub(crate) struct Correspondence<'a> {
     classes: Vec<u32>,
     /// Those that old values are in.
     old_classes: FxHashSet<u32>,
+    /// Those that variables of the new body's loops are in.
+    variable_classes: FxHashSet<u32>,
     /// Index of the counterpart of each old safepoint.
     counterparts: FxHashMap<u32, u32>,
     /// The new safepoints that are counterparts.
     headers: FxHashSet<u32>,
-    /// The variables of the old body's loops, by the counterpart of the loop.
+    /// The variables of the old body's loops, by the counterpart of the loop, and those of the new one's.
     variables: FxHashMap<u32, Vec<Id>>,
+    new_variables: FxHashMap<u32, Vec<Id>>,
     found: RefCell<Found>,
     names: LocalNames,
     /// Steps that may still be taken.
@@ -60,7 +63,7 @@ struct Found {
     uses: [FxHashMap<Id, Uses>; 2],
     /// Variables of the old body that a new one may be the same as.
     same: FxHashMap<Id, Rc<[Id]>>,
-    /// Variables of the old body that might be a new one if they were carried from one round to the next.
+    /// Variables of the old body that might be a new one if a frame kept them.
     could_be: FxHashMap<Id, Rc<[Id]>>,
 }
 
@@ -120,6 +123,8 @@ const NEW: &str = "it is new";
 /// Compilers make counters of what the source computes from others.
 const COUNTER: &str =
     "it counts rounds, and nothing says whether it is new or comes from another variable";
+const COMPUTED: &str =
+    "each round computes it anew, and what the last one has computed is not known";
 const NOT_BEGUN: &str = "it is new, and what it would begin with is not known there";
 
 impl<'a> Correspondence<'a> {
@@ -143,15 +148,25 @@ impl<'a> Correspondence<'a> {
         }
         let headers = counterparts.values().copied().collect();
         let old_classes = classes[..old.values.len()].iter().copied().collect();
+        let mut new_variables: FxHashMap<u32, Vec<Id>> = FxHashMap::default();
+        let mut variable_classes = FxHashSet::default();
+        for (id, value) in (0..).zip(&new.values) {
+            if let Kind::Phi { header } = value.kind {
+                new_variables.entry(header).or_default().push(id);
+                variable_classes.insert(classes[old.values.len() + id as usize]);
+            }
+        }
         let (found, left) = (RefCell::default(), Cell::new(MOST_STEPS));
         Some(Correspondence {
             old,
             new,
             classes,
             old_classes,
+            variable_classes,
             counterparts,
             headers,
             variables,
+            new_variables,
             names,
             found,
             left,
@@ -258,6 +273,10 @@ impl<'a> Correspondence<'a> {
         if !self.alike(a, b) || x.len() != y.len() || x.len() < 2 {
             return false;
         }
+        // What a counter of the old body is nobody knows either.
+        if self.names.is_compiled && self.old.is_counter(a) {
+            return false;
+        }
         // What both begin with may have been edited too, if it is computed alike.
         let is_computed = !matches!(self.old.values[x[0] as usize].kind, Kind::Const(_));
         let starts_alike = self.class_of_old(x[0]) == self.class_of_new(y[0])
@@ -341,7 +360,7 @@ impl<'a> Correspondence<'a> {
         same
     }
 
-    /// The variables of the old body that might be a new one if they were carried from one round to the next.
+    /// The variables of the old body that might be a new one if a frame kept them.
     fn could_be(&self, value: Id) -> Rc<[Id]> {
         if let Some(known) = self.found.borrow().could_be.get(&value) {
             return known.clone();
@@ -413,9 +432,11 @@ impl<'a> Frame<'a> {
             let from = Slot::Old(slot(place));
             kept.insert(value, from);
             members.entry(all.class_of_old(value)).or_default().push((value, from));
-            // An operand that is a constant is nobody's variable.
+            // An operand that is no variable of a loop is nobody's variable. What a parameter has been from the
+            // beginning nothing in a loop has made.
             match (all.old.values[value as usize].kind, place) {
-                (Kind::Phi { .. }, _) | (Kind::Const(_), Place::Local(_)) => variables.push(value),
+                (Kind::Param(_), _) => {}
+                (Kind::Phi { .. }, _) | (_, Place::Local(_)) => variables.push(value),
                 _ => {}
             }
         }
@@ -521,7 +542,14 @@ impl<'a> Frame<'a> {
         if all.is_counter(value) && !self.new_by_name.contains(&value) {
             return Err(COUNTER);
         }
-        // A variable that the old body does not carry from one round to the next, and this one does.
+        if !inputs[1..].iter().all(|&next| all.is_made_of(next, value)) {
+            return Err(COMPUTED);
+        }
+        if all.is_displaced(value) {
+            return Err(AMBIGUOUS);
+        }
+        // A variable that the old body does not need any more there, or does not carry from one round to the next, and
+        // this one does.
         let could_be = all.could_be(value);
         all.steps(could_be.len());
         if could_be.iter().any(|old| !self.kept.contains_key(old)) {
@@ -615,13 +643,55 @@ impl Correspondence<'_> {
         named
     }
 
-    /// Whether an old variable that is not carried from one round of its loop to the next may be the same as a new one
-    /// that is.
+    /// Whether an old variable of a loop, which the frame does not keep, may be the same as a new one: their steps have
+    /// something to do with each other, or somebody reads it, and no variable of the new loop is it.
     fn could_be_same(&self, a: Id, b: Id) -> bool {
         let (x, y) = (&self.old.values[a as usize], &self.new.values[b as usize]);
-        x.inputs.len() == y.inputs.len()
-            && x.ty == y.ty
-            && x.inputs[1..].iter().zip(&y.inputs[1..]).any(|(&x, &y)| self.related(x, y, (a, b)))
+        let [of_old, of_new] = [&x.inputs, &y.inputs];
+        let is_read = || self.old.users(a).iter().any(|&(user, _)| user != a);
+        let is_nobody = || !self.variable_classes.contains(&self.class_of_old(a));
+        x.ty == y.ty
+            && (of_old[1..].iter().any(|&x| {
+                self.steps(of_new.len()) && of_new[1..].iter().any(|&y| self.related(x, y, (a, b)))
+            }) || is_read() && is_nobody())
+    }
+
+    /// Whether a new value is made of another one by operators and by what control flow chooses.
+    fn is_made_of(&self, value: Id, of: Id) -> bool {
+        let (mut open, mut seen) = (vec![value], FxHashSet::default());
+        while let Some(value) = open.pop() {
+            if value == of {
+                return true;
+            }
+            let Value { kind, inputs, .. } = &self.new.values[value as usize];
+            let is_made = matches!(kind, Kind::Op { .. } | Kind::Join | Kind::Phi { .. });
+            // What is older is not made of it.
+            if value < of || !is_made || !seen.insert(value) {
+                continue;
+            }
+            if seen.len() > MOST_PAIRS as usize || !self.steps(inputs.len()) {
+                return false;
+            }
+            open.extend(inputs);
+        }
+        false
+    }
+
+    /// Whether there is an old variable that new ones of the same loop equal, though none of them is used as that one is:
+    /// then this one may be it, edited, and those are new.
+    fn is_displaced(&self, value: Id) -> bool {
+        let Kind::Phi { header } = self.new.values[value as usize].kind else { return false };
+        let others = self.new_variables.get(&header).map_or(&[][..], Vec::as_slice);
+        let ty = self.new.values[value as usize].ty;
+        self.variables_of_counterpart(value).iter().any(|&old| {
+            if self.old.values[old as usize].ty != ty || !self.steps(others.len()) {
+                return false;
+            }
+            let class = self.class_of_old(old);
+            let mut equal =
+                others.iter().filter(|&&new| self.class_of_new(new) == class).peekable();
+            equal.peek().is_some() && !equal.any(|&new| self.used_alike(old, new))
+        })
     }
 
     /// Whether two values have something to do with each other: they are equal, or one is made of the other, or both
@@ -637,13 +707,18 @@ impl Correspondence<'_> {
                 .filter(|&(&x, _)| !is_constant(&self.old.values[x as usize]) && x != assumed.0);
             self.alike(x, y) && inputs.any(|(&x, &y)| equal(x, y))
         };
+        // The constants of operators say nothing, those that control flow chooses from do.
+        let tells = |value: &Value, kind: Kind| match kind {
+            Kind::Effect { .. } => false,
+            Kind::Const(_) => value.kind == Kind::Join,
+            _ => true,
+        };
+        let made_of = |value: &Value, all: &Values, input: Id, phi: Id| {
+            input != phi && tells(value, all.values[input as usize].kind)
+        };
         equal(x, y)
             || shares()
-            || new.inputs.iter().any(|&y| {
-                y != assumed.1 && !is_constant(&self.new.values[y as usize]) && equal(x, y)
-            })
-            || old.inputs.iter().any(|&x| {
-                x != assumed.0 && !is_constant(&self.old.values[x as usize]) && equal(x, y)
-            })
+            || new.inputs.iter().any(|&y| made_of(new, self.new, y, assumed.1) && equal(x, y))
+            || old.inputs.iter().any(|&x| made_of(old, self.old, x, assumed.0) && equal(x, y))
     }
 }

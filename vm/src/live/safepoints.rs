@@ -37,7 +37,7 @@ pub(crate) struct Safepoint {
 /// An operator that is not a call leaves at most so many results, besides the operands that it leaves alone.
 const MOST_RESULTS: usize = 2;
 /// How many operators on either side of a safepoint tell it from others that are like it.
-const CONTEXT: usize = 3;
+pub(crate) const CONTEXT: usize = 3;
 
 impl Safepoint {
     /// Whether a frame suspended at `self` can go on at `other`: they do the same, are nested alike, and
@@ -46,9 +46,13 @@ impl Safepoint {
         self.kind == other.kind && self.depth == other.depth && self.operands == other.operands
     }
 
-    /// How many of the operators around them are the same.
-    pub(crate) fn similarity(&self, other: &Safepoint) -> u32 {
-        self.context.iter().zip(&other.context).map(|(a, b)| u32::from(a == b)).sum()
+    /// How many operators right before them are the same, and how many right behind them.
+    pub(crate) fn similarity(&self, other: &Safepoint) -> [u32; 2] {
+        let same = |half: std::ops::Range<usize>| {
+            let pairs = self.context[half.clone()].iter().zip(&other.context[half]);
+            pairs.take_while(|(a, b)| a == b).count() as u32
+        };
+        [same(0..CONTEXT), same(CONTEXT..2 * CONTEXT)]
     }
 }
 
@@ -107,7 +111,13 @@ impl Safepoints {
             let (operator, offset) = operators.read_with_offset()?;
             let end = operators.original_position() as usize;
             let bytes = &body.bytes()[offset as usize..end];
-            hashes.push(hash(canonical::shortest(&operator, bytes, &mut buffer)));
+            hashes.push(match operator {
+                // Optimisers number locals anew at each build.
+                Operator::LocalGet { .. }
+                | Operator::LocalSet { .. }
+                | Operator::LocalTee { .. } => hash(&bytes[..1]),
+                _ => hash(canonical::shortest(&operator, bytes, &mut buffer)),
+            });
             let reachable = !validator.get_control_frame(0).is_some_and(|frame| frame.unreachable);
             // A call's frame is described without its arguments.
             let call = match operator {

@@ -1,5 +1,5 @@
-//! `cargo xtask stress modules`: the random and damaged modules of `tests/tests`, for minutes and with other
-//! seeds than in every test run.
+//! `cargo xtask stress modules`: the random and damaged modules of `tests/tests`, and the random edits of source
+//! programs, for minutes and with other seeds than in every test run.
 //!
 //! Damaged modules come first, all of them, if the time lets them; the rest of it is divided among
 //! the random modules. The tests are the same ones that `cargo test` runs; they read how much to do
@@ -42,12 +42,17 @@ enum Amount {
     Share,
 }
 
-const PARTS: [Part; 5] = [
+const PARTS: [Part; 6] = [
     Part { program: "bad_input", test: "truncated_modules", amount: Amount::All },
     Part { program: "bad_input", test: "mutated_modules_interpreted", amount: Amount::All },
     Part { program: "bad_input", test: "mutated_modules_compiled", amount: Amount::All },
     Part { program: "random_modules", test: "any_instructions", amount: Amount::Share },
     Part { program: "random_modules", test: "long_running_programs", amount: Amount::Share },
+    Part {
+        program: "source_edits",
+        test: "no_frame_goes_on_with_a_state_that_the_source_does_not_account_for",
+        amount: Amount::Share,
+    },
 ];
 
 /// How many mutants there are; other ones than in every test run, for the seed is another.

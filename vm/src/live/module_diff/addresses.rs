@@ -160,15 +160,7 @@ impl<'a> Diff<'a> {
         live: &Side<'_>,
         policy: DataPolicy,
     ) {
-        let (reasons, constants) = self.moved_addresses(matching, live);
-        // Bytes are written over what the running program may hold addresses of.
-        if self.summary.data_bytes > 0 {
-            self.summary.notes.extend(constants.as_ref().map(ToString::to_string));
-        }
-        // Where nothing has changed another constant is only another one.
-        let differ = self.refusals.iter().any(ModuleRefusal::is_about_data);
-        let reasons = reasons.into_iter().chain(constants.filter(|_| differ));
-        let reasons: Vec<ModuleRefusal> = explained(reasons.collect());
+        let reasons = self.moved_addresses(matching, live);
         if policy == DataPolicy::Keep {
             self.summary.notes.extend(reasons.iter().map(ToString::to_string));
         } else {
@@ -177,14 +169,9 @@ impl<'a> Diff<'a> {
     }
 
     /// Why the code of the new module may look for data elsewhere.
-    /// Apart from these, where constants lie that were elsewhere.
-    fn moved_addresses(
-        &self,
-        matching: &Matching<'_>,
-        live: &Side<'_>,
-    ) -> (Vec<ModuleRefusal>, Option<ModuleRefusal>) {
+    fn moved_addresses(&self, matching: &Matching<'_>, live: &Side<'_>) -> Vec<ModuleRefusal> {
         if self.live.memories.is_empty() || self.changes.bodies.is_empty() {
-            return (Vec::new(), None);
+            return Vec::new();
         }
         let (old_pointer, new_pointer) =
             (memory_frame::stack_pointer(self.old), self.stack_pointer);
@@ -230,11 +217,19 @@ impl<'a> Diff<'a> {
                 comparison.removed(function, body);
             }
         }
-        let constants = comparison.constants.map(|(function, old, new)| {
+        let mut reasons = comparison.reasons(matching);
+        // Where nothing has changed another constant is only another one.
+        let differ = self.refusals.iter().any(ModuleRefusal::is_about_data);
+        if let Some((function, old, new)) = comparison.constants.filter(|_| differ) {
             let function = self.address_user(matching, function);
-            ModuleRefusal::ConstantsMoved { function, old, new }
-        });
-        (comparison.reasons(matching), constants)
+            reasons.push(ModuleRefusal::ConstantsMoved { function, old, new });
+        }
+        let more = reasons.len().saturating_sub(EXPLAINED);
+        reasons.truncate(EXPLAINED);
+        if more > 0 {
+            reasons.push(ModuleRefusal::MoreMoved { count: more });
+        }
+        reasons
     }
 
     /// How many parameters a function has, added or not.
@@ -262,14 +257,6 @@ impl<'a> Diff<'a> {
             },
         }
     }
-}
-
-/// The first reasons, and how many more there are.
-fn explained(mut reasons: Vec<ModuleRefusal>) -> Vec<ModuleRefusal> {
-    let more = reasons.len().saturating_sub(EXPLAINED);
-    reasons.truncate(EXPLAINED);
-    reasons.extend((more > 0).then_some(ModuleRefusal::MoreMoved { count: more }));
-    reasons
 }
 
 impl Comparison<'_, '_> {
