@@ -76,15 +76,20 @@ fn bodies_that_keep_too_many_values_are_refused_as_a_whole() -> Result<()> {
 
 /// As many equal variables of a loop, which nothing tells apart, at as many calls.
 fn equal_variables(count: usize, step: i32) -> String {
-    let mut text = String::from("(module (func $f) (func (export \"run\") (param i32)\n");
-    for _ in 0..count {
+    let mut text = String::from(
+        "(module (func $f) (global (mut i32) (i32.const 0)) (func (export \"run\") (param i32)\n",
+    );
+    for _ in 0..=count {
         text += "(local i32) ";
     }
-    text += "(loop $again\n";
+    // It is not known beforehand by how much they are stepped: compilers make no such variables up.
+    let by = count + 1;
+    let _ = writeln!(text, "(loop $again (local.set {by} (global.get 0))");
     for local in 1..=count {
         let _ = writeln!(
             text,
-            "(local.set {local} (i32.add (local.get {local}) (i32.const {step}))) (call $f)"
+            "(local.set {local} (i32.add (local.get {local})
+                (i32.mul (local.get {by}) (i32.const {step})))) (call $f)"
         );
     }
     for local in 1..=count {

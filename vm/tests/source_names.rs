@@ -155,8 +155,8 @@ fn a_refusal_names_the_line_and_the_variable_of_a_compiled_program() -> Result<(
 
 #[test]
 fn a_refusal_names_variables_that_changed_places_in_memory() -> Result<()> {
-    let told = "the frame of `f` in memory is laid out anew: what was at its byte 8 (variable `pears`) may be \
-                at its byte 12 (variable `pears`) now";
+    let told =
+        "the frame of `f` in memory is laid out anew: variable `pears` is at its byte 12, was at 8";
     assert_eq!(refusals("apples_first", "pears_first")?, [told]);
     Ok(())
 }

@@ -109,7 +109,15 @@ pub(crate) fn difference(
         let led_to = body.operators.iter().filter(|operator| slot(operator) != Some(0));
         used.chain(led_to).filter_map(slot).collect()
     };
-    if let Some(&new) = used(&new).difference(&used(&old)).next() {
+    let (was_used, is_used) = (used(&old), used(&new));
+    if let Some(&gone) = was_used.difference(&is_used).next() {
+        return Some(format!(
+            "what was at its {} is gone, and nothing says whether the others are where they were (debug information \
+             would)",
+            byte(names[0], gone)
+        ));
+    }
+    if let Some(&new) = is_used.difference(&was_used).next() {
         return Some(format!(
             "what is at its {} is new, and nothing has given it a value",
             byte(names[1], new)
