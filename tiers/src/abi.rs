@@ -13,6 +13,16 @@ pub fn call_shape(ty: &FuncType) -> CallShape {
     CallShape::new(ty.params.iter().map(|p| p.kind()), ty.results.iter().map(|r| r.kind()))
 }
 
+/// How many arguments and results a call of a function of this type passes in memory.
+pub fn values_in_memory(ty: &FuncType) -> usize {
+    let floats = |class| class == midair_osr::ValueClass::Float;
+    let float_count = ty.params.iter().filter(|p| floats(p.kind().class())).count();
+    let integer_count = ty.params.len() - float_count;
+    // Of six registers for integers, the context has one.
+    let arguments = integer_count.saturating_sub(5) + float_count.saturating_sub(8);
+    arguments + if results_in_registers(ty) { 0 } else { ty.results.len() }
+}
+
 /// Whether the results of functions of this type are returned in registers.
 pub fn results_in_registers(ty: &FuncType) -> bool {
     let floats = |class| class == midair_osr::ValueClass::Float;

@@ -21,7 +21,7 @@ use cranelift_codegen::{CodegenError, CompiledCode, Context};
 use cranelift_frontend::FunctionBuilderContext;
 use midair_osr::CodeDescription;
 use midair_osr::cranelift::{DescribeError, Sites};
-use settings::{CodeGenerators, CodegenSettings};
+use settings::{CodeGenerators, CodegenSettings, RegisterAllocation};
 use std::cell::Cell;
 use std::fmt;
 
@@ -127,6 +127,9 @@ pub struct CompileLimits {
     pub max_locals_by_blocks: usize,
     /// Basic blocks of a body: the time that registers take grows with the square of the blocks.
     pub max_blocks: usize,
+    /// Arguments and results that the calls of a body pass in memory, all together: the time that registers take by
+    /// backtracking grows with their square.
+    pub max_values_in_memory: usize,
     /// Bytes of a frame.
     pub max_frame: u32,
 }
@@ -137,6 +140,7 @@ impl Default for CompileLimits {
             max_body: 1 << 20,
             max_locals_by_blocks: 1 << 26,
             max_blocks: 1 << 17,
+            max_values_in_memory: 1 << 16,
             max_frame: 64 << 10,
         }
     }
@@ -265,6 +269,10 @@ impl Compiler {
             CompiledTier::Baseline => StoreContext::BASELINE_CALLS,
             CompiledTier::Optimized => StoreContext::OPTIMIZED_CALLS,
         };
+        let max_values_in_memory = match options.settings.register_allocation {
+            RegisterAllocation::Backtracking => self.limits.max_values_in_memory,
+            RegisterAllocation::SinglePass => usize::MAX,
+        };
         let source = Source {
             env,
             body,
@@ -273,6 +281,7 @@ impl Compiler {
             entry,
             count_calls: env.count_calls.then_some(calls),
             charges: plan.as_ref().map_or(&[], FuelPlan::charges),
+            max_values_in_memory,
             isa: &*isa,
         };
         let mut workspace = WORKSPACE.take().unwrap_or_else(Workspace::new);

@@ -98,3 +98,37 @@ fn a_frame_beyond_the_limit() {
     let get: String = (1..count).map(|n| format!("local.get {n} i32.add ")).collect();
     assert_too_large("12,000 live locals", count, &format!("{set} i32.const 0 {get}"));
 }
+
+/// Calls that pass their values in memory, where the time of backtracking register allocation grows with the square
+/// of their number.
+#[test]
+fn many_values_that_calls_pass_in_memory() {
+    let compile = |values: usize, calls: usize| {
+        let types = "i32 ".repeat(values);
+        let get = "local.get 0 ".repeat(values);
+        let (calls, drop) = ("call $callee ".repeat(calls), "drop ".repeat(values));
+        let module = TestModule::from_wat(&format!(
+            "(module (func $callee (param {types}) (result {types}) {get})
+               (func (param i32) {get} {calls} {drop}))"
+        ));
+        let compiler = Compiler::with_verifier(false).expect("a supported processor");
+        let options = CompileOptions::new(CompiledTier::Optimized);
+        let start = Instant::now();
+        let result =
+            compiler.compile(&module.env, &module.bodies[1], EntryPoint::Function, &options);
+        eprintln!("{values} values, {:?}", start.elapsed());
+        result
+    };
+    assert!(compile(1000, 30).is_ok());
+    // Ten times as many as any function of a C compiler has.
+    assert!(compile(20, 1_500).is_ok());
+    // It took a minute.
+    let many = compile(1000, 200);
+    assert!(matches!(many, Err(CompileError::TooLarge(_))), "{many:?}");
+}
+
+/// Values in registers are not counted, however many calls there are.
+#[test]
+fn many_calls_that_pass_values_in_registers() {
+    assert_compiles("7,000 calls", 1, &format!("local.get 0 {}", "call $callee ".repeat(7_000)));
+}

@@ -98,6 +98,10 @@ impl Translator<'_, '_> {
     /// Pops the arguments, calls, pushes the results.
     fn call_guest(&mut self, callee: Callee, point: u32) -> Result<(), TranslateError> {
         let ty = &self.source.env.types[callee.type_index as usize];
+        self.values_in_memory += crate::abi::values_in_memory(ty);
+        if self.values_in_memory > self.source.max_values_in_memory {
+            return Err(TranslateError::TooLarge("arguments and results of all calls"));
+        }
         let signature = self.guest_signature(callee.type_index);
         let mut arguments: SmallVec<[Value; 8]> = SmallVec::new();
         arguments.push(callee.context);

@@ -73,6 +73,8 @@ pub(crate) struct Source<'a> {
     pub(crate) count_calls: Option<usize>,
     /// Fuel charges in the order of their points; empty if fuel is not counted.
     pub(crate) charges: &'a [(u32, u32)],
+    /// Most arguments and results that all calls together pass in memory.
+    pub(crate) max_values_in_memory: usize,
     pub(crate) isa: &'a dyn TargetIsa,
 }
 
@@ -139,6 +141,8 @@ pub(super) struct Translator<'a, 'f> {
     /// The block that loads an OSR entry's frame, until the loop has been found.
     pub(super) osr_block: Option<Block>,
     pub(super) states: FrameStates,
+    /// How many arguments and results the calls so far pass in memory.
+    pub(super) values_in_memory: usize,
     /// Signatures of guest calls by type index.
     pub(super) signatures: HashMap<u32, SigRef>,
     /// Signatures of runtime calls by their number.
@@ -174,6 +178,7 @@ impl<'a, 'f> Translator<'a, 'f> {
             unreachable_depth: 0,
             osr_block: None,
             states: FrameStates::default(),
+            values_in_memory: 0,
             signatures: HashMap::new(),
             builtin_signatures: HashMap::new(),
         }
