@@ -97,6 +97,35 @@ const CASES: &[Case] = &[
         // the outer loop goes on when 4, 2 and 0 are reached.
         6 * 4 + 1 + 5 * 8 + 3,
     ),
+    case(
+        "bulk operations, by their lengths",
+        "(memory 1)
+         (table 200 funcref)
+         (data $data \"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\")
+         (elem $elements funcref (ref.null func) (ref.null func) (ref.null func))
+         (func (export \"f\") (param i32)
+            (memory.fill (i32.const 0) (i32.const 7) (i32.const 1000))
+            (memory.copy (i32.const 100) (i32.const 0) (i32.mul (local.get 0) (i32.const 100)))
+            (call $edit)
+            (memory.fill (i32.const 0) (i32.const 7) (i32.const 63))
+            (memory.init $data (i32.const 0) (i32.const 0) (i32.const 64))
+            (table.fill (i32.const 0) (ref.null func) (i32.const 100))
+            (table.copy (i32.const 10) (i32.const 0) (i32.const 20))
+            (table.init $elements (i32.const 0) (i32.const 0) (i32.const 3)))",
+        // Of 1000, 500, 63 and 64 bytes, and of 100, 20 and 3 elements.
+        (4 + 15) + (6 + 7) + 1 + 4 + (4 + 1) + (4 + 100) + (4 + 20) + (4 + 3),
+    ),
+    case(
+        "bulk operations in a loop",
+        "(memory 1)
+         (func (export \"f\") (param i32)
+            (loop
+                (memory.fill (i32.const 0) (i32.const 1) (i32.mul (local.get 0) (i32.const 64)))
+                (call $edit)
+                (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1))))))",
+        // Each time round 6, call, and 5; 64 bytes for each that is left.
+        5 * 12 + 5 + 4 + 3 + 2 + 1,
+    ),
     Case {
         what: "a trap behind a call, in a segment that is paid for",
         functions: "(func $g (export \"g\") (param i32) (result i32) (call $edit) (local.get 0))
@@ -205,6 +234,48 @@ fn transitions_are_free_of_charge() {
                 };
                 check(case, configure, Edit::Nothing, &how);
             }
+        }
+    }
+}
+
+/// What cannot be paid for is not begun, wherever its operands lie.
+#[test]
+fn what_is_filled_is_paid_for_before() {
+    for tier in TIERS {
+        let mut config = Config::new();
+        config.consume_fuel(true).tier(tier);
+        let engine = Engine::new(&config).unwrap();
+        let module = Module::new(
+            &engine,
+            "(module (memory (export \"m\") 1)
+               (func (export \"f\") (param i32)
+                 (memory.fill (i32.const 0) (i32.const 7) (local.get 0))))",
+        )
+        .unwrap();
+        let mut store = Store::new(&engine, ());
+        let instance = Linker::new(&engine).instantiate(&mut store, &module).unwrap();
+        let f = instance.get_typed_func::<i32, ()>(&mut store, "f").unwrap();
+        let memory = instance.get_memory(&mut store, "m").unwrap();
+        // The length is unsigned.
+        for (fuel, len, trap, left) in [
+            (1027, 65536, Some(Trap::OutOfFuel), 1023),
+            (1028, 65536, None, 0),
+            (1 << 20, -1, Some(Trap::OutOfFuel), (1 << 20) - 4),
+            (
+                1 << 30,
+                -1,
+                Some(Trap::MemoryOutOfBounds),
+                (1 << 30) - 4 - (u64::from(u32::MAX) >> 6),
+            ),
+        ] {
+            memory.write(&mut store, 0, &[1]).unwrap();
+            store.set_fuel(fuel).unwrap();
+            let result = f.call(&mut store, len).map_err(|error| *error.downcast_ref().unwrap());
+            assert_eq!(result.err(), trap, "{tier:?}: {fuel} units, {len} bytes");
+            assert_eq!(store.get_fuel().unwrap(), left, "{tier:?}: {fuel} units, {len} bytes");
+            let mut byte = [0];
+            memory.read(&store, 0, &mut byte).unwrap();
+            assert_eq!(byte, [if trap.is_none() { 7 } else { 1 }]);
         }
     }
 }

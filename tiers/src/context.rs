@@ -243,6 +243,9 @@ pub const GROW_TRAPS: u64 = u64::MAX;
 /// runs guest code, unless it says so. In machine code they are called through
 /// `InstanceContext::builtins`; offset of the `n`th is `8 * n`.
 ///
+/// Those that fill, copy and initialise answer with the trap's number, of which machine code knows two: what they work on is
+/// out of bounds, or the guest is interrupted.
+///
 /// Indices are the module's; addresses, sizes and lengths are in the units of the instruction,
 /// zero-extended to 64 bits.
 #[repr(C)]

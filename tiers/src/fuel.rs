@@ -4,6 +4,9 @@
 //! start at the first operator of the function and behind every `loop`, `if`, `else`, `end` and
 //! `br_if`. The whole cost of a segment is charged before its first operator executes. Calls do not
 //! end a segment: a frame that changes tiers at a call has paid for what follows it.
+//!
+//! Filling, copying and initialising costs its length beside, which is charged before it begins, and whether or not
+//! it is in bounds. Growing does not: the sum of what grows is bounded.
 
 use crate::body::FunctionBody;
 use wasmparser::{BinaryReaderError, Operator};
@@ -37,6 +40,25 @@ impl FuelPlan {
         match self.charges.binary_search_by_key(&point, |&(p, _)| p) {
             Ok(i) => self.charges[i].1,
             Err(_) => 0,
+        }
+    }
+}
+
+/// What is filled, copied or initialised at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bulk {
+    /// Bytes of memories: 64 of them cost a unit, and less costs nothing.
+    Bytes,
+    /// Elements of tables: each costs a unit.
+    Elements,
+}
+
+impl Bulk {
+    /// By how many bits a length is shifted to the right, which gives its cost.
+    pub fn shift(self) -> u32 {
+        match self {
+            Bulk::Bytes => 6,
+            Bulk::Elements => 0,
         }
     }
 }

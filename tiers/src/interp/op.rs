@@ -51,7 +51,7 @@ define_ops! {
     control {
         unreachable "", copy "ds", copy2 "dss", copy_far "DS", copy_span "DSu", copy_imm32 "du", copy_imm64 "dq", select "dsss",
         br "b", br_table "su", return0 "", return1 "ds", return1_imm "dq", return_span "DSu",
-        loop_header "uuu", loop_exit "uuu", call_exit "", fuel "q", count_call "",
+        loop_header "uuu", loop_exit "uuu", call_exit "", fuel "q", fuel_for_length "su", count_call "",
     }
     calls {
         call "us", call_far "uS", call_import "us", call_import_far "uS", call_indirect "suuus",

@@ -5,6 +5,7 @@ use super::memory_access::{Load, Store};
 use super::operands::Operand;
 use super::{Lowerer, Unsupported};
 use crate::context::InstanceContext;
+use crate::fuel::Bulk;
 use crate::interp::op::Op;
 use wasmparser::Operator;
 
@@ -89,12 +90,12 @@ impl Lowerer<'_> {
                 let dst = self.push_temp();
                 self.code.op(Op::memory_grow).slot(dst).slot(delta).uint(mem);
             }
-            Operator::MemoryFill { mem } => self.bulk(Op::memory_fill, mem, None),
+            Operator::MemoryFill { mem } => self.bulk(Bulk::Bytes, Op::memory_fill, mem, None),
             Operator::MemoryCopy { dst_mem, src_mem } => {
-                self.bulk(Op::memory_copy, dst_mem, Some(src_mem));
+                self.bulk(Bulk::Bytes, Op::memory_copy, dst_mem, Some(src_mem));
             }
             Operator::MemoryInit { data_index, mem } => {
-                self.bulk(Op::memory_init, mem, Some(data_index));
+                self.bulk(Bulk::Bytes, Op::memory_init, mem, Some(data_index));
             }
             Operator::DataDrop { data_index } => {
                 self.code.op(Op::data_drop).uint(data_index);
@@ -119,12 +120,12 @@ impl Lowerer<'_> {
                 let dst = self.push_temp();
                 self.code.op(Op::table_grow).slot(dst).slot(value).slot(delta).uint(table);
             }
-            Operator::TableFill { table } => self.bulk(Op::table_fill, table, None),
+            Operator::TableFill { table } => self.bulk(Bulk::Elements, Op::table_fill, table, None),
             Operator::TableCopy { dst_table, src_table } => {
-                self.bulk(Op::table_copy, dst_table, Some(src_table))
+                self.bulk(Bulk::Elements, Op::table_copy, dst_table, Some(src_table))
             }
             Operator::TableInit { elem_index, table } => {
-                self.bulk(Op::table_init, table, Some(elem_index));
+                self.bulk(Bulk::Elements, Op::table_init, table, Some(elem_index));
             }
             Operator::ElemDrop { elem_index } => {
                 self.code.op(Op::elem_drop).uint(elem_index);
@@ -636,11 +637,14 @@ impl Lowerer<'_> {
         self.code.op(Op::i32_wrap_i64).slot(dst).slot(slot);
     }
 
-    /// An operator on three operands and one or two indices.
-    fn bulk(&mut self, op: Op, first: u32, second: Option<u32>) {
+    /// An operator on three operands, the last of which is a length, and one or two indices.
+    fn bulk(&mut self, what: Bulk, op: Op, first: u32, second: Option<u32>) {
         let c = self.pop_slot();
         let b = self.pop_slot();
         let a = self.pop_slot();
+        if self.env.consume_fuel {
+            self.code.op(Op::fuel_for_length).slot(c).uint(what.shift());
+        }
         self.code.op(op).slot(a).slot(b).slot(c).uint(first);
         if let Some(second) = second {
             self.code.uint(second);

@@ -80,6 +80,25 @@ fn part<V>(segment: &[V], at: u64, len: u64) -> Option<&[V]> {
 const MEMORY_OUT_OF_BOUNDS: Status = TrapCode::MemoryOutOfBounds as Status;
 const TABLE_OUT_OF_BOUNDS: Status = TrapCode::TableOutOfBounds as Status;
 
+const INTERRUPTED: Status = TrapCode::Interrupt as Status;
+
+/// Bytes that take so long that an interruption is looked for before.
+const LONG: u64 = 4096;
+
+/// Takes a pending interruption of the guest, if so many bytes are to be written.
+///
+/// # Safety
+/// `cx` must be the context of an instance whose store runs on this thread, and the guest code that
+/// calls must wait for the answer, so that nothing else uses the instance or the store.
+unsafe fn interrupted(cx: *mut InstanceContext, bytes: u64) -> bool {
+    if bytes < LONG {
+        return false;
+    }
+    // SAFETY: as the caller vouches.
+    let store = unsafe { store_of(cx) };
+    store.interrupt.is_requested() && store.take_interrupt()
+}
+
 /// `memory.grow`.
 ///
 /// # Safety
@@ -108,6 +127,9 @@ unsafe extern "sysv64" fn memory_fill(
 ) -> Status {
     // SAFETY: guest code passes its context, and an index that was validated; `bytes` checks the range.
     unsafe {
+        if interrupted(cx, len) {
+            return INTERRUPTED;
+        }
         let Some(dst) = bytes(cx, memory, dst, len) else { return MEMORY_OUT_OF_BOUNDS };
         dst.write_bytes(value as u8, len as usize);
     }
@@ -128,6 +150,9 @@ unsafe extern "sysv64" fn memory_copy(
 ) -> Status {
     // SAFETY: as in `memory_fill`; the ranges may overlap.
     unsafe {
+        if interrupted(cx, len) {
+            return INTERRUPTED;
+        }
         let (Some(dst), Some(src)) =
             (bytes(cx, dst_memory, dst, len), bytes(cx, src_memory, src, len))
         else {
@@ -152,6 +177,9 @@ unsafe extern "sysv64" fn memory_init(
 ) -> Status {
     // SAFETY: as in `memory_fill`; the module's bytes are not part of any memory.
     unsafe {
+        if interrupted(cx, len) {
+            return INTERRUPTED;
+        }
         let segment = instance_of(cx).data_segment(segment);
         let (Some(dst), Some(src)) = (bytes(cx, memory, dst, len), part(segment, src, len)) else {
             return MEMORY_OUT_OF_BOUNDS;
@@ -205,6 +233,9 @@ unsafe extern "sysv64" fn table_fill(
     // SAFETY: guest code passes its context, and an index that was validated; `elements` checks the
     // range.
     unsafe {
+        if interrupted(cx, len * size_of::<u64>() as u64) {
+            return INTERRUPTED;
+        }
         let Some(dst) = elements(cx, table, dst, len) else { return TABLE_OUT_OF_BOUNDS };
         std::slice::from_raw_parts_mut(dst, len as usize).fill(value);
     }
@@ -226,6 +257,9 @@ unsafe extern "sysv64" fn table_copy(
 ) -> Status {
     // SAFETY: as in `table_fill`; the ranges may overlap.
     unsafe {
+        if interrupted(cx, len * size_of::<u64>() as u64) {
+            return INTERRUPTED;
+        }
         let (Some(dst), Some(src)) =
             (elements(cx, dst_table, dst, len), elements(cx, src_table, src, len))
         else {
@@ -250,6 +284,9 @@ unsafe extern "sysv64" fn table_init(
 ) -> Status {
     // SAFETY: as in `table_fill`; segments are not part of any table.
     unsafe {
+        if interrupted(cx, len * size_of::<u64>() as u64) {
+            return INTERRUPTED;
+        }
         let segment = &instance_of(cx).elements[segment as usize];
         let (Some(dst), Some(src)) = (elements(cx, table, dst, len), part(segment, src, len))
         else {

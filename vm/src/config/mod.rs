@@ -123,6 +123,9 @@ impl Config {
 
     /// Whether guest code counts the operators that it executes, and traps when the store's fuel is
     /// used up: see [`Store::set_fuel`](crate::Store::set_fuel). Default: off.
+    ///
+    /// An operator costs a unit; `block`, `loop`, `else`, `end`, `nop` and `drop` cost none. What fills, copies or
+    /// initialises costs one more for each 64 bytes of memory or element of a table, before it begins.
     pub fn consume_fuel(&mut self, on: bool) -> &mut Config {
         self.consume_fuel = on;
         self

@@ -32,7 +32,8 @@ impl InterruptState {
 /// Stops the guest of one store, from any thread.
 ///
 /// The guest traps with [`Trap::Interrupt`](crate::Trap::Interrupt) at its next function entry or loop
-/// iteration. If no guest is running, the next call does.
+/// iteration, or before it next fills, copies or initialises 4 KiB or more. What it is doing of these when it is
+/// interrupted is done to the end. If no guest is running, the next call traps.
 ///
 /// ```
 /// use midair::{Engine, Instance, Module, Store, Trap};

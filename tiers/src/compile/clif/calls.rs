@@ -197,7 +197,7 @@ impl Translator<'_, '_> {
         builder.ins().call_indirect(signature, code, &all)
     }
 
-    /// Calls a runtime function that can fail in one way.
+    /// Calls a runtime function that can fail in one way, or be interrupted.
     pub(super) fn call_fallible_builtin(
         &mut self,
         builtin: BuiltinIndex,
@@ -206,6 +206,9 @@ impl Translator<'_, '_> {
     ) {
         let call = self.call_builtin(builtin, arguments, Some(types::I32));
         let status = self.builder.inst_results(call)[0];
+        let code = i64::from(TrapCode::Interrupt as u32);
+        let interrupted = self.builder.ins().icmp_imm_u(IntCC::Equal, status, code);
+        self.builder.ins().trapnz(interrupted, Self::trap_code(TrapCode::Interrupt));
         self.builder.ins().trapnz(status, Self::trap_code(failure));
     }
 

@@ -4,6 +4,7 @@ use super::operand_stack::clif_type;
 use super::runtime::{self, Region, load, load_constant, store};
 use super::translator::{TranslateError, Translator};
 use crate::context::{BuiltinIndex, InstanceContext};
+use crate::fuel::Bulk;
 use crate::trap::TrapCode;
 use crate::types::ValType;
 use cranelift_codegen::ir::condcodes::IntCC;
@@ -184,12 +185,23 @@ impl Translator<'_, '_> {
         self.push_reduced(old);
     }
 
+    /// Fills, copies or initialises; the length is the last argument.
     fn bulk_memory(&mut self, builtin: BuiltinIndex, arguments: &[Value]) {
+        self.charge_length(Bulk::Bytes, arguments);
         self.call_fallible_builtin(builtin, arguments, TrapCode::MemoryOutOfBounds);
     }
 
+    /// As [`Translator::bulk_memory`], for tables.
     fn bulk_table(&mut self, builtin: BuiltinIndex, arguments: &[Value]) {
+        self.charge_length(Bulk::Elements, arguments);
         self.call_fallible_builtin(builtin, arguments, TrapCode::TableOutOfBounds);
+    }
+
+    fn charge_length(&mut self, what: Bulk, arguments: &[Value]) {
+        if let (true, Some(&len)) = (self.source.env.consume_fuel, arguments.last()) {
+            let cost = self.builder.ins().ushr_imm_u(len, i64::from(what.shift()));
+            self.charge(cost);
+        }
     }
 
     fn heap_flags(&mut self) -> MemFlagsData {
@@ -330,8 +342,12 @@ impl Translator<'_, '_> {
 
     /// Charges fuel; traps, with the fuel as it was, if there is not enough.
     pub(super) fn charge_fuel(&mut self, cost: u32) {
-        let fuel = self.runtime.fuel(&mut self.builder);
         let cost = self.builder.ins().iconst(types::I64, i64::from(cost));
+        self.charge(cost);
+    }
+
+    fn charge(&mut self, cost: Value) {
+        let fuel = self.runtime.fuel(&mut self.builder);
         let rest = self.builder.ins().isub(fuel, cost);
         let out = self.builder.ins().icmp_imm_s(IntCC::SignedLessThan, rest, 0);
         self.builder.ins().trapnz(out, Self::trap_code(TrapCode::OutOfFuel));

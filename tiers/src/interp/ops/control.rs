@@ -136,6 +136,16 @@ handlers! {
         (*m.st).fuel = left;
         m.next(16)
     }
+    /// Of what is filled, copied or initialised next.
+    fn fuel_for_length(m) {
+        let cost = m.get::<u32>(8) >> m.operand::<u32>(10);
+        let left = (*m.st).fuel - i64::from(cost);
+        if left < 0 {
+            return m.trap(TrapCode::OutOfFuel);
+        }
+        (*m.st).fuel = left;
+        m.next(14)
+    }
     fn count_call(m) {
         (*m.st).calls[StoreContext::INTERPRETER_CALLS] += 1;
         m.next(8)

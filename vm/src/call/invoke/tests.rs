@@ -140,6 +140,57 @@ fn an_interruption_stops_the_next_call_once() {
 }
 
 #[test]
+fn an_interruption_stops_what_is_to_be_filled() {
+    let _watchdog = Watchdog::start();
+    let nulls = "(ref.null func) ".repeat(600);
+    let text = |operator: &str, len: u32| {
+        format!(
+            r#"(module
+                (import "host" "interrupt" (func $interrupt))
+                (memory 1) (table $table 1000 funcref)
+                (data $data "{}") (elem $elements funcref {nulls})
+                (global $done (export "done") (mut i32) (i32.const 0))
+                (func (export "f")
+                    (call $interrupt)
+                    ({operator} {len}))
+                    (global.set $done (i32.const 1)))
+                (func (export "fine")))"#,
+            "x".repeat(5000)
+        )
+    };
+    every_tier(|config| {
+        let engine = Engine::new(config).unwrap();
+        for (operator, len) in [
+            ("memory.fill (i32.const 0) (i32.const 1) (i32.const", 4096),
+            ("memory.copy (i32.const 0) (i32.const 1) (i32.const", 4096),
+            ("memory.init $data (i32.const 0) (i32.const 0) (i32.const", 4096),
+            ("table.fill $table (i32.const 0) (ref.null func) (i32.const", 512),
+            ("table.copy (i32.const 0) (i32.const 1) (i32.const", 512),
+            ("table.init $elements (i32.const 0) (i32.const 0) (i32.const", 512),
+        ] {
+            for (len, expected) in [(len, Some(Trap::Interrupt)), (len - 1, None)] {
+                let module = Module::new(&engine, text(operator, len)).unwrap();
+                let mut linker = Linker::new(&engine);
+                linker
+                    .func_wrap("host", "interrupt", |caller: Caller<'_, ()>| {
+                        caller.interrupt_handle().interrupt();
+                    })
+                    .unwrap();
+                let mut store = Store::new(&engine, ());
+                let instance = linker.instantiate(&mut store, &module).unwrap();
+                assert_eq!(trap(&mut store, instance, "f"), expected, "{operator} {len}");
+                let done = instance.get_global(&mut store, "done").unwrap();
+                assert_eq!(done.get(&mut store).unwrap_i32(), i32::from(expected.is_none()));
+                // It is taken once; what was too short for it left it.
+                let left = expected.is_none().then_some(Trap::Interrupt);
+                assert_eq!(trap(&mut store, instance, "fine"), left, "{operator} {len}");
+                assert_eq!(trap(&mut store, instance, "fine"), None);
+            }
+        }
+    });
+}
+
+#[test]
 fn a_start_function_runs_and_its_trap_comes_out() {
     let _watchdog = Watchdog::start();
     every_tier(|config| {
