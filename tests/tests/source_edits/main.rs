@@ -33,6 +33,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 const SLICE: Duration = Duration::from_secs(10);
+/// Also where the machine is busy with other things.
+const FEWEST: usize = 512;
 
 /// What happened, to know that cases are worth something.
 #[derive(Default)]
@@ -179,7 +181,7 @@ fn no_frame_goes_on_with_a_state_that_the_source_does_not_account_for() {
     let (start, tally) = (Instant::now(), RefCell::new(Tally::default()));
     let mut cases = 0;
     for batch in 0_u64.. {
-        if start.elapsed() > slice {
+        if start.elapsed() > slice && cases >= FEWEST {
             break;
         }
         let mut bytes = [0; 32];
@@ -219,13 +221,19 @@ impl Tally {
         assert!(moved + stayed > 200, "too few programs were edited");
         assert!(10 * (useless + unknown + gone) < moved, "too little was compared");
         for optimised in [false, true] {
+            let mut harmless = [0, 0];
             for kind in KINDS {
                 let [moved, stayed] = by_kind.get(&(kind, optimised)).copied().unwrap_or_default();
-                // An edit that changes no variable keeps nearly all frames going.
-                let least = if kind.is_harmless() { 55 } else { 10 };
-                let enough = moved + stayed < 20 || 100 * moved >= least * (moved + stayed);
+                if kind.is_harmless() {
+                    harmless = [harmless[0] + moved, harmless[1] + stayed];
+                }
+                let enough = moved + stayed < 50 || moved > 5;
                 assert!(enough, "{kind:?}, optimised: {optimised}: only {moved} moved");
             }
+            // An edit that changes no variable keeps nearly all frames going.
+            let [moved, stayed] = harmless;
+            let enough = moved + stayed < 40 || moved > stayed;
+            assert!(enough, "harmless edits, optimised: {optimised}: only {moved} moved");
         }
     }
 }
