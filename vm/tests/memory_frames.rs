@@ -180,3 +180,15 @@ fn how_long_a_linker_made_indices_and_offsets_does_not_matter() {
         assert_eq!((result, why(&refusals)), (50_000 + 1301, vec![]), "{tier:?}");
     }
 }
+
+/// It has nothing in memory yet.
+#[test]
+fn a_frame_at_its_entry_goes_on_in_any_layout() {
+    let engine = Engine::new(&Config::new()).unwrap();
+    let module = Module::new(&engine, program(16, 12, 8, 1)).unwrap();
+    for (size, mapped) in [(16, 3), (32, 1)] {
+        let update = module.update().module(program(size, 12, 8, 100)).unwrap();
+        let plan = update.plan().unwrap();
+        assert_eq!(plan.functions[0].mapped.len(), mapped, "{size}");
+    }
+}

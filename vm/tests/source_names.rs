@@ -95,6 +95,114 @@ fn bodies_that_updates_have_encoded_anew_have_the_names_of_their_module() -> Res
     Ok(())
 }
 
+#[test]
+fn bodies_whose_functions_are_renumbered_have_the_names_of_their_module() -> Result<()> {
+    let old = counters("(local $a i32) (local $b i32)", OLD);
+    let behind_another = |text: Vec<u8>| -> Result<Vec<u8>> {
+        let function = r#"(func (export "f")"#;
+        let added = r#"(func (export "g") (result i32) (i32.const 1))"#;
+        Ok(String::from_utf8(text)?.replace(function, &format!("{added} {function}")).into_bytes())
+    };
+    let new = behind_another(counters("(local $b i32) (local $a i32)", NEW))?;
+    let again = behind_another(counters("(local $other f64) (local $a i32) (local $b i32)", OLD))?;
+    let (shown, refusals) = run(old, &[new, again])?;
+    assert_eq!(refusals, []);
+    assert_eq!(shown, [(8, 14), (9, 28), (10, 56), (1034, 55), (1035, 110), (1036, 220)]);
+    Ok(())
+}
+
+/// Where the old body has names, one that it has not is of a new variable.
+#[test]
+fn a_counter_with_a_name_is_new_only_where_the_others_had_names() -> Result<()> {
+    let old = |i: &str, go: &str| {
+        program(&format!(
+            "(local {i} i32) (local {go} i32) (loop $again \
+             (local.set {go} (call $go_on (local.get {i}) (i32.mul (local.get {i}) (i32.const 10)))) \
+             (local.set {i} (i32.add (local.get {i}) (i32.const 1))) \
+             (br_if $again (local.get {go})))"
+        ))
+    };
+    let new = program(
+        "(local $i i32) (local $go i32) (local $tens i32) (loop $again \
+         (local.set $go (call $go_on (local.get $i) (local.get $tens))) \
+         (local.set $i (i32.add (local.get $i) (i32.const 1))) \
+         (local.set $tens (i32.add (local.get $tens) (i32.const 10))) \
+         (br_if $again (local.get $go)))",
+    );
+    let (stayed, _) = run(old("$x0", "$x1"), &[])?;
+    let (shown, refusals) = run(old("$x0", "$x1"), std::slice::from_ref(&new))?;
+    assert_eq!(shown, stayed);
+    assert!(!refusals.is_empty());
+    let (shown, refusals) = run(old("$i", "$go"), &[new])?;
+    assert_eq!(refusals, []);
+    assert_eq!(shown, [(0, 0), (1, 10), (2, 20), (3, 10), (4, 20), (5, 30)]);
+    Ok(())
+}
+
+/// What a compiler counts may be another variable, although it is begun, counted and used alike.
+#[test]
+fn a_counter_of_a_compiled_module_is_not_known_by_how_it_is_counted() -> Result<()> {
+    let source = |first: i32, step: &str| {
+        program(&format!(
+            "(local $x0 i32) (local $x1 i32) \
+             (local.set $x1 (call $go_on (i32.const 3) (i32.const 0))) \
+             (local.set $x0 (call $go_on (i32.const {first}) (i32.const 0))) \
+             (loop $again (local.set $x0 (i32.add (local.get $x0) {step})) \
+             (br_if $again (call $go_on (local.get $x0) (local.get $x1))))"
+        ))
+    };
+    let (one, five, made_before) = ("(i32.const 1)", "(i32.const 5)", "(local.get $x1)");
+    for (old, new) in [(one, five), (made_before, made_before)] {
+        let (stayed, _) = run(source(70, old), &[])?;
+        let (shown, refusals) = run(source(70, old), &[source(90, new)])?;
+        assert_eq!(shown, stayed);
+        assert!(!refusals.is_empty());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_sum_of_another_variable_is_no_counter() -> Result<()> {
+    let source = |factor: i32| {
+        program(&format!(
+            "(local $x0 i32) (local $x1 i32) (local $x2 i32) (loop $again \
+             (local.set $x2 (call $go_on (local.get $x0) (local.get $x1))) \
+             (local.set $x0 (i32.add (local.get $x0) (i32.const 1))) \
+             (local.set $x1 (i32.add (local.get $x1) \
+                 (i32.mul (local.get $x0) (i32.const {factor})))) \
+             (br_if $again (local.get $x2)))"
+        ))
+    };
+    let (shown, refusals) = run(source(1), &[source(100)])?;
+    assert_eq!(refusals, []);
+    assert_eq!(shown, [(0, 0), (1, 1), (2, 3), (3, 303), (4, 703), (5, 1203)]);
+    Ok(())
+}
+
+/// What is read before something is written is not what is read behind it.
+#[test]
+fn a_value_that_is_read_earlier_is_another_value() -> Result<()> {
+    let source = |body: [&str; 2]| {
+        let body = format!(
+            "(local $x0 i32) (loop $again {} {} (drop (call $go_on (i32.const 0) (i32.const 0))) \
+             (br_if $again (call $go_on (local.get $x0) (i32.const 1))))",
+            body[0], body[1]
+        );
+        let text = String::from_utf8(program(&body)).expect("it is text");
+        let text =
+            text.replace("(func (export", "(global $g (mut i32) (i32.const 5)) (func (export");
+        text.into_bytes()
+    };
+    let read = "(local.set $x0 (global.get $g))";
+    let write = "(global.set $g (i32.add (global.get $g) (i32.const 1)))";
+    let (_, refusals) = run(source([read, write]), &[source([read, write])])?;
+    assert_eq!(refusals, []);
+    let (_, refusals) = run(source([read, write]), &[source([write, read])])?;
+    let told = refusals.iter().map(Refusal::to_string).collect::<Vec<_>>();
+    assert!(matches!(&told[..], [why] if why.contains("local 0")), "{told:?}");
+    Ok(())
+}
+
 /// Names that tools make of numbers, and names of variables of other types, are evidence of nothing.
 #[test]
 fn numbers_for_names_and_names_of_other_types_prove_nothing() -> Result<()> {

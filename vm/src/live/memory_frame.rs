@@ -13,7 +13,7 @@ use crate::module::debug_info::InMemory;
 use crate::module::{Item, ModuleState};
 use crate::types::printable::PrintableName;
 use midair_tiers::{FunctionBody, ValType};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use wasmparser::Operator;
 
 /// What LLVM's linker calls the global that points to the stack.
@@ -141,12 +141,12 @@ pub(crate) fn difference(
 /// Which variable of a frame in memory the frames of an old body do not have where the new one looks for it. Of several
 /// of one name, which are of different blocks, each is the same one as that which comes as late.
 fn moved_variable(old: &[InMemory], new: &[InMemory]) -> Option<String> {
-    let mut seen: HashMap<&str, usize> = HashMap::new();
+    let mut by_name: HashMap<&str, VecDeque<&InMemory>> = HashMap::new();
+    for variable in old {
+        by_name.entry(&variable.name).or_default().push_back(variable);
+    }
     for InMemory { name, byte, ty } in new {
-        let earlier = seen.entry(name).or_default();
-        let same = old.iter().filter(|old| old.name == *name).nth(*earlier);
-        *earlier += 1;
-        let why = match same {
+        let why = match by_name.get_mut(&**name).and_then(VecDeque::pop_front) {
             None => "is new, and nothing has given it a value".to_owned(),
             Some(same) if same.byte != *byte => {
                 format!("is at its byte {byte}, was at {}", same.byte)
@@ -157,4 +157,33 @@ fn moved_variable(old: &[InMemory], new: &[InMemory]) -> Option<String> {
         return Some(format!("variable `{}` {why}", PrintableName(name)));
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variables(all: &[(&str, u64, &str)]) -> Vec<InMemory> {
+        let variable = |&(name, byte, ty): &(&str, u64, &str)| InMemory {
+            name: name.to_owned(),
+            byte,
+            ty: ty.to_owned(),
+        };
+        all.iter().map(variable).collect()
+    }
+
+    #[test]
+    fn variables_of_one_name_are_told_apart_by_their_order() {
+        let old = variables(&[("i", 12, "int"), ("n", 8, "int"), ("i", 4, "int")]);
+        let told = |new: &[(&str, u64, &str)]| moved_variable(&old, &variables(new));
+        assert_eq!(told(&[("i", 12, "int"), ("i", 4, "int"), ("n", 8, "int")]), None);
+        assert_eq!(told(&[("i", 12, "int")]), None);
+        let exchanged = told(&[("i", 4, "int"), ("i", 12, "int")]);
+        assert_eq!(exchanged.as_deref(), Some("variable `i` is at its byte 4, was at 12"));
+        let third = told(&[("i", 12, "int"), ("i", 4, "int"), ("i", 0, "int")]);
+        let why = "variable `i` is new, and nothing has given it a value";
+        assert_eq!(third.as_deref(), Some(why));
+        let wider = told(&[("i", 12, "int"), ("i", 4, "long")]);
+        assert_eq!(wider.as_deref(), Some("variable `i` is long, was int"));
+    }
 }

@@ -133,16 +133,17 @@ impl SourceNames {
 
     /// The variables that lie in the function's frame in linear memory, if the module says anything of its source.
     pub(crate) fn in_memory(&self) -> Option<Vec<InMemory>> {
-        let (info, address) = self.address(FunctionBody::ENTRY)?;
-        let known = self.known()?;
-        let variables = known.variables.get_or_init(|| info.variables(address));
-        variables.as_ref().map(Variables::in_memory)
+        self.variables().map(Variables::in_memory)
     }
 
     fn stored(&self, point: u32, at: Storage) -> Option<String> {
-        let (info, address) = self.address(point)?;
-        let variables = self.known()?.variables.get_or_init(|| info.variables(address));
-        variables.as_ref()?.at(address, at).map(str::to_owned)
+        let (_, address) = self.address(point)?;
+        self.variables()?.at(address, at).map(str::to_owned)
+    }
+
+    fn variables(&self) -> Option<&Variables> {
+        let (info, first) = self.address(FunctionBody::ENTRY)?;
+        self.known()?.variables.get_or_init(|| info.variables(first)).as_ref()
     }
 
     fn address(&self, point: u32) -> Option<(Rc<DebugInfo>, u64)> {

@@ -143,7 +143,7 @@ impl ModuleState {
 
     /// What its debug information says of memory, which is read when it is first asked for.
     pub(crate) fn source_layout(&self) -> Option<&SourceLayout> {
-        let read = || DebugInfo::read(self.bytes()).map(|info| info.layout());
+        let read = || DebugInfo::read(self.bytes())?.layout();
         self.source_layout.get_or_init(read).as_ref()
     }
 

@@ -1,11 +1,13 @@
 //! Where a module's static variables lie and how its types are laid out, by the names that the source gives them.
 
+use super::effort::{Reading, Result, Unreadable};
 use super::types::{self, TypeLayout, WHOLE, is_aggregate};
 use super::{Bytes, DebugInfo, name};
-use gimli::{
-    AttributeValue, DebuggingInformationEntry as Entry, Operation, UnitRef, constants as dw,
-};
+use gimli::{AttributeValue, DebuggingInformationEntry as Entry, Operation, constants as dw};
 use std::collections::{HashMap, HashSet};
+
+/// Layouts that types of one name may have, in different units.
+const MOST_OF_A_NAME: usize = 64;
 
 /// What a module's debug information says of memory.
 #[derive(Default, Debug)]
@@ -20,7 +22,7 @@ pub(crate) struct SourceLayout {
 }
 
 /// A static variable.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Static {
     pub(crate) address: u64,
     /// What it holds, as far as that says how it is laid out.
@@ -28,32 +30,42 @@ pub(crate) struct Static {
 }
 
 impl DebugInfo {
-    /// What the module says of memory, as far as it can be read.
-    pub(crate) fn layout(&self) -> SourceLayout {
+    /// What the module says of memory, as far as it can be read; `None` if that is out of proportion.
+    pub(crate) fn layout(&self) -> Option<SourceLayout> {
         let mut found = SourceLayout { code: self.code, ..SourceLayout::default() };
         let dwarf = &*self.dwarf;
         let mut units = dwarf.units();
         while let Ok(Some(header)) = units.next() {
             if let Ok(unit) = dwarf.unit(header) {
-                let _ = found.read(&unit.unit_ref(dwarf));
+                let reading = Reading { unit: unit.unit_ref(dwarf), effort: &self.effort };
+                let mut functions = Vec::new();
+                match found.read(&reading, &mut functions) {
+                    Ok(()) => found.functions.extend(functions),
+                    // What is missing there may be of any function of the unit.
+                    Err(Unreadable::Malformed) => {}
+                    Err(Unreadable::TooMuch) => return None,
+                }
             }
         }
-        found
+        Some(found)
     }
 }
 
 impl SourceLayout {
-    fn read(&mut self, unit: &UnitRef<'_, Bytes>) -> gimli::Result<()> {
+    /// Reads a unit; `functions`: the first addresses of those in it.
+    fn read(&mut self, unit: &Reading<'_>, functions: &mut Vec<u64>) -> Result<()> {
         let mut entries = unit.entries();
         // Names of what an entry is in, by depth.
         let mut around: Vec<(isize, String)> = Vec::new();
         while let Some(entry) = entries.next_dfs()? {
+            unit.effort.take(1)?;
             let depth = entry.depth();
             while around.last().is_some_and(|(outer, _)| *outer >= depth) {
                 around.pop();
             }
-            let own = || -> gimli::Result<Option<String>> {
+            let own = || -> Result<Option<String>> {
                 let outer = around.last().map_or("", |(_, name)| name);
+                unit.effort.take(outer.len())?;
                 let full = |own: String| match outer {
                     "" => own,
                     _ => format!("{outer}::{own}"),
@@ -63,7 +75,7 @@ impl SourceLayout {
             match entry.tag() {
                 dw::DW_TAG_namespace | dw::DW_TAG_module | dw::DW_TAG_subprogram => {
                     if let Some(AttributeValue::Addr(first)) = entry.attr_value(dw::DW_AT_low_pc) {
-                        self.functions.insert(first);
+                        functions.push(first);
                     }
                     if let Some(own) = own()? {
                         around.push((depth, own));
@@ -84,14 +96,14 @@ impl SourceLayout {
                         && name(unit, &target)?.is_none()
                     {
                         let layout = types::layout(unit, at, WHOLE)?;
-                        self.types.entry(own).or_default().push(layout);
+                        self.add_type(own, layout)?;
                     }
                 }
                 tag if is_aggregate(tag) => {
                     let Some(own) = own()? else { continue };
                     if entry.attr_value(dw::DW_AT_declaration).is_none() {
                         let layout = types::layout(unit, entry.offset(), WHOLE)?;
-                        self.types.entry(own.clone()).or_default().push(layout);
+                        self.add_type(own.clone(), layout)?;
                     }
                     around.push((depth, own));
                 }
@@ -99,6 +111,15 @@ impl SourceLayout {
             }
         }
         Ok(())
+    }
+
+    fn add_type(&mut self, name: String, layout: TypeLayout) -> Result<()> {
+        let of_name = self.types.entry(name).or_default();
+        // Most are in several units, and the same there.
+        if !of_name.contains(&layout) {
+            of_name.push(layout);
+        }
+        if of_name.len() > MOST_OF_A_NAME { Err(Unreadable::TooMuch) } else { Ok(()) }
     }
 
     /// Whether something is said of the function whose body begins at this offset in the module.
@@ -122,8 +143,9 @@ impl SourceLayout {
     pub(crate) fn changed_statics(&self, new: &SourceLayout) -> Vec<(String, String)> {
         let changed = self.statics.iter().filter_map(|(name, old)| {
             let new = new.statics.get(name)?;
-            let lost = old.iter().find(|old| !new.contains(old))?;
-            let other = new.iter().find(|new| !old.contains(new)).unwrap_or(&new[0]);
+            let [before, after] = [old, new].map(|of| of.iter().collect::<HashSet<&Static>>());
+            let lost = old.iter().find(|old| !after.contains(old))?;
+            let other = new.iter().find(|new| !before.contains(new)).unwrap_or(&new[0]);
             let how = match lost.address == other.address {
                 true => format!("is {}, was {}", other.ty, lost.ty),
                 false => format!("is at {:#x}, was at {:#x}", other.address, lost.address),
@@ -140,7 +162,7 @@ fn sorted(mut found: Vec<(String, String)>) -> Vec<(String, String)> {
 }
 
 /// The address of a static variable that is there.
-fn address(unit: &UnitRef<'_, Bytes>, entry: &Entry<Bytes>) -> gimli::Result<Option<u64>> {
+fn address(unit: &Reading<'_>, entry: &Entry<Bytes>) -> Result<Option<u64>> {
     let Some(AttributeValue::Exprloc(expression)) = entry.attr_value(dw::DW_AT_location) else {
         return Ok(None);
     };

@@ -5,20 +5,26 @@
 //!   mod      lines, and variables of functions
 //!   layout   static variables, and types by name
 //!   types    how types are laid out
+//!   effort   how much is read at most
 //! ```
 //!
 //! Addresses are offsets from the beginning of the code section's contents, as compilers count them. What is malformed
 //! is left out: debug information only makes messages better.
 
+mod effort;
 pub(crate) mod layout;
+#[cfg(test)]
+pub(crate) mod tests;
 mod types;
 
 use crate::types::printable::PrintableName;
 use addr2line::Context;
+use effort::{Effort, Reading, Result};
 use gimli::{
     self, AttributeValue, DebuggingInformationEntry, Dwarf, EndianReader, LittleEndian, Operation,
-    Reader as _, UnitRef, constants as dw,
+    Reader as _, UnitOffset, constants as dw,
 };
+use std::cell::{Cell, OnceCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -43,7 +49,7 @@ impl fmt::Display for SourceLine {
 }
 
 /// Where a function keeps a variable.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Storage {
     /// In this local.
     Local(u32),
@@ -62,11 +68,24 @@ pub(crate) struct DebugInfo {
     context: Context<Bytes>,
     /// Offset of the code section's contents in the module.
     code: u64,
+    /// What may still be read.
+    effort: Effort,
+    /// Where the functions are in their units, by their first addresses.
+    functions: OnceCell<HashMap<u64, UnitOffset>>,
 }
 
-/// The variables of a function, in the order of the source.
-#[derive(Default)]
-pub(crate) struct Variables(Vec<Variable>);
+/// Variables that are looked at to say which ones are at the points of one function.
+const MOST_LOOKED_AT: usize = 16 << 20;
+
+/// The variables of a function.
+pub(crate) struct Variables {
+    /// In the order of the source.
+    all: Vec<Variable>,
+    /// Those that are in one place, by their indices.
+    by_place: HashMap<Storage, Vec<usize>>,
+    /// How many may still be looked at.
+    left: Cell<usize>,
+}
 
 /// A variable that lies in its function's frame in linear memory.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -88,10 +107,18 @@ struct Variable {
 }
 
 impl Variables {
+    fn new(all: Vec<Variable>) -> Variables {
+        let mut by_place: HashMap<Storage, Vec<usize>> = HashMap::new();
+        for (i, variable) in all.iter().enumerate() {
+            by_place.entry(variable.at).or_default().push(i);
+        }
+        Variables { all, by_place, left: Cell::new(MOST_LOOKED_AT) }
+    }
+
     /// Those that lie in memory, each once.
     pub(crate) fn in_memory(&self) -> Vec<InMemory> {
         let mut found: Vec<InMemory> = Vec::new();
-        for variable in &self.0 {
+        for variable in &self.all {
             if let Storage::FrameByte(byte) = variable.at {
                 let (name, ty) = (variable.name.clone(), variable.ty.clone());
                 found.push(InMemory { name, byte, ty });
@@ -104,7 +131,9 @@ impl Variables {
     /// The variable that is kept there at an address, if it is one only. Debug information has gaps: where it says
     /// nothing, the variable is that which is kept there elsewhere, if no other one is.
     pub(crate) fn at(&self, address: u64, at: Storage) -> Option<&str> {
-        let there = || self.0.iter().filter(move |variable| variable.at == at);
+        let there = &self.by_place.get(&at)?[..];
+        self.left.set(self.left.get().checked_sub(2 * there.len())?);
+        let there = || there.iter().map(|&i| &self.all[i]);
         let here = there().filter(|variable| contains(&variable.range, address));
         only_name(here).or_else(|| only_name(there()))
     }
@@ -137,9 +166,12 @@ impl DebugInfo {
             let bytes = sections.get(id.name()).copied().unwrap_or_default();
             Ok::<_, gimli::Error>(Bytes::new(Arc::from(bytes), LittleEndian))
         };
+        let debug = sections.iter().filter(|(name, _)| name.starts_with(".debug_"));
+        let effort = Effort::new(debug.map(|(_, data)| data.len()).sum());
         let dwarf = Arc::new(Dwarf::load(load).ok()?);
+        in_proportion(&dwarf, &effort).ok()?;
         let context = Context::from_arc_dwarf(dwarf.clone()).ok()?;
-        Some(DebugInfo { dwarf, context, code: code? })
+        Some(DebugInfo { dwarf, context, code: code?, effort, functions: OnceCell::new() })
     }
 
     /// The address of what lies at this offset in the module.
@@ -156,63 +188,105 @@ impl DebugInfo {
         Some(SourceLine { file: location.file?.to_owned(), line: location.line? })
     }
 
-    /// The variables of the function at an address; `None` if nothing is said of it.
-    pub(crate) fn variables(&self, address: u64) -> Option<Variables> {
-        let unit = self.context.find_dwarf_and_unit(address).skip_all_loads()?;
-        let mut variables = Variables::default();
-        collect(&unit, address, &mut variables.0).ok()?.then_some(variables)
+    /// The variables of the function that begins at an address; `None` if nothing is said of it.
+    pub(crate) fn variables(&self, first: u64) -> Option<Variables> {
+        let functions = self.functions.get_or_init(|| self.read_functions().unwrap_or_default());
+        let function = *functions.get(&first)?;
+        let unit = self.context.find_dwarf_and_unit(first).skip_all_loads()?;
+        let mut variables = Vec::new();
+        collect(&Reading { unit, effort: &self.effort }, function, &mut variables).ok()?;
+        Some(Variables::new(variables))
+    }
+
+    /// Where the functions are in their units. What cannot be read is left out.
+    fn read_functions(&self) -> Result<HashMap<u64, UnitOffset>> {
+        let mut functions = HashMap::new();
+        let mut units = self.dwarf.units();
+        while let Some(header) = units.next()? {
+            let Ok(unit) = self.dwarf.unit(header) else { continue };
+            let unit = unit.unit_ref(&self.dwarf);
+            let mut entries = unit.entries();
+            while let Ok(Some(entry)) = entries.next_dfs() {
+                self.effort.take(1)?;
+                if entry.tag() == dw::DW_TAG_subprogram
+                    && let Some(first) = entry.attr_value(dw::DW_AT_low_pc)
+                    && let Ok(Some(first)) = unit.attr_address(first)
+                {
+                    functions.entry(first).or_insert(entry.offset());
+                }
+            }
+        }
+        Ok(functions)
     }
 }
 
-/// Collects the variables of the function at an address. Whether there is one.
-fn collect(
-    unit: &UnitRef<'_, Bytes>,
-    address: u64,
-    into: &mut Vec<Variable>,
-) -> gimli::Result<bool> {
-    let mut entries = unit.entries();
-    // Depth of the function, once it has been found; and ranges of the blocks around an entry, by their depths.
-    let mut function = None;
-    let mut blocks: Vec<(isize, Vec<gimli::Range>)> = Vec::new();
-    while let Some(entry) = entries.next_dfs()? {
-        let depth = entry.depth();
-        if function.is_some_and(|function| depth <= function) {
-            return Ok(true);
-        }
-        match entry.tag() {
-            tag if function.is_none() => {
-                let is_it = tag == dw::DW_TAG_subprogram
-                    && ranges(unit, entry)?.iter().any(|range| contains(range, address));
-                function = is_it.then_some(depth);
+/// Fails if what is made of tables that units share is out of proportion: the paths of their files, and the ranges of
+/// their code.
+fn in_proportion(dwarf: &Dwarf<Bytes>, effort: &Effort) -> Result<()> {
+    let mut units = dwarf.units();
+    while let Some(header) = units.next()? {
+        effort.take(1)?;
+        let Ok(unit) = dwarf.unit(header) else { continue };
+        if let Ok(mut ranges) = dwarf.unit_ranges(&unit) {
+            while let Ok(Some(_)) = ranges.next() {
+                effort.take(1)?;
             }
+        }
+        let Some(program) = &unit.line_program else { continue };
+        let header = program.header();
+        let length = |value| dwarf.attr_string(&unit, value).map_or(0, |text| text.len());
+        let around = unit.comp_dir.as_ref().map_or(0, |folder| folder.len());
+        for file in header.file_names() {
+            let folder = file.directory(header).map_or(0, length);
+            effort.take(around + folder + length(file.path_name()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Collects the variables of a function.
+fn collect(unit: &Reading<'_>, function: UnitOffset, into: &mut Vec<Variable>) -> Result<()> {
+    let mut entries = unit.entries_at_offset(function)?;
+    let function = entries.next_dfs()?.map_or(0, DebuggingInformationEntry::depth);
+    // Ranges of the blocks around an entry, by their depths.
+    let mut blocks: Vec<(isize, Vec<gimli::Range>)> = Vec::new();
+    while let Some(entry) = entries.next_dfs()?.filter(|entry| entry.depth() > function) {
+        unit.effort.take(1)?;
+        let depth = entry.depth();
+        match entry.tag() {
             dw::DW_TAG_lexical_block | dw::DW_TAG_inlined_subroutine => {
-                blocks.retain(|(at, _)| *at < depth);
+                while blocks.last().is_some_and(|(at, _)| *at >= depth) {
+                    blocks.pop();
+                }
                 blocks.push((depth, ranges(unit, entry)?));
             }
             dw::DW_TAG_variable | dw::DW_TAG_formal_parameter => {
-                blocks.retain(|(at, _)| *at < depth);
-                let everywhere = gimli::Range { begin: 0, end: u64::MAX };
-                let scope = blocks.last().map_or(vec![everywhere], |(_, ranges)| ranges.clone());
+                while blocks.last().is_some_and(|(at, _)| *at >= depth) {
+                    blocks.pop();
+                }
+                let everywhere = [gimli::Range { begin: 0, end: u64::MAX }];
+                let scope = blocks.last().map_or(&everywhere[..], |(_, ranges)| ranges);
                 if let (Some(name), Some(value)) =
                     (name(unit, entry)?, entry.attr_value(dw::DW_AT_location))
                 {
                     let ty = types::of_entry(unit, entry, types::WHOLE)?;
                     for (at, range) in locations(unit, value)? {
+                        unit.effort.take(scope.len())?;
                         let both = scope.iter().map(|scope| gimli::Range {
                             begin: scope.begin.max(range.begin),
                             end: scope.end.min(range.end),
                         });
-                        let both = both.filter(|range| range.begin < range.end);
-                        let variable =
-                            |range| Variable { name: name.clone(), at, range, ty: ty.clone() };
-                        into.extend(both.map(variable));
+                        for range in both.filter(|range| range.begin < range.end) {
+                            unit.effort.take(name.len() + ty.len())?;
+                            into.push(Variable { name: name.clone(), at, range, ty: ty.clone() });
+                        }
                     }
                 }
             }
             _ => {}
         }
     }
-    Ok(function.is_some())
+    Ok(())
 }
 
 fn contains(range: &gimli::Range, address: u64) -> bool {
@@ -220,31 +294,27 @@ fn contains(range: &gimli::Range, address: u64) -> bool {
 }
 
 fn ranges(
-    unit: &UnitRef<'_, Bytes>,
+    unit: &Reading<'_>,
     entry: &DebuggingInformationEntry<Bytes>,
-) -> gimli::Result<Vec<gimli::Range>> {
+) -> Result<Vec<gimli::Range>> {
     let mut ranges = unit.die_ranges(entry)?;
     let mut all = Vec::new();
     while let Some(range) = ranges.next()? {
+        unit.effort.take(1)?;
         all.push(range);
     }
     Ok(all)
 }
 
 /// The name of an entry, or of the one that it is an instance of.
-fn name(
-    unit: &UnitRef<'_, Bytes>,
-    entry: &DebuggingInformationEntry<Bytes>,
-) -> gimli::Result<Option<String>> {
-    let text = |value| -> gimli::Result<String> {
-        Ok(unit.attr_string(value)?.to_string_lossy()?.into_owned())
-    };
+fn name(unit: &Reading<'_>, entry: &DebuggingInformationEntry<Bytes>) -> Result<Option<String>> {
     if let Some(value) = entry.attr_value(dw::DW_AT_name) {
-        return text(value).map(Some);
+        return unit.text(value).map(Some);
     }
     match entry.attr_value(dw::DW_AT_abstract_origin) {
         Some(AttributeValue::UnitRef(origin)) => {
-            unit.entry(origin)?.attr_value(dw::DW_AT_name).map(text).transpose()
+            let name = unit.entry(origin)?.attr_value(dw::DW_AT_name);
+            name.map(|name| unit.text(name)).transpose()
         }
         _ => Ok(None),
     }
@@ -252,15 +322,16 @@ fn name(
 
 /// Where a variable is kept, and for which addresses.
 fn locations(
-    unit: &UnitRef<'_, Bytes>,
+    unit: &Reading<'_>,
     value: AttributeValue<Bytes>,
-) -> gimli::Result<Vec<(Storage, gimli::Range)>> {
+) -> Result<Vec<(Storage, gimli::Range)>> {
     let mut found = Vec::new();
     if let AttributeValue::Exprloc(expression) = value {
         let everywhere = gimli::Range { begin: 0, end: u64::MAX };
         found.extend(storage(unit, expression)?.map(|at| (at, everywhere)));
     } else if let Some(mut list) = unit.attr_locations(value)? {
         while let Some(entry) = list.next()? {
+            unit.effort.take(1)?;
             found.extend(storage(unit, entry.data)?.map(|at| (at, entry.range)));
         }
     }
@@ -268,10 +339,7 @@ fn locations(
 }
 
 /// Where an expression says that a variable is, if that is one of the two ways that are known here.
-fn storage(
-    unit: &UnitRef<'_, Bytes>,
-    expression: gimli::Expression<Bytes>,
-) -> gimli::Result<Option<Storage>> {
+fn storage(unit: &Reading<'_>, expression: gimli::Expression<Bytes>) -> Result<Option<Storage>> {
     let mut operations = expression.operations(unit.encoding());
     let at = match operations.next()? {
         Some(Operation::WasmLocal { index }) => Storage::Local(index),

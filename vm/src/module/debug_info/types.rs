@@ -1,10 +1,9 @@
 //! How types are laid out in memory.
 
+use super::effort::{Reading, Result};
 use super::{Bytes, name};
-use gimli::{
-    AttributeValue, DebuggingInformationEntry as Entry, EntriesTreeNode, UnitOffset, UnitRef,
-    constants as dw,
-};
+use gimli::{AttributeValue, DebuggingInformationEntry as Entry, UnitOffset, constants as dw};
+use std::collections::{HashMap, HashSet};
 
 /// Types within types that are looked at.
 const DEPTH: u32 = 16;
@@ -40,8 +39,13 @@ pub(crate) enum At {
 impl TypeLayout {
     /// What is different in another layout, if anything is that matters to what has this one.
     pub(crate) fn difference(&self, new: &TypeLayout) -> Option<String> {
+        // Of several of one name, the first.
+        let mut by_name: HashMap<&str, &Part> = HashMap::new();
+        for part in &new.parts {
+            by_name.entry(&part.name).or_insert(part);
+        }
         for part in &self.parts {
-            let Some(other) = new.parts.iter().find(|other| other.name == part.name) else {
+            let Some(other) = by_name.get(&*part.name) else {
                 // Nobody misses an enumerator.
                 if matches!(part.at, At::Value(_)) {
                     continue;
@@ -67,9 +71,9 @@ impl TypeLayout {
         {
             return Some(format!("it is of {new} bytes, was of {old}"));
         }
-        let is_new = |part: &&Part| {
-            !matches!(part.at, At::Value(_)) && self.parts.iter().all(|old| old.name != part.name)
-        };
+        let known: HashSet<&str> = self.parts.iter().map(|part| &*part.name).collect();
+        let is_new =
+            |part: &&Part| !matches!(part.at, At::Value(_)) && !known.contains(&*part.name);
         new.parts.iter().find(is_new).map(|part| format!("`{}` is new in it", part.name))
     }
 }
@@ -90,123 +94,143 @@ pub(super) fn number(entry: &Entry<Bytes>, attribute: gimli::DwAt) -> Option<u64
 }
 
 /// The layout of a struct, a union or an enum.
-pub(super) fn layout(
-    unit: &UnitRef<'_, Bytes>,
-    at: UnitOffset,
-    depth: u32,
-) -> gimli::Result<TypeLayout> {
-    let mut tree = unit.entries_tree(Some(at))?;
-    let root = tree.root()?;
-    let mut layout =
-        TypeLayout { size: number(root.entry(), dw::DW_AT_byte_size), ..TypeLayout::default() };
-    parts(unit, root, "", depth, &mut layout.parts)?;
-    Ok(layout)
-}
-
-fn parts(
-    unit: &UnitRef<'_, Bytes>,
-    node: EntriesTreeNode<'_, '_, Bytes>,
-    prefix: &str,
-    depth: u32,
-    into: &mut Vec<Part>,
-) -> gimli::Result<()> {
-    let mut children = node.children();
-    while let Some(child) = children.next()? {
-        let entry = child.entry();
+pub(super) fn layout(reading: &Reading<'_>, at: UnitOffset, depth: u32) -> Result<TypeLayout> {
+    let mut entries = reading.entries_at_offset(at)?;
+    let mut layout = TypeLayout::default();
+    // The entries around the present one whose parts are the type's, by their depths, and what their parts' names
+    // begin with.
+    let mut around: Vec<(isize, String)> = Vec::new();
+    while let Some(entry) = entries.next_dfs()? {
+        reading.effort.take(1)?;
+        let at = entry.depth();
+        if around.is_empty() {
+            layout.size = number(entry, dw::DW_AT_byte_size);
+            around.push((at, String::new()));
+            continue;
+        }
+        while around.last().is_some_and(|(outer, _)| *outer >= at) {
+            around.pop();
+        }
+        // Another type begins.
+        let Some((outer, prefix)) = around.last() else { break };
+        // What is in something else is no part.
+        if outer + 1 != at {
+            continue;
+        }
         match entry.tag() {
             dw::DW_TAG_member | dw::DW_TAG_inheritance | dw::DW_TAG_enumerator => {
-                let own = name(unit, entry)?.unwrap_or_else(|| format!("({})", into.len()));
-                let at = if entry.tag() == dw::DW_TAG_enumerator {
-                    let value = entry.attr_value(dw::DW_AT_const_value);
-                    let value = value.and_then(|value| match value.sdata_value() {
-                        Some(value) => Some(i128::from(value)),
-                        None => value.udata_value().map(i128::from),
-                    });
-                    At::Value(value.unwrap_or_default())
-                } else if let Some(bits) = number(entry, dw::DW_AT_bit_size) {
-                    let first = number(entry, dw::DW_AT_data_bit_offset).or_else(|| {
-                        let byte = number(entry, dw::DW_AT_data_member_location)?;
-                        Some(8 * byte + number(entry, dw::DW_AT_bit_offset)?)
-                    });
-                    At::Bits(first.unwrap_or_default(), bits)
-                } else if entry.attr_value(dw::DW_AT_data_member_location).is_some()
-                    || entry.attr_value(dw::DW_AT_declaration).is_none()
-                {
-                    At::Byte(number(entry, dw::DW_AT_data_member_location).unwrap_or_default())
-                } else {
-                    // A static member is no part of the object.
-                    continue;
-                };
-                let ty = match at {
-                    At::Value(_) => String::new(),
-                    _ => of_entry(unit, entry, depth)?,
-                };
-                into.push(Part { name: format!("{prefix}{own}"), at, ty });
+                let number = layout.parts.len();
+                let part = part(reading, entry, (prefix, number), depth)?;
+                layout.parts.extend(part);
             }
             // Rust's enums: which variant it is, and what each holds.
-            dw::DW_TAG_variant_part => parts(unit, child, prefix, depth, into)?,
+            dw::DW_TAG_variant_part => {
+                reading.effort.take(prefix.len())?;
+                let prefix = prefix.clone();
+                around.push((at, prefix));
+            }
             dw::DW_TAG_variant => {
+                reading.effort.take(prefix.len())?;
                 let value = number(entry, dw::DW_AT_discr_value);
                 let value = value.map_or("else".to_owned(), |value| value.to_string());
-                parts(unit, child, &format!("{prefix}{value}:"), depth, into)?;
+                let prefix = format!("{prefix}{value}:");
+                around.push((at, prefix));
             }
             _ => {}
         }
     }
-    Ok(())
+    Ok(layout)
+}
+
+/// A field or an enumerator, if it is a part of the object. `within`: what its name begins with, and its number.
+fn part(
+    reading: &Reading<'_>,
+    entry: &Entry<Bytes>,
+    within: (&str, usize),
+    depth: u32,
+) -> Result<Option<Part>> {
+    let own = name(reading, entry)?.unwrap_or_else(|| format!("({})", within.1));
+    let at = if entry.tag() == dw::DW_TAG_enumerator {
+        let value = entry.attr_value(dw::DW_AT_const_value);
+        let value = value.and_then(|value| match value.sdata_value() {
+            Some(value) => Some(i128::from(value)),
+            None => value.udata_value().map(i128::from),
+        });
+        At::Value(value.unwrap_or_default())
+    } else if let Some(bits) = number(entry, dw::DW_AT_bit_size) {
+        let first = number(entry, dw::DW_AT_data_bit_offset).or_else(|| {
+            let byte = number(entry, dw::DW_AT_data_member_location)?;
+            byte.checked_mul(8)?.checked_add(number(entry, dw::DW_AT_bit_offset)?)
+        });
+        At::Bits(first.unwrap_or_default(), bits)
+    } else if entry.attr_value(dw::DW_AT_data_member_location).is_some()
+        || entry.attr_value(dw::DW_AT_declaration).is_none()
+    {
+        At::Byte(number(entry, dw::DW_AT_data_member_location).unwrap_or_default())
+    } else {
+        // A static member is no part of the object.
+        return Ok(None);
+    };
+    let ty = match at {
+        At::Value(_) => String::new(),
+        _ => of_entry(reading, entry, depth)?,
+    };
+    reading.effort.take(within.0.len())?;
+    Ok(Some(Part { name: format!("{}{own}", within.0), at, ty }))
 }
 
 /// What an entry's type is, as far as that says how it is laid out.
-pub(super) fn of_entry(
-    unit: &UnitRef<'_, Bytes>,
-    entry: &Entry<Bytes>,
-    depth: u32,
-) -> gimli::Result<String> {
+pub(super) fn of_entry(reading: &Reading<'_>, entry: &Entry<Bytes>, depth: u32) -> Result<String> {
     match entry.attr_value(dw::DW_AT_type) {
-        Some(AttributeValue::UnitRef(at)) => description(unit, at, depth),
+        Some(AttributeValue::UnitRef(at)) => description(reading, at, depth),
         None => Ok("nothing".to_owned()),
         // In another unit.
         Some(_) => Ok("something".to_owned()),
     }
 }
 
-fn description(unit: &UnitRef<'_, Bytes>, at: UnitOffset, depth: u32) -> gimli::Result<String> {
+fn description(reading: &Reading<'_>, at: UnitOffset, depth: u32) -> Result<String> {
     if depth == 0 {
         return Ok("something".to_owned());
     }
-    let entry = unit.entry(at)?;
-    let own = name(unit, &entry)?;
+    reading.effort.take(1)?;
+    let entry = reading.entry(at)?;
+    let own = name(reading, &entry)?;
     Ok(match entry.tag() {
         dw::DW_TAG_typedef
         | dw::DW_TAG_const_type
         | dw::DW_TAG_volatile_type
         | dw::DW_TAG_restrict_type
-        | dw::DW_TAG_atomic_type => of_entry(unit, &entry, depth - 1)?,
+        | dw::DW_TAG_atomic_type => of_entry(reading, &entry, depth - 1)?,
         dw::DW_TAG_pointer_type
         | dw::DW_TAG_reference_type
         | dw::DW_TAG_rvalue_reference_type
         | dw::DW_TAG_ptr_to_member_type => "a pointer".to_owned(),
         dw::DW_TAG_array_type => {
-            let mut tree = unit.entries_tree(Some(at))?;
-            let mut children = tree.root()?.children();
+            let mut entries = reading.entries_at_offset(at)?;
+            let array = entries.next_dfs()?.map_or(0, Entry::depth);
             let mut lengths = String::new();
-            while let Some(child) = children.next()? {
-                let count = number(child.entry(), dw::DW_AT_count).or_else(|| {
-                    Some(number(child.entry(), dw::DW_AT_upper_bound)?.wrapping_add(1))
-                });
+            while let Some(child) = entries.next_dfs()?.filter(|child| child.depth() > array) {
+                reading.effort.take(1)?;
+                let count = number(child, dw::DW_AT_count)
+                    .or_else(|| Some(number(child, dw::DW_AT_upper_bound)?.wrapping_add(1)));
                 let count = count.map_or("?".to_owned(), |count| count.to_string());
                 lengths += &format!("[{count}]");
             }
-            format!("{}{lengths}", of_entry(unit, &entry, depth - 1)?)
+            let of = of_entry(reading, &entry, depth - 1)?;
+            reading.effort.take(lengths.len() + of.len())?;
+            format!("{of}{lengths}")
         }
         tag if is_aggregate(tag) => match own {
             Some(own) => own,
             // It has no name under which it could be compared.
             None => {
-                let layout = layout(unit, at, depth - 1)?;
+                let layout = layout(reading, at, depth - 1)?;
                 let part = |part: &Part| format!("{} {:?} {}", part.name, part.at, part.ty);
                 let parts: Vec<String> = layout.parts.iter().map(part).collect();
-                format!("{{{}}}", parts.join(", "))
+                let all = parts.join(", ");
+                reading.effort.take(all.len())?;
+                format!("{{{all}}}")
             }
         },
         dw::DW_TAG_base_type => {

@@ -3,7 +3,9 @@
 use super::Running;
 use crate::live::module_diff::initial_data::DataPolicy;
 use crate::live::module_diff::refusal::ModuleRefusal;
+use crate::module::debug_info::tests as debug_info;
 use proptest::prelude::*;
+use wasmparser::{Parser, Payload};
 
 /// As clang writes it: zeroed data has no segment, and nothing but code tells where it is.
 fn counters(count: u32, table: u32, step: i32) -> String {
@@ -91,6 +93,40 @@ fn another_variable_is_another_variable_if_others_refer_to_both() {
 }
 
 #[test]
+fn names_tell_edits_from_moves_only_if_all_that_changed_is_described() {
+    let source = |[one, other]: [u32; 2], number: u32, described: &[usize]| {
+        let text = format!(
+            r#"(module (memory 2)
+                (func (export "f")
+                    (drop (i32.load offset=1024 (i32.const 0)))
+                    (drop (i32.load offset=1028 (i32.const 0)))
+                    (i32.store offset={one} (i32.const 0) (i32.const 1))
+                    (i32.store offset={other} (i32.const 0) (i32.const 1)))
+                (func (export "g") (result i32) (i32.const {number})))"#
+        );
+        let wasm = wat::parse_str(text).unwrap();
+        let (mut code, mut bodies) = (0, Vec::new());
+        for payload in Parser::new(0).parse_all(&wasm) {
+            match payload.unwrap() {
+                Payload::CodeSectionStart { unchecked_range, .. } => code = unchecked_range.start,
+                Payload::CodeSectionEntry(body) => bodies.push((body.range().start - code) as u32),
+                _ => {}
+            }
+        }
+        let bodies: Vec<u32> = described.iter().map(|&i| bodies[i]).collect();
+        debug_info::described(wasm, &debug_info::functions(&bodies), &[])
+    };
+    let (here, there) = ([1024, 1028], [1028, 1024]);
+    let edited = |old: &[usize], new: &[usize]| {
+        Running::new(source(here, 1, old)).diff(source(there, 2, new)).is_ok()
+    };
+    assert!(edited(&[0, 1], &[0, 1]));
+    for (old, new) in [(&[0][..], &[0, 1][..]), (&[0, 1], &[0]), (&[1], &[1]), (&[], &[])] {
+        assert!(!edited(old, new), "{old:?} {new:?}");
+    }
+}
+
+#[test]
 fn a_variable_that_is_added_behind_all_others_is_no_move() {
     let running = Running::new(two_variables(1024, ""));
     let added = "(i32.store offset=1028 (i32.const 0) (i32.const 1))";
@@ -140,6 +176,24 @@ fn fields_that_moved_are_refused() {
         ["a field may have moved: run looks for it 8 bytes behind a pointer instead of 4"]
     );
     assert!(running.diff(source(4, 2)).is_ok());
+}
+
+#[test]
+fn a_parameter_that_is_set_besides_is_not_known_by_what_it_is_set_to() {
+    let source = |field: u32| {
+        format!(
+            r#"(module (memory 2)
+                (func (export "run") (param i32)
+                    (if (i32.eqz (local.get 0)) (then (local.set 0 (i32.const 2048))))
+                    (drop (i32.load offset={field} (local.get 0)))
+                    (drop (i32.load offset={field} (local.get 0)))))"#
+        )
+    };
+    let running = Running::new(source(4));
+    assert_eq!(
+        running.refusals(&source(8)),
+        ["a field may have moved: run looks for it 8 bytes behind a pointer instead of 4"]
+    );
 }
 
 /// `first` and `second` are how `run` loads, from what its parameter points to.

@@ -403,6 +403,10 @@ fn table_entries_follow_their_functions() {
     assert_eq!(running.edit(source("$a $c $b")), NOTHING);
     let back = running.diff_with(source("$a $b $c"), DataPolicy::Apply).unwrap();
     assert_eq!(running.apply(back), "2 table entries set");
+    // One that was elsewhere takes the place of one that is not any more.
+    let refused = Running::new(source("$a $b")).diff(source("$b $c")).unwrap_err();
+    let why = "pointers to functions have moved: entry 0 of table 0 is b, and the running program has a there";
+    assert_eq!(refused.reasons[0].to_string(), why);
     // A function that was not in it takes the place of one that is not any more.
     let mut running = Running::new(source("$a $b"));
     assert_eq!(running.edit(source("$a $c")), "1 table entry set");
