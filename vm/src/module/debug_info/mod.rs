@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Addresses are offsets from the beginning of the code section's contents, as compilers count them. What is malformed
-//! is left out: debug information only makes messages better.
+//! is left out, as if the module said nothing of it: then less is known, and more edits are refused.
 
 mod effort;
 pub(crate) mod layout;
