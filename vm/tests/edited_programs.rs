@@ -86,6 +86,7 @@ const PROGRAMS: &[(&str, Option<Right>)] = &[
     ("arguments_exchanged", None),
     ("added_in_front", None),
     ("removed_in_front", None),
+    ("unnamed_exchanged", None),
     ("another_variable", Some(|shown| shown[3..] == [(105, 90004), (110, 90005), (115, 90006)])),
     ("statics_exchanged", None),
     ("fields_exchanged", None),

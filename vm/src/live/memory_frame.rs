@@ -83,8 +83,16 @@ pub(crate) fn difference(
         }
         _ => {}
     }
+    // What lies where the source says. Optimisers lose track of variables in memory too: of the others only the code is
+    // left.
+    let mut known = BTreeSet::new();
+    let mut was_known = BTreeSet::new();
     if let [Some(old), Some(new)] = names.map(SourceNames::in_memory) {
-        return moved_variable(&old, &new);
+        if let Some(moved) = moved_variable(&old, &new) {
+            return Some(moved);
+        }
+        known.extend(new.iter().filter_map(|variable| i64::try_from(variable.byte).ok()));
+        was_known.extend(old.iter().filter_map(|variable| i64::try_from(variable.byte).ok()));
     }
     let slot = |operator: &ReferringOperator| match operator.reference {
         Some(MemoryReference::Frame(slot)) => Some(slot),
@@ -110,20 +118,20 @@ pub(crate) fn difference(
         used.chain(led_to).filter_map(slot).collect()
     };
     let (was_used, is_used) = (used(&old), used(&new));
-    if let Some(&gone) = was_used.difference(&is_used).next() {
+    if let Some(&gone) = was_used.difference(&is_used).find(|at| !was_known.contains(at)) {
         return Some(format!(
             "what was at its {} is gone, and nothing says whether the others are where they were (debug information \
              would)",
             byte(names[0], gone)
         ));
     }
-    if let Some(&new) = is_used.difference(&was_used).next() {
+    if let Some(&new) = is_used.difference(&was_used).find(|at| !known.contains(at)) {
         return Some(format!(
             "what is at its {} is new, and nothing has given it a value",
             byte(names[1], new)
         ));
     }
-    if let Some(&(old, new)) = slots.doubts(&|_| false).first() {
+    if let Some(&(old, new)) = slots.doubts(&|at| known.contains(&at)).first() {
         if old == new {
             return Some(format!(
                 "its {} is used at another place, and nothing says which variable that is (debug information would)",
@@ -133,7 +141,7 @@ pub(crate) fn difference(
         let (old, new) = (byte(names[0], old), byte(names[1], new));
         return Some(format!("what was at its {old} may be at its {new} now"));
     }
-    let ((at, old, new), _) = accesses.doubts(&|_, _| false).first().copied()?;
+    let ((at, old, new), _) = accesses.doubts(&|at, _| known.contains(&at)).first().copied()?;
     let at = byte(names[1], at);
     Some(format!("at its {at} it has {} instead of {}", new.name(), old.name()))
 }

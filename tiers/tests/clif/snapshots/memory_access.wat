@@ -25,8 +25,8 @@
 ;; @0000                               brif v6, block2, block3
 ;;
 ;;                                 block2 cold:
-;; @0000                               v39 = load.i64 notrap aligned v0+24
-;; @0000                               call_indirect sig1, v39(v0, v1)
+;; @0000                               v41 = load.i64 notrap aligned v0+24
+;; @0000                               call_indirect sig1, v41(v0, v1)
 ;; @0000                               jump block3
 ;;
 ;;                                 block3:
@@ -59,12 +59,15 @@
 ;; @0020                               v32 = load.i64 notrap aligned readonly can_move v0+96
 ;; @0020                               v33 = load.i64 notrap aligned readonly can_move v32+8
 ;; @0020                               v34 = call_indirect sig0, v33(v0, v31, v30, v23, v29)  ; v31 = 0, v23 = 0
+;; @0020                               v35 = iconst.i32 11
+;; @0020                               v36 = icmp eq v34, v35  ; v35 = 11
+;; @0020                               trapnz v36, user11
 ;; @0020                               trapnz v34, user2
-;; @0025                               v35 = uextend.i64 v7
-;; @0025                               v36 = load.i64 notrap aligned readonly can_move v0+32
-;; @0025                               v37 = iadd v36, v35
-;; @0025                               v38 = uload8.i64 user2 little region1 v37+3
-;; @0028                               return v38
+;; @0025                               v37 = uextend.i64 v7
+;; @0025                               v38 = load.i64 notrap aligned readonly can_move v0+32
+;; @0025                               v39 = iadd v38, v37
+;; @0025                               v40 = uload8.i64 user2 little region1 v39+3
+;; @0028                               return v40
 ;; }
 ;;
 ;; Poll 0x0: I32 Item(1)
