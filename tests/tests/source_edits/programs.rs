@@ -84,7 +84,7 @@ impl Maker<'_> {
     }
 
     pub(super) fn expr(&mut self, ty: Ty, depth: usize) -> Expr {
-        match self.random.below(if depth == 0 { 5 } else { 12 }) {
+        match self.random.below(if depth == 0 { 5 } else { 14 }) {
             0 | 1 => Expr::number(ty, self.small()),
             2..5 => match self.known(ty) {
                 Some(var) => Expr::Var(var),
@@ -94,6 +94,7 @@ impl Maker<'_> {
                 let from = self.ty();
                 self.expr(from, depth - 1).convert(from, ty)
             }
+            12 | 13 => self.of_counter(ty).unwrap_or_else(|| self.expr(ty, depth - 1)),
             6 if ty == Ty::I32 => {
                 let index = self.expr(Ty::I32, 0);
                 // Mostly within the array.
@@ -112,6 +113,16 @@ impl Maker<'_> {
                 Expr::binary(operator, ty, a, b)
             }
         }
+    }
+
+    /// A multiple of what counts a loop, or a sum with it: what compilers make counters of.
+    fn of_counter(&mut self, ty: Ty) -> Option<Expr> {
+        let fits = |var: &Var| self.fixed.contains(var) && self.is(*var, ty);
+        let of: Vec<Var> = self.visible.iter().copied().filter(fits).collect();
+        let counter = *of.get(self.random.below(of.len().max(1)))?;
+        let operator = [Operator::Add, Operator::Mul, Operator::Mul][self.random.below(3)];
+        let by = Expr::number(ty, 2 + self.random.below(7) as i64);
+        Some(Expr::binary(operator, ty, Expr::Var(counter), by))
     }
 
     pub(super) fn test(&mut self) -> Expr {
