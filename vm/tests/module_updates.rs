@@ -485,3 +485,21 @@ fn frames_of_all_tiers_are_counted_when_they_are_replaced() {
         assert_eq!(*counted.lock().unwrap(), Some(6), "{tier:?}");
     }
 }
+
+#[test]
+fn a_call_that_has_another_result_is_not_said_to_be_missing() {
+    let text = |result: &str, wrap: &str| {
+        format!(
+            "(module (func $g (result {result}) ({result}.const 1)) \
+             (func (export \"f\") (result i32) ({wrap} (call $g))))"
+        )
+    };
+    let engine = Engine::new(&Config::new()).unwrap();
+    let module = Module::new(&engine, text("i32", "i32.eqz")).unwrap();
+    let update = module.update().module(text("i64", "i32.wrap_i64")).unwrap();
+    let plan = update.plan().unwrap();
+    let told: Vec<String> =
+        plan.functions.iter().flat_map(|f| &f.refusals).map(ToString::to_string).collect();
+    let [told] = &told[..] else { panic!("{told:?}") };
+    assert!(told.ends_with(": there that function is of another type"), "{told}");
+}

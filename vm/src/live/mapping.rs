@@ -263,8 +263,8 @@ impl Mapping {
             let layout = match *counterpart {
                 Err(why) => {
                     let site = names.site(safepoint.kind);
-                    let sites = sites.get_or_insert_with(|| Sites::of(&new.safepoints));
-                    let why = sites.reason(old, safepoint, &new.safepoints, why);
+                    let sites = sites.get_or_insert_with(|| Sites::of(names, &new.safepoints));
+                    let why = sites.reason(names, old, safepoint, &new.safepoints, why);
                     let line = names.old.line(point);
                     Err(Refusal::NoCounterpart { point, line, site, why })
                 }
@@ -446,7 +446,11 @@ fn layout_by_index(
 }
 
 /// The safepoints of a body by what they are, to say why others have no counterpart among them.
-struct Sites(HashMap<SafepointKind, SitesOfKind>);
+struct Sites {
+    kinds: HashMap<SafepointKind, SitesOfKind>,
+    /// As people are told of them.
+    told: HashSet<String>,
+}
 
 struct SitesOfKind {
     /// Index of the first.
@@ -456,7 +460,7 @@ struct SitesOfKind {
 }
 
 impl Sites {
-    fn of(body: &Safepoints) -> Sites {
+    fn of(names: &Names<'_>, body: &Safepoints) -> Sites {
         let mut sites = HashMap::new();
         for (i, safepoint) in body.points.iter().enumerate() {
             let empty =
@@ -465,12 +469,25 @@ impl Sites {
             alike.depths.insert(safepoint.depth);
             alike.operands.insert(safepoint.operands);
         }
-        Sites(sites)
+        let told = sites.keys().map(|kind| names.site(*kind)).collect();
+        Sites { kinds: sites, told }
     }
 
     /// What keeps a safepoint of another body from having a counterpart.
-    fn reason(&self, body: &Analysis, old: &Safepoint, new: &Safepoints, why: Unaligned) -> String {
-        let Some(alike) = self.0.get(&old.kind) else { return "it has none such".to_owned() };
+    fn reason(
+        &self,
+        names: &Names<'_>,
+        body: &Analysis,
+        old: &Safepoint,
+        new: &Safepoints,
+        why: Unaligned,
+    ) -> String {
+        let Some(alike) = self.kinds.get(&old.kind) else {
+            return match self.told.contains(&names.site(old.kind)) {
+                true => "there that function is of another type".to_owned(),
+                false => "it has none such".to_owned(),
+            };
+        };
         let first = &new.points[alike.first];
         if why == Unaligned::Ambiguous {
             return "several are equally alike, so that it is not clear which one it is".to_owned();

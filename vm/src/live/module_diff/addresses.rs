@@ -160,7 +160,15 @@ impl<'a> Diff<'a> {
         live: &Side<'_>,
         policy: DataPolicy,
     ) {
-        let reasons = self.moved_addresses(matching, live);
+        let (reasons, constants) = self.moved_addresses(matching, live);
+        // Bytes are written over what the running program may hold addresses of.
+        if self.summary.data_bytes > 0 {
+            self.summary.notes.extend(constants.as_ref().map(ToString::to_string));
+        }
+        // Where nothing has changed another constant is only another one.
+        let differ = self.refusals.iter().any(ModuleRefusal::is_about_data);
+        let reasons = reasons.into_iter().chain(constants.filter(|_| differ));
+        let reasons: Vec<ModuleRefusal> = explained(reasons.collect());
         if policy == DataPolicy::Keep {
             self.summary.notes.extend(reasons.iter().map(ToString::to_string));
         } else {
@@ -169,9 +177,14 @@ impl<'a> Diff<'a> {
     }
 
     /// Why the code of the new module may look for data elsewhere.
-    fn moved_addresses(&self, matching: &Matching<'_>, live: &Side<'_>) -> Vec<ModuleRefusal> {
+    /// Apart from these, where constants lie that were elsewhere.
+    fn moved_addresses(
+        &self,
+        matching: &Matching<'_>,
+        live: &Side<'_>,
+    ) -> (Vec<ModuleRefusal>, Option<ModuleRefusal>) {
         if self.live.memories.is_empty() || self.changes.bodies.is_empty() {
-            return Vec::new();
+            return (Vec::new(), None);
         }
         let (old_pointer, new_pointer) =
             (memory_frame::stack_pointer(self.old), self.stack_pointer);
@@ -217,19 +230,11 @@ impl<'a> Diff<'a> {
                 comparison.removed(function, body);
             }
         }
-        let mut reasons = comparison.reasons(matching);
-        // Where nothing has changed another constant is only another one.
-        let differ = self.refusals.iter().any(ModuleRefusal::is_about_data);
-        if let Some((function, old, new)) = comparison.constants.filter(|_| differ) {
+        let constants = comparison.constants.map(|(function, old, new)| {
             let function = self.address_user(matching, function);
-            reasons.push(ModuleRefusal::ConstantsMoved { function, old, new });
-        }
-        let more = reasons.len().saturating_sub(EXPLAINED);
-        reasons.truncate(EXPLAINED);
-        if more > 0 {
-            reasons.push(ModuleRefusal::MoreMoved { count: more });
-        }
-        reasons
+            ModuleRefusal::ConstantsMoved { function, old, new }
+        });
+        (comparison.reasons(matching), constants)
     }
 
     /// How many parameters a function has, added or not.
@@ -257,6 +262,14 @@ impl<'a> Diff<'a> {
             },
         }
     }
+}
+
+/// The first reasons, and how many more there are.
+fn explained(mut reasons: Vec<ModuleRefusal>) -> Vec<ModuleRefusal> {
+    let more = reasons.len().saturating_sub(EXPLAINED);
+    reasons.truncate(EXPLAINED);
+    reasons.extend((more > 0).then_some(ModuleRefusal::MoreMoved { count: more }));
+    reasons
 }
 
 impl Comparison<'_, '_> {
