@@ -143,7 +143,9 @@ impl<'m> Prepared<'m> {
         let lowered = code.lowered_in(env, &new)?;
         code.update_step("lowering")?;
         let reachable = |point| lowered.has_safepoint(env, point);
-        let name = |function| code.function_label(function);
+        // One that takes another one's place has its name, and is not known by it yet.
+        let retyped = &self.retyped;
+        let name = |function| code.function_label(*retyped.get(&function).unwrap_or(&function));
         let module = self.module.clone();
         let of_old = SourceNames::new(&self.debug_infos, &old.body, move || {
             Origin::of_present(&module, function)
