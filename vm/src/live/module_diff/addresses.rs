@@ -168,7 +168,7 @@ impl<'a> Diff<'a> {
         // Where nothing has changed another constant is only another one.
         let differ = self.refusals.iter().any(ModuleRefusal::is_about_data);
         let reasons = reasons.into_iter().chain(constants.filter(|_| differ));
-        let reasons: Vec<ModuleRefusal> = explained(reasons.collect());
+        let reasons: Vec<ModuleRefusal> = explained(reasons.collect(), EXPLAINED);
         if policy == DataPolicy::Keep {
             self.summary.notes.extend(reasons.iter().map(ToString::to_string));
         } else {
@@ -264,10 +264,10 @@ impl<'a> Diff<'a> {
     }
 }
 
-/// The first reasons, and how many more there are.
-fn explained(mut reasons: Vec<ModuleRefusal>) -> Vec<ModuleRefusal> {
-    let more = reasons.len().saturating_sub(EXPLAINED);
-    reasons.truncate(EXPLAINED);
+/// The first `most` reasons, and how many more there are.
+pub(super) fn explained(mut reasons: Vec<ModuleRefusal>, most: usize) -> Vec<ModuleRefusal> {
+    let more = reasons.len().saturating_sub(most);
+    reasons.truncate(most);
     reasons.extend((more > 0).then_some(ModuleRefusal::MoreMoved { count: more }));
     reasons
 }

@@ -4,6 +4,7 @@
 //! Code alone does not tell two variables of one type apart that have changed places, nor two fields.
 
 use super::Diff;
+use super::addresses::explained;
 use super::initial_data::DataPolicy;
 use super::refusal::ModuleRefusal;
 use crate::live::source_names::Origin;
@@ -33,12 +34,7 @@ impl Diff<'_> {
         let statics = old.changed_statics(new).into_iter();
         let statics = statics
             .map(|(variable, difference)| ModuleRefusal::StaticChanged { variable, difference });
-        let mut reasons: Vec<ModuleRefusal> = types.chain(statics).collect();
-        let more = reasons.len().saturating_sub(MOST_TOLD);
-        if more > 0 {
-            reasons.truncate(MOST_TOLD);
-            reasons.push(ModuleRefusal::MoreMoved { count: more });
-        }
+        let reasons = explained(types.chain(statics).collect(), MOST_TOLD);
         if policy == DataPolicy::Keep {
             self.summary.notes.extend(reasons.iter().map(ToString::to_string));
         } else {
