@@ -254,3 +254,42 @@ fn a_frame_does_not_go_on_behind_another_call_with_which_its_own_has_changed_pla
     };
     never_wrong(&body([0, 0, 1, 2]), &body([0, 0, 2, 1]), &[(0, 0), (0, 0), (1, 1)])
 }
+
+/// Which calls correspond tells which of their results do, whoever says it.
+#[test]
+fn calls_that_the_embedder_says_to_correspond_have_returned_the_same() -> Result<()> {
+    let body = |call: &str| {
+        format!(
+            r#"(module
+                (import "host" "log" (func $log (param i32 i32)))
+                (import "host" "get" (func $get (param i32) (result i32)))
+                (func (export "f") (local $i i32) (local $n i32) {call}
+                    (loop $l (call $log (local.get $i) (local.get $n))
+                        (br_if $l (i32.lt_u
+                            (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 5))))))"#
+        )
+    };
+    let call = "(local.set $n (call $get (i32.const 7)))";
+    let (old, new) = (body(call), body(&format!("(block {call})")));
+    let engine = Engine::new(&Config::new())?;
+    let module = Module::new(&engine, old)?;
+    let f = module.function_index("f").context("f")?;
+    let new = Module::new(&engine, new)?.function_body("f").context("f")?.to_vec();
+    let calls = |body: &[u8]| -> Result<Vec<u32>> {
+        let reader = wasmparser::FunctionBody::new(wasmparser::BinaryReader::new(body, 0));
+        let operators = reader.get_operators_reader()?.into_iter_with_offsets();
+        let operators = operators.collect::<Result<Vec<_>, _>>()?;
+        let calls = operators.into_iter().filter_map(|(operator, at)| {
+            matches!(operator, wasmparser::Operator::Call { .. }).then_some(at as u32)
+        });
+        Ok(calls.collect())
+    };
+    let old = calls(&module.function_body("f").context("f")?)?;
+    let points = (old, calls(&new)?);
+    let update = module.update().body(f, new);
+    let log = |plan: midair::Plan| plan.functions[0].mapped.contains(&(points.0[1], points.1[1]));
+    assert!(!log(update.plan()?));
+    let map = midair::FrameMap::new().point(points.0[0], points.1[0]);
+    assert!(log(update.frame_map(f, map).plan()?));
+    Ok(())
+}

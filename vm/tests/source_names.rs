@@ -161,6 +161,26 @@ fn a_counter_of_a_compiled_module_is_not_known_by_how_it_is_counted() -> Result<
     Ok(())
 }
 
+/// Neither is one that was no counter before: it may be another variable.
+#[test]
+fn a_counter_is_not_what_was_summed_up_before() -> Result<()> {
+    let source = |step: &str| {
+        let text = program(&format!(
+            "(local $x0 i32) (loop $again (local.set $x0 (i32.add (local.get $x0) {step})) \
+             (br_if $again (call $go_on (local.get $x0) (i32.const 0))))"
+        ));
+        let text = String::from_utf8(text).expect("it is text");
+        text.replace("(func (export", "(global $g (mut i32) (i32.const 5)) (func (export").into()
+    };
+    let (summed, counted) = ("(global.get $g)", "(i32.const 5)");
+    let (shown, refusals) = run(source(summed), &[source(summed)])?;
+    assert_eq!(refusals, []);
+    let (edited, refusals) = run(source(summed), &[source(counted)])?;
+    assert_eq!(edited, shown);
+    assert!(!refusals.is_empty());
+    Ok(())
+}
+
 #[test]
 fn a_sum_of_another_variable_is_no_counter() -> Result<()> {
     let source = |factor: i32| {

@@ -198,3 +198,32 @@ fn operators(body: &FunctionBody) -> Option<Vec<(u32, u8)>> {
     }
     Some(operators)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, Engine, Module};
+
+    #[test]
+    fn a_body_is_made_of_another_if_it_has_the_same_operators() {
+        let engine = Engine::new(&Config::new()).unwrap();
+        let body = |text: &str| {
+            let text = format!("(module (global i32 (i32.const 1)) (func (param i32 i32) {text}))");
+            Module::new(&engine, text).unwrap().state.code.loaded_body(0)
+        };
+        let source = body("(local.set 0 (i32.const 1)) (drop (local.get 1))");
+        // Constants are encoded in other lengths, where functions and addresses have got other numbers.
+        let same = body("(local.set 0 (i32.const 1000)) (drop (local.get 1))");
+        let points = Points::new(&same, &source).expect("it has the same operators");
+        let point = |body: &FunctionBody, operator: usize| operators(body).unwrap()[operator].0;
+        for operator in 0..5 {
+            assert_eq!(points.in_origin(point(&same, operator)), Some(point(&source, operator)));
+        }
+        assert_eq!(points.in_origin(point(&same, 1) + 1), None);
+        for other in
+            ["(local.set 0 (i32.const 1))", "(local.set 0 (i32.const 1)) (drop (global.get 0))"]
+        {
+            assert!(Points::new(&body(other), &source).is_none(), "{other}");
+        }
+    }
+}

@@ -61,6 +61,9 @@ const ABBREVIATIONS: &[u8] = &[
     10, 0x2e, 1, 0x11, 0x01, 0x12, 0x06, 0, 0, // function: first address, length
     11, 0x11, 1, 0x11, 0x01, 0x12, 0x06, 0, 0, // unit: first address, length
     12, 0x0b, 1, 0x11, 0x01, 0x12, 0x06, 0, 0, // block: first address, length
+    13, 0x01, 1, 0x49, 0x13, 0, 0, // array: type
+    14, 0x21, 0, 0x2f, 0x0b, 0, 0, // dimension: last index
+    15, 0x21, 0, 0x37, 0x0b, 0, 0, // dimension: length
     0,
 ];
 /// Where the first entry is, counted from the beginning of its unit.
@@ -98,6 +101,24 @@ fn structs_without_names_that_hold_each_other_twice_are_not_written_out() {
     let whole = format!("{{(0) Byte(0) {inner}, (1) Byte(0) {inner}}}");
     assert_eq!(few.statics["s"], [Static { address: 1024, ty: whole }]);
     assert!(with(15).is_none());
+}
+
+#[test]
+fn the_lengths_of_arrays_are_those_of_the_source() {
+    let int = FIRST as u32 + 1;
+    let mut entries = vec![1];
+    entries.extend(b"\x08int\0\x04");
+    let array = FIRST as u32 + entries.len() as u32;
+    entries.push(13);
+    entries.extend(int.to_le_bytes());
+    entries.extend([14, 3, 15, 7, 0]);
+    entries.extend(b"\x04s\0");
+    entries.extend(array.to_le_bytes());
+    entries.extend([5, 3, 0, 4, 0, 0]);
+    entries.push(0);
+    let found = layout(&entries, &[]).expect("it is in proportion");
+    let ty = "int of 4 bytes[4][7]".to_owned();
+    assert_eq!(found.statics["s"], [Static { address: 1024, ty }]);
 }
 
 #[test]

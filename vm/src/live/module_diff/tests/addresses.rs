@@ -144,6 +144,26 @@ fn a_number_in_the_range_of_addresses_is_a_number_where_it_is_counted_with() {
 }
 
 #[test]
+fn the_end_of_all_data_is_an_address() {
+    let source = |end: i32| {
+        format!(
+            r#"(module (memory 1) (data (i32.const 1024) "abcdefgh")
+                (func $up_to (param i32) (result i32) (i32.sub (local.get 0) (i32.const 1024)))
+                (func (export "run") (result i32) (call $up_to (i32.const {end}))))"#
+        )
+    };
+    let running = Running::new(source(1032));
+    assert_eq!(
+        running.refusals(&source(1028)),
+        [
+            "static data may have moved: run refers to address 0x404, where the running program refers to 0x408",
+        ]
+    );
+    // What is behind it is none.
+    assert!(Running::new(source(1033)).diff(source(1034)).is_ok());
+}
+
+#[test]
 fn elements_of_another_size_are_refused_where_the_first_one_stays() {
     let source = |size: &str| {
         format!(
