@@ -34,15 +34,25 @@ class Tree {
     constructor(key) {
         this.key = key;
     }
+    // Loops: the stack that this interpreter was built with is soon full.
     insert(key) {
-        const side = key < this.key ? "left" : "right";
-        if (this[side]) this[side].insert(key);
-        else this[side] = new Tree(key);
+        let node = this;
+        for (;;) {
+            const side = key < node.key ? "left" : "right";
+            if (!node[side]) {
+                node[side] = new Tree(key);
+                return;
+            }
+            node = node[side];
+        }
     }
     *[Symbol.iterator]() {
-        if (this.left) yield* this.left;
-        yield this.key;
-        if (this.right) yield* this.right;
+        const open = [];
+        for (let node = this; node || open.length > 0; node = node.right) {
+            for (; node; node = node.left) open.push(node);
+            node = open.pop();
+            yield node.key;
+        }
     }
 }
 
@@ -55,7 +65,7 @@ function tree(count) {
     return sum;
 }
 
-// A loop: the stack that this interpreter was built with is soon full.
+// A loop, for the same reason.
 function factorial(k) {
     let product = 1n;
     for (let i = 2n; i <= k; i++) product *= i;
