@@ -204,8 +204,8 @@ fn resvg() -> Result<Program> {
 /// Small programs in C, one property of the machine each.
 fn kernels(zig: &Path) -> Result<Vec<Program>> {
     let kernels: [(&'static str, [&str; 4]); 9] = [
-        ("fib", ["8", "24", "40", "44"]),
-        ("matmul", ["6", "64", "256 20", "256 200"]),
+        ("fib", ["16", "24", "40", "44"]),
+        ("matmul", ["16 2", "64", "256 20", "256 200"]),
         ("sieve", ["300", "200000", "8000000 10", "4000000 200"]),
         ("sha256", ["1", "64 4", "1024 30", "1024 400"]),
         ("json", ["4", "500", "10000 10", "10000 200"]),
