@@ -144,11 +144,12 @@ fn a_counter_with_a_name_is_new_only_where_the_others_had_names() -> Result<()> 
 fn a_counter_of_a_compiled_module_is_not_known_by_how_it_is_counted() -> Result<()> {
     let source = |first: i32, step: &str| {
         program(&format!(
-            "(local $x0 i32) (local $x1 i32) \
+            "(local $x0 i32) (local $x1 i32) (local $x2 i32) \
              (local.set $x1 (call $go_on (i32.const 3) (i32.const 0))) \
              (local.set $x0 (call $go_on (i32.const {first}) (i32.const 0))) \
-             (loop $again (local.set $x0 (i32.add (local.get $x0) {step})) \
-             (br_if $again (call $go_on (local.get $x0) (local.get $x1))))"
+             (loop $again (local.set $x2 (call $go_on (local.get $x0) (local.get $x1))) \
+             (local.set $x0 (i32.add (local.get $x0) {step})) \
+             (br_if $again (local.get $x2)))"
         ))
     };
     let (one, five, made_before) = ("(i32.const 1)", "(i32.const 5)", "(local.get $x1)");
