@@ -139,7 +139,7 @@ impl Default for CompileLimits {
         CompileLimits {
             max_body: 1 << 20,
             max_locals_by_blocks: 1 << 26,
-            max_blocks: 1 << 17,
+            max_blocks: 1 << 16,
             max_values_in_memory: 1 << 16,
             max_frame: 64 << 10,
         }
@@ -397,6 +397,6 @@ mod tests {
         let Err(CompileError::TooLarge(why)) = compile(50) else { panic!("it is compiled") };
         assert!(why.ends_with(" blocks"), "{why}");
         // And by default what takes seconds is not.
-        assert!(CompileLimits::default().max_blocks <= 1 << 17);
+        assert!(CompileLimits::default().max_blocks <= 1 << 16);
     }
 }
