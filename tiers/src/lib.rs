@@ -29,4 +29,4 @@ pub use context::{
 };
 pub use module_env::ModuleEnv;
 pub use trap::TrapCode;
-pub use types::{FuncType, ValType};
+pub use types::{FuncType, HeapType, RefType, TypeId, ValType};

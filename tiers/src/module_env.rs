@@ -1,13 +1,14 @@
 //! What the tiers have to know of a module to lower or compile one of its functions.
 
 use crate::append_vec::AppendVec;
-use crate::types::{FuncType, ValType};
+use crate::types::{FuncType, TypeId, ValType};
+use wasmparser::UnpackedIndex;
 
 /// A table's type.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct TableType {
-    /// `FuncRef` or `ExternRef`.
+    /// Type of the elements: references.
     pub element: ValType,
     /// Elements at creation.
     pub minimum: u32,
@@ -64,6 +65,10 @@ impl GlobalType {
 pub struct ModuleEnv {
     /// Types, by type index.
     pub types: AppendVec<FuncType>,
+    /// What each of `types` is in the whole engine: `FuncRef::signature` of functions of exactly that type.
+    pub type_ids: AppendVec<TypeId>,
+    /// Which of `types` can have subtypes, so that a function that is called through a table may be of another type.
+    pub open_types: AppendVec<bool>,
     /// Call shape of each of `types` (`crate::abi::call_shape`).
     pub shapes: AppendVec<midair_osr::CallShape>,
     /// Type index of every function.
@@ -91,9 +96,24 @@ impl ModuleEnv {
     /// Makes room for so many more types, functions and globals.
     pub fn reserve(&mut self, additional: usize) {
         self.types.reserve(additional);
+        self.type_ids.reserve(additional);
+        self.open_types.reserve(additional);
         self.shapes.reserve(additional);
         self.functions.reserve(additional);
         self.globals.reserve(additional);
+    }
+
+    /// A value type as a body writes it; `None` for types of proposals that are not built yet.
+    pub fn val_type(&self, ty: wasmparser::ValType) -> Option<ValType> {
+        ValType::from_wasm(ty, |index| self.type_id(index))
+    }
+
+    /// What a type index is in the whole engine; `None` for an index of another kind.
+    pub fn type_id(&self, index: UnpackedIndex) -> Option<TypeId> {
+        match index {
+            UnpackedIndex::Module(index) => self.type_ids.get(index as usize).copied(),
+            _ => None,
+        }
     }
 
     /// Shape of calls of a function's type.

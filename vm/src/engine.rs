@@ -5,10 +5,10 @@ use crate::code::ledger::CodeLedger;
 use crate::code::stats::{CodeBytes, Stats};
 use crate::code::system::CodeSystem;
 use crate::config::Config;
-use crate::types::error::{ErrorKind, OfKind as _};
-use crate::types::signatures::{Signature, Signatures};
+use crate::types::error::{ErrorKind, Failure, OfKind as _};
+use crate::types::signatures::{Signature, Signatures, UnknownType, defined};
 use midair_osr::{CodeHeap, OtherProcess, Process};
-use midair_tiers::FuncType;
+use midair_tiers::{FuncType, TypeId, ValType};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 struct EngineState {
@@ -143,21 +143,58 @@ impl Engine {
         Arc::ptr_eq(&a.state, &b.state)
     }
 
-    fn signatures(&self) -> MutexGuard<'_, Signatures> {
+    /// Its types.
+    pub(crate) fn signatures(&self) -> &Mutex<Signatures> {
         self.process().assert_current();
-        // A panic cannot leave a number that means two types: it is listed last.
-        self.state.signatures.lock().unwrap_or_else(PoisonError::into_inner)
+        &self.state.signatures
     }
 
-    /// The signature of a function type. Its number is good for as long as the signature is held.
-    pub(crate) fn intern(&self, ty: &FuncType) -> Arc<Signature> {
-        self.signatures().intern(ty)
+    fn locked_signatures(&self) -> MutexGuard<'_, Signatures> {
+        // A panic cannot leave a number that means two types: it is listed last.
+        self.signatures().lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The signature of a function type. Its number is good for as long as the signature is held. Fails if the type
+    /// refers to one that the engine does not know.
+    pub(crate) fn intern(&self, ty: &FuncType) -> anyhow::Result<Arc<Signature>> {
+        self.locked_signatures().intern(ty).map_err(|UnknownType| unknown_type())
+    }
+
+    /// What keeps the defined type that this type refers to, if it does. Fails if the engine does not know it.
+    pub(crate) fn hold(&self, ty: ValType) -> anyhow::Result<Option<Arc<Signature>>> {
+        let Some(id) = defined(ty) else { return Ok(None) };
+        let signature = self.locked_signatures().named(id);
+        signature.map(Some).ok_or_else(unknown_type)
+    }
+
+    /// What a module has to define, in this order, to have the type of a signature, but for what is `known`.
+    pub(crate) fn types_needed(
+        &self,
+        signature: &Signature,
+        known: impl Fn(TypeId) -> bool,
+    ) -> Vec<Arc<Signature>> {
+        self.locked_signatures().needed(signature, known)
+    }
+
+    /// Whether every value of type `a` is of type `b` too, both being types of this engine.
+    pub fn is_subtype(&self, a: ValType, b: ValType) -> bool {
+        a.matches(b, |a, b| self.locked_signatures().is_subtype(a, b))
+    }
+
+    /// Whether functions of one type are of the other one too.
+    pub(crate) fn is_func_subtype(&self, a: TypeId, b: TypeId) -> bool {
+        a == b || self.locked_signatures().is_subtype(a, b)
     }
 
     /// The signature of this number, which somebody holds.
     pub(crate) fn signature(&self, number: u32) -> Arc<Signature> {
-        self.signatures().get(number)
+        self.locked_signatures().get(number)
     }
+}
+
+fn unknown_type() -> anyhow::Error {
+    let text = "a type of references names a type that the engine does not know, or not any more";
+    Failure::new(ErrorKind::Misuse, text).into()
 }
 
 impl std::fmt::Debug for Engine {

@@ -60,7 +60,7 @@ fn limits_and_wrong_uses() {
     is(memory.grow(&mut store, 1), ErrorKind::Limit);
     is(Memory::new(&mut store, MemoryType::new(1, None)), ErrorKind::Limit);
     is(Memory::new(&mut store, MemoryType::new(1 << 17, None)), ErrorKind::Limit);
-    let ty = |minimum| TableType::new(ValType::FuncRef, minimum, None);
+    let ty = |minimum| TableType::new(ValType::FUNCREF, minimum, None);
     let table = Table::new(&mut store, ty(1), Val::null_func_ref()).unwrap();
     is(table.grow(&mut store, 1, Val::null_func_ref()), ErrorKind::Limit);
     is(Table::new(&mut store, ty(1), Val::null_func_ref()), ErrorKind::Limit);

@@ -151,7 +151,7 @@ fn use_what_is_inherited(
     refused("a plan", module.update().body(step, [0, 0x20, 0, 0x0b]).plan());
     refused("a recompilation", module.recompile(step, &RecompileOptions::baseline()));
     refused("a memory", Memory::new(&mut *store, MemoryType::new(1, None)));
-    let ty = TableType::new(ValType::FuncRef, 1, None);
+    let ty = TableType::new(ValType::FUNCREF, 1, None);
     refused("a table", Table::new(&mut *store, ty, Val::null_func_ref()));
     let memory = instance.get_memory(&mut *store, "memory").unwrap();
     refused("growing a memory", memory.grow(&mut *store, 1));

@@ -143,7 +143,7 @@ fn a_limiter_is_asked_for_all_growth_that_types_allow() {
         assert_eq!(memory.grow(&mut *store, 1).unwrap(), 3);
         let own = Memory::new(&mut *store, MemoryType::new(2, None)).unwrap();
         own.grow(&mut *store, 1).unwrap();
-        let ty = TableType::new(ValType::ExternRef, 1, None);
+        let ty = TableType::new(ValType::EXTERNREF, 1, None);
         Table::new(&mut *store, ty, Val::null_extern_ref()).unwrap();
         let asked = [
             Asked::Memory(3 * PAGE, 4 * PAGE, Some(10 * PAGE)),

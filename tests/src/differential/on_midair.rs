@@ -161,8 +161,8 @@ fn kind(ty: ValType) -> Kind {
         ValType::I64 => Kind::I64,
         ValType::F32 => Kind::F32,
         ValType::F64 => Kind::F64,
-        ValType::FuncRef => Kind::Func,
-        ValType::ExternRef => Kind::Extern,
+        ValType::FUNCREF => Kind::Func,
+        ValType::EXTERNREF => Kind::Extern,
         _ => unreachable!("the modules have no vectors"),
     }
 }

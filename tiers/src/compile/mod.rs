@@ -352,7 +352,7 @@ fn local_types(env: &ModuleEnv, body: &FunctionBody) -> Result<Vec<ValType>, Com
     let mut reader = body.reader().get_locals_reader()?;
     for _ in 0..reader.get_count() {
         let (count, ty) = reader.read()?;
-        let Some(ty) = ValType::from_wasm(ty) else {
+        let Some(ty) = env.val_type(ty) else {
             return Err(CompileError::Unsupported(format!("locals of type {ty}")));
         };
         if types.len() + count as usize > MAX_LOCALS {

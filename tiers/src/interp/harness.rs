@@ -5,7 +5,7 @@ use crate::body::FunctionBody;
 use crate::context::*;
 use crate::module_env::{GlobalType, MemoryType, ModuleEnv, TableType};
 use crate::trap::TrapCode;
-use crate::types::{FuncType, ValType};
+use crate::types::{FuncType, TypeId, ValType};
 use midair_osr::{CalloutFrame, ContextHeader, StackContext};
 use std::collections::HashMap;
 use std::ptr;
@@ -108,10 +108,13 @@ impl Instance {
                     for ty in types.into_iter_err_on_gc_types() {
                         let ty = ty.unwrap();
                         let list = |types: &[wasmparser::ValType]| -> Vec<ValType> {
-                            types.iter().map(|&t| ValType::from_wasm(t).unwrap()).collect()
+                            types.iter().map(|&t| env.val_type(t).unwrap()).collect()
                         };
                         let ty = FuncType::new(list(ty.params()), list(ty.results()));
                         env.shapes.push(crate::abi::call_shape(&ty));
+                        let same = env.types.iter().position(|known| *known == ty);
+                        let id = same.unwrap_or(env.types.len());
+                        env.type_ids.push(TypeId::from_number(id as u32));
                         env.types.push(ty);
                     }
                 }
@@ -128,7 +131,7 @@ impl Instance {
                             return Err("a large table");
                         }
                         env.tables.push(TableType {
-                            element: ValType::from_wasm(ty.element_type.into()).unwrap(),
+                            element: env.val_type(ty.element_type.into()).unwrap(),
                             minimum: ty.initial as u32,
                             maximum: ty.maximum.map(|m| m as u32),
                         });
@@ -158,7 +161,7 @@ impl Instance {
                     for global in section {
                         let global = global.unwrap();
                         env.globals.push(GlobalType {
-                            content: ValType::from_wasm(global.ty.content_type).unwrap(),
+                            content: env.val_type(global.ty.content_type).unwrap(),
                             mutable: global.ty.mutable,
                         });
                         global_values.push(global.init_expr);
@@ -194,11 +197,6 @@ impl Instance {
         store.stack.resume = Box::leak(vec![0u64; 1 << 12].into_boxed_slice()).as_mut_ptr();
         let functions: Vec<FunctionState> =
             env.functions.iter().map(|_| FunctionState::new(ptr::null_mut(), i32::MAX)).collect();
-        let signatures: Vec<u32> = env
-            .types
-            .iter()
-            .map(|ty| env.types.iter().position(|t| t == ty).unwrap() as u32)
-            .collect();
         let env = Box::new(env);
 
         // The context, with the globals right behind it.
@@ -232,7 +230,7 @@ impl Instance {
                 .map(|index| FuncRef {
                     entry: ptr::from_ref(&functions[index].entry),
                     context: context.cast(),
-                    signature: signatures[env.functions[index] as usize],
+                    signature: env.type_ids[env.functions[index] as usize].number(),
                     index: index as u32,
                 })
                 .collect(),
@@ -263,7 +261,7 @@ impl Instance {
                 globals: globals.as_ptr(),
                 functions: instance.functions.as_ptr(),
                 func_refs: instance.func_refs.as_mut_ptr(),
-                signatures: signatures.as_ptr(),
+                signatures: instance.env.type_ids.as_ptr().cast(),
                 builtins,
                 env: &raw const *instance.env,
                 owner: (&raw mut *instance).cast(),
@@ -276,7 +274,7 @@ impl Instance {
             // SAFETY: a cell of this instance.
             unsafe { (**cell).0[0] = value };
         }
-        own.push(Box::new((memory_pointers, table_pointers, globals, signatures)));
+        own.push(Box::new((memory_pointers, table_pointers, globals)));
         instance._own = own;
         for element in elements {
             let element = element.unwrap();

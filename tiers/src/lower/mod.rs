@@ -147,7 +147,7 @@ fn run_within(
         if let Some(validator) = &mut validator {
             validator.define_locals(offset, count, local)?;
         }
-        match ValType::from_wasm(local) {
+        match env.val_type(local) {
             None | Some(ValType::V128) => {
                 return Err(unsupported(&format!("locals of type {local}"), offset));
             }

@@ -111,12 +111,12 @@ pub fn loops(body: &FunctionBody) -> Vec<u32> {
 }
 
 fn value_type(ty: wasmparser::ValType) -> ValType {
-    ValType::from_wasm(ty).expect("a type of WebAssembly 2.0")
+    ValType::from_wasm(ty, |_| None).expect("a type of WebAssembly 2.0")
 }
 
 fn table_type(ty: &wasmparser::TableType) -> TableType {
     let element =
-        if ty.element_type == RefType::FUNCREF { ValType::FuncRef } else { ValType::ExternRef };
+        if ty.element_type == RefType::FUNCREF { ValType::FUNCREF } else { ValType::EXTERNREF };
     TableType::new(element, ty.initial as u32, ty.maximum.map(|maximum| maximum as u32))
 }
 

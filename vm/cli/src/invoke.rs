@@ -62,8 +62,8 @@ fn parse(ty: ValType, text: &str) -> Option<Val> {
         }
         ValType::F32 => Val::F32(float::parse_f32(text)?),
         ValType::F64 => Val::F64(float::parse_f64(text)?),
-        ValType::FuncRef if text == "null" => Val::FuncRef(None),
-        ValType::ExternRef if text == "null" => Val::ExternRef(None),
+        ValType::FUNCREF if text == "null" => Val::FuncRef(None),
+        ValType::EXTERNREF if text == "null" => Val::ExternRef(None),
         _ => return None,
     })
 }
@@ -120,11 +120,11 @@ mod tests {
         assert_eq!(shown(ValType::F64, "-inf").as_deref(), Some("-inf"));
         assert_eq!(shown(ValType::F64, "0x1p-1074").as_deref(), Some("5e-324"));
         assert_eq!(shown(ValType::F32, "nan:0x200000").as_deref(), Some("nan:0x200000"));
-        assert_eq!(shown(ValType::FuncRef, "null").as_deref(), Some("null"));
+        assert_eq!(shown(ValType::FUNCREF, "null").as_deref(), Some("null"));
         for wrong in ["", "-", "+1", "1.5", "4294967296", "-2147483649", "0x", "0x-1", "--1", "x"] {
             assert_eq!(shown(ValType::I32, wrong), None, "{wrong}");
         }
-        assert_eq!(shown(ValType::ExternRef, "1"), None);
+        assert_eq!(shown(ValType::EXTERNREF, "1"), None);
     }
 
     #[test]

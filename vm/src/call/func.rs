@@ -18,7 +18,10 @@ use std::sync::Arc;
 impl Func {
     /// A function of the host whose type is only known when the program runs.
     ///
-    /// `code` gets the arguments, of the types of `ty`, and a slice of zeroes to put the results into.
+    /// `code` gets the arguments, of the types of `ty`, and a slice of zeroes and nulls to put the results into.
+    ///
+    /// # Panics
+    /// If the type refers to a defined type that the store's engine does not know.
     pub fn new<T: 'static>(
         mut store: impl AsContextMut<Data = T>,
         ty: FuncType,
@@ -38,7 +41,7 @@ impl Func {
     fn from_definition(store: &mut StoreOpaque, definition: HostDefinition) -> Func {
         let func_ref = store
             .new_host_function(Arc::new(definition), None)
-            .expect("an engine has an entry thunk for host functions");
+            .expect("an engine has an entry thunk for host functions, and knows their types");
         Func::from_raw(store, func_ref)
     }
 
@@ -101,8 +104,9 @@ fn check_call(ty: &FuncType, params: &[Val], results: &[Val], store: &StoreOpaqu
         results.len()
     );
     for (i, (param, ty)) in params.iter().zip(&ty.params).enumerate() {
-        anyhow::ensure!(param.ty() == *ty, "argument {i} is of type {}, expected {ty}", param.ty());
         param.check_store(store)?;
+        let found = param.ty();
+        anyhow::ensure!(param.is_of(*ty, store), "argument {i} is of type {found}, expected {ty}");
     }
     Ok(())
 }
@@ -123,18 +127,18 @@ pub(crate) fn dynamic_definition<T: 'static>(
                 // SAFETY: the caller passed arguments of these types.
                 values.push(unsafe { Val::from_slot(*slot, *ty, store.opaque()) });
             }
-            let zero = |ty: &ValType| Val::default_for_ty(*ty).expect("v128 is refused at load");
+            let zero = |ty: &ValType| Val::zero(*ty).expect("v128 is refused at load");
             values.extend(ty.results.iter().map(zero));
             let (params, results) = values.split_at_mut(ty.params.len());
             code(Caller::new(store.reborrow(), instance), params, results)?;
             let opaque = store.opaque_mut();
             for (i, (result, ty)) in results.iter().zip(&ty.results).enumerate() {
+                result.check_store(opaque)?;
                 anyhow::ensure!(
-                    result.ty() == *ty,
+                    result.is_of(*ty, opaque),
                     "host function returned {} as result {i}, expected {ty}",
                     result.ty()
                 );
-                result.check_store(opaque)?;
                 slots[i] = result.clone().into_slot(opaque);
             }
             Ok(())

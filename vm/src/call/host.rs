@@ -31,7 +31,7 @@ impl StoreOpaque {
     ) -> Result<NonNull<FuncRef>> {
         self.process.check()?;
         let engine = self.engine().clone();
-        let signature = engine.intern(&definition.ty);
+        let signature = engine.intern(&definition.ty)?;
         let thunk = engine.entry_thunk(HOST_TOKEN)?.cast_mut();
         let state = FunctionState::new(thunk, i32::MAX);
         state.native.store(thunk, std::sync::atomic::Ordering::Release);

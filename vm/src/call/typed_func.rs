@@ -86,7 +86,7 @@ number_slots! {
 }
 
 impl Slot for Option<Func> {
-    const TYPE: ValType = ValType::FuncRef;
+    const TYPE: ValType = ValType::FUNCREF;
 
     fn check_store(&self, store: &StoreOpaque) -> Result<()> {
         Val::FuncRef(*self).check_store(store)
@@ -105,7 +105,7 @@ impl Slot for Option<Func> {
 impl WasmTy for Option<Func> {}
 
 impl Slot for Option<ExternRef> {
-    const TYPE: ValType = ValType::ExternRef;
+    const TYPE: ValType = ValType::EXTERNREF;
 
     fn into_slot(self, store: &mut StoreOpaque) -> u64 {
         store.extern_ref_slot(self)

@@ -13,6 +13,20 @@ pub(crate) fn accepted(config: &Config) -> WasmFeatures {
     features
 }
 
+/// What the validator is told to accept in everything of a module but its bodies, of which it accepts `features`.
+///
+/// Groups of types, and types with subtypes, belong to the proposal of garbage collection, of which only types of functions
+/// are known here. So it is let pass, and who loads a module refuses the rest of it.
+pub(crate) fn of_modules(mut features: WasmFeatures) -> WasmFeatures {
+    features.set(WasmFeatures::GC, features.contains(WasmFeatures::FUNCTION_REFERENCES));
+    features
+}
+
+/// The error for a module that uses this.
+pub(crate) fn unsupported(what: &str) -> anyhow::Error {
+    Failure::new(ErrorKind::Unsupported, format!("{what} is not supported yet")).into()
+}
+
 /// Proposals that this version does not know, those that others build on first.
 const UNSUPPORTED: &[(WasmFeatures, &str)] = &[
     (WasmFeatures::SIMD, "SIMD"),

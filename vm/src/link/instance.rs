@@ -4,10 +4,11 @@ use crate::call::host::definition_of;
 use crate::call::invoke::invoke;
 use crate::call::typed_func::{TypedFunc, WasmParams, WasmResults};
 use crate::call::{builtins, callout};
+use crate::engine::Engine;
 use crate::live::entries;
 use crate::module::const_expr::for_each_element;
 use crate::module::load::ElementMode;
-use crate::module::{Module, ModuleState};
+use crate::module::{Item, Module, ModuleState};
 use crate::store::AsContextMut;
 use crate::store::contents::LockedContents;
 use crate::store::external::Extern;
@@ -25,8 +26,8 @@ use crate::types::printable::PrintableName;
 use crate::types::trap::Trap;
 use anyhow::{Context as _, Result};
 use midair_osr::ContextHeader;
-use midair_tiers::GlobalCell;
 use midair_tiers::module_env::{MemoryType, TableType};
+use midair_tiers::{GlobalCell, ValType};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -209,7 +210,7 @@ pub(crate) unsafe fn instantiate(
 /// Checks that the imports are what the module asks for.
 fn check_imports(store: &StoreOpaque, module: &ModuleState, imports: &[ImportValue]) -> Result<()> {
     anyhow::ensure!(
-        crate::engine::Engine::same(store.engine(), &module.engine),
+        Engine::same(store.engine(), &module.engine),
         "the module was loaded for another engine than the store's"
     );
     anyhow::ensure!(
@@ -218,10 +219,16 @@ fn check_imports(store: &StoreOpaque, module: &ModuleState, imports: &[ImportVal
         module.imports.len(),
         imports.len()
     );
+    let engine = &module.engine;
     for (import, value) in module.imports.iter().zip(imports) {
         let expected = module.item_type(import.item);
+        // What a function is of those types that look alike.
+        let mut func = None;
         let found = match value {
-            ImportValue::Host(definition) => ExternType::Func(definition.ty.clone()),
+            ImportValue::Host(definition) => {
+                func = Some(engine.intern(&definition.ty)?.id());
+                ExternType::Func(definition.ty.clone())
+            }
             ImportValue::Extern(item) => {
                 anyhow::ensure!(
                     item.belongs_to(store),
@@ -229,11 +236,21 @@ fn check_imports(store: &StoreOpaque, module: &ModuleState, imports: &[ImportVal
                     PrintableName(&import.module),
                     PrintableName(&import.name)
                 );
+                if let Extern::Func(item) = item {
+                    func = Some(item.type_id(store));
+                }
                 item.ty_in(store)
             }
         };
+        let matches = match (func, import.item) {
+            (Some(found), Item::Func(index)) => {
+                let ty = module.env.functions[index as usize];
+                engine.is_func_subtype(found, module.env.type_ids[ty as usize])
+            }
+            _ => is_subtype(engine, &found, &expected),
+        };
         anyhow::ensure!(
-            is_subtype(&found, &expected),
+            matches,
             "incompatible import type for `{}` `{}`: expected {expected}, found {found}",
             PrintableName(&import.module),
             PrintableName(&import.name)
@@ -242,8 +259,8 @@ fn check_imports(store: &StoreOpaque, module: &ModuleState, imports: &[ImportVal
     Ok(())
 }
 
-/// Whether something of type `found` may be imported as `expected`.
-fn is_subtype(found: &ExternType, expected: &ExternType) -> bool {
+/// Whether something of type `found`, which is not a function, may be imported as `expected`.
+fn is_subtype(engine: &Engine, found: &ExternType, expected: &ExternType) -> bool {
     fn within<N: PartialOrd>(found: (N, Option<N>), expected: (N, Option<N>)) -> bool {
         found.0 >= expected.0
             && match (found.1, expected.1) {
@@ -255,8 +272,13 @@ fn is_subtype(found: &ExternType, expected: &ExternType) -> bool {
     let memory = |ty: &MemoryType| (ty.minimum, ty.maximum);
     let table = |ty: &TableType| (ty.minimum, ty.maximum);
     match (found, expected) {
-        (ExternType::Func(found), ExternType::Func(expected)) => found == expected,
-        (ExternType::Global(found), ExternType::Global(expected)) => found == expected,
+        (ExternType::Global(found), ExternType::Global(expected)) => {
+            // What is set may be anything of the expected type.
+            let (from, to) = (found.content, expected.content);
+            found.mutable == expected.mutable
+                && engine.is_subtype(from, to)
+                && (!found.mutable || from == to)
+        }
         (ExternType::Memory(found), ExternType::Memory(expected)) => {
             within(memory(found), memory(expected))
         }
@@ -312,7 +334,7 @@ fn build(
     unsafe {
         (&raw mut (*raw).header).write(ContextHeader::new(callout::on_callout, stack));
         (&raw mut (*raw).functions).write(module.code.functions().as_ptr());
-        (&raw mut (*raw).signatures).write(module.signatures.as_ptr());
+        (&raw mut (*raw).signatures).write(module.env.type_ids.as_ptr().cast());
         (&raw mut (*raw).builtins).write(builtins::table());
         (&raw mut (*raw).env).write(env);
         (&raw mut (*raw).owner).write(entity.as_ptr().cast());
@@ -352,22 +374,31 @@ unsafe fn initialize(instance: &mut InstanceEntity, contents: &mut LockedContent
     let source = &*module.source;
     let imported = module.env.imported_globals as usize;
     for (i, expr) in module.globals.iter().enumerate() {
-        let value = expr.evaluate(source, &mut Scope::new(instance));
+        let ty = module.env.globals[imported + i].content;
+        let value = expr.evaluate(source, &mut Scope::new(instance, ty));
         instance.context.add_global((imported + i) as u32, GlobalCell([value, 0]));
     }
     instance.add_globals(0);
+    for (i, init) in module.tables.iter().enumerate() {
+        let Some(init) = init else { continue };
+        let table = module.imported_tables + i;
+        let ty = module.env.tables[table].element;
+        let value = init.evaluate(source, &mut Scope::new(instance, ty));
+        // SAFETY: the table belongs to the store, which nothing else uses now.
+        unsafe { (*instance.table(table as u32).as_ptr()).fill(value) };
+    }
     // All passive segments exist before any active one is copied, for a trap ends the latter only.
     instance.elements = module
         .elements
         .iter()
         .map(|segment| match segment.mode {
-            ElementMode::Passive => instance.evaluate_elements(&segment.items),
+            ElementMode::Passive => instance.evaluate_elements(segment),
             ElementMode::Active { .. } | ElementMode::Declared => Box::default(),
         })
         .collect();
     for segment in &module.elements {
         let ElementMode::Active { table, offset } = segment.mode else { continue };
-        let offset = offset.evaluate(source, &mut Scope::new(instance)) as usize;
+        let offset = offset.evaluate(source, &mut Scope::new(instance, ValType::I64)) as usize;
         // SAFETY: the table belongs to the store, which nothing else uses now.
         let (base, len) = unsafe {
             let def = &instance.table(table).as_ref().def;
@@ -377,7 +408,8 @@ unsafe fn initialize(instance: &mut InstanceEntity, contents: &mut LockedContent
             return Err(Trap::TableOutOfBounds.into());
         }
         let mut at = offset;
-        for_each_element(module.bytes(), &segment.items, &mut Scope::new(instance), |slot| {
+        let scope = &mut Scope::new(instance, segment.ty);
+        for_each_element(module.bytes(), &segment.items, scope, |slot| {
             // SAFETY: the segment fits into the table, as was checked.
             unsafe { *base.add(at) = slot };
             at += 1;
@@ -399,7 +431,7 @@ unsafe fn initialize(instance: &mut InstanceEntity, contents: &mut LockedContent
     }
     for (i, segment) in module.data.iter().enumerate() {
         let Some((memory, offset)) = segment.active else { continue };
-        let offset = offset.evaluate(source, &mut Scope::new(instance)) as usize;
+        let offset = offset.evaluate(source, &mut Scope::new(instance, ValType::I64)) as usize;
         let bytes = &module.bytes()[segment.bytes.start as usize..segment.bytes.end as usize];
         // SAFETY: the memory belongs to the store, which nothing else uses now.
         let (base, len) = unsafe {

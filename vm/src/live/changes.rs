@@ -10,15 +10,16 @@ use super::policy::Policy;
 use super::source_names::Origin;
 use crate::module::Item;
 use crate::module::provenance::Provenance;
+use crate::types::signatures::Signature;
 use midair_tiers::module_env::GlobalType;
-use midair_tiers::types::FuncType;
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 /// What an update adds to the running module and changes in it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Changes {
-    /// Types, appended.
-    pub(crate) types: Vec<FuncType>,
+    /// Types, appended: whole groups of them.
+    pub(crate) types: Vec<Arc<Signature>>,
     /// Functions, appended.
     pub(crate) functions: Vec<AddedFunction>,
     /// Globals, appended.

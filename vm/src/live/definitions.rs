@@ -13,10 +13,12 @@ use super::references;
 use super::update::Update;
 use crate::module::{Item, ModuleState};
 use crate::types::printable::{PrintableName, function_name};
+use crate::types::signatures::Signature;
 use anyhow::{Context as _, Result, bail, ensure};
-use midair_tiers::types::FuncType;
+use midair_tiers::types::{FuncType, TypeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 /// The body of a function that has been freed: no locals, `unreachable`, end.
 pub(super) const FREED: [u8; 3] = [0, 0x00, 0x0b];
@@ -27,7 +29,7 @@ pub(crate) struct Definitions {
     /// Lengths of the module's index spaces when the update was begun.
     first_type: usize,
     first_function: usize,
-    types: Vec<FuncType>,
+    types: Vec<Arc<Signature>>,
     functions: Vec<NewFunction>,
     exports: BTreeMap<Box<str>, Item>,
     entries: BTreeMap<(u32, u32), Option<u32>>,
@@ -139,17 +141,25 @@ impl fmt::Display for Definition {
 
 impl Update {
     /// The index of a function type in the module, for bodies that call through tables: of an equal type that
-    /// it has, or of one that the update adds.
+    /// it has, or of one that the update adds, with those that it refers to.
+    ///
+    /// # Panics
+    /// If it refers to a type that the engine of the module does not know.
     pub fn type_index(&mut self, ty: &FuncType) -> u32 {
-        let types = &self.module.state.env.types;
+        let module = &self.module.state;
+        let wanted = module.engine.intern(ty).expect("a type of the module's engine");
         let definitions = &mut self.definitions;
-        let known = types.iter().take(definitions.first_type).chain(&definitions.types);
-        let position = known.clone().position(|known| known == ty);
-        let index = position.unwrap_or_else(|| {
-            definitions.types.push(ty.clone());
-            definitions.first_type + definitions.types.len() - 1
-        });
-        index as u32
+        let loaded = &module.env.type_ids[..definitions.first_type];
+        let position = |types: &[Arc<Signature>], id: TypeId| {
+            let added = types.iter().map(|signature| signature.id());
+            loaded.iter().copied().chain(added).position(|known| known == id)
+        };
+        if position(&definitions.types, wanted.id()).is_none() {
+            let known = |id| position(&definitions.types, id).is_some();
+            let needed = module.engine.types_needed(&wanted, known);
+            definitions.types.extend(needed);
+        }
+        position(&definitions.types, wanted.id()).expect("it was just added") as u32
     }
 
     /// Adds a function to the module, and returns its index. Its body is given with [`Update::body`], and
@@ -429,7 +439,7 @@ impl Definitions {
                 _ => env.functions[function as usize] as usize,
             };
             match index.checked_sub(self.first_type) {
-                Some(i) if i < self.types.len() => self.types[i].clone(),
+                Some(i) if i < self.types.len() => self.types[i].ty.clone(),
                 _ => env.types[index].clone(),
             }
         };

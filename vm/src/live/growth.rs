@@ -27,7 +27,7 @@ use crate::types::signatures::Signature;
 use anyhow::{Context as _, Result, bail, ensure};
 use midair_osr::{Operation, StackContext};
 use midair_tiers::lower::lower;
-use midair_tiers::{AppendVec, FunctionBody, ModuleEnv, ValType};
+use midair_tiers::{AppendVec, FunctionBody, HeapType, ModuleEnv, RefType};
 use std::sync::{Arc, RwLockWriteGuard};
 use wasmparser::{FuncToValidate, ValidatorResources};
 
@@ -40,7 +40,7 @@ pub(crate) struct Growth<'m> {
     env: Arc<ModuleEnv>,
     /// Set if the index spaces grow.
     resources: Option<ValidatorResources>,
-    /// Identities of the added types.
+    /// The added types.
     signatures: Vec<Arc<Signature>>,
     functions: Vec<Added>,
     globals: Vec<Box<[u8]>>,
@@ -137,10 +137,12 @@ impl<'m> Growth<'m> {
     fn grow_index_spaces(&mut self, changes: &Changes) -> Result<()> {
         let module = self.module;
         let mut env = ModuleEnv::clone(&module.env);
-        for ty in &changes.types {
-            self.signatures.push(module.engine.intern(ty));
-            env.shapes.push(midair_tiers::abi::call_shape(ty));
-            env.types.push(ty.clone());
+        for signature in &changes.types {
+            self.signatures.push(signature.clone());
+            env.shapes.push(signature.shape.clone());
+            env.types.push(signature.ty.clone());
+            env.type_ids.push(signature.id());
+            env.open_types.push(signature.is_open);
         }
         for function in &changes.functions {
             ensure!(
@@ -157,7 +159,9 @@ impl<'m> Growth<'m> {
         let added: Vec<&[u8]> =
             earlier.chain(changes.globals.iter().map(|global| &*global.init)).collect();
         let features = module.code.features();
-        self.resources = index_spaces::resources(module, &env, &added, features)
+        let types: Vec<Arc<Signature>> =
+            module.held_signatures().iter().chain(&self.signatures).cloned().collect();
+        self.resources = index_spaces::resources(module, &env, &types, &added, features)
             .context("the additions to the module are not valid")?;
         module.code.update_step("index spaces")?;
         self.env = Arc::new(env);
@@ -187,22 +191,43 @@ impl<'m> Growth<'m> {
             let Some(ty) = self.env.tables.get(*table as usize) else {
                 bail!("table {table} does not exist");
             };
-            ensure!(ty.element == ValType::FuncRef, "table {table} does not hold functions");
+            ensure!(ty.element.is_func_ref(), "table {table} does not hold functions");
             let end = u64::from(*offset) + functions.len() as u64;
             ensure!(end <= MAX_ELEMENTS.into(), "table {table} cannot have {end} elements");
+            ensure!(
+                ty.element.has_default() || end <= ty.minimum.into(),
+                "table {table} cannot grow, for null is not of its type"
+            );
             for function in functions.iter().flatten() {
                 ensure!(
                     (*function as usize) < self.env.functions.len(),
                     "an entry of table {table} is function {function}, which does not exist"
                 );
+                let of_type = self.env.type_ids[self.env.functions[*function as usize] as usize];
+                let reference = RefType::new(false, HeapType::Concrete(of_type)).into();
+                ensure!(
+                    self.module.engine.is_subtype(reference, ty.element),
+                    "an entry of table {table} is function {function}, which is not of type {}",
+                    ty.element
+                );
             }
+            ensure!(
+                ty.element.has_default() || functions.iter().all(Option::is_some),
+                "an entry of table {table} is null"
+            );
         }
         Ok(())
     }
 
     fn check_sizes(&self, changes: &Changes) -> Result<()> {
         for &AtLeast { index, size } in &changes.table_sizes {
-            ensure!((index as usize) < self.env.tables.len(), "table {index} does not exist");
+            let Some(ty) = self.env.tables.get(index as usize) else {
+                bail!("table {index} does not exist");
+            };
+            ensure!(
+                ty.element.has_default() || size <= ty.minimum,
+                "table {index} cannot grow, for null is not of its type"
+            );
             ensure!(size <= MAX_ELEMENTS, "table {index} cannot have {size} elements");
         }
         for &AtLeast { index, size } in &changes.memory_sizes {
@@ -230,9 +255,9 @@ impl<'m> Growth<'m> {
             instantiation,
         } = self;
         let live = &module.env;
-        let numbers: Vec<u32> = signatures.iter().map(|signature| signature.number).collect();
-        extend(&module.signatures, &numbers);
-        module.hold_signatures(signatures);
+        module.held_signatures().extend(signatures);
+        extend(&live.type_ids, &env.type_ids[live.type_ids.len()..]);
+        extend(&live.open_types, &env.open_types[live.open_types.len()..]);
         extend(&live.shapes, &env.shapes[live.shapes.len()..]);
         extend(&live.types, &env.types[live.types.len()..]);
         for Added { version, name } in functions {

@@ -126,6 +126,10 @@ impl Names<'_> {
                 Some(ty) => format!("the indirect call of type {ty}"),
                 None => "the indirect call".to_owned(),
             },
+            SafepointKind::CallRef(ty) => match self.env.types.get(ty as usize) {
+                Some(ty) => format!("the call of a reference of type {ty}"),
+                None => "the call of a reference".to_owned(),
+            },
         }
     }
 }
@@ -542,7 +546,9 @@ fn checked(
     anyhow::ensure!(reachable(to.point), "nothing leads to that offset of the new body");
     let results = |kind| match kind {
         SafepointKind::Call(function) => Some(&names.env.func_type(function).results),
-        SafepointKind::CallIndirect(ty) => Some(&names.env.types[ty as usize].results),
+        SafepointKind::CallIndirect(ty) | SafepointKind::CallRef(ty) => {
+            Some(&names.env.types[ty as usize].results)
+        }
         SafepointKind::Entry | SafepointKind::Loop => None,
     };
     let same = from.kind == to.kind
@@ -630,19 +636,20 @@ impl OldFrame<'_> {
                 of("operand", *index, &self.operands, self.analysis.local_slots())
             }
             Source::Const(value) => {
-                let (found, bits) = match value {
-                    Val::I32(value) => (ValType::I32, u64::from(*value as u32)),
-                    Val::I64(value) => (ValType::I64, *value as u64),
-                    Val::F32(bits) => (ValType::F32, u64::from(*bits)),
-                    Val::F64(bits) => (ValType::F64, *bits),
-                    Val::FuncRef(None) => (ValType::FuncRef, 0),
-                    Val::ExternRef(None) => (ValType::ExternRef, 0),
+                let bits = match value {
+                    Val::I32(value) => u64::from(*value as u32),
+                    Val::I64(value) => *value as u64,
+                    Val::F32(bits) => u64::from(*bits),
+                    Val::F64(bits) => *bits,
+                    Val::FuncRef(None) | Val::ExternRef(None) => 0,
                     Val::FuncRef(Some(_)) | Val::ExternRef(Some(_)) => {
                         anyhow::bail!("a reference that is not null belongs to one store")
                     }
                 };
+                let found = value.ty();
+                let default = Val::default_for_ty(ty).map(|default| default.ty());
                 anyhow::ensure!(
-                    found == ty,
+                    found == ty || matches!(ty, ValType::Ref(_)) && default == Some(found),
                     "it is of type {ty}, and the constant of type {found}"
                 );
                 Ok(vec![Slot::Const(bits)])

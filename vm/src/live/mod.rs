@@ -22,6 +22,7 @@
 //!
 //!   mapping       where frames of one body go on in another one
 //!   safepoints    the points of a body as the validator sees them
+//!   body_types    types as the validator of a body tells them
 //!   operand_stacks  the types on the operand stacks there, shared
 //!   canonical     operators in one form, however long linkers have made them
 //!   alignment     which points of two bodies correspond
@@ -41,6 +42,7 @@
 mod agreement;
 pub(crate) mod alignment;
 pub(crate) mod applied;
+mod body_types;
 mod canonical;
 pub(crate) mod census;
 pub(crate) mod changes;

@@ -105,7 +105,11 @@ impl OperandStackBuilder {
     }
 
     /// The stack of the lowest `height` operands; `ty` tells the type of each.
-    pub(crate) fn stack(&mut self, height: usize, ty: impl Fn(usize) -> ValType) -> OperandStack {
+    pub(crate) fn stack(
+        &mut self,
+        height: usize,
+        mut ty: impl FnMut(usize) -> ValType,
+    ) -> OperandStack {
         for index in self.known.len()..height {
             let below = self.known.last().copied().unwrap_or(OperandStack::EMPTY);
             self.known.push(self.stacks.push(below, ty(index)));

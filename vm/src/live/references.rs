@@ -16,7 +16,10 @@ use crate::store::opaque::StoreOpaque;
 use crate::types::printable::PrintableName;
 use anyhow::Result;
 use midair_osr::{Handshake, Operation, StackContext};
-use midair_tiers::{FuncRef, FunctionBody, InstanceContext, StoreContext, ValType};
+use midair_tiers::{
+    FuncRef, FunctionBody, GlobalCell, HeapType, InstanceContext, RefType, StoreContext, TypeId,
+    ValType,
+};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::ptr::NonNull;
@@ -172,12 +175,39 @@ pub(super) fn label(module: &ModuleState, function: u32) -> FunctionLabel {
     FunctionLabel { index: function, name: name.map(str::to_owned) }
 }
 
+/// References that become references to other functions. One stays where the other function is not of the type that
+/// its place has.
+struct Moved {
+    module: Arc<ModuleState>,
+    /// The other functions, and what references to them are.
+    functions: HashMap<u32, (u32, ValType)>,
+}
+
+impl Moved {
+    /// `added`: types of the functions that are about to be added.
+    fn new(module: &Arc<ModuleState>, moved: &[(u32, u32)], added: &[TypeId]) -> Moved {
+        let env = &module.env;
+        let reference = |function: u32| {
+            let known = env.functions.get(function as usize).map(|ty| env.type_ids[*ty as usize]);
+            let id = known.or_else(|| added.get(function as usize - env.functions.len()).copied());
+            id.map(|id| ValType::Ref(RefType::new(false, HeapType::Concrete(id))))
+        };
+        let functions = moved.iter().filter_map(|(from, to)| Some((*from, (*to, reference(*to)?))));
+        Moved { module: module.clone(), functions: functions.collect() }
+    }
+
+    /// What a reference to a function becomes in a place of these types.
+    fn to(&self, function: u32, place: &[ValType]) -> Option<u32> {
+        let (to, ty) = self.functions.get(&function)?;
+        place.iter().all(|place| self.module.engine.is_subtype(*ty, *place)).then_some(*to)
+    }
+}
+
 /// What refers to the functions that an update abandons.
 struct Search<'a> {
     module: &'a Arc<ModuleState>,
     changes: &'a Changes,
-    /// References to these become others.
-    moved: HashSet<u32>,
+    moved: Arc<Moved>,
     found: BTreeMap<u32, Vec<Reference>>,
 }
 
@@ -188,7 +218,13 @@ pub(super) fn check(module: &Arc<ModuleState>, changes: &Changes) -> Result<()> 
     if changes.abandoned.is_empty() {
         return Ok(());
     }
-    let moved = changes.moved.iter().map(|(from, _)| *from).collect();
+    let env = &module.env;
+    let type_id = |index: u32| match (index as usize).checked_sub(env.types.len()) {
+        None => env.type_ids[index as usize],
+        Some(added) => changes.types[added].id(),
+    };
+    let added: Vec<TypeId> = changes.functions.iter().map(|added| type_id(added.ty)).collect();
+    let moved = Arc::new(Moved::new(module, &changes.moved, &added));
     let mut search = Search { module, changes, moved, found: BTreeMap::new() };
     search.bodies();
     search.exports();
@@ -208,9 +244,9 @@ impl Search<'_> {
         self.found.entry(function).or_default().push(reference);
     }
 
-    /// Whether what data holds of the function would be left.
-    fn is_left(&self, function: u32) -> bool {
-        self.changes.abandoned.contains(&function) && !self.moved.contains(&function)
+    /// Whether what a place of this type holds of the function would be left.
+    fn is_left(&self, function: u32, place: ValType) -> bool {
+        self.changes.abandoned.contains(&function) && self.moved.to(function, &[place]).is_none()
     }
 
     /// The bodies that there will be. Those of functions that others have taken the place of do not count.
@@ -298,7 +334,8 @@ impl Search<'_> {
             let Some(function) = *function else { continue };
             // What is set by this update is not moved.
             let left = set.contains(&(table, index)) && self.changes.abandoned.contains(&function);
-            if left || self.is_left(function) {
+            let element = module.env.tables[table as usize].element;
+            if left || self.is_left(function, element) {
                 self.add(function, Reference::Entry { table, index });
             }
         }
@@ -314,7 +351,8 @@ impl Search<'_> {
                 continue;
             }
             for (index, function) in (0..).zip(elements(module, items)) {
-                if let Some(function) = function.map(now).filter(|f| self.is_left(*f)) {
+                let left = function.map(now).filter(|f| self.is_left(*f, items.ty));
+                if let Some(function) = left {
                     self.add(function, Reference::Segment { segment, index });
                 }
             }
@@ -324,8 +362,8 @@ impl Search<'_> {
         for (global, init) in (module.env.imported_globals..).zip(loaded.chain(added)) {
             let value = evaluate(BinaryReader::new(&init, 0), &mut Functions::default());
             let ty = module.env.globals[global as usize].content;
-            let function = (ty == ValType::FuncRef).then(|| Functions::function(value)).flatten();
-            if let Some(function) = function.map(now).filter(|f| self.is_left(*f)) {
+            let function = ty.is_func_ref().then(|| Functions::function(value)).flatten();
+            if let Some(function) = function.map(now).filter(|f| self.is_left(*f, ty)) {
                 self.add(function, Reference::Global { global });
             }
         }
@@ -390,7 +428,7 @@ fn elements(
     segment: &crate::module::load::ElementSegment,
 ) -> Vec<Option<u32>> {
     let mut list = Vec::new();
-    if segment.ty == ValType::FuncRef {
+    if segment.ty.is_func_ref() {
         for_each_element(module.bytes(), &segment.items, &mut Functions::default(), |value| {
             list.push(Functions::function(value));
         });
@@ -420,7 +458,7 @@ pub(super) fn initial_entries(module: &ModuleState) -> BTreeMap<(u32, u32), Opti
 struct Held {
     module: Arc<ModuleState>,
     functions: BTreeSet<u32>,
-    moved: HashSet<u32>,
+    moved: Arc<Moved>,
     /// Table entries of the module's instances that are about to be set.
     set: HashSet<(u32, u32)>,
     found: Mutex<Vec<(u32, Reference)>>,
@@ -454,9 +492,9 @@ impl Operation<StackContext> for Held {
         };
         // SAFETY: the store's guest stands still, and its contents are locked.
         unsafe {
-            place.for_each(|slot, place| {
+            place.for_each(|slot, types, place| {
                 let Some((_, function)) = slot else { return };
-                if !self.functions.contains(&function) || self.moved.contains(&function) {
+                if !self.functions.contains(&function) || self.moved.to(function, types).is_some() {
                     return;
                 }
                 match place {
@@ -483,24 +521,21 @@ impl Operation<StackContext> for Held {
 }
 
 /// Moves references in what stores hold.
-struct Moving {
-    module: Arc<ModuleState>,
-    moved: HashMap<u32, u32>,
-}
+struct Moving(Moved);
 
 impl Operation<StackContext> for Moving {
     unsafe fn perform(&self, stack: *mut StackContext) {
         // SAFETY: as the caller vouches.
         let (_, contents) = unsafe { locked(stack) };
         let contents = &*contents.lock();
-        let places = Places::new(contents, &self.module);
+        let places = Places::new(contents, &self.0.module);
         // SAFETY: the store's guest stands still, and its contents are locked; the new references are of
         // functions of the same instance.
         unsafe {
-            places.for_each(|slot, place| {
+            places.for_each(|slot, types, place| {
                 let Some((instance, function)) = slot else { return };
-                let Some(to) = self.moved.get(&function) else { return };
-                let to = instance.as_ref().func_ref(*to).as_ptr() as u64;
+                let Some(to) = self.0.to(function, types) else { return };
+                let to = instance.as_ref().func_ref(to).as_ptr() as u64;
                 match place {
                     Place::Entry { slot, .. } | Place::Global { slot, .. } => slot.write(to),
                     Place::Element(element) => element.store(to, Ordering::Relaxed),
@@ -510,12 +545,12 @@ impl Operation<StackContext> for Moving {
     }
 }
 
-/// Moves references in all stores: to be performed on each of them.
+/// Moves references in all stores, to functions that exist: to be performed on each of them.
 pub(super) fn moving(
     module: &Arc<ModuleState>,
     moved: &[(u32, u32)],
 ) -> Option<Arc<dyn Operation<StackContext>>> {
-    let moving = || Moving { module: module.clone(), moved: moved.iter().copied().collect() };
+    let moving = || Moving(Moved::new(module, moved, &[]));
     (!moved.is_empty()).then(|| Arc::new(moving()) as _)
 }
 
@@ -572,16 +607,18 @@ impl<'a> Places<'a> {
         self.instances.get(&context.cast()).map(|instance| (*instance, index))
     }
 
-    /// Calls `visit` with every place that holds a reference, and with the function of the module that this is
-    /// of. Tables and globals are visited once, passive segments only of the module's own instances.
+    /// Calls `visit` with every place that holds a reference, the types that it has, and the function of the module
+    /// that this is of. Tables and globals are visited once, passive segments only of the module's own instances.
     ///
     /// # Safety
     /// The store's guest must stand still, and its contents be locked.
     unsafe fn for_each(
         &self,
-        mut visit: impl FnMut(Option<(NonNull<InstanceEntity>, u32)>, Place<'_>),
+        mut visit: impl FnMut(Option<(NonNull<InstanceEntity>, u32)>, &[ValType], Place<'_>),
     ) {
         let mut seen = HashSet::new();
+        // Instances may take a global that cannot be set for one of a more general type.
+        let mut globals: BTreeMap<usize, (u32, Vec<ValType>)> = BTreeMap::new();
         for instance in &self.contents.instances {
             // SAFETY: instances live as long as their store. As the caller vouches, nobody changes tables and
             // globals meanwhile, and what they hold is alive.
@@ -594,30 +631,41 @@ impl<'a> Places<'a> {
                         continue;
                     }
                     let (base, len) = ((*entity).def.base, (*entity).def.len);
+                    let ty = (*entity).element();
                     for index in 0..len {
                         let slot = base.add(index);
                         let (entity, index) = (entity as usize, index as u32);
-                        visit(self.target(*slot), Place::Entry { slot, entity, table, index });
+                        visit(
+                            self.target(*slot),
+                            &[ty],
+                            Place::Entry { slot, entity, table, index },
+                        );
                     }
                 }
                 for (global, ty) in (0..).zip(env.globals.iter()) {
                     let Some(cell) = instance.global_if_there(global) else { continue };
                     let cell = cell.as_ptr();
-                    if ty.content != ValType::FuncRef || !seen.insert(cell as usize) {
-                        continue;
+                    if ty.content.is_func_ref() {
+                        let seen = globals.entry(cell as usize).or_insert((global, Vec::new()));
+                        seen.1.push(ty.content);
                     }
-                    let slot = (&raw mut (*cell).0).cast::<u64>();
-                    visit(self.target(*slot), Place::Global { slot, global });
                 }
                 if self.instances.contains_key(&instance.context()) {
                     let segments = instance.elements.iter().zip(&instance.module.elements);
-                    let of_functions = segments.filter(|(_, s)| s.ty == ValType::FuncRef);
-                    for element in of_functions.flat_map(|(elements, _)| elements.iter()) {
-                        let target = self.target(element.load(Ordering::Relaxed));
-                        visit(target, Place::Element(element));
+                    for (elements, segment) in segments.filter(|(_, s)| s.ty.is_func_ref()) {
+                        for element in elements.iter() {
+                            let target = self.target(element.load(Ordering::Relaxed));
+                            visit(target, &[segment.ty], Place::Element(element));
+                        }
                     }
                 }
             }
+        }
+        for (cell, (global, mut types)) in globals {
+            types.extend(self.contents.narrow_globals.get(&cell));
+            let slot = (cell as *mut GlobalCell).cast::<u64>();
+            // SAFETY: as above; the value's lower half, which a reference is, comes first in a cell.
+            unsafe { visit(self.target(*slot), &types, Place::Global { slot, global }) };
         }
     }
 

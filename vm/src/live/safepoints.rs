@@ -1,9 +1,10 @@
 //! The safepoints of a body, as the validator sees them: what two bodies are aligned by.
 
+use super::body_types::BodyTypes;
 use super::canonical;
 use super::operand_stacks::{OperandStack, OperandStackBuilder, OperandStacks};
 use anyhow::Result;
-use midair_tiers::{FuncType, FunctionBody, ModuleEnv, ValType};
+use midair_tiers::{FunctionBody, ModuleEnv, TypeId, ValType};
 use std::collections::HashMap;
 use wasmparser::{FuncToValidate, FuncValidatorAllocations, Operator, ValidatorResources};
 
@@ -18,6 +19,8 @@ pub(crate) enum SafepointKind {
     Call(u32),
     /// A call through a table, of a function of this type: the first index of those of equal types.
     CallIndirect(u32),
+    /// A call of a reference to a function of this type: as above.
+    CallRef(u32),
 }
 
 /// A safepoint of a body.
@@ -93,9 +96,11 @@ impl Safepoints {
         let reader = body.reader();
         let mut bytes = reader.get_binary_reader();
         validator.read_locals(&mut bytes)?;
+        let mut types = BodyTypes::default();
         let mut locals = Vec::new();
         for local in 0..validator.len_locals() {
-            locals.extend(validator.get_local_type(local).and_then(ValType::from_wasm));
+            let ty = validator.get_local_type(local);
+            locals.extend(ty.and_then(|ty| types.val_type(env, &validator, ty)));
         }
         let context = [0; 2 * CONTEXT];
         let kind = SafepointKind::Entry;
@@ -129,13 +134,18 @@ impl Safepoints {
                     let ty = canonical.of(env, type_index);
                     Some((SafepointKind::CallIndirect(ty), ty, 1))
                 }
+                Operator::CallRef { type_index } => {
+                    let ty = canonical.of(env, type_index);
+                    Some((SafepointKind::CallRef(ty), ty, 1))
+                }
                 _ => None,
             };
             let height = validator.operand_stack_height() as usize;
             let below = call.and_then(|(kind, ty, extra)| {
                 let arguments = env.types.get(ty as usize)?.params.len() + extra;
                 let count = height.checked_sub(arguments)?;
-                let operands = stacks.stack(count, |i| operand(&validator, height, i));
+                let operands =
+                    stacks.stack(count, |i| operand(env, &mut types, &validator, height, i));
                 stacks.popped_to(count);
                 Some((kind, operands))
             });
@@ -163,7 +173,8 @@ impl Safepoints {
                 points.push(Safepoint { point, kind, depth, operands, context });
                 places.push(hashes.len() - 1);
             } else if matches!(operator, Operator::Loop { .. }) {
-                let operands = stacks.stack(after, |i| operand(&validator, after, i));
+                let operands =
+                    stacks.stack(after, |i| operand(env, &mut types, &validator, after, i));
                 let kind = SafepointKind::Loop;
                 points.push(Safepoint { point, kind, depth, operands, context });
                 places.push(hashes.len() - 1);
@@ -182,19 +193,19 @@ impl Safepoints {
 
 /// Type indices, the same for equal types.
 #[derive(Default)]
-struct CanonicalTypes<'a> {
+struct CanonicalTypes {
     /// The first index of each type; empty until somebody asks.
-    first: HashMap<&'a FuncType, u32>,
+    first: HashMap<TypeId, u32>,
 }
 
-impl<'a> CanonicalTypes<'a> {
-    fn of(&mut self, env: &'a ModuleEnv, ty: u32) -> u32 {
+impl CanonicalTypes {
+    fn of(&mut self, env: &ModuleEnv, ty: u32) -> u32 {
         if self.first.is_empty() {
-            for (index, ty) in env.types.iter().enumerate() {
-                self.first.entry(ty).or_insert(index as u32);
+            for (index, ty) in env.type_ids.iter().enumerate() {
+                self.first.entry(*ty).or_insert(index as u32);
             }
         }
-        let wanted = env.types.get(ty as usize);
+        let wanted = env.type_ids.get(ty as usize);
         wanted.and_then(|wanted| self.first.get(wanted)).copied().unwrap_or(ty)
     }
 }
@@ -208,9 +219,15 @@ type Validator = wasmparser::FuncValidator<ValidatorResources>;
 
 /// Type of the operand at `index`, from below, of `height`. Reachable code has known types only; of others
 /// nobody asks.
-fn operand(validator: &Validator, height: usize, index: usize) -> ValType {
+fn operand(
+    env: &ModuleEnv,
+    types: &mut BodyTypes,
+    validator: &Validator,
+    height: usize,
+    index: usize,
+) -> ValType {
     let ty = validator.get_operand_type(height - 1 - index).flatten();
-    ty.and_then(ValType::from_wasm).unwrap_or(ValType::I32)
+    ty.and_then(|ty| types.val_type(env, validator, ty)).unwrap_or(ValType::I32)
 }
 
 #[cfg(test)]

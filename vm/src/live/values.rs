@@ -16,6 +16,7 @@
 //! Operators that read what others write (memory, tables, globals) have an [`Kind::Effect`] among their inputs: what has
 //! been written since the last safepoint. So two of them are the same value only if nothing came between.
 
+use super::body_types::BodyTypes;
 use super::canonical;
 use super::safepoints::Safepoints;
 use midair_tiers::liveness::Liveness;
@@ -169,6 +170,7 @@ impl Values {
             inputs: 0,
             assigned,
             loops: 0,
+            types: BodyTypes::default(),
         };
         builder.run(body, validate).ok()?;
         let mut graph = builder.graph;
@@ -292,13 +294,14 @@ struct Builder<'a> {
     /// See [`assigned_in_loops`], and how many loops have begun.
     assigned: Vec<Vec<u32>>,
     loops: usize,
+    types: BodyTypes,
 }
 
 /// Types of a block's parameters and results.
 fn block_type(env: &ModuleEnv, ty: BlockType) -> (Vec<ValType>, Vec<ValType>) {
     match ty {
         BlockType::Empty => (Vec::new(), Vec::new()),
-        BlockType::Type(ty) => (Vec::new(), ValType::from_wasm(ty).into_iter().collect()),
+        BlockType::Type(ty) => (Vec::new(), env.val_type(ty).into_iter().collect()),
         BlockType::FuncType(index) => env
             .types
             .get(index as usize)
@@ -651,7 +654,8 @@ impl Builder<'_> {
         let (hash, commutes) = (KEY.hash_one(bytes), commutes(operator));
         for result in 0..results as u32 {
             let depth = results - 1 - result as usize;
-            let ty = validator.get_operand_type(depth).flatten().and_then(ValType::from_wasm);
+            let ty = validator.get_operand_type(depth).flatten();
+            let ty = ty.and_then(|ty| self.types.val_type(self.env, validator, ty));
             let kind = Kind::Op { hash, result, commutes };
             let value = self.value(kind, ty, inputs.clone())?;
             self.stack.push(value);

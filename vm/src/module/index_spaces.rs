@@ -4,13 +4,17 @@
 //! spaces, without contents. The first body is reached when the validator has taken in all of them, and what
 //! it has then is what every body is validated with.
 
-use super::{Import, Item, ModuleState};
-use midair_tiers::{ModuleEnv, ValType};
+use super::ModuleState;
+use crate::config::proposals;
+use crate::types::signatures::Signature;
+use midair_tiers::{FuncType, ModuleEnv, TypeId, ValType};
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
 use wasm_encoder::{
-    CodeSection, ConstExpr, DataCountSection, ElementSection, Elements, EntityType, ExportKind,
-    ExportSection, FunctionSection, GlobalSection, GlobalType, HeapType, ImportSection,
-    MemorySection, MemoryType, RefType, TableSection, TableType, TypeSection,
+    AbstractHeapType, CodeSection, CompositeInnerType, CompositeType, ConstExpr, DataCountSection,
+    ElementSection, Elements, ExportKind, ExportSection, FunctionSection, GlobalSection,
+    GlobalType, HeapType, ImportSection, MemoryType, RefType, SubType, TableType, TypeSection,
 };
 use wasmparser::{
     Error as ParseError, Parser, ValidPayload, Validator, ValidatorResources, WasmFeatures,
@@ -18,18 +22,20 @@ use wasmparser::{
 
 /// What bodies of a grown module are validated with; `None` if it has no functions.
 ///
-/// `env` is that of `module`, with additions; `added_globals` are the initial values of the globals that the
-/// module has not had when it was loaded. Fails if an addition is not valid.
+/// `env` is that of `module`, with additions, and `signatures` are those of its types; `added_globals` are the initial
+/// values of the globals that the module has not had when it was loaded. Fails if an addition is not valid.
 ///
 /// Every function counts as declared, so that `ref.func` can refer to it. Declarations tell an engine which
 /// references it has to prepare, and here they are made on demand.
 pub(crate) fn resources(
     module: &ModuleState,
     env: &ModuleEnv,
+    signatures: &[Arc<Signature>],
     added_globals: &[&[u8]],
     features: WasmFeatures,
 ) -> Result<Option<ValidatorResources>, ParseError> {
-    let bytes = encode(module, env, added_globals);
+    let features = proposals::of_modules(features);
+    let bytes = encode(module, env, signatures, added_globals);
     let mut validator = Validator::new_with_features(features);
     let mut parser = Parser::new(0);
     parser.set_features(features);
@@ -41,54 +47,60 @@ pub(crate) fn resources(
     Ok(None)
 }
 
-fn encode(module: &ModuleState, env: &ModuleEnv, added_globals: &[&[u8]]) -> Vec<u8> {
+/// What is defined and has been validated before is imported here: nobody asks for its contents then.
+fn encode(
+    module: &ModuleState,
+    env: &ModuleEnv,
+    signatures: &[Arc<Signature>],
+    added_globals: &[&[u8]],
+) -> Vec<u8> {
+    let encoder = Encoder::new(env);
     let mut types = TypeSection::new();
-    for ty in &*env.types {
-        let list = |types: &[ValType]| types.iter().copied().map(val_type).collect::<Vec<_>>();
-        types.ty().function(list(&ty.params), list(&ty.results));
+    let mut rest = signatures;
+    while let Some(first) = rest.first() {
+        // Whole groups follow each other.
+        let (group, others) = rest.split_at(first.group.len());
+        match group {
+            [single] => types.ty().subtype(&encoder.sub_type(single)),
+            _ => types.ty().rec(group.iter().map(|signature| encoder.sub_type(signature))),
+        }
+        rest = others;
     }
     let mut imports = ImportSection::new();
-    for Import { module, name, item } in &module.imports {
-        let ty = match *item {
-            Item::Func(index) => EntityType::Function(env.functions[index as usize]),
-            Item::Table(index) => table_type(&env.tables[index as usize]).into(),
-            Item::Memory(index) => memory_type(&env.memories[index as usize]).into(),
-            Item::Global(index) => global_type(&env.globals[index as usize]).into(),
-        };
-        imports.import(module, name, ty);
+    let (imported, defined) = env.functions.split_at(env.imported_functions as usize);
+    for ty in imported {
+        imports.import("", "", wasm_encoder::EntityType::Function(*ty));
+    }
+    for ty in &env.tables {
+        imports.import("", "", encoder.table_type(ty));
+    }
+    for ty in &env.memories {
+        imports.import("", "", memory_type(ty));
+    }
+    let (loaded, added) = env.globals.split_at(env.globals.len() - added_globals.len());
+    for ty in loaded {
+        imports.import("", "", encoder.global_type(ty));
     }
     let mut functions = FunctionSection::new();
     let mut code = CodeSection::new();
-    for ty in &env.functions[env.imported_functions as usize..] {
+    for ty in defined {
         functions.function(*ty);
         // No locals, and the end: the validator is not asked about it.
         code.raw(&[0, 0x0b]);
     }
-    let mut tables = TableSection::new();
-    for ty in &env.tables[module.imported_tables..] {
-        tables.table(table_type(ty));
-    }
-    let mut memories = MemorySection::new();
-    for ty in &env.memories[module.imported_memories..] {
-        memories.memory(memory_type(ty));
-    }
     let mut globals = GlobalSection::new();
-    let defined = &env.globals[env.imported_globals as usize..];
-    let (loaded, added) = defined.split_at(defined.len() - added_globals.len());
-    for ty in loaded {
-        globals.global(global_type(ty), &zero(ty.content));
-    }
     for (ty, init) in added.iter().zip(added_globals) {
         // The end is encoded again.
         let init = init.strip_suffix(&[0x0b]).unwrap_or(init);
-        globals.global(global_type(ty), &ConstExpr::raw(init.iter().copied()));
+        globals.global(encoder.global_type(ty), &ConstExpr::raw(init.iter().copied()));
     }
     let (mut elements, mut exports) = (ElementSection::new(), ExportSection::new());
     let all: Vec<u32> = (0..env.functions.len() as u32).collect();
     let mut declared = false;
+    let any_function = ValType::Ref(midair_tiers::RefType::FUNCREF.as_non_null());
     for segment in &module.elements {
         elements.passive(match segment.ty {
-            ValType::ExternRef => Elements::Expressions(RefType::EXTERNREF, Cow::default()),
+            ty if ty != any_function => Elements::Expressions(encoder.ref_type(ty), Cow::default()),
             _ if !declared => {
                 declared = true;
                 Elements::Functions(Cow::Borrowed(&all))
@@ -104,35 +116,86 @@ fn encode(module: &ModuleState, env: &ModuleEnv, added_globals: &[&[u8]]) -> Vec
     }
 
     let mut grown = wasm_encoder::Module::new();
-    grown.section(&types).section(&imports).section(&functions).section(&tables);
-    grown.section(&memories).section(&globals).section(&exports).section(&elements);
+    grown.section(&types).section(&imports).section(&functions);
+    grown.section(&globals).section(&exports).section(&elements);
     grown.section(&DataCountSection { count: module.data.len() as u32 }).section(&code);
     grown.finish()
 }
 
-fn val_type(ty: ValType) -> wasm_encoder::ValType {
-    match ty {
-        ValType::I32 => wasm_encoder::ValType::I32,
-        ValType::I64 => wasm_encoder::ValType::I64,
-        ValType::F32 => wasm_encoder::ValType::F32,
-        ValType::F64 => wasm_encoder::ValType::F64,
-        ValType::V128 => wasm_encoder::ValType::V128,
-        ValType::FuncRef => RefType::FUNCREF.into(),
-        ValType::ExternRef => RefType::EXTERNREF.into(),
-        _ => unreachable!("modules with other types are refused at load"),
-    }
+/// Writes types down.
+struct Encoder {
+    /// An index of each defined type.
+    indices: HashMap<TypeId, u32>,
 }
 
-fn table_type(ty: &midair_tiers::module_env::TableType) -> TableType {
-    TableType {
-        element_type: match ty.element {
-            ValType::ExternRef => RefType::EXTERNREF,
-            _ => RefType::FUNCREF,
-        },
-        minimum: ty.minimum.into(),
-        maximum: ty.maximum.map(u64::from),
-        table64: false,
-        shared: false,
+impl Encoder {
+    fn new(env: &ModuleEnv) -> Encoder {
+        Encoder { indices: env.type_ids.iter().copied().zip(0..).collect() }
+    }
+
+    fn index(&self, id: TypeId) -> u32 {
+        self.indices.get(&id).copied().expect("a module has the types that its types refer to")
+    }
+
+    fn sub_type(&self, signature: &Signature) -> SubType {
+        let FuncType { params, results, .. } = &signature.ty;
+        let list =
+            |types: &[ValType]| types.iter().map(|ty| self.val_type(*ty)).collect::<Vec<_>>();
+        SubType {
+            is_final: !signature.is_open,
+            supertype_idxs: signature.supertype().map(|id| self.index(id)).into_iter().collect(),
+            composite_type: CompositeType {
+                inner: CompositeInnerType::Func(wasm_encoder::FuncType::new(
+                    list(params),
+                    list(results),
+                )),
+                shared: false,
+                descriptor: None,
+                describes: None,
+            },
+        }
+    }
+
+    fn val_type(&self, ty: ValType) -> wasm_encoder::ValType {
+        match ty {
+            ValType::I32 => wasm_encoder::ValType::I32,
+            ValType::I64 => wasm_encoder::ValType::I64,
+            ValType::F32 => wasm_encoder::ValType::F32,
+            ValType::F64 => wasm_encoder::ValType::F64,
+            ValType::V128 => wasm_encoder::ValType::V128,
+            ValType::Ref(_) => self.ref_type(ty).into(),
+            _ => unreachable!("modules with other types are refused at load"),
+        }
+    }
+
+    /// A type of references.
+    fn ref_type(&self, ty: ValType) -> RefType {
+        use midair_tiers::HeapType as Heap;
+        let ty = ty.as_ref().expect("tables and element segments have references");
+        let heap = |ty| HeapType::Abstract { shared: false, ty };
+        let heap_type = match ty.heap_type() {
+            Heap::Func => heap(AbstractHeapType::Func),
+            Heap::NoFunc => heap(AbstractHeapType::NoFunc),
+            Heap::Extern => heap(AbstractHeapType::Extern),
+            Heap::NoExtern => heap(AbstractHeapType::NoExtern),
+            Heap::Concrete(id) => HeapType::Concrete(self.index(id)),
+            _ => unreachable!("modules with other types are refused at load"),
+        };
+        RefType { nullable: ty.is_nullable(), heap_type }
+    }
+
+    fn table_type(&self, ty: &midair_tiers::module_env::TableType) -> TableType {
+        TableType {
+            element_type: self.ref_type(ty.element),
+            minimum: ty.minimum.into(),
+            maximum: ty.maximum.map(u64::from),
+            table64: false,
+            shared: false,
+        }
+    }
+
+    fn global_type(&self, ty: &midair_tiers::module_env::GlobalType) -> GlobalType {
+        GlobalType { val_type: self.val_type(ty.content), mutable: ty.mutable, shared: false }
     }
 }
 
@@ -143,23 +206,5 @@ fn memory_type(ty: &midair_tiers::module_env::MemoryType) -> MemoryType {
         memory64: false,
         shared: false,
         page_size_log2: None,
-    }
-}
-
-fn global_type(ty: &midair_tiers::module_env::GlobalType) -> GlobalType {
-    GlobalType { val_type: val_type(ty.content), mutable: ty.mutable, shared: false }
-}
-
-/// Some value of this type.
-fn zero(ty: ValType) -> ConstExpr {
-    match ty {
-        ValType::I32 => ConstExpr::i32_const(0),
-        ValType::I64 => ConstExpr::i64_const(0),
-        ValType::F32 => ConstExpr::f32_const(0.0.into()),
-        ValType::F64 => ConstExpr::f64_const(0.0.into()),
-        ValType::V128 => ConstExpr::v128_const(0),
-        ValType::FuncRef => ConstExpr::ref_null(HeapType::FUNC),
-        ValType::ExternRef => ConstExpr::ref_null(HeapType::EXTERN),
-        _ => unreachable!("modules with other types are refused at load"),
     }
 }

@@ -9,17 +9,18 @@ use crate::code::module_code::ModuleCode;
 use crate::config::proposals;
 use crate::engine::Engine;
 use crate::types::error::{ErrorKind, Failure};
+use crate::types::signatures::{Definition, Signature, Signatures, relative};
 use anyhow::{Context as _, Result};
+use midair_tiers::ModuleEnv;
 use midair_tiers::body::ByteSource;
 use midair_tiers::module_env::{GlobalType, MemoryType, TableType};
-use midair_tiers::types::{FuncType, ValType};
-use midair_tiers::{AppendVec, ModuleEnv};
+use midair_tiers::types::{FuncType, HeapType, RefType, TypeId, ValType};
 use std::ops::Range;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use wasmparser::{
-    BinaryReader, DataKind, ElementKind, Error as ParseError, ExternalKind, FuncToValidate,
-    FuncValidatorAllocations, FunctionBody, Parser, Payload, TypeRef, ValidPayload, Validator,
-    ValidatorResources, WasmFeatures,
+    BinaryReader, CompositeInnerType, DataKind, ElementKind, Error as ParseError, ExternalKind,
+    FuncToValidate, FuncValidatorAllocations, FunctionBody, Operator, Parser, Payload, RecGroup,
+    TableInit, TypeRef, UnpackedIndex, ValidPayload, Validator, ValidatorResources, WasmFeatures,
 };
 
 /// A data segment.
@@ -60,13 +61,17 @@ pub(crate) enum ElementItems {
 }
 
 /// What parsing collects.
-#[derive(Default)]
-struct Builder {
+struct Builder<'a> {
+    /// Knows what types are in the whole engine.
+    signatures: &'a Mutex<Signatures>,
+    /// Those of the module's types.
+    interned: Vec<Arc<Signature>>,
     env: ModuleEnv,
     imports: Vec<Import>,
     exports: Vec<Export>,
     imported_tables: usize,
     imported_memories: usize,
+    tables: Vec<Option<ConstExpr>>,
     globals: Vec<ConstExpr>,
     elements: Vec<ElementSegment>,
     data: Vec<DataSegment>,
@@ -80,28 +85,59 @@ pub(super) fn load(engine: &Engine, source: Arc<dyn ByteSource>) -> Result<Modul
     let features = proposals::accepted(engine.config());
     let bytes = source.bytes();
     check_size(bytes)?;
-    let mut builder = Builder::default();
+    let mut builder = Builder::new(engine.signatures());
     let parsed = builder.parse(bytes, features);
     let checked = parsed.and_then(|()| {
         if engine.config().lazy_validation {
             return Ok(());
         }
-        builder.bodies.validate(bytes, features, &builder.env)
+        Ok(builder.bodies.validate(bytes, features, &builder.env)?)
     });
-    if let Err(error) = checked {
-        return Err(proposals::explain(error, bytes.len(), features, |features| {
-            check(bytes, features)
-        }));
+    match checked {
+        Ok(()) => builder.finish(engine, source, features),
+        Err(refused) => Err(explain(refused, bytes, features)),
     }
-    builder.finish(engine, source, features)
 }
 
 /// Checks that a module could be loaded.
 pub(super) fn validate(engine: &Engine, bytes: &[u8]) -> Result<()> {
     check_size(bytes)?;
     let features = proposals::accepted(engine.config());
-    check(bytes, features).map_err(|error| {
-        proposals::explain(error, bytes.len(), features, |features| check(bytes, features))
+    check(bytes, features).map_err(|refused| explain(refused, bytes, features))
+}
+
+/// Why a module is not loaded.
+enum Refused {
+    /// It is not valid with the features that are accepted.
+    Invalid(ParseError),
+    /// It uses what the validator lets pass for the sake of types of functions: see [`proposals::of_modules`].
+    GarbageCollection,
+}
+
+impl From<ParseError> for Refused {
+    fn from(error: ParseError) -> Refused {
+        Refused::Invalid(error)
+    }
+}
+
+fn explain(refused: Refused, bytes: &[u8], features: WasmFeatures) -> anyhow::Error {
+    let plain = |features| Validator::new_with_features(features).validate_all(bytes).map(drop);
+    let error = match refused {
+        Refused::Invalid(error) => error,
+        Refused::GarbageCollection => match plain(features) {
+            Err(error) => error,
+            Ok(()) => return proposals::unsupported("garbage collection"),
+        },
+    };
+    proposals::explain(error, bytes.len(), features, |features| {
+        if features.contains(WasmFeatures::GC) {
+            return plain(features);
+        }
+        match check(bytes, features) {
+            Ok(()) => Ok(()),
+            Err(Refused::Invalid(error)) => Err(error),
+            Err(Refused::GarbageCollection) => plain(features),
+        }
     })
 }
 
@@ -114,37 +150,15 @@ fn check_size(bytes: &[u8]) -> Result<()> {
 }
 
 /// Validates a whole module.
-fn check(bytes: &[u8], features: WasmFeatures) -> Result<(), ParseError> {
-    Validator::new_with_features(features).validate_all(bytes).map(drop)
-}
-
-/// A type that validation has let pass.
-fn val_type(ty: wasmparser::ValType) -> ValType {
-    ValType::from_wasm(ty).expect("types of unsupported proposals do not validate")
-}
-
-fn func_type(ty: &wasmparser::FuncType) -> FuncType {
-    FuncType::new(
-        ty.params().iter().copied().map(val_type),
-        ty.results().iter().copied().map(val_type),
-    )
-}
-
-fn table_type(ty: &wasmparser::TableType) -> TableType {
-    // 32-bit tables validate only with 32-bit limits.
-    TableType::new(
-        val_type(ty.element_type.into()),
-        ty.initial as u32,
-        ty.maximum.map(|maximum| maximum as u32),
-    )
+fn check(bytes: &[u8], features: WasmFeatures) -> Result<(), Refused> {
+    let types = Mutex::default();
+    let mut builder = Builder::new(&types);
+    builder.parse(bytes, features)?;
+    Ok(builder.bodies.validate(bytes, features, &builder.env)?)
 }
 
 fn memory_type(ty: &wasmparser::MemoryType) -> MemoryType {
     MemoryType::new(ty.initial, ty.maximum)
-}
-
-fn global_type(ty: &wasmparser::GlobalType) -> GlobalType {
-    GlobalType::new(val_type(ty.content_type), ty.mutable)
 }
 
 fn range32(range: Range<u64>) -> Range<u32> {
@@ -152,9 +166,29 @@ fn range32(range: Range<u64>) -> Range<u32> {
     range.start as u32..range.end as u32
 }
 
-impl Builder {
+impl<'a> Builder<'a> {
+    fn new(signatures: &'a Mutex<Signatures>) -> Builder<'a> {
+        Builder {
+            signatures,
+            interned: Vec::new(),
+            env: ModuleEnv::default(),
+            imports: Vec::new(),
+            exports: Vec::new(),
+            imported_tables: 0,
+            imported_memories: 0,
+            tables: Vec::new(),
+            globals: Vec::new(),
+            elements: Vec::new(),
+            data: Vec::new(),
+            start: None,
+            name_section: None,
+            bodies: Bodies::default(),
+        }
+    }
+
     /// Parses and validates everything but the functions' bodies.
-    fn parse(&mut self, bytes: &[u8], features: WasmFeatures) -> Result<(), ParseError> {
+    fn parse(&mut self, bytes: &[u8], features: WasmFeatures) -> Result<(), Refused> {
+        let features = proposals::of_modules(features);
         let mut validator = Validator::new_with_features(features);
         let mut parser = Parser::new(0);
         parser.set_features(features);
@@ -173,18 +207,16 @@ impl Builder {
     }
 
     /// Takes in a section that has been validated.
-    fn section(&mut self, payload: Payload<'_>, bytes: &[u8]) -> Result<(), ParseError> {
+    fn section(&mut self, payload: Payload<'_>, bytes: &[u8]) -> Result<(), Refused> {
         match payload {
             Payload::TypeSection(section) => {
-                for ty in section.into_iter_err_on_gc_types() {
-                    let ty = func_type(&ty?);
-                    self.env.shapes.push(midair_tiers::abi::call_shape(&ty));
-                    self.env.types.push(ty);
+                for group in section {
+                    self.types(&group?)?;
                 }
             }
             Payload::ImportSection(section) => {
                 for import in section.into_imports() {
-                    self.import(import?);
+                    self.import(import?)?;
                 }
             }
             Payload::FunctionSection(section) => {
@@ -196,7 +228,13 @@ impl Builder {
             }
             Payload::TableSection(section) => {
                 for table in section {
-                    self.env.tables.push(table_type(&table?.ty));
+                    let table = table?;
+                    let ty = self.table_type(&table.ty)?;
+                    self.env.tables.push(ty);
+                    self.tables.push(match table.init {
+                        TableInit::RefNull => None,
+                        TableInit::Expr(init) => Some(self.const_expr(&init, ty.element)?),
+                    });
                 }
             }
             Payload::MemorySection(section) => {
@@ -207,8 +245,9 @@ impl Builder {
             Payload::GlobalSection(section) => {
                 for global in section {
                     let global = global?;
-                    self.env.globals.push(global_type(&global.ty));
-                    self.globals.push(ConstExpr::new(&global.init_expr));
+                    let ty = self.global_type(&global.ty)?;
+                    self.env.globals.push(ty);
+                    self.globals.push(self.const_expr(&global.init_expr, ty.content)?);
                 }
             }
             Payload::ExportSection(section) => {
@@ -227,7 +266,8 @@ impl Builder {
             Payload::StartSection { func, .. } => self.start = Some(func),
             Payload::ElementSection(section) => {
                 for element in section {
-                    self.elements.push(element_segment(element?));
+                    let element = self.element_segment(element?)?;
+                    self.elements.push(element);
                 }
             }
             Payload::DataSection(section) => {
@@ -258,32 +298,140 @@ impl Builder {
         self.env.imported_functions as usize
     }
 
-    fn import(&mut self, import: wasmparser::Import<'_>) {
-        let env = &mut self.env;
+    /// What a type index is in the whole engine.
+    fn type_id(&self, index: UnpackedIndex) -> Option<TypeId> {
+        let id = self.env.type_id(index)?;
+        // It may go about on its own now.
+        self.lock().named(id).map(|signature| signature.id())
+    }
+
+    fn lock(&self) -> MutexGuard<'a, Signatures> {
+        // A panic cannot leave a number that means two types: it is listed last.
+        self.signatures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn val_type(&self, ty: wasmparser::ValType) -> Result<ValType, Refused> {
+        ValType::from_wasm(ty, |index| self.type_id(index)).ok_or(Refused::GarbageCollection)
+    }
+
+    /// Takes in a group of types.
+    fn types(&mut self, group: &RecGroup) -> Result<(), Refused> {
+        let first = self.env.types.len() as u32;
+        let resolve = |index: UnpackedIndex| match index {
+            UnpackedIndex::Module(index) if index >= first => Some(relative(index - first)),
+            _ => self.env.type_id(index),
+        };
+        let list = |types: &[wasmparser::ValType]| -> Option<Vec<ValType>> {
+            types.iter().map(|ty| ValType::from_wasm(*ty, resolve)).collect()
+        };
+        let definition = |ty: &wasmparser::SubType| -> Option<Definition> {
+            let CompositeInnerType::Func(func) = &ty.composite_type.inner else { return None };
+            let supertype = match ty.supertype_idxs.first() {
+                Some(supertype) => Some(resolve(supertype.unpack())?),
+                None => None,
+            };
+            let func = FuncType::new(list(func.params())?, list(func.results())?);
+            Some(Definition { ty: func, is_open: !ty.is_final, supertype })
+        };
+        let definitions: Option<Vec<Definition>> = group.types().map(definition).collect();
+        let definitions = definitions.ok_or(Refused::GarbageCollection)?;
+        let signatures = self.lock().intern_group(&definitions);
+        for signature in signatures.expect("validated: types are defined before they are used") {
+            self.env.shapes.push(signature.shape.clone());
+            self.env.types.push(signature.ty.clone());
+            self.env.type_ids.push(signature.id());
+            self.env.open_types.push(signature.is_open);
+            self.interned.push(signature);
+        }
+        Ok(())
+    }
+
+    fn table_type(&self, ty: &wasmparser::TableType) -> Result<TableType, Refused> {
+        // 32-bit tables validate only with 32-bit limits.
+        Ok(TableType::new(
+            self.val_type(ty.element_type.into())?,
+            ty.initial as u32,
+            ty.maximum.map(|maximum| maximum as u32),
+        ))
+    }
+
+    fn global_type(&self, ty: &wasmparser::GlobalType) -> Result<GlobalType, Refused> {
+        Ok(GlobalType::new(self.val_type(ty.content_type)?, ty.mutable))
+    }
+
+    /// A constant expression of a value of type `ty`.
+    fn const_expr(
+        &self,
+        expr: &wasmparser::ConstExpr<'_>,
+        ty: ValType,
+    ) -> Result<ConstExpr, Refused> {
+        // A value that is garbage-collected has a type that says so, unless it is wrapped in a reference to a value
+        // of the host.
+        if ty.as_ref().is_some_and(|ty| ty.heap_type().top() == HeapType::Extern) {
+            let mut operators = expr.get_operators_reader();
+            while !operators.eof() {
+                if matches!(operators.read()?, Operator::ExternConvertAny) {
+                    return Err(Refused::GarbageCollection);
+                }
+            }
+        }
+        Ok(ConstExpr::new(expr))
+    }
+
+    fn import(&mut self, import: wasmparser::Import<'_>) -> Result<(), Refused> {
         let item = match import.ty {
             TypeRef::Func(ty) => {
-                env.functions.push(ty);
-                env.imported_functions += 1;
-                Item::Func(env.functions.len() as u32 - 1)
+                self.env.functions.push(ty);
+                self.env.imported_functions += 1;
+                Item::Func(self.env.functions.len() as u32 - 1)
             }
             TypeRef::Table(ty) => {
-                env.tables.push(table_type(&ty));
+                let ty = self.table_type(&ty)?;
+                self.env.tables.push(ty);
                 self.imported_tables += 1;
-                Item::Table(env.tables.len() as u32 - 1)
+                Item::Table(self.env.tables.len() as u32 - 1)
             }
             TypeRef::Memory(ty) => {
-                env.memories.push(memory_type(&ty));
+                self.env.memories.push(memory_type(&ty));
                 self.imported_memories += 1;
-                Item::Memory(env.memories.len() as u32 - 1)
+                Item::Memory(self.env.memories.len() as u32 - 1)
             }
             TypeRef::Global(ty) => {
-                env.globals.push(global_type(&ty));
-                env.imported_globals += 1;
-                Item::Global(env.globals.len() as u32 - 1)
+                let ty = self.global_type(&ty)?;
+                self.env.globals.push(ty);
+                self.env.imported_globals += 1;
+                Item::Global(self.env.globals.len() as u32 - 1)
             }
             _ => unreachable!("other imports do not validate"),
         };
         self.imports.push(Import { module: import.module.into(), name: import.name.into(), item });
+        Ok(())
+    }
+
+    fn element_segment(&self, element: wasmparser::Element<'_>) -> Result<ElementSegment, Refused> {
+        let (ty, items, count) = match element.items {
+            wasmparser::ElementItems::Functions(items) => {
+                // None of them is null.
+                let ty = RefType::FUNCREF.as_non_null().into();
+                (ty, ElementItems::Functions(range32(items.range())), items.count())
+            }
+            wasmparser::ElementItems::Expressions(ty, items) => {
+                let ty = self.val_type(ty.into())?;
+                for item in items.clone() {
+                    self.const_expr(&item?, ty)?;
+                }
+                (ty, ElementItems::Expressions(range32(items.range())), items.count())
+            }
+        };
+        let mode = match element.kind {
+            ElementKind::Passive => ElementMode::Passive,
+            ElementKind::Declared => ElementMode::Declared,
+            ElementKind::Active { table_index, offset_expr } => ElementMode::Active {
+                table: table_index.unwrap_or(0),
+                offset: ConstExpr::new(&offset_expr),
+            },
+        };
+        Ok(ElementSegment { mode, ty, items, count })
     }
 
     fn finish(
@@ -298,10 +446,6 @@ impl Builder {
         let spare = engine.config().spare_functions;
         self.env.reserve(spare);
         let env = Arc::new(self.env);
-        let interned: Vec<_> = env.types.iter().map(|ty| engine.intern(ty)).collect();
-        let mut signatures: AppendVec<u32> =
-            interned.iter().map(|signature| signature.number).collect();
-        signatures.reserve(spare);
         let added = Added::new(env.functions.len() as u32, spare);
         let (system, config) = (engine.code().clone(), engine.config().clone());
         let code =
@@ -311,12 +455,12 @@ impl Builder {
             engine: engine.clone(),
             source,
             env,
-            signatures,
-            interned: Mutex::new(interned),
+            interned: Mutex::new(self.interned),
             imports: self.imports,
             exports: Exports::new(self.exports, spare),
             imported_tables: self.imported_tables,
             imported_memories: self.imported_memories,
+            tables: self.tables,
             globals: self.globals,
             elements: self.elements,
             data: self.data,
@@ -327,30 +471,6 @@ impl Builder {
             names: OnceLock::new(),
             source_layout: OnceLock::new(),
         })
-    }
-}
-
-fn element_segment(element: wasmparser::Element<'_>) -> ElementSegment {
-    let (ty, items, count) = match element.items {
-        wasmparser::ElementItems::Functions(items) => {
-            (ValType::FuncRef, ElementItems::Functions(range32(items.range())), items.count())
-        }
-        wasmparser::ElementItems::Expressions(ty, items) => {
-            (val_type(ty.into()), ElementItems::Expressions(range32(items.range())), items.count())
-        }
-    };
-    ElementSegment {
-        mode: match element.kind {
-            ElementKind::Passive => ElementMode::Passive,
-            ElementKind::Declared => ElementMode::Declared,
-            ElementKind::Active { table_index, offset_expr } => ElementMode::Active {
-                table: table_index.unwrap_or(0),
-                offset: ConstExpr::new(&offset_expr),
-            },
-        },
-        ty,
-        items,
-        count,
     }
 }
 

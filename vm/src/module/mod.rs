@@ -39,12 +39,12 @@ use debug_info::DebugInfo;
 use debug_info::layout::SourceLayout;
 use exports::{Export, Exports};
 use load::{DataSegment, ElementSegment};
+use midair_tiers::ModuleEnv;
 use midair_tiers::body::ByteSource;
-use midair_tiers::{AppendVec, ModuleEnv};
 use names::Names;
 use std::any::Any;
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 /// An import, as the module states it.
 pub(crate) struct Import {
@@ -67,15 +67,15 @@ pub(crate) struct ModuleState {
     pub(crate) engine: Engine,
     pub(crate) source: Arc<dyn ByteSource>,
     pub(crate) env: Arc<ModuleEnv>,
-    /// Engine-wide identities of `env.types`.
-    pub(crate) signatures: AppendVec<u32>,
-    /// What keeps these numbers meaning what they do.
+    /// What keeps the numbers in `env.type_ids` meaning what they do, by type index.
     pub(crate) interned: Mutex<Vec<Arc<Signature>>>,
     pub(crate) imports: Vec<Import>,
     pub(crate) exports: Exports,
     /// Number of imported tables and memories; those of functions and globals are in `env`.
     pub(crate) imported_tables: usize,
     pub(crate) imported_memories: usize,
+    /// What the elements of the defined tables begin with, if not with null.
+    pub(crate) tables: Vec<Option<ConstExpr>>,
     /// Initial values of the defined globals.
     pub(crate) globals: Vec<ConstExpr>,
     pub(crate) elements: Vec<ElementSegment>,
@@ -95,9 +95,10 @@ impl ModuleState {
         self.source.bytes()
     }
 
-    /// Keeps these signatures as long as the module.
-    pub(crate) fn hold_signatures(&self, signatures: Vec<Arc<Signature>>) {
-        self.interned.lock().unwrap_or_else(PoisonError::into_inner).extend(signatures);
+    /// Signatures of its types, by type index.
+    pub(crate) fn held_signatures(&self) -> MutexGuard<'_, Vec<Arc<Signature>>> {
+        // They are added as a whole.
+        self.interned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many functions can be added. What is kept of each lies in several vectors, which may have more room
@@ -110,7 +111,8 @@ impl ModuleState {
     /// How many types can be added.
     pub(crate) fn room_for_types(&self) -> usize {
         let env = &self.env;
-        env.types.room().min(env.shapes.room()).min(self.signatures.room())
+        let identities = env.type_ids.room().min(env.open_types.room());
+        env.types.room().min(env.shapes.room()).min(identities)
     }
 
     /// How many globals can be added.

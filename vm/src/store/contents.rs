@@ -14,7 +14,8 @@ use super::memory::MemoryEntity;
 use super::table::TableEntity;
 use crate::module::patches::Patches;
 use midair_osr::Process;
-use std::collections::BTreeMap;
+use midair_tiers::ValType;
+use std::collections::{BTreeMap, HashMap};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -32,6 +33,8 @@ pub(crate) struct Contents {
 pub(crate) struct LockedContents {
     /// Those whose imports are connected. They live as long as the store.
     pub(crate) instances: Vec<NonNull<InstanceEntity>>,
+    /// Types of globals of the host that hold references to functions, but not to any: by their cells' addresses.
+    pub(crate) narrow_globals: HashMap<usize, ValType>,
     /// Elements of all tables, and those that updates are about to add.
     table_elements: u64,
     /// Bytes of all memories, and those that updates are about to add.

@@ -4,7 +4,7 @@ use super::AsContext;
 use super::opaque::{StoreId, StoreOpaque};
 use crate::types::signatures::Signature;
 use midair_tiers::FuncRef;
-use midair_tiers::types::FuncType;
+use midair_tiers::types::{FuncType, TypeId};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -71,9 +71,14 @@ impl Func {
 
     #[track_caller]
     pub(crate) fn signature(&self, store: &StoreOpaque) -> Arc<Signature> {
+        store.engine().signature(self.type_id(store).number())
+    }
+
+    /// What its type is in its engine.
+    #[track_caller]
+    pub(crate) fn type_id(&self, store: &StoreOpaque) -> TypeId {
         // SAFETY: the function belongs to this store, which is borrowed.
-        let number = unsafe { self.raw(store).as_ref().signature };
-        store.engine().signature(number)
+        TypeId::from_number(unsafe { self.raw(store).as_ref().signature })
     }
 
     /// Its type.

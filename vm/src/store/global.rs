@@ -41,10 +41,15 @@ impl Global {
     pub fn new(mut store: impl AsContextMut, ty: GlobalType, value: Val) -> Result<Global> {
         let mut store = store.as_context_mut();
         let store = store.opaque_mut();
-        check_type(&ty, &value)?;
+        store.hold_type(ty.content)?;
         value.check_store(store)?;
+        check_type(&ty, &value, store)?;
         let slot = value.into_slot(store);
         let cell = store.globals.alloc(GlobalCell([slot, 0]));
+        if ty.content.is_func_ref() && ty.content != ValType::FUNCREF {
+            let mut contents = store.contents.lock();
+            contents.narrow_globals.insert(cell.as_ptr() as usize, ty.content);
+        }
         Ok(Global::from_raw(store, cell, ty))
     }
 
@@ -76,7 +81,7 @@ impl Global {
 
     /// Keeps others from changing it: updates move references to functions.
     fn lock<'a>(&self, store: &'a StoreOpaque) -> Option<MutexGuard<'a, LockedContents>> {
-        (self.ty.content == ValType::FuncRef).then(|| store.contents.lock())
+        self.ty.content.is_func_ref().then(|| store.contents.lock())
     }
 
     /// Its type.
@@ -102,8 +107,8 @@ impl Global {
         let store = store.opaque_mut();
         let cell = self.raw(store);
         anyhow::ensure!(self.ty.mutable, "immutable global cannot be set");
-        check_type(&self.ty, &value)?;
         value.check_store(store)?;
+        check_type(&self.ty, &value, store)?;
         let slot = value.into_slot(store);
         let _contents = self.lock(store);
         // SAFETY: the global belongs to this store, which is borrowed mutably.
@@ -112,9 +117,10 @@ impl Global {
     }
 }
 
-fn check_type(ty: &GlobalType, value: &Val) -> Result<()> {
+/// Fails if the value, which is of this store, is not one for globals of this type.
+fn check_type(ty: &GlobalType, value: &Val, store: &StoreOpaque) -> Result<()> {
     anyhow::ensure!(
-        value.ty() == ty.content,
+        value.is_of(ty.content, store),
         "value of type {} for a global of type {}",
         value.ty(),
         ty.content

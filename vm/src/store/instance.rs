@@ -8,9 +8,9 @@ use super::memory::{Memory, MemoryEntity};
 use super::opaque::StoreOpaque;
 use super::table::{Table, TableEntity};
 use crate::module::const_expr::{ConstScope, evaluate, for_each_element};
-use crate::module::load::ElementItems;
+use crate::module::load::ElementSegment;
 use crate::module::{Item, ModuleState};
-use midair_tiers::{FuncRef, GlobalCell, InstanceContext};
+use midair_tiers::{FuncRef, GlobalCell, HeapType, InstanceContext, RefType, ValType};
 use std::collections::HashMap;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -68,7 +68,7 @@ impl InstanceEntity {
                 AtomicPtr::from_ptr((&raw mut (*place).entry).cast::<*mut _>())
                     .store(entry.cast_mut(), Ordering::Relaxed);
                 AtomicU32::from_ptr(&raw mut (*place).signature)
-                    .store(self.module.signatures[ty as usize], Ordering::Relaxed);
+                    .store(env.type_ids[ty as usize].number(), Ordering::Relaxed);
                 AtomicU32::from_ptr(&raw mut (*place).index).store(function, Ordering::Relaxed);
                 context.store(self.context().cast(), Ordering::Release);
             }
@@ -111,16 +111,17 @@ impl InstanceEntity {
         let first_added = env.globals.len() - inits.len();
         for index in first.max(first_added)..env.globals.len() {
             let init = &inits[index - first_added];
-            let value = evaluate(wasmparser::BinaryReader::new(init, 0), &mut Scope::new(self));
+            let reader = wasmparser::BinaryReader::new(init, 0);
+            let value = evaluate(reader, &mut Scope::new(self, env.globals[index].content));
             self.context.add_global(index as u32, GlobalCell([value, 0]));
         }
     }
 
     /// References of an element segment.
-    pub(crate) fn evaluate_elements(&self, items: &ElementItems) -> Box<[AtomicU64]> {
+    pub(crate) fn evaluate_elements(&self, segment: &ElementSegment) -> Box<[AtomicU64]> {
         let bytes = self.module.bytes();
         let mut elements = Vec::new();
-        for_each_element(bytes, items, &mut Scope::new(self), |slot| {
+        for_each_element(bytes, &segment.items, &mut Scope::new(self, segment.ty), |slot| {
             elements.push(AtomicU64::new(slot));
         });
         elements.into()
@@ -144,11 +145,23 @@ pub(crate) struct Scope<'a> {
     instance: &'a InstanceEntity,
     /// Functions that references have become references to.
     moved: Arc<HashMap<u32, u32>>,
+    /// Type of the place that the value goes to.
+    ty: ValType,
 }
 
 impl Scope<'_> {
-    pub(crate) fn new(instance: &InstanceEntity) -> Scope<'_> {
-        Scope { instance, moved: instance.module.added.moved() }
+    /// For values that go to places of type `ty`.
+    pub(crate) fn new(instance: &InstanceEntity, ty: ValType) -> Scope<'_> {
+        Scope { instance, moved: instance.module.added.moved(), ty }
+    }
+
+    /// The function that a reference to `function` has become a reference to.
+    fn now(&self, function: u32) -> u32 {
+        let Some(&to) = self.moved.get(&function) else { return function };
+        let (module, env) = (&self.instance.module, &self.instance.module.env);
+        let id = env.type_ids[env.functions[to as usize] as usize];
+        let reference = RefType::new(false, HeapType::Concrete(id)).into();
+        if module.engine.is_subtype(reference, self.ty) { to } else { function }
     }
 }
 
@@ -160,8 +173,7 @@ impl ConstScope for Scope<'_> {
     }
 
     fn ref_func(&mut self, index: u32) -> u64 {
-        let index = self.moved.get(&index).copied().unwrap_or(index);
-        self.instance.func_ref(index).as_ptr() as u64
+        self.instance.func_ref(self.now(index)).as_ptr() as u64
     }
 }
 

@@ -14,9 +14,10 @@ use super::transitions::TransitionState;
 use super::value::ExternRef;
 use crate::engine::Engine;
 use crate::types::error::{ErrorKind, Failure};
+use crate::types::signatures::Signature;
 use anyhow::{Error, Result};
 use midair_osr::{Mutator, Process, StackContext};
-use midair_tiers::{GlobalCell, StoreContext};
+use midair_tiers::{GlobalCell, StoreContext, ValType};
 use std::any::Any;
 use std::collections::HashMap;
 use std::num::NonZeroU64;
@@ -110,6 +111,8 @@ pub struct StoreOpaque {
     pub(crate) limiter: Option<Limiter>,
     /// Whether the engine samples tiers.
     pub(crate) sampling: bool,
+    /// Defined types that tables and globals of the host refer to, by number.
+    held_types: HashMap<u32, Arc<Signature>>,
     extern_refs: Vec<ExternRef>,
     extern_ref_slots: HashMap<usize, u64>,
     pub(crate) host_functions: Arena<HostFunction>,
@@ -147,6 +150,7 @@ impl StoreOpaque {
             contents: Arc::new(Contents::new(engine.process())),
             limiter: None,
             sampling: engine.code().is_sampling(),
+            held_types: HashMap::new(),
             extern_refs: Vec::new(),
             extern_ref_slots: HashMap::new(),
             host_functions: Arena::default(),
@@ -186,6 +190,15 @@ impl StoreOpaque {
 
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// Keeps the defined type that this type refers to, if it does, as long as the store. Fails if the engine does not
+    /// know it.
+    pub(crate) fn hold_type(&mut self, ty: ValType) -> Result<()> {
+        if let Some(signature) = self.engine.hold(ty)? {
+            self.held_types.insert(signature.number, signature);
+        }
+        Ok(())
     }
 
     pub(crate) fn interrupt_handle(&self) -> InterruptHandle {

@@ -33,7 +33,12 @@ impl TableEntity {
 
     /// Whether its elements are references to functions.
     pub(crate) fn holds_functions(&self) -> bool {
-        self.ty.element == ValType::FuncRef
+        self.ty.element.is_func_ref()
+    }
+
+    /// The type of its elements.
+    pub(crate) fn element(&self) -> ValType {
+        self.ty.element
     }
 
     /// The size after growing by `delta`, unless the type forbids it.
@@ -49,6 +54,11 @@ impl TableEntity {
         let has_room = self.elements.try_reserve(additional).is_ok();
         self.def.base = self.elements.as_mut_ptr();
         has_room
+    }
+
+    /// Sets all elements.
+    pub(crate) fn fill(&mut self, value: u64) {
+        self.elements.fill(value);
     }
 
     /// Grows to so many elements, if it is not as large yet. There must be room.
@@ -153,7 +163,7 @@ impl StoreOpaque {
 /// use midair::{Engine, ExternRef, Store, Table, TableType, Val, ValType};
 ///
 /// let mut store = Store::new(&Engine::default(), ());
-/// let ty = TableType::new(ValType::ExternRef, 2, None);
+/// let ty = TableType::new(ValType::EXTERNREF, 2, None);
 /// let table = Table::new(&mut store, ty, Val::null_extern_ref())?;
 /// table.set(&mut store, 1, ExternRef::new(5_u32).into())?;
 /// let element = table.get(&mut store, 1).unwrap();
@@ -179,10 +189,11 @@ impl Table {
         let mut store = store.as_context_mut();
         let store = store.opaque_mut();
         anyhow::ensure!(
-            matches!(ty.element, ValType::FuncRef | ValType::ExternRef),
+            matches!(ty.element, ValType::Ref(_)),
             "a table cannot have elements of type {}",
             ty.element
         );
+        store.hold_type(ty.element)?;
         let init = element_slot(store, ty.element, init)?;
         let entity = store.new_table(ty, init)?;
         Ok(Table::from_raw(store, entity))
@@ -286,10 +297,10 @@ impl Table {
 
 /// The slot of a value that is to become an element of a table.
 fn element_slot(store: &mut StoreOpaque, element: ValType, value: Val) -> Result<u64> {
-    if value.ty() != element {
+    value.check_store(store)?;
+    if !value.is_of(element, store) {
         let text = format!("value of type {} for a table of {element}", value.ty());
         return Err(Failure::new(ErrorKind::Misuse, text).into());
     }
-    value.check_store(store)?;
     Ok(value.into_slot(store))
 }

@@ -2,7 +2,7 @@
 
 use super::func::Func;
 use super::opaque::StoreOpaque;
-use midair_tiers::types::ValType;
+use midair_tiers::types::{HeapType, RefType, ValType};
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -72,29 +72,48 @@ impl Val {
         Val::ExternRef(None)
     }
 
-    /// The value's type.
+    /// The value's type; of references the most general one.
     pub fn ty(&self) -> ValType {
         match self {
             Val::I32(_) => ValType::I32,
             Val::I64(_) => ValType::I64,
             Val::F32(_) => ValType::F32,
             Val::F64(_) => ValType::F64,
-            Val::FuncRef(_) => ValType::FuncRef,
-            Val::ExternRef(_) => ValType::ExternRef,
+            Val::FuncRef(_) => ValType::FUNCREF,
+            Val::ExternRef(_) => ValType::EXTERNREF,
         }
     }
 
-    /// Zero or null of a type; `None` for types that values cannot have yet.
+    /// Zero or null of a type; `None` for types of references that are not null, and for those that values cannot have
+    /// yet.
     pub fn default_for_ty(ty: ValType) -> Option<Val> {
+        if ty.has_default() { Val::zero(ty) } else { None }
+    }
+
+    /// Zero, or null even if that is not of the type.
+    pub(crate) fn zero(ty: ValType) -> Option<Val> {
         Some(match ty {
             ValType::I32 => Val::I32(0),
             ValType::I64 => Val::I64(0),
             ValType::F32 => Val::F32(0),
             ValType::F64 => Val::F64(0),
-            ValType::FuncRef => Val::FuncRef(None),
-            ValType::ExternRef => Val::ExternRef(None),
+            ValType::Ref(ty) if ty.is_func() => Val::FuncRef(None),
+            ValType::Ref(_) => Val::ExternRef(None),
             _ => return None,
         })
+    }
+
+    /// Whether it is a value of this type. It must be of this store.
+    pub(crate) fn is_of(&self, ty: ValType, store: &StoreOpaque) -> bool {
+        let ValType::Ref(ty) = ty else { return self.ty() == ty };
+        let (is_null, heap) = match self {
+            Val::FuncRef(None) => (true, HeapType::NoFunc),
+            Val::FuncRef(Some(func)) => (false, HeapType::Concrete(func.type_id(store))),
+            Val::ExternRef(None) => (true, HeapType::NoExtern),
+            Val::ExternRef(Some(_)) => (false, HeapType::Extern),
+            _ => return false,
+        };
+        store.engine().is_subtype(RefType::new(is_null, heap).into(), ty.into())
     }
 
     /// The value, if it is an `i32`.
@@ -216,9 +235,11 @@ impl Val {
             ValType::I64 => Val::I64(slot as i64),
             ValType::F32 => Val::F32(slot as u32),
             ValType::F64 => Val::F64(slot),
-            // SAFETY: the caller says that the slot is a function reference of this store.
-            ValType::FuncRef => Val::FuncRef(unsafe { Func::from_slot(slot, store) }),
-            ValType::ExternRef => Val::ExternRef(store.extern_ref_from_slot(slot)),
+            ValType::Ref(ty) if ty.is_func() => {
+                // SAFETY: the caller says that the slot is a function reference of this store.
+                Val::FuncRef(unsafe { Func::from_slot(slot, store) })
+            }
+            ValType::Ref(_) => Val::ExternRef(store.extern_ref_from_slot(slot)),
             _ => unreachable!("modules with other types are refused at load"),
         }
     }

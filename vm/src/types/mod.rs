@@ -3,7 +3,7 @@
 //! ```text
 //!   error        kinds of errors
 //!   printable    names out of a module, as they can be printed
-//!   signatures   identities of function types in an engine
+//!   signatures   identities of types in an engine
 //!   trap         why guest code cannot go on
 //! ```
 

@@ -53,14 +53,14 @@ fn block_type(env: &ModuleEnv, ty: BlockType) -> Result<(&[ValType], &[ValType])
         BlockType::Empty => (&[], &[]),
         BlockType::Type(ty) => (
             &[],
-            match ValType::from_wasm(ty) {
+            match env.val_type(ty) {
                 Some(ValType::I32) => &[ValType::I32],
                 Some(ValType::I64) => &[ValType::I64],
                 Some(ValType::F32) => &[ValType::F32],
                 Some(ValType::F64) => &[ValType::F64],
                 Some(ValType::V128) => &[ValType::V128],
-                Some(ValType::FuncRef) => &[ValType::FuncRef],
-                Some(ValType::ExternRef) => &[ValType::ExternRef],
+                // All references look alike here.
+                Some(ValType::Ref(_)) => &[ValType::FUNCREF],
                 None => return Err(TranslateError::Unsupported(format!("type {ty}"))),
             },
         ),

@@ -6,7 +6,7 @@ use super::translator::{TranslateError, Translator};
 use crate::context::{BuiltinIndex, InstanceContext};
 use crate::fuel::Bulk;
 use crate::trap::TrapCode;
-use crate::types::ValType;
+use crate::types::{HeapType, RefType, ValType};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Endianness, InstBuilder, MemFlagsData, Opcode, Value, types};
 use wasmparser::{MemArg, MemArgTarget, Operator};
@@ -131,13 +131,12 @@ impl Translator<'_, '_> {
             Operator::GlobalSet { global_index } => self.global_set(global_index),
 
             Operator::RefNull { hty } => {
-                let ty = wasmparser::RefType::new(true, hty)
-                    .and_then(|ty| ValType::from_wasm(wasmparser::ValType::Ref(ty)));
-                let Some(ty) = ty else {
+                let heap = HeapType::from_wasm(hty, |index| self.source.env.type_id(index));
+                let Some(heap) = heap else {
                     return Err(TranslateError::Unsupported(format!("reference type {hty:?}")));
                 };
                 let null = self.builder.ins().iconst(types::I64, 0);
-                self.push(null, ty);
+                self.push(null, RefType::new(true, heap).into());
             }
             Operator::RefIsNull => {
                 let value = self.pop();
@@ -147,7 +146,7 @@ impl Translator<'_, '_> {
             Operator::RefFunc { function_index } => {
                 let function = self.index(function_index);
                 let call = self.call_builtin(BuiltinIndex::RefFunc, &[function], Some(types::I64));
-                self.push(self.builtin_result(call), ValType::FuncRef);
+                self.push(self.builtin_result(call), ValType::FUNCREF);
             }
             _ => return Ok(false),
         }

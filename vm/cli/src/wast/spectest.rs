@@ -31,7 +31,7 @@ pub fn define(linker: &mut Linker<()>, store: &mut Store<()>) -> Result<(), Erro
         let global = Global::new(&mut *store, ty, value)?;
         linker.define(&mut *store, MODULE, name, global)?;
     }
-    let table = TableType::new(ValType::FuncRef, 10, Some(20));
+    let table = TableType::new(ValType::FUNCREF, 10, Some(20));
     let table = Table::new(&mut *store, table, Val::FuncRef(None))?;
     linker.define(&mut *store, MODULE, "table", table)?;
     let memory = MemoryType::new(1, Some(2));

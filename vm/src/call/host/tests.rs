@@ -310,7 +310,7 @@ fn dynamic_functions_are_checked() {
     assert_eq!(error.to_string(), "function has type (i32) -> (f32), expected (i64) -> (f32)");
 
     let func = Func::wrap(&mut Store::new(&engine(), ()), || ());
-    let ty = FuncType::new([ValType::FuncRef], []);
+    let ty = FuncType::new([ValType::FUNCREF], []);
     let takes = Func::new(&mut store, ty, |_, _, _| Ok(()));
     let error = takes.call(&mut store, &[func.into()], &mut []).unwrap_err();
     assert!(error.to_string().contains("another store"), "{error}");

@@ -73,7 +73,7 @@ fn imports_and_exports_are_listed() {
     assert_eq!(imports, ["env.f: func (i32) -> ()", "env.m: memory 1 2"]);
     let exports: Vec<_> = module.exports().map(|e| format!("{}: {}", e.name(), e.ty())).collect();
     assert_eq!(exports, ["g: global i32", "t: table 4 funcref", "f: func (i32) -> ()"]);
-    assert_eq!(module.get_export("t"), Some(TableType::new(ValType::FuncRef, 4, None).into()));
+    assert_eq!(module.get_export("t"), Some(TableType::new(ValType::FUNCREF, 4, None).into()));
     assert_eq!(module.get_export("u"), None);
 }
 
@@ -123,7 +123,7 @@ fn the_present_size_of_a_memory_counts() {
 #[test]
 fn tables_match_by_limits_and_elements() {
     let define = |linker: &mut Linker<()>, store: &mut Store<()>| {
-        let ty = TableType::new(ValType::FuncRef, 2, Some(4));
+        let ty = TableType::new(ValType::FUNCREF, 2, Some(4));
         let table = Table::new(&mut *store, ty, Val::null_func_ref()).unwrap();
         linker.define(&*store, "m", "x", table).unwrap();
     };

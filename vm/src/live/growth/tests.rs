@@ -68,7 +68,7 @@ fn additions(running: &Module, grown: &str) -> Changes {
         running.state.export(&export.name).is_none_or(|old| old.item() != export.item())
     });
     Changes {
-        types: env.types[old.types.len()..].to_vec(),
+        types: grown.held_signatures()[old.types.len()..].to_vec(),
         functions: functions.collect(),
         globals: globals.collect(),
         exports: changed.map(|export| (export.name.clone(), export.item())).collect(),
@@ -253,7 +253,10 @@ fn room_is_that_of_the_list_with_the_least() {
         let module = Module::new(&engine, format!("(module {ty} {global} {function})")).unwrap();
         let env = module.state.env.clone();
         let one_of_each = [
-            Changes { types: vec![env.types[0].clone()], ..Changes::default() },
+            Changes {
+                types: vec![module.state.held_signatures()[0].clone()],
+                ..Changes::default()
+            },
             Changes {
                 functions: vec![AddedFunction { ty: 0, body: vec![0, 0x0b], name: None }],
                 ..Changes::default()

@@ -246,7 +246,7 @@ impl<'a> Diff<'a> {
         };
         let ty = match (ty as usize).checked_sub(self.live.types.len()) {
             None => &self.live.types[ty as usize],
-            Some(added) => &self.changes.types[added],
+            Some(added) => &self.changes.types[added].ty,
         };
         ty.params.len() as u32
     }

@@ -7,7 +7,7 @@ use crate::module::provenance::{OlderGlobal, OlderItems, Provenance};
 use crate::module::{Item, ModuleState};
 use midair_tiers::FunctionBody;
 use midair_tiers::module_env::{GlobalType, MemoryType, TableType};
-use midair_tiers::types::FuncType;
+use midair_tiers::types::{FuncType, TypeId};
 use std::sync::Arc;
 
 impl OlderItems {
@@ -43,6 +43,7 @@ impl OlderItems {
 /// The index spaces of the running module.
 pub(crate) struct LiveModule {
     pub(crate) types: Vec<FuncType>,
+    pub(crate) type_ids: Vec<TypeId>,
     /// Type index of each function.
     pub(crate) functions: Vec<u32>,
     pub(crate) imported_functions: u32,
@@ -79,6 +80,7 @@ impl LiveModule {
         }
         LiveModule {
             types: env.types.to_vec(),
+            type_ids: env.type_ids.to_vec(),
             bodies: (imported..count).map(|i| module.code.current_body(i)).collect(),
             function_names: (0..count).map(|i| module.function_name(i).map(Into::into)).collect(),
             functions,

@@ -57,7 +57,7 @@ use initial_data::{Base, DataPolicy, Segment};
 use known_values::KnownValues;
 use live_module::LiveModule;
 use matching::{Matching, match_modules};
-use midair_tiers::types::FuncType;
+use midair_tiers::types::TypeId;
 use refusal::{ModuleRefusal, ModuleRefused};
 use renumber::renumber_expression;
 use skeleton::Spaces;
@@ -158,8 +158,9 @@ fn first_names(module: &ModuleState, index: fn(Item) -> Option<u32>) -> HashMap<
 
 impl<'a> Diff<'a> {
     fn new(live: &'a LiveModule, new: &'a Arc<ModuleState>) -> Diff<'a> {
-        let mut first: HashMap<&FuncType, u32> = HashMap::new();
-        let types = (0..).zip(&live.types).map(|(i, ty)| *first.entry(ty).or_insert(i)).collect();
+        let mut first: HashMap<TypeId, u32> = HashMap::new();
+        let types = (0..).zip(&live.type_ids);
+        let types = types.map(|(i, id)| *first.entry(*id).or_insert(i)).collect();
         let live_maps = IndexMaps {
             types,
             functions: identity(live.functions.len()),
@@ -203,17 +204,17 @@ impl<'a> Diff<'a> {
         self.refusals.push(reason);
     }
 
-    /// Types are the same if they look the same.
+    /// Types are the same if they are in the whole engine. So whole groups of them are, or none of a group is.
     fn types(&mut self) {
-        let mut known: HashMap<FuncType, u32> = HashMap::new();
-        for (i, ty) in (0..).zip(&self.live.types) {
-            known.entry(ty.clone()).or_insert(i);
+        let mut known: HashMap<TypeId, u32> = HashMap::new();
+        for (i, id) in (0..).zip(&self.live.type_ids) {
+            known.entry(*id).or_insert(i);
         }
-        for ty in self.new.env.types.iter() {
+        for signature in self.new.held_signatures().iter() {
             let next = (self.live.types.len() + self.changes.types.len()) as u32;
-            let index = *known.entry(ty.clone()).or_insert(next);
+            let index = *known.entry(signature.id()).or_insert(next);
             if index == next {
-                self.changes.types.push(ty.clone());
+                self.changes.types.push(signature.clone());
             }
             self.maps.types.push(index);
         }

@@ -64,7 +64,10 @@ impl Running {
 
     fn apply(&mut self, changes: Changes) -> String {
         let live = &mut self.live;
-        live.types.extend(changes.types);
+        for signature in changes.types {
+            live.types.push(signature.ty.clone());
+            live.type_ids.push(signature.id());
+        }
         for added in changes.functions {
             let index = live.functions.len() as u32;
             live.functions.push(added.ty);

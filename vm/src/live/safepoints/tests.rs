@@ -44,7 +44,8 @@ fn copies(
             let height = validator.operand_stack_height() as usize;
             let ty = |i| validator.get_operand_type(height - 1 - i).flatten();
             let below = height.saturating_sub(without);
-            (0..below).map(|i| ty(i).and_then(ValType::from_wasm).unwrap_or(ValType::I32)).collect()
+            let known = |ty| ValType::from_wasm(ty, |_| None);
+            (0..below).map(|i| ty(i).and_then(known).unwrap_or(ValType::I32)).collect()
         };
         if let Operator::Call { function_index } = operator {
             let arguments = env.func_type(function_index).params.len();
