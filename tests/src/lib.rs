@@ -5,3 +5,4 @@ pub mod mutation;
 pub mod program;
 pub mod replace_stress;
 pub mod spec_suite;
+pub mod spec_suite_v3;

@@ -314,6 +314,9 @@ pub struct Builtins {
     pub elem_drop: unsafe extern "sysv64" fn(*mut InstanceContext, segment: u32),
     /// 10: `ref.func`: the `FuncRef`, initialised.
     pub ref_func: unsafe extern "sysv64" fn(*mut InstanceContext, function: u32) -> *const FuncRef,
+    /// 11: whether functions of signature `found`, which is another one than `expected`, are of a subtype of that.
+    pub is_subtype:
+        unsafe extern "sysv64" fn(*mut InstanceContext, found: u32, expected: u32) -> u32,
 
     // For the interpreter only:
     /// Makes `FunctionState::lowered` of the function (an index into `functions`, imports first)
@@ -361,6 +364,7 @@ pub enum BuiltinIndex {
     TableInit,
     ElemDrop,
     RefFunc,
+    IsSubtype,
 }
 
 const _: () = {
@@ -379,6 +383,7 @@ const _: () = {
     assert!(offset_of!(InstanceContext, signatures) == InstanceContext::SIGNATURES as usize);
     assert!(offset_of!(InstanceContext, builtins) == InstanceContext::BUILTINS as usize);
     assert!(offset_of!(Builtins, ref_func) == 8 * BuiltinIndex::RefFunc as usize);
+    assert!(offset_of!(Builtins, is_subtype) == 8 * BuiltinIndex::IsSubtype as usize);
 };
 impl StoreContext {
     /// Offset of `fuel`.

@@ -2,7 +2,7 @@
 //!
 //! A *segment* is a run of operators that either all execute or, but for a trap, none. Segments
 //! start at the first operator of the function and behind every `loop`, `if`, `else`, `end` and
-//! `br_if`. The whole cost of a segment is charged before its first operator executes. Calls do not
+//! conditional branch. The whole cost of a segment is charged before its first operator executes. Calls do not
 //! end a segment: a frame that changes tiers at a call has paid for what follows it.
 //!
 //! Filling, copying and initialising costs its length beside, which is charged before it begins, and whether or not
@@ -109,7 +109,9 @@ impl Planner {
             | Operator::If { .. }
             | Operator::Else
             | Operator::End
-            | Operator::BrIf { .. } => self.close(),
+            | Operator::BrIf { .. }
+            | Operator::BrOnNull { .. }
+            | Operator::BrOnNonNull { .. } => self.close(),
             Operator::Br { .. }
             | Operator::BrTable { .. }
             | Operator::Return

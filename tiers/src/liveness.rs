@@ -382,7 +382,7 @@ impl GraphBuilder {
             Operator::LocalSet { local_index } | Operator::LocalTee { local_index } => {
                 self.event(Event::Write(local_index))
             }
-            Operator::Call { .. } | Operator::CallIndirect { .. } => {
+            Operator::Call { .. } | Operator::CallIndirect { .. } | Operator::CallRef { .. } => {
                 if self.current.is_some() {
                     self.graph.calls += 1;
                 }
@@ -440,7 +440,11 @@ impl GraphBuilder {
                 self.place_if_reachable(Some(construct.label));
             }
             Operator::Br { relative_depth } => self.branch(std::iter::once(relative_depth), false),
-            Operator::BrIf { relative_depth } => self.branch(std::iter::once(relative_depth), true),
+            Operator::BrIf { relative_depth }
+            | Operator::BrOnNull { relative_depth }
+            | Operator::BrOnNonNull { relative_depth } => {
+                self.branch(std::iter::once(relative_depth), true);
+            }
             Operator::BrTable { ref targets } => {
                 // A body that is not valid was refused before; a target that does not parse has none.
                 let all = targets.targets().filter_map(Result::ok);

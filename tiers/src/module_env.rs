@@ -116,6 +116,11 @@ impl ModuleEnv {
         }
     }
 
+    /// Whether a function that is called through a table as one of this type may be of a subtype.
+    pub fn can_have_subtypes(&self, ty: u32) -> bool {
+        self.open_types.get(ty as usize).copied().unwrap_or(false)
+    }
+
     /// Shape of calls of a function's type.
     pub fn shape(&self, function: u32) -> &midair_osr::CallShape {
         &self.shapes[self.functions[function as usize] as usize]

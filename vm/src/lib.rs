@@ -77,7 +77,7 @@ pub use live::refusal::Refusal;
 pub use live::update::Update;
 pub use midair_osr::{OtherProcess, unblock_trap_signals};
 pub use midair_tiers::module_env::{GlobalType, MemoryType, TableType};
-pub use midair_tiers::types::{FuncType, ValType};
+pub use midair_tiers::types::{FuncType, HeapType, RefType, TypeId, ValType};
 pub use midair_tiers::{CodegenSettings, OptLevel, RegisterAllocation};
 pub use module::Module;
 pub use module::debug_info::SourceLine;

@@ -26,6 +26,8 @@ enum Class {
     End,
     Branch(u32),
     BranchIf(u32),
+    BranchOnNull(u32),
+    BranchOnNonNull(u32),
     BranchTable(Vec<u32>, u32),
     Other,
 }
@@ -98,7 +100,10 @@ impl Body {
             let (operator, at) = operators.read_with_offset()?;
             let safepoint = matches!(
                 operator,
-                Operator::Loop { .. } | Operator::Call { .. } | Operator::CallIndirect { .. }
+                Operator::Loop { .. }
+                    | Operator::Call { .. }
+                    | Operator::CallIndirect { .. }
+                    | Operator::CallRef { .. }
             );
             let class = class(&operator)?;
             let reached = reachability.next(&operator);
@@ -236,6 +241,8 @@ fn class(operator: &Operator<'_>) -> Result<Class> {
         O::End => Class::End,
         O::Br { relative_depth } => Class::Branch(*relative_depth),
         O::BrIf { relative_depth } => Class::BranchIf(*relative_depth),
+        O::BrOnNull { relative_depth } => Class::BranchOnNull(*relative_depth),
+        O::BrOnNonNull { relative_depth } => Class::BranchOnNonNull(*relative_depth),
         O::BrTable { targets } => {
             Class::BranchTable(targets.targets().collect::<Result<_, _>>()?, targets.default())
         }
@@ -379,6 +386,16 @@ impl Edit<'_> {
             Class::BranchIf(depth) => {
                 let depth = self.depth(*depth);
                 self.emit(&[Instruction::BrIf(depth)]);
+                return 1;
+            }
+            Class::BranchOnNull(depth) => {
+                let depth = self.depth(*depth);
+                self.emit(&[Instruction::BrOnNull(depth)]);
+                return 1;
+            }
+            Class::BranchOnNonNull(depth) => {
+                let depth = self.depth(*depth);
+                self.emit(&[Instruction::BrOnNonNull(depth)]);
                 return 1;
             }
             Class::BranchTable(targets, default) => {

@@ -62,7 +62,9 @@ impl Reachability {
                 self.branch(*relative_depth);
                 self.now = false;
             }
-            Operator::BrIf { relative_depth } => self.branch(*relative_depth),
+            Operator::BrIf { relative_depth }
+            | Operator::BrOnNull { relative_depth }
+            | Operator::BrOnNonNull { relative_depth } => self.branch(*relative_depth),
             Operator::BrTable { targets } => {
                 for depth in targets.targets().flatten().chain([targets.default()]) {
                     self.branch(depth);

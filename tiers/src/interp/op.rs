@@ -55,7 +55,7 @@ define_ops! {
     }
     calls {
         call "us", call_far "uS", call_import "us", call_import_far "uS", call_indirect "suuus",
-        call_indirect_far "suuuS",
+        call_indirect_far "suuuS", call_ref "suus", call_ref_far "suuS",
     }
     integer {
         i32_add_ss "dss", i32_add_si "dsi", i32_sub_ss "dss", i32_sub_si "dsi", i32_mul_ss "dss",
@@ -138,6 +138,7 @@ define_ops! {
     table {
         table_get "dsu", table_set "ssu", table_size "du", table_grow "dssu", table_fill "sssu",
         table_copy "sssuu", table_init "sssuu", elem_drop "u", ref_func "du", ref_is_null "ds",
+        ref_as_non_null "s",
         global_get "du", global_set "su", global_get_own "du", global_set_own "su",
     }
     fused {

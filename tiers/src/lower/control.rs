@@ -266,6 +266,43 @@ impl Lowerer<'_> {
         }
     }
 
+    /// Branches without the reference on top if that is null, and goes on with it otherwise.
+    pub(super) fn br_on_null(&mut self, depth: u32) {
+        let index = self.frame_at(depth);
+        let (operand, temp) = self.pop();
+        self.prepare_moves(self.frames[index].arity());
+        let slot = self.slot_of(operand, temp);
+        if self.is_plain_branch(index) {
+            let code = self.code.op(Op::br_if_i64_eq_si).slot(slot).imm(0);
+            code.branch(&mut self.frames[index].label);
+        } else {
+            let mut skip = Label::NEW;
+            self.code.op(Op::br_if_i64_ne_si).slot(slot).imm(0).branch(&mut skip);
+            self.emit_branch(index);
+            self.code.bind(&mut skip);
+        }
+        self.stack.push(operand);
+    }
+
+    /// Branches with the reference on top unless that is null, and goes on without it otherwise.
+    pub(super) fn br_on_non_null(&mut self, depth: u32) {
+        let index = self.frame_at(depth);
+        self.prepare_moves(self.frames[index].arity());
+        let (operand, temp) = self.pop();
+        let slot = self.slot_of(operand, temp);
+        self.stack.push(operand);
+        if self.is_plain_branch(index) {
+            let code = self.code.op(Op::br_if_i64_ne_si).slot(slot).imm(0);
+            code.branch(&mut self.frames[index].label);
+        } else {
+            let mut skip = Label::NEW;
+            self.code.op(Op::br_if_i64_eq_si).slot(slot).imm(0).branch(&mut skip);
+            self.emit_branch(index);
+            self.code.bind(&mut skip);
+        }
+        self.pop();
+    }
+
     pub(super) fn br_table(&mut self, targets: &BrTable<'_>) {
         let index = self.pop_slot();
         // All targets have the same arity.
@@ -354,6 +391,18 @@ impl Lowerer<'_> {
         let op = if is_far { Op::call_indirect_far } else { Op::call_indirect };
         let code = self.code.op(op).slot(index);
         code.uint(table).uint(type_index).uint(self.env.imported_functions);
+        self.first_argument(args);
+        self.finish_call(ty.params.len(), ty.results.len(), point);
+    }
+
+    pub(super) fn call_ref(&mut self, type_index: u32, point: u32) {
+        let ty = &self.env.types[type_index as usize];
+        let (operand, temp) = self.pop();
+        let reference = self.slot_of(operand, temp);
+        let args = self.place_arguments(ty.params.len());
+        let op = if self.code.is_far(args) { Op::call_ref_far } else { Op::call_ref };
+        let code = self.code.op(op).slot(reference);
+        code.uint(type_index).uint(self.env.imported_functions);
         self.first_argument(args);
         self.finish_call(ty.params.len(), ty.results.len(), point);
     }

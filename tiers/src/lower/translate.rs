@@ -39,11 +39,14 @@ impl Lowerer<'_> {
             Operator::Br { relative_depth } => self.br(relative_depth),
             Operator::BrIf { relative_depth } => self.br_if(relative_depth),
             Operator::BrTable { ref targets } => self.br_table(targets),
+            Operator::BrOnNull { relative_depth } => self.br_on_null(relative_depth),
+            Operator::BrOnNonNull { relative_depth } => self.br_on_non_null(relative_depth),
             Operator::Return => self.return_(),
             Operator::Call { function_index } => self.call(function_index, point),
             Operator::CallIndirect { type_index, table_index } => {
                 self.call_indirect(type_index, table_index, point)
             }
+            Operator::CallRef { type_index } => self.call_ref(type_index, point),
 
             Operator::Drop => {
                 self.pop();
@@ -76,6 +79,12 @@ impl Lowerer<'_> {
             Operator::F64Const { value } => self.constant(value.bits()),
             Operator::RefNull { .. } => self.constant(0),
             Operator::RefIsNull => self.unary(Op::ref_is_null),
+            Operator::RefAsNonNull => {
+                let (operand, temp) = self.pop();
+                let slot = self.slot_of(operand, temp);
+                self.code.op(Op::ref_as_non_null).slot(slot);
+                self.stack.push(operand);
+            }
             Operator::RefFunc { function_index } => {
                 let dst = self.push_temp();
                 self.code.op(Op::ref_func).slot(dst).uint(function_index);

@@ -9,7 +9,7 @@ use crate::stack::{backtrace, interpreter_frames, transition};
 use crate::store::of_context::{instance_of, module_of, store_of};
 use crate::store::opaque::{PendingExit, StoreOpaque};
 use midair_tiers::context::{GROW_TRAPS, Status};
-use midair_tiers::{Builtins, FuncRef, InstanceContext, MemoryDef, TableDef, TrapCode};
+use midair_tiers::{Builtins, FuncRef, InstanceContext, MemoryDef, TableDef, TrapCode, TypeId};
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 
@@ -25,6 +25,7 @@ static TABLE: Builtins = Builtins {
     table_init,
     elem_drop,
     ref_func,
+    is_subtype,
     prepare,
     hot: transition::hot,
     safepoint: transition::safepoint,
@@ -319,6 +320,17 @@ unsafe extern "sysv64" fn ref_func(cx: *mut InstanceContext, function: u32) -> *
     // SAFETY: guest code passes its context, and an index that was validated.
     let func_ref: NonNull<FuncRef> = unsafe { instance_of(cx).func_ref(function) };
     func_ref.as_ptr()
+}
+
+/// Whether functions of signature `found` are of a subtype of `expected`.
+///
+/// # Safety
+/// `cx` must be the context of an instance whose store runs on this thread.
+unsafe extern "sysv64" fn is_subtype(cx: *mut InstanceContext, found: u32, expected: u32) -> u32 {
+    let [found, expected] = [found, expected].map(TypeId::from_number);
+    // SAFETY: guest code passes its context.
+    let engine = unsafe { &instance_of(cx).module.engine };
+    engine.is_func_subtype(found, expected).into()
 }
 
 /// The interpreter raises a trap.

@@ -40,7 +40,7 @@ pub(crate) fn callee(module: &ModuleCode, body: &FunctionBody, point: u32) -> Op
             ty: module.env.functions[function_index as usize] as usize,
             function: Some(function_index),
         }),
-        Ok(Operator::CallIndirect { type_index, .. }) => {
+        Ok(Operator::CallIndirect { type_index, .. } | Operator::CallRef { type_index }) => {
             Some(Callee { ty: type_index as usize, function: None })
         }
         _ => None,

@@ -69,6 +69,7 @@ pub struct Config {
     pub(crate) optimized_threshold: u32,
     pub(crate) extended_const: bool,
     pub(crate) multi_memory: bool,
+    pub(crate) function_references: bool,
     pub(crate) osr: bool,
     pub(crate) background_compilation: bool,
     pub(crate) stress: StressSpec,
@@ -91,6 +92,7 @@ impl Default for Config {
             optimized_threshold: 20_000,
             extended_const: true,
             multi_memory: true,
+            function_references: true,
             osr: true,
             background_compilation: true,
             stress: StressSpec::default(),
@@ -175,6 +177,14 @@ impl Config {
     /// Whether modules may have several memories (a part of WebAssembly 3.0). Default: on.
     pub fn wasm_multi_memory(&mut self, on: bool) -> &mut Config {
         self.multi_memory = on;
+        self
+    }
+
+    /// Whether modules may say of references which functions they refer to and that they are not null, and call them
+    /// without a table; types that refer to each other, and subtypes of types of functions, are a part of that (of
+    /// WebAssembly 3.0). Default: on.
+    pub fn wasm_function_references(&mut self, on: bool) -> &mut Config {
+        self.function_references = on;
         self
     }
 

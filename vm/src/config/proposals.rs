@@ -10,6 +10,7 @@ pub(crate) fn accepted(config: &Config) -> WasmFeatures {
     let mut features = WasmFeatures::WASM2.difference(WasmFeatures::SIMD);
     features.set(WasmFeatures::EXTENDED_CONST, config.extended_const);
     features.set(WasmFeatures::MULTI_MEMORY, config.multi_memory);
+    features.set(WasmFeatures::FUNCTION_REFERENCES, config.function_references);
     features
 }
 

@@ -316,7 +316,10 @@ impl Committed<'_> {
 
     /// Shows the world what has been added. All stores have been changed.
     pub(crate) fn finish(self) {
-        self.module.added.move_references(&self.moved);
+        let module = self.module;
+        module.added.move_references(&self.moved, |table, function| {
+            module.fits(function, module.env.tables[table as usize].element)
+        });
         self.entries.add_to(&mut self.module.added.tables());
         self.memories.add_to(self.module);
         for (name, item) in &self.exports {

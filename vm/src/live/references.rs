@@ -339,8 +339,6 @@ impl Search<'_> {
                 self.add(function, Reference::Entry { table, index });
             }
         }
-        let now = module.added.moved();
-        let now = |function: u32| now.get(&function).copied().unwrap_or(function);
         for (segment, items) in (0..).zip(&module.elements) {
             let known = match items.mode {
                 ElementMode::Declared => true,
@@ -351,7 +349,8 @@ impl Search<'_> {
                 continue;
             }
             for (index, function) in (0..).zip(elements(module, items)) {
-                let left = function.map(now).filter(|f| self.is_left(*f, items.ty));
+                let left = function.map(|function| module.moved(function, items.ty));
+                let left = left.filter(|function| self.is_left(*function, items.ty));
                 if let Some(function) = left {
                     self.add(function, Reference::Segment { segment, index });
                 }
@@ -363,7 +362,8 @@ impl Search<'_> {
             let value = evaluate(BinaryReader::new(&init, 0), &mut Functions::default());
             let ty = module.env.globals[global as usize].content;
             let function = ty.is_func_ref().then(|| Functions::function(value)).flatten();
-            if let Some(function) = function.map(now).filter(|f| self.is_left(*f, ty)) {
+            let function = function.map(|function| module.moved(function, ty));
+            if let Some(function) = function.filter(|function| self.is_left(*function, ty)) {
                 self.add(function, Reference::Global { global });
             }
         }
@@ -439,13 +439,12 @@ fn elements(
 /// Table entries that new instances begin with, by table and index: those of active segments whose place does
 /// not depend on a global, and what updates have set.
 pub(super) fn initial_entries(module: &ModuleState) -> BTreeMap<(u32, u32), Option<u32>> {
-    let moved = module.added.moved();
     let mut entries = BTreeMap::new();
     for segment in &module.elements {
         let ElementMode::Active { table, offset } = segment.mode else { continue };
         let Some(offset) = known_offset(module, offset) else { continue };
         for (index, function) in (offset..).zip(elements(module, segment)) {
-            let function = function.map(|f| moved.get(&f).copied().unwrap_or(f));
+            let function = function.map(|function| module.moved(function, segment.ty));
             entries.insert((table, index), function);
         }
     }

@@ -586,6 +586,19 @@ impl Builder<'_> {
                 let condition = self.pop();
                 self.branch(&[relative_depth], Some(condition))?;
             }
+            Operator::BrOnNull { relative_depth } => {
+                let reference = self.pop();
+                let kind = Kind::Op { hash: KEY.hash_one("is null"), result: 0, commutes: false };
+                let is_null =
+                    self.value(kind, Some(ValType::I32), Inputs::from_elem(reference, 1))?;
+                self.branch(&[relative_depth], Some(is_null))?;
+                self.stack.push(reference);
+            }
+            Operator::BrOnNonNull { relative_depth } => {
+                let reference = self.stack.last().copied().ok_or(TooLarge)?;
+                self.branch(&[relative_depth], Some(reference))?;
+                self.pop();
+            }
             Operator::BrTable { ref targets } => {
                 let selector = self.pop();
                 let mut depths: Vec<u32> =
@@ -601,7 +614,7 @@ impl Builder<'_> {
                 let ty = self.env.func_type(function_index).clone();
                 self.call(point, ty.params.len(), &ty.results)?;
             }
-            Operator::CallIndirect { type_index, .. } => {
+            Operator::CallIndirect { type_index, .. } | Operator::CallRef { type_index } => {
                 let ty = self.env.types[type_index as usize].clone();
                 self.call(point, ty.params.len() + 1, &ty.results)?;
             }

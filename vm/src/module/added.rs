@@ -133,9 +133,9 @@ impl Added {
         self.moved.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// References to the first function of each pair become references to the second one. Nobody makes
-    /// instances meanwhile.
-    pub(crate) fn move_references(&self, pairs: &[(u32, u32)]) {
+    /// References to the first function of each pair become references to the second one, but in tables that it does not
+    /// fit. Nobody makes instances meanwhile.
+    pub(crate) fn move_references(&self, pairs: &[(u32, u32)], fits: impl Fn(u32, u32) -> bool) {
         let step: HashMap<u32, u32> = pairs.iter().copied().collect();
         let then = |function: u32| step.get(&function).copied().unwrap_or(function);
         let mut slot = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
@@ -147,8 +147,12 @@ impl Added {
         moved.retain(|from, to| from != to);
         *slot = Arc::new(moved);
         drop(slot);
-        for function in self.tables().values.values_mut() {
-            *function = function.map(then);
+        for ((table, _), function) in &mut self.tables().values {
+            if let Some(function) = function
+                && fits(*table, then(*function))
+            {
+                *function = then(*function);
+            }
         }
     }
 

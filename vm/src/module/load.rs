@@ -110,8 +110,9 @@ pub(super) fn validate(engine: &Engine, bytes: &[u8]) -> Result<()> {
 enum Refused {
     /// It is not valid with the features that are accepted.
     Invalid(ParseError),
-    /// It uses what the validator lets pass for the sake of types of functions: see [`proposals::of_modules`].
-    GarbageCollection,
+    /// It is valid with features of which not all is built: see [`proposals::of_modules`], and [`explain`], which asks what
+    /// a module would need.
+    NotBuilt,
 }
 
 impl From<ParseError> for Refused {
@@ -124,7 +125,7 @@ fn explain(refused: Refused, bytes: &[u8], features: WasmFeatures) -> anyhow::Er
     let plain = |features| Validator::new_with_features(features).validate_all(bytes).map(drop);
     let error = match refused {
         Refused::Invalid(error) => error,
-        Refused::GarbageCollection => match plain(features) {
+        Refused::NotBuilt => match plain(features) {
             Err(error) => error,
             Ok(()) => return proposals::unsupported("garbage collection"),
         },
@@ -136,7 +137,7 @@ fn explain(refused: Refused, bytes: &[u8], features: WasmFeatures) -> anyhow::Er
         match check(bytes, features) {
             Ok(()) => Ok(()),
             Err(Refused::Invalid(error)) => Err(error),
-            Err(Refused::GarbageCollection) => plain(features),
+            Err(Refused::NotBuilt) => plain(features),
         }
     })
 }
@@ -258,7 +259,7 @@ impl<'a> Builder<'a> {
                         ExternalKind::Table => Item::Table(export.index),
                         ExternalKind::Memory => Item::Memory(export.index),
                         ExternalKind::Global => Item::Global(export.index),
-                        _ => unreachable!("other exports do not validate"),
+                        _ => return Err(Refused::NotBuilt),
                     };
                     self.exports.push(Export::new(export.name, item));
                 }
@@ -311,7 +312,7 @@ impl<'a> Builder<'a> {
     }
 
     fn val_type(&self, ty: wasmparser::ValType) -> Result<ValType, Refused> {
-        ValType::from_wasm(ty, |index| self.type_id(index)).ok_or(Refused::GarbageCollection)
+        ValType::from_wasm(ty, |index| self.type_id(index)).ok_or(Refused::NotBuilt)
     }
 
     /// Takes in a group of types.
@@ -334,7 +335,7 @@ impl<'a> Builder<'a> {
             Some(Definition { ty: func, is_open: !ty.is_final, supertype })
         };
         let definitions: Option<Vec<Definition>> = group.types().map(definition).collect();
-        let definitions = definitions.ok_or(Refused::GarbageCollection)?;
+        let definitions = definitions.ok_or(Refused::NotBuilt)?;
         let signatures = self.lock().intern_group(&definitions);
         for signature in signatures.expect("validated: types are defined before they are used") {
             self.env.shapes.push(signature.shape.clone());
@@ -371,7 +372,7 @@ impl<'a> Builder<'a> {
             let mut operators = expr.get_operators_reader();
             while !operators.eof() {
                 if matches!(operators.read()?, Operator::ExternConvertAny) {
-                    return Err(Refused::GarbageCollection);
+                    return Err(Refused::NotBuilt);
                 }
             }
         }
@@ -402,7 +403,7 @@ impl<'a> Builder<'a> {
                 self.env.imported_globals += 1;
                 Item::Global(self.env.globals.len() as u32 - 1)
             }
-            _ => unreachable!("other imports do not validate"),
+            _ => return Err(Refused::NotBuilt),
         };
         self.imports.push(Import { module: import.module.into(), name: import.name.into(), item });
         Ok(())

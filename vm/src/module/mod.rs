@@ -39,8 +39,8 @@ use debug_info::DebugInfo;
 use debug_info::layout::SourceLayout;
 use exports::{Export, Exports};
 use load::{DataSegment, ElementSegment};
-use midair_tiers::ModuleEnv;
 use midair_tiers::body::ByteSource;
+use midair_tiers::{HeapType, ModuleEnv, RefType, ValType};
 use names::Names;
 use std::any::Any;
 use std::path::Path;
@@ -118,6 +118,18 @@ impl ModuleState {
     /// How many globals can be added.
     pub(crate) fn room_for_globals(&self) -> usize {
         self.env.globals.room().min(self.added.room_for_globals())
+    }
+
+    /// Whether a place of this type can hold a reference to a function.
+    pub(crate) fn fits(&self, function: u32, place: ValType) -> bool {
+        let id = self.env.type_ids[self.env.functions[function as usize] as usize];
+        self.engine.is_subtype(RefType::new(false, HeapType::Concrete(id)).into(), place)
+    }
+
+    /// What a reference to a function in an initial value has become, in a place of this type.
+    pub(crate) fn moved(&self, function: u32, place: ValType) -> u32 {
+        let moved = self.added.moved().get(&function).copied();
+        moved.filter(|to| self.fits(*to, place)).unwrap_or(function)
     }
 
     /// The type of an item.

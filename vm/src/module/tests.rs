@@ -35,12 +35,17 @@ fn later_proposals_can_be_turned_off() {
     let constants = "(module (global i32 (i32.add (i32.const 1) (i32.const 2))))";
     Module::new(&engine(), memories).unwrap();
     Module::new(&engine(), constants).unwrap();
-    let engine =
-        Engine::new(Config::new().wasm_multi_memory(false).wasm_extended_const(false)).unwrap();
+    let references = "(module (type $t (func)) (func (param (ref $t))))";
+    Module::new(&engine(), references).unwrap();
+    let mut config = Config::new();
+    config.wasm_multi_memory(false).wasm_extended_const(false).wasm_function_references(false);
+    let engine = Engine::new(&config).unwrap();
     let error = Module::new(&engine, memories).unwrap_err().to_string();
     assert!(error.starts_with("multi-memory is not supported yet"), "{error}");
     let error = Module::new(&engine, constants).unwrap_err().to_string();
     assert!(error.starts_with("extended constant expressions is not supported yet"), "{error}");
+    let error = Module::new(&engine, references).unwrap_err().to_string();
+    assert!(error.starts_with("function references is not supported yet"), "{error}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::table::{Table, TableEntity};
 use crate::module::const_expr::{ConstScope, evaluate, for_each_element};
 use crate::module::load::ElementSegment;
 use crate::module::{Item, ModuleState};
-use midair_tiers::{FuncRef, GlobalCell, HeapType, InstanceContext, RefType, ValType};
+use midair_tiers::{FuncRef, GlobalCell, InstanceContext, ValType};
 use std::collections::HashMap;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -157,11 +157,8 @@ impl Scope<'_> {
 
     /// The function that a reference to `function` has become a reference to.
     fn now(&self, function: u32) -> u32 {
-        let Some(&to) = self.moved.get(&function) else { return function };
-        let (module, env) = (&self.instance.module, &self.instance.module.env);
-        let id = env.type_ids[env.functions[to as usize] as usize];
-        let reference = RefType::new(false, HeapType::Concrete(id)).into();
-        if module.engine.is_subtype(reference, self.ty) { to } else { function }
+        let moved = self.moved.get(&function).copied();
+        moved.filter(|to| self.instance.module.fits(*to, self.ty)).unwrap_or(function)
     }
 }
 

@@ -37,6 +37,7 @@ impl Translator<'_, '_> {
             Operator::CallIndirect { type_index, table_index } => {
                 self.indirect_callee(type_index, table_index)
             }
+            Operator::CallRef { type_index } => self.referenced_callee(type_index),
             _ => return Ok(false),
         };
         self.call_guest(callee, point)?;
@@ -79,10 +80,44 @@ impl Translator<'_, '_> {
         let offset = element_offset(type_index, 4);
         let expected = load_constant(builder, types::I32, signatures, offset);
         let differs = builder.ins().icmp(IntCC::NotEqual, found, expected);
-        builder.ins().trapnz(differs, Self::trap_code(TrapCode::BadSignature));
+        if self.source.env.can_have_subtypes(type_index) {
+            self.check_subtype(differs, found, expected);
+        } else {
+            builder.ins().trapnz(differs, Self::trap_code(TrapCode::BadSignature));
+        }
+        let builder = &mut self.builder;
         // Not movable: before the check above they may not be there.
         let flags = MemFlagsData::trusted().with_readonly();
         let word = builder.ins().load(types::I64, flags, reference, FuncRef::ENTRY);
+        let context = builder.ins().load(types::I64, flags, reference, FuncRef::CONTEXT);
+        Callee { type_index, code: load(builder, types::I64, Region::Entries, word, 0), context }
+    }
+
+    /// Traps if the signatures of functions differ and the one that was found is not a subtype either.
+    fn check_subtype(&mut self, differs: Value, found: Value, expected: Value) {
+        let (slow, next) = (self.builder.create_block(), self.builder.create_block());
+        self.builder.set_cold_block(slow);
+        self.builder.ins().brif(differs, slow, &[], next, &[]);
+        self.builder.seal_block(slow);
+        self.builder.switch_to_block(slow);
+        let call = self.call_builtin(BuiltinIndex::IsSubtype, &[found, expected], Some(types::I32));
+        let is_subtype = self.builtin_result(call);
+        self.builder.ins().trapz(is_subtype, Self::trap_code(TrapCode::BadSignature));
+        self.builder.ins().jump(next, &[]);
+        self.builder.seal_block(next);
+        self.builder.switch_to_block(next);
+    }
+
+    fn referenced_callee(&mut self, type_index: u32) -> Callee {
+        let reference = self.pop();
+        let builder = &mut self.builder;
+        // The first load through a null reference faults, as above.
+        let flags = MemFlagsData::new()
+            .with_aligned()
+            .with_readonly()
+            .with_trap_code(Some(Self::trap_code(TrapCode::NullReference)));
+        let word = builder.ins().load(types::I64, flags, reference, FuncRef::ENTRY);
+        let flags = MemFlagsData::trusted().with_readonly();
         let context = builder.ins().load(types::I64, flags, reference, FuncRef::CONTEXT);
         Callee { type_index, code: load(builder, types::I64, Region::Entries, word, 0), context }
     }

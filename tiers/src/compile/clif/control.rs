@@ -181,6 +181,21 @@ impl<'a> Translator<'a, '_> {
                 self.builder.ins().brif(condition, label, &arguments, next, &[]);
                 self.continue_in(next);
             }
+            Operator::BrOnNull { relative_depth } => {
+                let reference = self.stack.pop(&mut self.builder);
+                let (label, arguments) = self.label_arguments(relative_depth);
+                let next = self.builder.create_block();
+                self.builder.ins().brif(reference.value, next, &[], label, &arguments);
+                self.continue_in(next);
+                self.stack.push(&mut self.builder, reference);
+            }
+            Operator::BrOnNonNull { relative_depth } => {
+                let (label, arguments) = self.label_arguments(relative_depth);
+                let reference = self.stack.pop(&mut self.builder);
+                let next = self.builder.create_block();
+                self.builder.ins().brif(reference.value, label, &arguments, next, &[]);
+                self.continue_in(next);
+            }
             Operator::BrTable { ref targets } => {
                 let index = self.pop();
                 let mut calls = Vec::with_capacity(targets.len() as usize);

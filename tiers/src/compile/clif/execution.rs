@@ -189,7 +189,9 @@ impl CompiledInstance {
                 Operator::Call { function_index } => {
                     break env.functions[function_index as usize];
                 }
-                Operator::CallIndirect { type_index, .. } => break type_index,
+                Operator::CallIndirect { type_index, .. } | Operator::CallRef { type_index } => {
+                    break type_index;
+                }
                 other => panic!("{other:?} is not a call"),
             }
         };

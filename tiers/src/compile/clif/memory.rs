@@ -143,6 +143,12 @@ impl Translator<'_, '_> {
                 let is_null = self.builder.ins().icmp_imm_u(IntCC::Equal, value, 0);
                 self.push_bool(is_null);
             }
+            Operator::RefAsNonNull => {
+                let reference = self.stack.pop(&mut self.builder);
+                let null = Self::trap_code(TrapCode::NullReference);
+                self.builder.ins().trapz(reference.value, null);
+                self.stack.push(&mut self.builder, reference);
+            }
             Operator::RefFunc { function_index } => {
                 let function = self.index(function_index);
                 let call = self.call_builtin(BuiltinIndex::RefFunc, &[function], Some(types::I64));

@@ -69,7 +69,12 @@ pub(super) fn skipped_prefix(
                 let ty = &env.types[type_index as usize];
                 height = below(height, ty.params.len() + 1) + ty.results.len();
             }
-            Operator::BrIf { .. } => height = below(height, 1),
+            Operator::CallRef { type_index } => {
+                let ty = &env.types[type_index as usize];
+                height = below(height, ty.params.len() + 1) + ty.results.len();
+            }
+            Operator::BrIf { .. } | Operator::BrOnNonNull { .. } => height = below(height, 1),
+            Operator::BrOnNull { .. } | Operator::RefAsNonNull => height = below(height, 1) + 1,
             Operator::Br { .. }
             | Operator::BrTable { .. }
             | Operator::Return

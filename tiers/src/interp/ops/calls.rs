@@ -39,7 +39,8 @@ macro_rules! enter {
 /// The calls, given how they name the first argument's slot: its operand is their last.
 macro_rules! calls {
     ($slot:ident, $bytes:expr, $call:ident, $call_slow:ident, $call_import:ident, $call_indirect:ident,
-     $call_indirect_slow:ident, $call_foreign:ident) => {
+     $call_indirect_slow:ident, $call_foreign:ident, $call_subtype:ident, $call_ref:ident,
+     $call_ref_slow:ident, $call_ref_foreign:ident) => {
         handlers! {
             fn $call(m) {
                 enter!(m, callee(m), m.$slot(12), 12 + $bytes, $call_slow)
@@ -75,18 +76,34 @@ macro_rules! calls {
                 }
                 let signature = *(*m.cx).signatures.add(m.operand::<u32>(14) as usize);
                 if (*reference).signature != signature {
+                    return $call_subtype(m.ip, m.fp, m.mem, m.mem_len, m.cx, m.st);
+                }
+                if (*reference).context.cast::<InstanceContext>() != m.cx {
+                    return $call_foreign(m.ip, m.fp, m.mem, m.mem_len, m.cx, m.st);
+                }
+                let state = own_function(m, reference, 18);
+                enter!(m, state, m.$slot(22), 22 + $bytes, $call_indirect_slow)
+            }
+            /// The function has another type, which may be a subtype.
+            #[cold]
+            #[inline(never)]
+            fn $call_subtype(m) {
+                let (reference, expected) = (referenced(m), m.operand::<u32>(14));
+                let signature = *(*m.cx).signatures.add(expected as usize);
+                if !(*(*m.cx).env).can_have_subtypes(expected)
+                    || ((*(*m.cx).builtins).is_subtype)(m.cx, (*reference).signature, signature) == 0
+                {
                     return m.trap(TrapCode::BadSignature);
                 }
                 if (*reference).context.cast::<InstanceContext>() != m.cx {
                     return $call_foreign(m.ip, m.fp, m.mem, m.mem_len, m.cx, m.st);
                 }
-                let state = own_function(m, reference);
-                enter!(m, state, m.$slot(22), 22 + $bytes, $call_indirect_slow)
+                $call_indirect_slow(m.ip, m.fp, m.mem, m.mem_len, m.cx, m.st)
             }
             #[cold]
             #[inline(never)]
             fn $call_indirect_slow(m) {
-                let state = own_function(m, referenced(m));
+                let state = own_function(m, referenced(m), 18);
                 call_unusual(m, state, m.$slot(22), 22 + $bytes)
             }
             #[inline(never)]
@@ -101,16 +118,46 @@ macro_rules! calls {
                     22 + $bytes,
                 )
             }
+            fn $call_ref(m) {
+                let reference = m.get::<u64>(8) as *const FuncRef;
+                if reference.is_null() {
+                    return m.trap(TrapCode::NullReference);
+                }
+                if (*reference).context.cast::<InstanceContext>() != m.cx {
+                    return $call_ref_foreign(m.ip, m.fp, m.mem, m.mem_len, m.cx, m.st);
+                }
+                let state = own_function(m, reference, 14);
+                enter!(m, state, m.$slot(18), 18 + $bytes, $call_ref_slow)
+            }
+            #[cold]
+            #[inline(never)]
+            fn $call_ref_slow(m) {
+                let state = own_function(m, m.get::<u64>(8) as *const FuncRef, 14);
+                call_unusual(m, state, m.$slot(18), 18 + $bytes)
+            }
+            #[inline(never)]
+            fn $call_ref_foreign(m) {
+                let reference = m.get::<u64>(8) as *const FuncRef;
+                call_machine_code(
+                    m,
+                    (*(*reference).entry).load(Ordering::Acquire),
+                    (*reference).context.cast(),
+                    m.operand(10),
+                    m.$slot(18),
+                    18 + $bytes,
+                )
+            }
         }
     };
 }
 
 calls! {
-    slot, 2, call, call_slow, call_import, call_indirect, call_indirect_slow, call_foreign
+    slot, 2, call, call_slow, call_import, call_indirect, call_indirect_slow, call_foreign,
+    call_subtype, call_ref, call_ref_slow, call_ref_foreign
 }
 calls! {
     far_slot, 4, call_far, call_far_slow, call_import_far, call_indirect_far, call_indirect_far_slow,
-    call_foreign_far
+    call_foreign_far, call_subtype_far, call_ref_far, call_ref_far_slow, call_ref_foreign_far
 }
 
 handlers! {
@@ -180,16 +227,21 @@ unsafe fn referenced(m: Machine) -> *const FuncRef {
     }
 }
 
-/// The function that a reference with this instance's context names.
+/// The function that a reference with this instance's context names. The number of imported functions is the
+/// operand at byte `imported_at`.
 ///
 /// # Safety
-/// The instruction must be a `call_indirect`, and `reference` one with this instance's context, so that
+/// The instruction must be a call with that operand, and `reference` one with this instance's context, so that
 /// it names a function that the module defines.
 #[inline(always)]
-unsafe fn own_function(m: Machine, reference: *const FuncRef) -> *const FunctionState {
+unsafe fn own_function(
+    m: Machine,
+    reference: *const FuncRef,
+    imported_at: usize,
+) -> *const FunctionState {
     // SAFETY: such references name functions that the module defines.
     unsafe {
-        let imported = m.operand::<u32>(18);
+        let imported = m.operand::<u32>(imported_at);
         (*m.cx).functions.add(((*reference).index - imported) as usize)
     }
 }

@@ -69,6 +69,12 @@ handlers! {
         m.set(8, u32::from(m.get::<u64>(10) == 0));
         m.next(12)
     }
+    fn ref_as_non_null(m) {
+        if m.get::<u64>(8) == 0 {
+            return m.trap(TrapCode::NullReference);
+        }
+        m.next(10)
+    }
     fn global_get(m) {
         let cell = *(*m.cx).globals.add(m.operand::<u32>(10) as usize);
         m.set(8, (*cell).0[0]);

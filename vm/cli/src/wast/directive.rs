@@ -44,6 +44,7 @@ impl Script {
         let engine = Engine::new(config)?;
         let mut plain = config.clone();
         plain.wasm_multi_memory(false).wasm_extended_const(false);
+        plain.wasm_function_references(false);
         let mut store = Store::new(&engine, ());
         let mut linker = Linker::new(&engine);
         linker.allow_shadowing(true);
@@ -267,6 +268,8 @@ fn is_trap(trap: Trap, expected: &str) -> bool {
     matches(trap.message())
         // The specification has a wording of its own for a call beyond the table's end.
         || trap == Trap::TableOutOfBounds && matches("undefined element")
+        // And for a call of null.
+        || trap == Trap::NullReference && matches("null function reference")
 }
 
 /// Whether linking failed for the reason that `expected` describes.
