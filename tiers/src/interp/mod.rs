@@ -67,7 +67,7 @@ pub unsafe fn call(ctx: *mut InstanceContext, function: u32, base: *mut u64) -> 
         // Before the code is looked up: what replaces that later, this activation has to see.
         let epoch = epoch(ctx);
         let shape = (*(*ctx).env).shape(function);
-        let arguments = std::slice::from_raw_parts(base, shape.param_count());
+        let arguments = std::slice::from_raw_parts(base, shape.param_slots());
         shape.verify_arguments("arguments of the interpreter", arguments);
         Activation::run(ctx, epoch, |activation| {
             let machine = Machine::outside(ctx);

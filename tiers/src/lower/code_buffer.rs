@@ -3,10 +3,11 @@
 //! Instructions name slots with 16 bits. Lowering has slot numbers of 32 bits, and they are narrowed
 //! here. If one does not fit, the code is of no use ([`CodeBuffer::has_overflowed`]), and the body is lowered
 //! again in the *wide form*: there an instruction that reads or writes a *far* slot names a scratch slot
-//! instead, and copies before and behind it go between that and the far one.
+//! instead, and copies before and behind it go between that and the far one. Where instructions work on
+//! vectors that takes two scratch slots for each operand; a body is lowered with so many if they are needed.
 
 use crate::interp::op::Op;
-use crate::lowered::frame::{HEADER, SCRATCH};
+use crate::lowered::frame::{HEADER, SCRATCH, VECTOR_SCRATCH};
 use smallvec::SmallVec;
 
 /// Code under construction.
@@ -31,19 +32,32 @@ pub(super) struct CodeBuffer {
 pub(super) struct Reach {
     /// Slots closer to the header than this are near.
     slots: i32,
-    is_wide: bool,
+    /// Scratch slots; 0 except in the wide form.
+    scratch: usize,
 }
 
 impl Reach {
-    /// What 16 bits can name, or less; at least the header and the scratch slots.
-    pub(super) fn new(slots: Option<u16>, is_wide: bool) -> Reach {
+    /// What 16 bits can name, or less; at least the header and the scratch slots, of which there are some in the
+    /// wide form.
+    pub(super) fn new(slots: Option<u16>, scratch: usize) -> Reach {
         const MOST: i32 = 1 << 15;
         let slots = slots.map_or(MOST, |slots| i32::from(slots).min(MOST));
-        Reach { slots: slots.max((HEADER + SCRATCH) as i32), is_wide }
+        Reach { slots: slots.max((HEADER + scratch.max(SCRATCH)) as i32), scratch }
     }
 
-    pub(super) fn is_wide(self) -> bool {
-        self.is_wide
+    pub(super) fn scratch(self) -> usize {
+        self.scratch
+    }
+
+    fn is_wide(self) -> bool {
+        self.scratch > 0
+    }
+
+    /// The scratch slot in place of a far operand: of a vector the first of two.
+    fn scratch_slot(self, operand: usize) -> i32 {
+        let slots = self.scratch / SCRATCH;
+        debug_assert!(operand * slots < self.scratch, "an operand without a scratch slot");
+        (HEADER + operand * slots) as i32
     }
 
     fn is_near(self, slot: i32) -> bool {
@@ -60,8 +74,17 @@ struct Wide {
     /// It, while not all slots that it reads and writes are known.
     op: Option<Op>,
     slots: Slots,
-    /// Where the far result of the last instruction goes, and the instruction's point.
-    result: Option<(i32, u32)>,
+    /// Where the far result of the last instruction goes.
+    result: Option<FarResult>,
+}
+
+/// A result that goes to a far slot.
+#[derive(Clone, Copy)]
+struct FarResult {
+    slot: i32,
+    is_vector: bool,
+    /// The instruction's point.
+    point: u32,
 }
 
 /// The last instruction of the code.
@@ -106,13 +129,12 @@ pub(super) struct TakenBack {
 
 /// How many operands an instruction begins with that are slots whose values it reads or writes.
 fn leading_slots(op: Op) -> usize {
-    op.layout().bytes().take_while(|kind| matches!(kind, b'd' | b's')).count()
+    op.layout().bytes().take_while(|kind| matches!(kind, b'd' | b's' | b'V' | b'v')).count()
 }
 
-/// The scratch slot in place of a far operand.
-fn scratch(operand: usize) -> i32 {
-    debug_assert!(operand < SCRATCH, "an operand without a scratch slot");
-    (HEADER + operand) as i32
+/// Whether the slots of an operand are those of a vector.
+fn is_vector(op: Op, operand: usize) -> bool {
+    matches!(op.layout().as_bytes()[operand], b'V' | b'v')
 }
 
 /// Position of an instruction's first operand.
@@ -139,14 +161,15 @@ impl CodeBuffer {
         self.point = point;
     }
 
-    /// Whether a slot was named that instructions cannot name. Never in the wide form.
+    /// Whether a slot was named that instructions cannot name, or, in the wide form, scratch slots were missing
+    /// for vectors.
     pub(super) fn has_overflowed(&self) -> bool {
         self.overflowed
     }
 
     /// Whether instructions name `slot` only by a detour.
     pub(super) fn is_far(&self, slot: i32) -> bool {
-        self.reach.is_wide && !self.reach.is_near(slot)
+        self.reach.is_wide() && !self.reach.is_near(slot)
     }
 
     /// Offset of the next instruction.
@@ -171,7 +194,7 @@ impl CodeBuffer {
         {
             self.expected = op.layout();
         }
-        if !self.reach.is_wide {
+        if !self.reach.is_wide() {
             self.start(op, self.bytes.len());
             return self;
         }
@@ -201,7 +224,7 @@ impl CodeBuffer {
 
     /// A slot whose value is read or written, or where a range of slots begins.
     pub(super) fn slot(&mut self, slot: i32) -> &mut Self {
-        self.expect("ds");
+        self.expect("dsVv");
         if let Some(op) = self.wide.op {
             self.wide.slots.push(slot);
             if self.wide.slots.len() == leading_slots(op) {
@@ -220,33 +243,41 @@ impl CodeBuffer {
     fn start_wide(&mut self, op: Op) {
         let from = self.bytes.len();
         let slots = self.wide.slots.clone();
-        let is_result = |operand: usize| op.layout().as_bytes()[operand] == b'd';
+        let has_vectors = (0..slots.len()).any(|operand| is_vector(op, operand));
+        if has_vectors && self.reach.scratch < VECTOR_SCRATCH {
+            self.overflowed = true;
+        }
+        let is_result = |operand: usize| matches!(op.layout().as_bytes()[operand], b'd' | b'V');
         for (operand, &slot) in slots.iter().enumerate() {
             if !is_result(operand) && self.is_far(slot) {
-                self.copy_far(scratch(operand), slot, self.point);
+                let scratch = self.reach.scratch_slot(operand);
+                self.copy_far(scratch, slot, is_vector(op, operand), self.point);
             }
         }
         self.start(op, from);
         for (operand, &slot) in slots.iter().enumerate() {
             let is_far = self.is_far(slot);
             if is_far && is_result(operand) {
-                self.wide.result = Some((slot, self.point));
+                let (is_vector, point) = (is_vector(op, operand), self.point);
+                self.wide.result = Some(FarResult { slot, is_vector, point });
             }
-            let named = if is_far { scratch(operand) } else { slot };
+            let named = if is_far { self.reach.scratch_slot(operand) } else { slot };
             self.bytes.extend_from_slice(&(named as i16).to_le_bytes());
         }
     }
 
-    fn copy_far(&mut self, to: i32, from: i32, point: u32) {
-        self.write_handler(Op::copy_far, point);
-        self.bytes.extend_from_slice(&to.to_le_bytes());
-        self.bytes.extend_from_slice(&from.to_le_bytes());
+    fn copy_far(&mut self, to: i32, from: i32, is_vector: bool, point: u32) {
+        for half in 0..1 + i32::from(is_vector) {
+            self.write_handler(Op::copy_far, point);
+            self.bytes.extend_from_slice(&(to + half).to_le_bytes());
+            self.bytes.extend_from_slice(&(from + half).to_le_bytes());
+        }
     }
 
     /// Completes the last instruction, if its result goes to a far slot.
     fn copy_result(&mut self) {
-        if let Some((slot, point)) = self.wide.result.take() {
-            self.copy_far(slot, scratch(0), point);
+        if let Some(FarResult { slot, is_vector, point }) = self.wide.result.take() {
+            self.copy_far(slot, self.reach.scratch_slot(0), is_vector, point);
         }
     }
 
@@ -320,9 +351,17 @@ impl CodeBuffer {
         (has_result && self.last_slot(&last, 0) == slot).then_some(last.op)
     }
 
+    /// Whether the last instruction's result is a vector that goes to `slot` and the one behind it.
+    pub(super) fn last_result_is_vector(&self, slot: i32) -> bool {
+        self.last.is_some_and(|last| {
+            let has_result = last.op.layout().as_bytes().first() == Some(&b'V');
+            has_result && self.last_slot(&last, 0) == slot
+        })
+    }
+
     /// The `n`th of the slots that the last instruction begins with.
     fn last_slot(&self, last: &Last, n: usize) -> i32 {
-        if self.reach.is_wide {
+        if self.reach.is_wide() {
             return self.wide.slots[n];
         }
         let at = last.start + OPERANDS + 2 * n;
@@ -334,8 +373,9 @@ impl CodeBuffer {
         if let Some(last) = self.last.take() {
             let at = last.start + OPERANDS;
             let is_far = self.is_far(slot);
-            let named = if is_far { scratch(0) } else { slot };
-            self.wide.result = is_far.then_some((slot, self.point));
+            let named = if is_far { self.reach.scratch_slot(0) } else { slot };
+            let (is_vector, point) = (is_vector(last.op, 0), self.point);
+            self.wide.result = is_far.then_some(FarResult { slot, is_vector, point });
             self.overflowed |= !self.reach.is_near(named);
             self.bytes[at..at + 2].copy_from_slice(&(named as i16).to_le_bytes());
         }

@@ -5,6 +5,7 @@ use super::arithmetic::Condition;
 use super::code_buffer::Label;
 use super::operands::Operand;
 use crate::interp::op::Op;
+use crate::types::{FuncType, slot_count};
 use midair_osr::SiteKind;
 use std::collections::HashMap;
 use wasmparser::{BlockType, BrTable};
@@ -12,9 +13,10 @@ use wasmparser::{BlockType, BrTable};
 /// More operands than that are moved by one instruction.
 const MAX_SINGLE_MOVES: usize = 16;
 
-/// An open block.
+/// An open block. Operands are counted in slots.
 pub(super) struct Frame {
     kind: FrameKind,
+    ty: BlockType,
     /// Operands below the block's parameters.
     height: usize,
     params: usize,
@@ -37,8 +39,18 @@ pub(super) enum FrameKind {
 }
 
 impl Frame {
-    pub(super) fn new(kind: FrameKind, height: usize, params: usize, results: usize) -> Frame {
-        Frame { kind, height, params, results, label: Label::NEW, otherwise: Label::NEW }
+    /// The body, of a function with so many results.
+    pub(super) fn of_function(results: usize) -> Frame {
+        Frame {
+            kind: FrameKind::Function,
+            // Nothing is behind it.
+            ty: BlockType::Empty,
+            height: 0,
+            params: 0,
+            results,
+            label: Label::NEW,
+            otherwise: Label::NEW,
+        }
     }
 
     /// Operands that a branch to the block takes along.
@@ -51,13 +63,14 @@ impl Frame {
 }
 
 impl Lowerer<'_> {
+    /// Slots of a block's parameters and of its results.
     fn block_arity(&self, ty: BlockType) -> (usize, usize) {
         match ty {
             BlockType::Empty => (0, 0),
-            BlockType::Type(_) => (0, 1),
+            BlockType::Type(ty) => (0, if ty == wasmparser::ValType::V128 { 2 } else { 1 }),
             BlockType::FuncType(index) => {
                 let ty = &self.env.types[index as usize];
-                (ty.params.len(), ty.results.len())
+                (slot_count(&ty.params), slot_count(&ty.results))
             }
         }
     }
@@ -65,7 +78,8 @@ impl Lowerer<'_> {
     fn push_frame(&mut self, kind: FrameKind, ty: BlockType) {
         let (params, results) = self.block_arity(ty);
         let height = self.stack.height() - params;
-        self.frames.push(Frame::new(kind, height, params, results));
+        let (label, otherwise) = (Label::NEW, Label::NEW);
+        self.frames.push(Frame { kind, ty, height, params, results, label, otherwise });
     }
 
     pub(super) fn block(&mut self, ty: BlockType) {
@@ -107,7 +121,7 @@ impl Lowerer<'_> {
         let Some(frame) = self.frames.last() else {
             return;
         };
-        let (height, params, results) = (frame.height, frame.params, frame.results);
+        let (height, results, ty) = (frame.height, frame.results, frame.ty);
         if reachable {
             self.move_operands(height, results);
         }
@@ -118,7 +132,8 @@ impl Lowerer<'_> {
             self.code.bind(&mut frame.otherwise);
             frame.kind = FrameKind::Else;
         }
-        self.reset_stack(height, params);
+        self.stack.truncate(height);
+        self.push_params(ty);
     }
 
     pub(super) fn end(&mut self) {
@@ -156,14 +171,28 @@ impl Lowerer<'_> {
         }
         self.code.bind(&mut frame.label);
         self.unreachable = None;
-        self.reset_stack(frame.height, frame.results);
+        self.stack.truncate(frame.height);
+        self.push_results(frame.ty);
     }
 
-    /// `count` operands in their temporaries above `height`, and nothing else.
-    fn reset_stack(&mut self, height: usize, count: usize) {
-        self.stack.truncate(height);
-        for _ in 0..count {
-            self.stack.push(Operand::Temp);
+    /// A block's parameters, in their temporaries.
+    fn push_params(&mut self, ty: BlockType) {
+        if let BlockType::FuncType(index) = ty {
+            let env = self.env;
+            self.push_temps(&env.types[index as usize].params);
+        }
+    }
+
+    /// A block's results, in their temporaries.
+    fn push_results(&mut self, ty: BlockType) {
+        match ty {
+            BlockType::Empty => {}
+            BlockType::Type(wasmparser::ValType::V128) => drop(self.push_vector_temp()),
+            BlockType::Type(_) => drop(self.push_temp()),
+            BlockType::FuncType(index) => {
+                let env = self.env;
+                self.push_temps(&env.types[index as usize].results);
+            }
         }
     }
 
@@ -367,8 +396,9 @@ impl Lowerer<'_> {
     }
 
     pub(super) fn call(&mut self, function: u32, point: u32) {
-        let ty = self.env.func_type(function);
-        let args = self.place_arguments(ty.params.len());
+        let env = self.env;
+        let ty = env.func_type(function);
+        let args = self.place_arguments(ty);
         let is_far = self.code.is_far(args);
         if function < self.env.imported_functions {
             let op = if is_far { Op::call_import_far } else { Op::call_import };
@@ -379,20 +409,21 @@ impl Lowerer<'_> {
             self.code.op(op).uint(state);
         }
         self.first_argument(args);
-        self.finish_call(ty.params.len(), ty.results.len(), point);
+        self.finish_call(ty, point);
     }
 
     pub(super) fn call_indirect(&mut self, type_index: u32, table: u32, point: u32) {
-        let ty = &self.env.types[type_index as usize];
+        let env = self.env;
+        let ty = &env.types[type_index as usize];
         let (operand, temp) = self.pop();
         let index = self.slot_of(operand, temp);
-        let args = self.place_arguments(ty.params.len());
+        let args = self.place_arguments(ty);
         let is_far = self.code.is_far(args);
         let op = if is_far { Op::call_indirect_far } else { Op::call_indirect };
         let code = self.code.op(op).slot(index);
         code.uint(table).uint(type_index).uint(self.env.imported_functions);
         self.first_argument(args);
-        self.finish_call(ty.params.len(), ty.results.len(), point);
+        self.finish_call(ty, point);
     }
 
     pub(super) fn call_ref(&mut self, type_index: u32, point: u32) {
@@ -416,8 +447,9 @@ impl Lowerer<'_> {
         }
     }
 
-    /// Puts the topmost `count` operands into their temporaries and answers the slot of the first.
-    fn place_arguments(&mut self, count: usize) -> i32 {
+    /// Puts a call's arguments into their temporaries and answers the slot of the first.
+    fn place_arguments(&mut self, ty: &FuncType) -> i32 {
+        let count = slot_count(&ty.params);
         let first = self.stack.height() - count;
         if first.saturating_sub(self.stack.first_unsettled()) > self.unsettled_at_call {
             self.settle(first);
@@ -426,15 +458,13 @@ impl Lowerer<'_> {
         self.temp_slot(first)
     }
 
-    fn finish_call(&mut self, params: usize, results: usize, point: u32) {
-        self.stack.truncate(self.stack.height() - params);
-        self.note_site(SiteKind::Call, point, results);
+    fn finish_call(&mut self, ty: &FuncType, point: u32) {
+        self.stack.truncate(self.stack.height() - slot_count(&ty.params));
+        self.note_site(SiteKind::Call, point, slot_count(&ty.results));
         if self.is_exit(point) {
             self.code.op(Op::call_exit);
         }
-        for _ in 0..results {
-            self.stack.push(Operand::Temp);
-        }
+        self.push_temps(&ty.results);
     }
 
     fn pop_condition(&mut self) -> Condition {

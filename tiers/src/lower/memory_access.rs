@@ -190,7 +190,7 @@ impl Lowerer<'_> {
 }
 
 /// The memory and the offset of an access.
-fn memory_operand(memarg: MemArg) -> Result<(u32, u32), Unsupported> {
+pub(super) fn memory_operand(memarg: MemArg) -> Result<(u32, u32), Unsupported> {
     match (memarg.target, u32::try_from(memarg.offset)) {
         (MemArgTarget::Memory(memory), Ok(offset)) => Ok((memory, offset)),
         _ => Err(Unsupported),

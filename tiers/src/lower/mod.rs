@@ -5,7 +5,11 @@
 //! instructions take a local or a constant where it is. [`code_buffer`] writes the code and can take
 //! its last instruction back, which is how results are put straight into locals and comparisons are
 //! fused with branches. [`control`] has blocks and branches, [`arithmetic`] the choice among an
-//! operator's forms, [`fusion`] pairs of operators that are one instruction, [`translate`] the operators one by one.
+//! operator's forms, [`fusion`] pairs of operators that are one instruction, [`translate`] the operators one by one,
+//! [`vector`] those on vectors.
+//!
+//! Everything is counted in slots. A vector is two operands, its halves, one right above the other and both in the same form;
+//! and so are locals ([`local_slots`]). Only operators that take either kind have to know what is on the stack.
 //!
 //! Slot numbers have 16 bits in instructions. A body for which that is not enough is lowered again in a
 //! wide form, which [`code_buffer`] describes; everything else is the same for both.
@@ -18,11 +22,13 @@ mod arithmetic;
 mod code_buffer;
 mod control;
 mod fusion;
+mod local_slots;
 mod memory_access;
 mod operands;
 #[cfg(test)]
 mod snapshot;
 mod translate;
+mod vector;
 
 use crate::body::FunctionBody;
 use crate::context::FunctionState;
@@ -30,11 +36,12 @@ use crate::fuel::FuelPlan;
 use crate::interp::LoweredCode;
 use crate::interp::op::Op;
 use crate::lowered::code::{Form, Lowered, Lowering, Site, Sites, SuspendedAt};
-use crate::lowered::frame::{HEADER, SCRATCH};
+use crate::lowered::frame::{HEADER, SCRATCH, VECTOR_SCRATCH};
 use crate::module_env::ModuleEnv;
-use crate::types::ValType;
+use crate::types::{ValType, slot_count};
 use code_buffer::{CodeBuffer, Reach};
-use control::{Frame, FrameKind};
+use control::Frame;
+use local_slots::LocalSlots;
 use midair_osr::SiteKind;
 use operands::{Operand, OperandStack};
 use std::fmt;
@@ -116,12 +123,16 @@ fn run(
     form: Form<'_>,
     record: bool,
 ) -> Result<(Lowered, Recording), LowerError> {
-    let reach = |is_wide| Reach::new(env.slot_reach, is_wide);
-    if let Some(narrow) = run_within(env, body, validate, form, record, reach(false))? {
+    let reach = |scratch| Reach::new(env.slot_reach, scratch);
+    if let Some(narrow) = run_within(env, body, validate, form, record, reach(0))? {
         return Ok(narrow);
     }
-    let wide = run_within(env, body, None, form, record, reach(true))?;
-    Ok(wide.expect("the wide form can name every slot"))
+    for scratch in [SCRATCH, VECTOR_SCRATCH] {
+        if let Some(wide) = run_within(env, body, None, form, record, reach(scratch))? {
+            return Ok(wide);
+        }
+    }
+    unreachable!("the wide form can name every slot")
 }
 
 /// Lowers a body with instructions that can name these slots; `None` if that is not enough for it. With
@@ -139,7 +150,8 @@ fn run_within(
     let mut validator = validate.map(|v| v.into_validator(Default::default()));
     let ty = env.func_type(body.function);
 
-    let mut locals = ty.params.len();
+    let mut locals = LocalSlots::default();
+    ty.params.iter().for_each(|&ty| locals.push(1, ty));
     for _ in 0..reader.read_var_u32()? {
         let offset = reader.original_position();
         let count: u32 = reader.read()?;
@@ -147,15 +159,12 @@ fn run_within(
         if let Some(validator) = &mut validator {
             validator.define_locals(offset, count, local)?;
         }
-        match env.val_type(local) {
-            None | Some(ValType::V128) => {
-                return Err(unsupported(&format!("locals of type {local}"), offset));
-            }
-            Some(_) => {}
-        }
-        // Validation allows 50,000.
-        locals = locals.saturating_add(count as usize);
+        let Some(local) = env.val_type(local) else {
+            return Err(unsupported(&format!("locals of type {local}"), offset));
+        };
+        locals.push(count as usize, local);
     }
+    let local_slots = locals.count();
     if let Some(validator) = &validator {
         reader.set_features(*validator.features());
     }
@@ -212,8 +221,8 @@ fn run_within(
     let (code, instructions) = lowerer.code.finish();
     let lowered = Lowered {
         code: code.into_boxed_slice(),
-        locals: locals as u32,
-        params: ty.params.len() as u32,
+        locals: local_slots as u32,
+        params: slot_count(&ty.params) as u32,
         slots_above: (first_temp + max_height) as u32,
         first_temp: first_temp as u32,
         too_large,
@@ -245,9 +254,10 @@ struct Lowerer<'a> {
     frames: Vec<Frame>,
     /// Slots of all locals.
     locals: usize,
+    local_slots: LocalSlots,
     /// Slot of the lowest operand.
     first_temp: usize,
-    /// Results of the function.
+    /// Slots of the function's results.
     results: usize,
     /// In code that cannot be reached: how many blocks were opened since it became so.
     unreachable: Option<u32>,
@@ -264,20 +274,22 @@ impl<'a> Lowerer<'a> {
     fn new(
         env: &'a ModuleEnv,
         body: &FunctionBody,
-        locals: usize,
+        local_slots: LocalSlots,
         form: Form<'a>,
         record: bool,
         reach: Reach,
     ) -> Lowerer<'a> {
-        let ty = env.func_type(body.function);
+        let results = slot_count(&env.func_type(body.function).results);
+        let locals = local_slots.count();
         let mut lowerer = Lowerer {
             env,
             code: CodeBuffer::new(body.bytes().len() * 6 + 32, reach, record),
             stack: OperandStack::new(locals),
             frames: Vec::new(),
             locals,
-            first_temp: HEADER + if reach.is_wide() { SCRATCH } else { 0 },
-            results: ty.results.len(),
+            local_slots,
+            first_temp: HEADER + reach.scratch(),
+            results,
             unreachable: None,
             unsettled_at_call: match form {
                 Form::Usual => MAX_UNSETTLED_AT_CALL,
@@ -291,13 +303,13 @@ impl<'a> Lowerer<'a> {
             sites: Sites::default(),
         };
         lowerer.state = lowerer.state_offset(body.function);
-        lowerer.frames.push(Frame::new(FrameKind::Function, 0, 0, ty.results.len()));
+        lowerer.frames.push(Frame::of_function(results));
         lowerer
     }
 
     /// Forgets what has been lowered: no frame of the body can be made.
     fn abandon(&mut self) {
-        self.code = CodeBuffer::new(8, Reach::new(None, false), self.code.is_recording());
+        self.code = CodeBuffer::new(8, Reach::new(None, 0), self.code.is_recording());
         self.code.op(Op::unreachable);
         self.sites = Sites::default();
     }
@@ -318,8 +330,9 @@ impl<'a> Lowerer<'a> {
         }
     }
 
-    fn local_slot(&self, local: u32) -> i32 {
-        local as i32 - self.locals as i32
+    /// The `index`th slot of the locals.
+    fn local_slot(&self, index: u32) -> i32 {
+        index as i32 - self.locals as i32
     }
 
     fn temp_slot(&self, index: usize) -> i32 {
@@ -403,6 +416,11 @@ impl<'a> Lowerer<'a> {
 
     /// `local.set`.
     fn set_local(&mut self, local: u32) {
+        let first = self.local_slots.first(local);
+        if self.local_slots.is_vector(local) {
+            return self.set_vector_local(first);
+        }
+        let local = first;
         let (operand, temp) = self.pop();
         if operand == Operand::Local(local) {
             return;
@@ -424,6 +442,16 @@ impl<'a> Lowerer<'a> {
             self.code.put_back(&last);
         }
         self.code.retarget(slot);
+    }
+
+    /// Operands of these types, in their temporaries.
+    fn push_temps(&mut self, types: &[ValType]) {
+        for ty in types {
+            match ty {
+                ValType::V128 => drop(self.push_vector_temp()),
+                _ => drop(self.push_temp()),
+            }
+        }
     }
 
     /// Notes the safepoint that has just been emitted, if anyone wants to know. The operand stack is

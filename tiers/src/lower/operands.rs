@@ -5,7 +5,7 @@
 pub(super) enum Operand {
     /// In its own temporary.
     Temp,
-    /// Equal to this local, which has not been set since.
+    /// Equal to this slot of the locals, which has not been set since.
     Local(u32),
     /// A constant: the bits of its slot.
     Const(u64),
@@ -20,21 +20,31 @@ struct Entry {
     listed: Option<(u32, u32)>,
 }
 
-/// The operands, bottom first. Entry `i` belongs to temporary `i`.
+/// The operands, bottom first. Entry `i` belongs to temporary `i`. A vector is two entries, the low half
+/// below the high one.
 ///
-/// Entries that are equal to a local are in a list of that local, from the top down, so that
+/// Entries that are equal to a local's slot are in a list of that slot, from the top down, so that
 /// setting it finds them without a search.
 pub(super) struct OperandStack {
     entries: Vec<Entry>,
     lists: Vec<u32>,
+    /// The entries that are the low halves of vectors, ascending.
+    vectors: Vec<u32>,
     /// All entries below are in their temporaries.
     settled: usize,
     max_height: usize,
 }
 
 impl OperandStack {
+    /// No operands. `locals` are the slots of the locals.
     pub(super) fn new(locals: usize) -> OperandStack {
-        OperandStack { entries: Vec::new(), lists: vec![NONE; locals], settled: 0, max_height: 0 }
+        OperandStack {
+            entries: Vec::new(),
+            lists: vec![NONE; locals],
+            vectors: Vec::new(),
+            settled: 0,
+            max_height: 0,
+        }
     }
 
     pub(super) fn height(&self) -> usize {
@@ -59,6 +69,19 @@ impl OperandStack {
         index
     }
 
+    /// Pushes the halves of a vector and answers the first temporary.
+    pub(super) fn push_vector(&mut self, low: Operand, high: Operand) -> usize {
+        let index = self.push(low);
+        self.vectors.push(index as u32);
+        self.push(high);
+        index
+    }
+
+    /// Whether the topmost two operands are a vector.
+    pub(super) fn is_top_vector(&self) -> bool {
+        self.vectors.last().is_some_and(|&low| low as usize + 2 == self.entries.len())
+    }
+
     /// Pops the top operand; its temporary is the new height.
     pub(super) fn pop(&mut self) -> Operand {
         let entry = self.entries.pop();
@@ -66,7 +89,11 @@ impl OperandStack {
         if let Some((local, next)) = listed {
             self.lists[local as usize] = next;
         }
-        self.settled = self.settled.min(self.entries.len());
+        let height = self.entries.len();
+        self.settled = self.settled.min(height);
+        if self.vectors.last().is_some_and(|&low| low as usize >= height) {
+            self.vectors.pop();
+        }
         operand
     }
 

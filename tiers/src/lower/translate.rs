@@ -7,6 +7,7 @@ use super::{Lowerer, Unsupported};
 use crate::context::InstanceContext;
 use crate::fuel::Bulk;
 use crate::interp::op::Op;
+use crate::types::ValType;
 use wasmparser::Operator;
 
 impl Lowerer<'_> {
@@ -49,16 +50,27 @@ impl Lowerer<'_> {
             Operator::CallRef { type_index } => self.call_ref(type_index, point),
 
             Operator::Drop => {
+                if self.stack.is_top_vector() {
+                    self.pop();
+                }
                 self.pop();
             }
             Operator::Select | Operator::TypedSelect { .. } => self.select(),
             Operator::LocalGet { local_index } => {
-                self.stack.push(Operand::Local(local_index));
+                self.get_local(local_index);
             }
             Operator::LocalSet { local_index } => self.set_local(local_index),
             Operator::LocalTee { local_index } => {
                 self.set_local(local_index);
-                self.stack.push(Operand::Local(local_index));
+                self.get_local(local_index);
+            }
+            Operator::GlobalGet { global_index } if self.is_vector_global(global_index) => {
+                let dst = self.push_vector_temp();
+                self.code.op(Op::v128_global_get).slot(dst).uint(global_index);
+            }
+            Operator::GlobalSet { global_index } if self.is_vector_global(global_index) => {
+                let value = self.pop_vector();
+                self.code.op(Op::v128_global_set).slot(value).uint(global_index);
             }
             Operator::GlobalGet { global_index } => {
                 let (own, at) = self.global(global_index);
@@ -611,9 +623,23 @@ impl Lowerer<'_> {
             Operator::I64TruncSatF32U => self.unary(Op::i64_trunc_sat_f32_u),
             Operator::I64TruncSatF64S => self.unary(Op::i64_trunc_sat_f64_s),
             Operator::I64TruncSatF64U => self.unary(Op::i64_trunc_sat_f64_u),
-            _ => return Err(Unsupported),
+            _ => return self.vector_operator(operator),
         }
         Ok(())
+    }
+
+    /// `local.get`.
+    fn get_local(&mut self, local: u32) {
+        let first = self.local_slots.first(local);
+        if self.local_slots.is_vector(local) {
+            self.stack.push_vector(Operand::Local(first), Operand::Local(first + 1));
+        } else {
+            self.stack.push(Operand::Local(first));
+        }
+    }
+
+    fn is_vector_global(&self, global: u32) -> bool {
+        self.env.globals[global as usize].content == ValType::V128
     }
 
     fn constant(&mut self, bits: u64) {
@@ -630,6 +656,13 @@ impl Lowerer<'_> {
 
     fn select(&mut self) {
         let condition = self.pop_slot();
+        if self.stack.is_top_vector() {
+            let b = self.pop_vector();
+            let a = self.pop_vector();
+            let dst = self.push_vector_temp();
+            self.code.op(Op::v128_select).slot(dst).slot(condition).slot(a).slot(b);
+            return;
+        }
         let b = self.pop_slot();
         let a = self.pop_slot();
         let dst = self.push_temp();

@@ -193,7 +193,7 @@ impl LoweredCode {
 /// Where an operand lies that is not in its place on the operand stack.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum SuspendedAt {
-    /// It still equals this local.
+    /// It still equals this slot of the locals.
     Local(u32),
     /// It is a constant.
     Const(u64),
@@ -206,9 +206,9 @@ pub(crate) struct Site {
     pub(crate) kind: SiteKind,
     /// The instruction at which a frame goes on: behind the loop header or the call.
     pub(crate) resume: u32,
-    /// Operands: at a call without its arguments and results.
+    /// Slots of the operands: at a call without its arguments and results.
     pub(crate) height: u32,
-    /// Results of the call; 0 at a loop header.
+    /// Slots of the call's results; 0 at a loop header.
     pub(crate) results: u32,
     /// Range in `Sites::exceptions`.
     pub(crate) exceptions: (u32, u32),

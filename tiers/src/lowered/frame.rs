@@ -20,7 +20,7 @@
 //! instructions cannot name go through them. Nothing is in them at a safepoint.
 //!
 //! ```text
-//!   fp            fp + HEADER   fp + HEADER + SCRATCH
+//!   fp            fp + HEADER   fp + HEADER + SCRATCH or VECTOR_SCRATCH
 //!   +-------------+-------------+-------------------+
 //!   | header      | scratch     | temps             |
 //!   +-------------+-------------+-------------------+
@@ -38,6 +38,8 @@ pub(crate) const CODE: usize = 2;
 pub(crate) const HEADER: usize = 3;
 /// Scratch slots of code in the wide form: one for each operand of an instruction that can be a slot.
 pub(crate) const SCRATCH: usize = 4;
+/// The same where instructions work on vectors: two for each operand.
+pub(crate) const VECTOR_SCRATCH: usize = 2 * SCRATCH;
 
 /// The code that a frame runs.
 ///

@@ -11,10 +11,12 @@ pub struct TestModule {
     pub bodies: Vec<FunctionBody>,
 }
 
-/// WebAssembly 2.0 without SIMD, and what else the tiers accept.
+/// WebAssembly 2.0, and what else the tiers accept.
 pub fn features() -> WasmFeatures {
-    (WasmFeatures::WASM2 | WasmFeatures::EXTENDED_CONST | WasmFeatures::MULTI_MEMORY)
-        .difference(WasmFeatures::SIMD)
+    WasmFeatures::WASM2
+        | WasmFeatures::RELAXED_SIMD
+        | WasmFeatures::EXTENDED_CONST
+        | WasmFeatures::MULTI_MEMORY
 }
 
 impl TestModule {

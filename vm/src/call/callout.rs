@@ -48,7 +48,7 @@ unsafe fn interpret(
         if !store_of(cx).has_room(shape.slot_count()) {
             return trap(cx, TrapCode::StackOverflow);
         }
-        shape.read_arguments(frame, std::slice::from_raw_parts_mut(base, shape.param_count()));
+        shape.read_arguments(frame, std::slice::from_raw_parts_mut(base, shape.param_slots()));
         let exit = interp::call(cx, function, base);
         leave(cx, shape, frame, base, exit)
     }
@@ -88,7 +88,7 @@ unsafe fn resume(cx: *mut InstanceContext, frame: &mut CalloutFrame) -> CalloutO
             // The function has not begun: its code can be called as if for the first time.
             let code = version.code().object(EntryPoint::Function).cloned();
             if let Some(code) = code {
-                shape.write_arguments(frame, &values[..shape.param_count()]);
+                shape.write_arguments(frame, &values[..shape.param_slots()]);
                 store_of(cx).transitions.entering();
                 let to = CodeOwner::of(&code).tier();
                 origin.frame_moved(module, departure, to, version);
@@ -129,7 +129,7 @@ unsafe fn leave(
     match exit {
         // SAFETY: as the caller vouches.
         Exit::Returned => unsafe {
-            let results = std::slice::from_raw_parts(base, shape.result_count());
+            let results = std::slice::from_raw_parts(base, shape.result_slots());
             let stack: *mut StackContext = (*cx).header.stack;
             shape.write_results(frame, &mut *stack, results);
             CalloutOutcome::Return

@@ -7,7 +7,7 @@ use crate::store::caller::Caller;
 use crate::store::func::Func;
 use crate::store::host_function::{HostCall, HostCode, HostDefinition};
 use crate::store::opaque::StoreOpaque;
-use crate::store::value::Val;
+use crate::store::value::{SlotCursor, Val};
 use crate::store::{AsContext, AsContextMut, StoreContextMut};
 use crate::types::error::{ErrorKind, OfKind as _};
 use anyhow::Result;
@@ -63,16 +63,18 @@ impl Func {
         check_call(&signature.ty, params, results, store.opaque()).of_kind(ErrorKind::Misuse)?;
         let ty = &signature.ty;
         with_slots(signature.slots, |slots| {
-            for (slot, param) in slots.iter_mut().zip(params) {
-                *slot = param.clone().into_slot(store.opaque_mut());
+            let mut cursor = SlotCursor(slots.iter_mut());
+            for param in params {
+                cursor.put(param.clone().into_slots(store.opaque_mut()), param.ty());
             }
             let func_ref = self.raw(store.opaque());
             // SAFETY: the function belongs to the store, which is borrowed mutably, and the slots are
             // its arguments.
             unsafe { invoke(store.opaque_ptr(), func_ref, &signature, slots)? };
-            for ((result, slot), ty) in results.iter_mut().zip(slots).zip(&ty.results) {
+            let mut cursor = SlotCursor(slots.iter());
+            for (result, &ty) in results.iter_mut().zip(&ty.results) {
                 // SAFETY: the function has returned values of its result types.
-                *result = unsafe { Val::from_slot(*slot, *ty, store.opaque()) };
+                *result = unsafe { Val::from_slots(cursor.next(ty), ty, store.opaque()) };
             }
             Ok(())
         })
@@ -123,15 +125,17 @@ pub(crate) fn dynamic_definition<T: 'static>(
             // SAFETY: the function was made for stores of `T`, and has this store for itself.
             let mut store = unsafe { StoreContextMut::<T>::from_opaque(store) };
             let mut values: SmallVec<[Val; 8]> = SmallVec::new();
-            for (slot, ty) in slots.iter().zip(&ty.params) {
+            let mut cursor = SlotCursor(slots.iter());
+            for &ty in &ty.params {
                 // SAFETY: the caller passed arguments of these types.
-                values.push(unsafe { Val::from_slot(*slot, *ty, store.opaque()) });
+                values.push(unsafe { Val::from_slots(cursor.next(ty), ty, store.opaque()) });
             }
-            let zero = |ty: &ValType| Val::zero(*ty).expect("v128 is refused at load");
+            let zero = |ty: &ValType| Val::zero(*ty).expect("every type has a zero");
             values.extend(ty.results.iter().map(zero));
             let (params, results) = values.split_at_mut(ty.params.len());
             code(Caller::new(store.reborrow(), instance), params, results)?;
             let opaque = store.opaque_mut();
+            let mut cursor = SlotCursor(slots.iter_mut());
             for (i, (result, ty)) in results.iter().zip(&ty.results).enumerate() {
                 result.check_store(opaque)?;
                 anyhow::ensure!(
@@ -139,7 +143,7 @@ pub(crate) fn dynamic_definition<T: 'static>(
                     "host function returned {} as result {i}, expected {ty}",
                     result.ty()
                 );
-                slots[i] = result.clone().into_slot(opaque);
+                cursor.put(result.clone().into_slots(opaque), *ty);
             }
             Ok(())
         })

@@ -4,7 +4,7 @@ use super::invoke::{invoke, with_slots};
 use crate::store::AsContextMut;
 use crate::store::func::Func;
 use crate::store::opaque::StoreOpaque;
-use crate::store::value::{ExternRef, Val};
+use crate::store::value::{ExternRef, SlotCursor, Val, halves, vector};
 use crate::types::signatures::Signature;
 use anyhow::Result;
 use midair_tiers::types::ValType;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 pub mod slot {
     use super::*;
 
-    /// A value in one slot of a canonical frame.
+    /// A value in a slot of a canonical frame, or in two.
     pub trait Slot: Send + Sized {
         /// The WebAssembly type.
         const TYPE: ValType;
@@ -25,14 +25,14 @@ pub mod slot {
             Ok(())
         }
 
-        /// The slot. The store has been checked.
-        fn into_slot(self, store: &mut StoreOpaque) -> u64;
+        /// The slots; the second is not used unless it is a vector. The store has been checked.
+        fn into_slot(self, store: &mut StoreOpaque) -> [u64; 2];
 
-        /// The value in a slot.
+        /// The value in these slots.
         ///
         /// # Safety
-        /// The slot must hold a value of this type that belongs to `store`.
-        unsafe fn from_slot(slot: u64, store: &StoreOpaque) -> Self;
+        /// The slots must hold a value of this type that belongs to `store`.
+        unsafe fn from_slot(slots: [u64; 2], store: &StoreOpaque) -> Self;
     }
 
     /// Any number of values.
@@ -61,12 +61,12 @@ macro_rules! number_slots {
         impl Slot for $rust {
             const TYPE: ValType = ValType::$wasm;
 
-            fn into_slot(self, _store: &mut StoreOpaque) -> u64 {
+            fn into_slot(self, _store: &mut StoreOpaque) -> [u64; 2] {
                 let into: fn($rust) -> u64 = $into;
-                into(self)
+                [into(self), 0]
             }
 
-            unsafe fn from_slot(slot: u64, _store: &StoreOpaque) -> Self {
+            unsafe fn from_slot([slot, _]: [u64; 2], _store: &StoreOpaque) -> Self {
                 let from: fn(u64) -> $rust = $from;
                 from(slot)
             }
@@ -85,6 +85,20 @@ number_slots! {
     f64, F64, f64::to_bits, f64::from_bits;
 }
 
+impl Slot for u128 {
+    const TYPE: ValType = ValType::V128;
+
+    fn into_slot(self, _store: &mut StoreOpaque) -> [u64; 2] {
+        halves(self)
+    }
+
+    unsafe fn from_slot(slots: [u64; 2], _store: &StoreOpaque) -> Self {
+        vector(slots)
+    }
+}
+
+impl WasmTy for u128 {}
+
 impl Slot for Option<Func> {
     const TYPE: ValType = ValType::FUNCREF;
 
@@ -92,11 +106,11 @@ impl Slot for Option<Func> {
         Val::FuncRef(*self).check_store(store)
     }
 
-    fn into_slot(self, store: &mut StoreOpaque) -> u64 {
-        Val::FuncRef(self).into_slot(store)
+    fn into_slot(self, store: &mut StoreOpaque) -> [u64; 2] {
+        Val::FuncRef(self).into_slots(store)
     }
 
-    unsafe fn from_slot(slot: u64, store: &StoreOpaque) -> Self {
+    unsafe fn from_slot([slot, _]: [u64; 2], store: &StoreOpaque) -> Self {
         // SAFETY: as the caller vouches.
         unsafe { Func::from_slot(slot, store) }
     }
@@ -107,11 +121,11 @@ impl WasmTy for Option<Func> {}
 impl Slot for Option<ExternRef> {
     const TYPE: ValType = ValType::EXTERNREF;
 
-    fn into_slot(self, store: &mut StoreOpaque) -> u64 {
-        store.extern_ref_slot(self)
+    fn into_slot(self, store: &mut StoreOpaque) -> [u64; 2] {
+        [store.extern_ref_slot(self), 0]
     }
 
-    unsafe fn from_slot(slot: u64, store: &StoreOpaque) -> Self {
+    unsafe fn from_slot([slot, _]: [u64; 2], store: &StoreOpaque) -> Self {
         store.extern_ref_from_slot(slot)
     }
 }
@@ -119,7 +133,8 @@ impl Slot for Option<ExternRef> {
 impl WasmTy for Option<ExternRef> {}
 
 /// A Rust type that stands for a WebAssembly type: `i32` and `u32` for i32, `i64` and `u64` for i64,
-/// `f32`, `f64`, `Option<Func>` for funcref, `Option<ExternRef>` for externref.
+/// `f32`, `f64`, `u128` for v128 (its lowest bits are lane 0), `Option<Func>` for funcref, `Option<ExternRef>` for
+/// externref.
 pub trait WasmTy: Slot {}
 
 /// Parameters of a typed function: nothing, one [`WasmTy`], or a tuple of up to 16.
@@ -142,13 +157,13 @@ impl<V: WasmTy> Slots for V {
 
     fn into_slots(self, store: &mut StoreOpaque, slots: &mut [u64]) -> Result<()> {
         self.check_store(store)?;
-        slots[0] = self.into_slot(store);
+        SlotCursor(slots.iter_mut()).put(self.into_slot(store), V::TYPE);
         Ok(())
     }
 
     unsafe fn from_slots(slots: &[u64], store: &StoreOpaque) -> Self {
         // SAFETY: as the caller vouches.
-        unsafe { V::from_slot(slots[0], store) }
+        unsafe { V::from_slot(SlotCursor(slots.iter()).next(V::TYPE), store) }
     }
 }
 
@@ -166,20 +181,20 @@ macro_rules! tuple_slots {
 
             fn into_slots(self, store: &mut StoreOpaque, slots: &mut [u64]) -> Result<()> {
                 let ($($name,)*) = self;
-                let mut slots = slots.iter_mut();
+                let mut slots = SlotCursor(slots.iter_mut());
                 $(
                     $name.check_store(store)?;
-                    *slots.next().expect("a slot for each value") = $name.into_slot(store);
+                    slots.put($name.into_slot(store), $name::TYPE);
                 )*
                 Ok(())
             }
 
             unsafe fn from_slots(slots: &[u64], store: &StoreOpaque) -> Self {
-                let mut slots = slots.iter();
+                let mut slots = SlotCursor(slots.iter());
                 $(
-                    let slot = *slots.next().expect("a slot for each value");
+                    let value = slots.next($name::TYPE);
                     // SAFETY: as the caller vouches.
-                    let $name = unsafe { $name::from_slot(slot, store) };
+                    let $name = unsafe { $name::from_slot(value, store) };
                 )*
                 ($($name,)*)
             }

@@ -67,6 +67,8 @@ pub struct Config {
     pub(crate) compiler_threads: usize,
     pub(crate) lazy_validation: bool,
     pub(crate) optimized_threshold: u32,
+    pub(crate) simd: bool,
+    pub(crate) relaxed_simd: bool,
     pub(crate) extended_const: bool,
     pub(crate) multi_memory: bool,
     pub(crate) function_references: bool,
@@ -90,6 +92,8 @@ impl Default for Config {
             compiler_threads: std::thread::available_parallelism().map_or(1, |n| n.get().min(4)),
             lazy_validation: false,
             optimized_threshold: 20_000,
+            simd: true,
+            relaxed_simd: true,
             extended_const: true,
             multi_memory: true,
             function_references: true,
@@ -165,6 +169,23 @@ impl Config {
     /// Calls plus loop iterations after which a function is compiled by the optimising compiler.
     pub fn optimized_threshold(&mut self, count: u32) -> &mut Config {
         self.optimized_threshold = count;
+        self
+    }
+
+    /// Whether modules may use 128-bit vectors. Default: on. Without them there are no relaxed ones either.
+    ///
+    /// Functions with vectors are compiled if the processor has SSSE3 and SSE4.1, and those that multiply and add at
+    /// once (relaxed) if it has FMA; otherwise they stay in the interpreter.
+    pub fn wasm_simd(&mut self, on: bool) -> &mut Config {
+        self.simd = on;
+        self
+    }
+
+    /// Whether modules may use the relaxed operators on vectors (a part of WebAssembly 3.0). Default: on.
+    ///
+    /// Their results are those of the specification's deterministic profile, in every tier and on every processor.
+    pub fn wasm_relaxed_simd(&mut self, on: bool) -> &mut Config {
+        self.relaxed_simd = on;
         self
     }
 

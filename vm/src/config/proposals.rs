@@ -5,9 +5,11 @@ use crate::types::error::{ErrorKind, Failure};
 use crate::types::printable::Printable;
 use wasmparser::{Error as ParseError, WasmFeatures};
 
-/// What an engine accepts: WebAssembly 2.0 without SIMD, and what its configuration adds.
+/// What an engine accepts: WebAssembly 2.0, and what its configuration adds or takes away.
 pub(crate) fn accepted(config: &Config) -> WasmFeatures {
-    let mut features = WasmFeatures::WASM2.difference(WasmFeatures::SIMD);
+    let mut features = WasmFeatures::WASM2;
+    features.set(WasmFeatures::SIMD, config.simd);
+    features.set(WasmFeatures::RELAXED_SIMD, config.simd && config.relaxed_simd);
     features.set(WasmFeatures::EXTENDED_CONST, config.extended_const);
     features.set(WasmFeatures::MULTI_MEMORY, config.multi_memory);
     features.set(WasmFeatures::FUNCTION_REFERENCES, config.function_references);

@@ -375,8 +375,8 @@ unsafe fn initialize(instance: &mut InstanceEntity, contents: &mut LockedContent
     let imported = module.env.imported_globals as usize;
     for (i, expr) in module.globals.iter().enumerate() {
         let ty = module.env.globals[imported + i].content;
-        let value = expr.evaluate(source, &mut Scope::new(instance, ty));
-        instance.context.add_global((imported + i) as u32, GlobalCell([value, 0]));
+        let value = expr.slots(source, &mut Scope::new(instance, ty));
+        instance.context.add_global((imported + i) as u32, GlobalCell(value));
     }
     instance.add_globals(0);
     for (i, init) in module.tables.iter().enumerate() {

@@ -15,7 +15,6 @@
 use super::alignment::Unaligned;
 use super::partition::partition;
 use super::values::{FrameValues, Id, Kind, Value, Values};
-use crate::code::layout::Slot;
 use midair_tiers::ValType;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::cell::{Cell, RefCell};
@@ -108,11 +107,26 @@ pub(crate) enum Unknown {
     TooLarge,
 }
 
+/// Where a value of a new frame comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Origin {
+    /// The old frame, with its first slot here.
+    Old(u32),
+    /// A constant, by its slots; the second is 0 unless it is a vector.
+    Const([u64; 2]),
+}
+
+impl Origin {
+    fn constant([low, high]: [u64; 2], ty: ValType) -> Origin {
+        Origin::Const([ty.kind().canonical(low), high])
+    }
+}
+
 /// Everything of a new frame that its body may read.
 pub(crate) struct Sources {
     /// For each live local.
-    pub(crate) locals: Vec<(u32, Slot)>,
-    pub(crate) operands: Vec<Slot>,
+    pub(crate) locals: Vec<(u32, Origin)>,
+    pub(crate) operands: Vec<Origin>,
 }
 
 const LOST: &str = "the old body does not keep the variable that it is";
@@ -384,9 +398,9 @@ impl<'a> Correspondence<'a> {
 struct Frame<'a> {
     all: &'a Correspondence<'a>,
     /// Values of the new frame that are equal to some that the old one keeps, and which one each is.
-    equal: FxHashMap<Id, Result<Slot, &'static str>>,
+    equal: FxHashMap<Id, Result<Origin, &'static str>>,
     /// Values of the new frame whose local has the name of one of the old frame, and its slot.
-    named: FxHashMap<Id, Slot>,
+    named: FxHashMap<Id, Origin>,
     /// Values of the new frame whose local has a name that none of the old body has.
     new_by_name: FxHashSet<Id>,
     /// Variables of loops in the new frame that are equal to nothing that the old one keeps, and which of its variables
@@ -397,9 +411,9 @@ struct Frame<'a> {
     /// Variables that the old frame keeps, and that nothing of the new one is known to be.
     lost: Lost,
     /// Everything that the old frame keeps.
-    kept: FxHashMap<Id, Slot>,
+    kept: FxHashMap<Id, Origin>,
     /// By classes of equal values, in the order of the frame.
-    members: FxHashMap<u32, Vec<(Id, Slot)>>,
+    members: FxHashMap<u32, Vec<(Id, Origin)>>,
 }
 
 /// Variables of an old frame, by the classes of equal values that they are in.
@@ -421,7 +435,7 @@ impl<'a> Frame<'a> {
     ) -> Frame<'a> {
         let mut kept = FxHashMap::default();
         // What is kept, each value once, and in the order of the frame.
-        let mut members: FxHashMap<u32, Vec<(Id, Slot)>> = FxHashMap::default();
+        let mut members: FxHashMap<u32, Vec<(Id, Origin)>> = FxHashMap::default();
         let mut variables: Vec<Id> = Vec::new();
         let locals = old.locals.iter().map(|&(local, value)| (value, Place::Local(local)));
         let operands = (0..).zip(&old.operands).map(|(i, &value)| (value, Place::Operand(i)));
@@ -429,7 +443,7 @@ impl<'a> Frame<'a> {
             if kept.contains_key(&value) {
                 continue;
             }
-            let from = Slot::Old(slot(place));
+            let from = Origin::Old(slot(place));
             kept.insert(value, from);
             members.entry(all.class_of_old(value)).or_default().push((value, from));
             // An operand that is no variable of a loop is nobody's variable. What a parameter has been from the
@@ -492,7 +506,7 @@ impl<'a> Frame<'a> {
     }
 
     /// Where a value of the new frame comes from.
-    fn source(&self, value: Id, is_local: bool) -> Result<Slot, &'static str> {
+    fn source(&self, value: Id, is_local: bool) -> Result<Origin, &'static str> {
         let all = self.all;
         let Value { kind, ty, .. } = &all.new.values[value as usize];
         // A constant on the operand stack is no variable.
@@ -505,7 +519,7 @@ impl<'a> Frame<'a> {
             // A variable that is not stepped any more looks like this, or one that begins otherwise: then it
             // has a value, and is not to begin anew.
             let is_new = !is_local || self.equal.contains_key(&value) || self.lost == Lost::None;
-            let constant = Slot::Const(ty.kind().canonical(bits));
+            let constant = Origin::constant(bits, ty);
             return if is_new { Ok(constant) } else { Err(AMBIGUOUS) };
         }
         if let Some(&source) = self.equal.get(&value) {
@@ -527,7 +541,7 @@ impl<'a> Frame<'a> {
     }
 
     /// What a variable of a loop begins with, if there is nothing that it could have been in the old body.
-    fn begins(&self, value: Id) -> Result<Slot, &'static str> {
+    fn begins(&self, value: Id) -> Result<Origin, &'static str> {
         let all = self.all;
         let Value { kind, inputs, .. } = &all.new.values[value as usize];
         let start = inputs[0];
@@ -557,7 +571,7 @@ impl<'a> Frame<'a> {
         }
         let begin = &all.new.values[start as usize];
         match (begin.kind, begin.ty) {
-            (Kind::Const(bits), Some(ty)) => Ok(Slot::Const(ty.kind().canonical(bits))),
+            (Kind::Const(bits), Some(ty)) => Ok(Origin::constant(bits, ty)),
             (Kind::Phi { .. }, _) => Err(NOT_BEGUN),
             _ => {
                 let same = self.members.get(&start_class);
@@ -577,9 +591,9 @@ impl Correspondence<'_> {
     /// many in the old one are claimed by none.
     fn divide(
         &self,
-        members: &[(Id, Slot)],
+        members: &[(Id, Origin)],
         values: &[Id],
-        equal: &mut FxHashMap<Id, Result<Slot, &'static str>>,
+        equal: &mut FxHashMap<Id, Result<Origin, &'static str>>,
         claimed: &mut FxHashSet<Id>,
     ) {
         if let ([(old, slot)], [value]) = (members, values) {
@@ -620,10 +634,10 @@ impl Correspondence<'_> {
         &self,
         old: &FrameValues,
         new: &FrameValues,
-        kept: &FxHashMap<Id, Slot>,
-        equal: &FxHashMap<Id, Result<Slot, &'static str>>,
+        kept: &FxHashMap<Id, Origin>,
+        equal: &FxHashMap<Id, Result<Origin, &'static str>>,
         claimed: &mut FxHashSet<Id>,
-    ) -> FxHashMap<Id, Slot> {
+    ) -> FxHashMap<Id, Origin> {
         let mut named = FxHashMap::default();
         if self.names.same.is_empty() {
             return named;

@@ -1,7 +1,7 @@
 //! Where the frames of an old body go on in a new one, and why some cannot.
 
 use super::alignment::{Alignment, Unaligned};
-use super::correspondence::{Correspondence, LocalNames, Place, Unknown};
+use super::correspondence::{Correspondence, LocalNames, Origin, Place, Unknown};
 use super::frame_map::{FrameMap, PointMap, Source};
 use super::operand_stacks::OperandStack;
 use super::refusal::Refusal;
@@ -11,10 +11,9 @@ use super::values::Values;
 use crate::code::continuation::{Migration, Points, Target};
 use crate::code::layout::{Layout, Slot};
 use crate::code::version::FunctionVersion;
-use crate::store::value::Val;
+use crate::store::value::{Val, halves};
 use crate::types::error::{ErrorKind, OfKind as _};
 use anyhow::Result;
-use midair_osr::ValueKind;
 use midair_tiers::liveness::Liveness;
 use midair_tiers::{FunctionBody, ModuleEnv, ValType};
 use std::collections::{HashMap, HashSet};
@@ -372,10 +371,10 @@ impl<'a> Layouts<'a> {
             Place::Operand(i) => operand_slots[i as usize],
         };
         let sources = values.sources(old, new, &first)?;
-        let parts = |source: Slot, ty: ValType| {
-            (0..slots(&[ty]) as u32).map(move |part| match source {
-                Slot::Old(slot) => Slot::Old(slot + part),
-                Slot::Const(bits) => Slot::Const(if part == 0 { bits } else { 0 }),
+        let parts = |origin: Origin, ty: ValType| {
+            (0..slots(&[ty])).map(move |part| match origin {
+                Origin::Old(slot) => Slot::Old(slot + part as u32),
+                Origin::Const(halves) => Slot::Const(halves[part]),
             })
         };
         for (local, source) in sources.locals {
@@ -641,6 +640,7 @@ impl OldFrame<'_> {
                     Val::I64(value) => *value as u64,
                     Val::F32(bits) => u64::from(*bits),
                     Val::F64(bits) => *bits,
+                    Val::V128(bits) => *bits as u64,
                     Val::FuncRef(None) | Val::ExternRef(None) => 0,
                     Val::FuncRef(Some(_)) | Val::ExternRef(Some(_)) => {
                         anyhow::bail!("a reference that is not null belongs to one store")
@@ -652,7 +652,10 @@ impl OldFrame<'_> {
                     found == ty || matches!(ty, ValType::Ref(_)) && default == Some(found),
                     "it is of type {ty}, and the constant of type {found}"
                 );
-                Ok(vec![Slot::Const(bits)])
+                Ok(match value {
+                    Val::V128(bits) => halves(*bits).map(Slot::Const).to_vec(),
+                    _ => vec![Slot::Const(bits)],
+                })
             }
         }
     }
@@ -660,5 +663,5 @@ impl OldFrame<'_> {
 
 /// Slots of values of these types.
 fn slots(types: &[ValType]) -> usize {
-    types.iter().map(|ty| ValueKind::slots(ty.kind())).sum()
+    midair_tiers::types::slot_count(types)
 }

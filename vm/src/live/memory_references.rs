@@ -179,23 +179,47 @@ fn access(operator: &Operator<'_>) -> Option<(MemArg, Access, bool)> {
         O::I32Load8S { memarg }
         | O::I32Load8U { memarg }
         | O::I64Load8S { memarg }
-        | O::I64Load8U { memarg } => (memarg, 1, false),
+        | O::I64Load8U { memarg }
+        | O::V128Load8Splat { memarg }
+        | O::V128Load8Lane { memarg, .. } => (memarg, 1, false),
         O::I32Load16S { memarg }
         | O::I32Load16U { memarg }
         | O::I64Load16S { memarg }
-        | O::I64Load16U { memarg } => (memarg, 2, false),
+        | O::I64Load16U { memarg }
+        | O::V128Load16Splat { memarg }
+        | O::V128Load16Lane { memarg, .. } => (memarg, 2, false),
         O::I32Load { memarg }
         | O::F32Load { memarg }
         | O::I64Load32S { memarg }
-        | O::I64Load32U { memarg } => (memarg, 4, false),
-        O::I64Load { memarg } | O::F64Load { memarg } => (memarg, 8, false),
+        | O::I64Load32U { memarg }
+        | O::V128Load32Splat { memarg }
+        | O::V128Load32Zero { memarg }
+        | O::V128Load32Lane { memarg, .. } => (memarg, 4, false),
+        O::I64Load { memarg }
+        | O::F64Load { memarg }
+        | O::V128Load8x8S { memarg }
+        | O::V128Load8x8U { memarg }
+        | O::V128Load16x4S { memarg }
+        | O::V128Load16x4U { memarg }
+        | O::V128Load32x2S { memarg }
+        | O::V128Load32x2U { memarg }
+        | O::V128Load64Splat { memarg }
+        | O::V128Load64Zero { memarg }
+        | O::V128Load64Lane { memarg, .. } => (memarg, 8, false),
         O::V128Load { memarg } => (memarg, 16, false),
-        O::I32Store8 { memarg } | O::I64Store8 { memarg } => (memarg, 1, true),
-        O::I32Store16 { memarg } | O::I64Store16 { memarg } => (memarg, 2, true),
-        O::I32Store { memarg } | O::F32Store { memarg } | O::I64Store32 { memarg } => {
-            (memarg, 4, true)
+        O::I32Store8 { memarg } | O::I64Store8 { memarg } | O::V128Store8Lane { memarg, .. } => {
+            (memarg, 1, true)
         }
-        O::I64Store { memarg } | O::F64Store { memarg } => (memarg, 8, true),
+        O::I32Store16 { memarg } | O::I64Store16 { memarg } | O::V128Store16Lane { memarg, .. } => {
+            (memarg, 2, true)
+        }
+        O::I32Store { memarg }
+        | O::F32Store { memarg }
+        | O::I64Store32 { memarg }
+        | O::V128Store32Lane { memarg, .. } => (memarg, 4, true),
+        O::I64Store { memarg } | O::F64Store { memarg } | O::V128Store64Lane { memarg, .. } => {
+            (memarg, 8, true)
+        }
         O::V128Store { memarg } => (memarg, 16, true),
         _ => return None,
     };
@@ -204,6 +228,22 @@ fn access(operator: &Operator<'_>) -> Option<(MemArg, Access, bool)> {
         O::F32Load { .. } | O::F64Load { .. } | O::F32Store { .. } | O::F64Store { .. }
     );
     Some((memarg, Access { bytes, is_float }, is_store))
+}
+
+/// The lane that is loaded or stored, if it is one of a vector.
+fn lane(operator: &Operator<'_>) -> Option<u8> {
+    use Operator as O;
+    match *operator {
+        O::V128Load8Lane { lane, .. }
+        | O::V128Load16Lane { lane, .. }
+        | O::V128Load32Lane { lane, .. }
+        | O::V128Load64Lane { lane, .. }
+        | O::V128Store8Lane { lane, .. }
+        | O::V128Store16Lane { lane, .. }
+        | O::V128Store32Lane { lane, .. }
+        | O::V128Store64Lane { lane, .. } => Some(lane),
+        _ => None,
+    }
 }
 
 impl Reader {
@@ -427,7 +467,15 @@ impl Reader {
             _ => {
                 if let Some((memarg, access, is_store)) = access(operator) {
                     let memory = memarg.target;
-                    (shape, detail) = (hash(&("access", memory, is_store)), hash(&bytes[0]));
+                    // What access it is, and which lane's.
+                    let lane = lane(operator);
+                    let kind = std::mem::discriminant(operator);
+                    shape = hash(&("access", memory, is_store));
+                    detail = hash(&(kind, lane));
+                    // The vector that a lane is loaded into.
+                    if lane.is_some() && !is_store {
+                        self.take();
+                    }
                     accessed = Some((access, is_store));
                     let stored = is_store.then(|| self.take());
                     let base = self.take();

@@ -359,7 +359,7 @@ impl Search<'_> {
         let loaded = module.globals.iter().map(|init| init.bytes(&*module.source).to_vec());
         let added = module.added.globals().iter().map(|init| init.to_vec());
         for (global, init) in (module.env.imported_globals..).zip(loaded.chain(added)) {
-            let value = evaluate(BinaryReader::new(&init, 0), &mut Functions::default());
+            let [value, _] = evaluate(BinaryReader::new(&init, 0), &mut Functions::default());
             let ty = module.env.globals[global as usize].content;
             let function = ty.is_func_ref().then(|| Functions::function(value)).flatten();
             let function = function.map(|function| module.moved(function, ty));
@@ -405,9 +405,9 @@ impl Functions {
 }
 
 impl ConstScope for Functions {
-    fn global(&mut self, _: u32) -> u64 {
+    fn global(&mut self, _: u32) -> [u64; 2] {
         self.depends = true;
-        0
+        [0; 2]
     }
 
     fn ref_func(&mut self, index: u32) -> u64 {

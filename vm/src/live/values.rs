@@ -19,6 +19,7 @@
 use super::body_types::BodyTypes;
 use super::canonical;
 use super::safepoints::Safepoints;
+use crate::store::value::halves;
 use midair_tiers::liveness::Liveness;
 use midair_tiers::{FunctionBody, ModuleEnv, ValType};
 use rustc_hash::FxHashMap;
@@ -37,8 +38,8 @@ pub(crate) type Id = u32;
 pub(crate) enum Kind {
     /// A parameter of the function.
     Param(u32),
-    /// A constant, by its bits: also a local that has not been set.
-    Const(u64),
+    /// A constant, by its slots, of which the second is 0 unless it is a vector: also a local that has not been set.
+    Const([u64; 2]),
     /// What an operator computes from its inputs: a hash of its bytes, which of its results it is, and whether its
     /// first two inputs may change places. The hash has a key that is the process's secret, so that no body can be made
     /// to collide.
@@ -321,7 +322,8 @@ impl Builder<'_> {
         validator.read_locals(&mut bytes).map_err(invalid)?;
         let ty = self.env.func_type(body.function).clone();
         for (i, &ty) in self.safepoints.locals.iter().enumerate() {
-            let kind = if i < self.params(body) { Kind::Param(i as u32) } else { Kind::Const(0) };
+            let kind =
+                if i < self.params(body) { Kind::Param(i as u32) } else { Kind::Const([0; 2]) };
             let local = self.value(kind, Some(ty), Inputs::new())?;
             self.locals.push(local);
         }
@@ -560,6 +562,10 @@ impl Builder<'_> {
             Operator::I64Const { value } => self.constant(ValType::I64, value as u64)?,
             Operator::F32Const { value } => self.constant(ValType::F32, value.bits().into())?,
             Operator::F64Const { value } => self.constant(ValType::F64, value.bits())?,
+            Operator::V128Const { value } => {
+                let slots = halves(u128::from_le_bytes(*value.bytes()));
+                self.constant_of_slots(ValType::V128, slots)?;
+            }
             Operator::Block { blockty } => {
                 let (params, results) = block_type(self.env, blockty);
                 self.enter(BlockKind::Block, params.len(), results.len(), results.len());
@@ -627,7 +633,11 @@ impl Builder<'_> {
     }
 
     fn constant(&mut self, ty: ValType, bits: u64) -> Result<(), TooLarge> {
-        let value = self.value(Kind::Const(bits), Some(ty), Inputs::new())?;
+        self.constant_of_slots(ty, [bits, 0])
+    }
+
+    fn constant_of_slots(&mut self, ty: ValType, slots: [u64; 2]) -> Result<(), TooLarge> {
+        let value = self.value(Kind::Const(slots), Some(ty), Inputs::new())?;
         self.stack.push(value);
         Ok(())
     }
@@ -746,7 +756,24 @@ fn access(operator: &Operator<'_>) -> Access {
         | Operator::I64Load16S { .. }
         | Operator::I64Load16U { .. }
         | Operator::I64Load32S { .. }
-        | Operator::I64Load32U { .. } => Access::Read,
+        | Operator::I64Load32U { .. }
+        | Operator::V128Load { .. }
+        | Operator::V128Load8x8S { .. }
+        | Operator::V128Load8x8U { .. }
+        | Operator::V128Load16x4S { .. }
+        | Operator::V128Load16x4U { .. }
+        | Operator::V128Load32x2S { .. }
+        | Operator::V128Load32x2U { .. }
+        | Operator::V128Load8Splat { .. }
+        | Operator::V128Load16Splat { .. }
+        | Operator::V128Load32Splat { .. }
+        | Operator::V128Load64Splat { .. }
+        | Operator::V128Load32Zero { .. }
+        | Operator::V128Load64Zero { .. }
+        | Operator::V128Load8Lane { .. }
+        | Operator::V128Load16Lane { .. }
+        | Operator::V128Load32Lane { .. }
+        | Operator::V128Load64Lane { .. } => Access::Read,
         Operator::GlobalSet { .. }
         | Operator::TableSet { .. }
         | Operator::TableGrow { .. }
@@ -767,7 +794,12 @@ fn access(operator: &Operator<'_>) -> Access {
         | Operator::I32Store16 { .. }
         | Operator::I64Store8 { .. }
         | Operator::I64Store16 { .. }
-        | Operator::I64Store32 { .. } => Access::Write,
+        | Operator::I64Store32 { .. }
+        | Operator::V128Store { .. }
+        | Operator::V128Store8Lane { .. }
+        | Operator::V128Store16Lane { .. }
+        | Operator::V128Store32Lane { .. }
+        | Operator::V128Store64Lane { .. } => Access::Write,
         _ => Access::Pure,
     }
 }

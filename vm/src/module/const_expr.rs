@@ -1,5 +1,6 @@
 //! Constant expressions.
 
+use crate::store::value::halves;
 use midair_tiers::body::ByteSource;
 use wasmparser::{BinaryReader, Operator, OperatorsReader, SectionLimited};
 
@@ -12,8 +13,8 @@ pub(crate) struct ConstExpr {
 
 /// What constant expressions refer to.
 pub(crate) trait ConstScope {
-    /// The low 64 bits of a global's value.
-    fn global(&mut self, index: u32) -> u64;
+    /// The slots of a global's value.
+    fn global(&mut self, index: u32) -> [u64; 2];
 
     /// A reference to a function.
     fn ref_func(&mut self, index: u32) -> u64;
@@ -31,15 +32,20 @@ impl ConstExpr {
         &source.bytes()[self.start as usize..self.end as usize]
     }
 
-    /// The slot of its value.
+    /// The slot of its value, which is no vector.
     pub(crate) fn evaluate(self, source: &dyn ByteSource, scope: &mut impl ConstScope) -> u64 {
+        self.slots(source, scope)[0]
+    }
+
+    /// The slots of its value.
+    pub(crate) fn slots(self, source: &dyn ByteSource, scope: &mut impl ConstScope) -> [u64; 2] {
         evaluate(BinaryReader::new(self.bytes(source), u64::from(self.start)), scope)
     }
 }
 
-/// The slot of the value of a constant expression that has been validated.
-pub(crate) fn evaluate(reader: BinaryReader<'_>, scope: &mut impl ConstScope) -> u64 {
-    let mut stack: smallvec::SmallVec<[u64; 4]> = smallvec::SmallVec::new();
+/// The slots of the value of a constant expression that has been validated; the second is 0 unless it is a vector.
+pub(crate) fn evaluate(reader: BinaryReader<'_>, scope: &mut impl ConstScope) -> [u64; 2] {
+    let mut stack: smallvec::SmallVec<[[u64; 2]; 4]> = smallvec::SmallVec::new();
     let mut operators = OperatorsReader::new(reader);
     while let Ok(operator) = operators.read() {
         let value = match operator {
@@ -49,10 +55,17 @@ pub(crate) fn evaluate(reader: BinaryReader<'_>, scope: &mut impl ConstScope) ->
             Operator::F64Const { value } => value.bits(),
             Operator::RefNull { .. } => 0,
             Operator::RefFunc { function_index } => scope.ref_func(function_index),
-            Operator::GlobalGet { global_index } => scope.global(global_index),
+            Operator::V128Const { value } => {
+                stack.push(halves(u128::from_le_bytes(*value.bytes())));
+                continue;
+            }
+            Operator::GlobalGet { global_index } => {
+                stack.push(scope.global(global_index));
+                continue;
+            }
             Operator::End => break,
             binary => {
-                let (Some(b), Some(a)) = (stack.pop(), stack.pop()) else {
+                let (Some([b, _]), Some([a, _])) = (stack.pop(), stack.pop()) else {
                     unreachable!("validated: the operands are there")
                 };
                 match binary {
@@ -66,7 +79,7 @@ pub(crate) fn evaluate(reader: BinaryReader<'_>, scope: &mut impl ConstScope) ->
                 }
             }
         };
-        stack.push(value);
+        stack.push([value, 0]);
     }
     stack.pop().expect("validated: a constant expression has one value")
 }
@@ -92,7 +105,7 @@ pub(crate) fn for_each_element(
             for expr in
                 SectionLimited::<wasmparser::ConstExpr<'_>>::new(reader(range)).expect(valid)
             {
-                put(evaluate(expr.expect(valid).get_binary_reader(), scope));
+                put(evaluate(expr.expect(valid).get_binary_reader(), scope)[0]);
             }
         }
     }

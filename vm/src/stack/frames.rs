@@ -343,7 +343,7 @@ impl Shape {
     ) {
         let typed = |ty: &ValType, value: Option<[u64; 2]>| {
             // SAFETY: a value of this type that belongs to the store, as the caller vouches.
-            value.map(|[low, _]| unsafe { Val::from_slot(low, *ty, store) })
+            value.map(|slots| unsafe { Val::from_slots(slots, *ty, store) })
         };
         for (local, ty) in self.safepoints.locals.iter().enumerate() {
             let value = values.next().flatten().filter(|_| self.is_kept(point, local));

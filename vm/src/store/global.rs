@@ -44,8 +44,8 @@ impl Global {
         store.hold_type(ty.content)?;
         value.check_store(store)?;
         check_type(&ty, &value, store)?;
-        let slot = value.into_slot(store);
-        let cell = store.globals.alloc(GlobalCell([slot, 0]));
+        let slots = value.into_slots(store);
+        let cell = store.globals.alloc(GlobalCell(slots));
         if ty.content.is_func_ref() && ty.content != ValType::FUNCREF {
             let mut contents = store.contents.lock();
             contents.narrow_globals.insert(cell.as_ptr() as usize, ty.content);
@@ -98,7 +98,7 @@ impl Global {
         let cell = unsafe { *self.raw(store).as_ptr() };
         verify_slots("a global", &cell.0, std::iter::once(self.ty.content.kind()));
         // SAFETY: the cell's value is of the global's type.
-        unsafe { Val::from_slot(cell.0[0], self.ty.content, store) }
+        unsafe { Val::from_slots(cell.0, self.ty.content, store) }
     }
 
     /// Sets its value.
@@ -109,10 +109,10 @@ impl Global {
         anyhow::ensure!(self.ty.mutable, "immutable global cannot be set");
         value.check_store(store)?;
         check_type(&self.ty, &value, store)?;
-        let slot = value.into_slot(store);
+        let slots = value.into_slots(store);
         let _contents = self.lock(store);
         // SAFETY: the global belongs to this store, which is borrowed mutably.
-        unsafe { (*cell.as_ptr()).0[0] = slot };
+        unsafe { (*cell.as_ptr()).0 = slots };
         Ok(())
     }
 }

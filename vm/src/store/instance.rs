@@ -113,7 +113,7 @@ impl InstanceEntity {
             let init = &inits[index - first_added];
             let reader = wasmparser::BinaryReader::new(init, 0);
             let value = evaluate(reader, &mut Scope::new(self, env.globals[index].content));
-            self.context.add_global(index as u32, GlobalCell([value, 0]));
+            self.context.add_global(index as u32, GlobalCell(value));
         }
     }
 
@@ -163,10 +163,10 @@ impl Scope<'_> {
 }
 
 impl ConstScope for Scope<'_> {
-    fn global(&mut self, index: u32) -> u64 {
+    fn global(&mut self, index: u32) -> [u64; 2] {
         // SAFETY: the cells live as long as the store; validation lets expressions refer only to
         // globals that have been initialised.
-        unsafe { self.instance.context.global(index).as_ref().0[0] }
+        unsafe { self.instance.context.global(index).as_ref().0 }
     }
 
     fn ref_func(&mut self, index: u32) -> u64 {

@@ -258,7 +258,7 @@ impl Table {
             Some((unsafe { *table.def.base.add(index) }, table.ty.element))
         })?;
         // SAFETY: elements are of the table's element type and belong to the table's store.
-        Some(unsafe { Val::from_slot(slot, element, store) })
+        Some(unsafe { Val::from_slots([slot, 0], element, store) })
     }
 
     /// Sets the element at `index`.

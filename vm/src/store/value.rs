@@ -55,6 +55,8 @@ pub enum Val {
     F32(u32),
     /// 64-bit float, as its bits.
     F64(u64),
+    /// 128-bit vector, as its bits: the lowest are those of lane 0.
+    V128(u128),
     /// A function, or null.
     FuncRef(Option<Func>),
     /// A value of the host, or null.
@@ -79,6 +81,7 @@ impl Val {
             Val::I64(_) => ValType::I64,
             Val::F32(_) => ValType::F32,
             Val::F64(_) => ValType::F64,
+            Val::V128(_) => ValType::V128,
             Val::FuncRef(_) => ValType::FUNCREF,
             Val::ExternRef(_) => ValType::EXTERNREF,
         }
@@ -97,6 +100,7 @@ impl Val {
             ValType::I64 => Val::I64(0),
             ValType::F32 => Val::F32(0),
             ValType::F64 => Val::F64(0),
+            ValType::V128 => Val::V128(0),
             ValType::Ref(ty) if ty.is_func() => Val::FuncRef(None),
             ValType::Ref(_) => Val::ExternRef(None),
             _ => return None,
@@ -148,6 +152,14 @@ impl Val {
         }
     }
 
+    /// The bits, if it is a `v128`.
+    pub fn v128(&self) -> Option<u128> {
+        match self {
+            Val::V128(bits) => Some(*bits),
+            _ => None,
+        }
+    }
+
     /// The value, if it is an `i32`.
     ///
     /// # Panics
@@ -180,6 +192,14 @@ impl Val {
         self.f64().expect("an f64")
     }
 
+    /// The bits, if it is a `v128`.
+    ///
+    /// # Panics
+    /// If it is of another type.
+    pub fn unwrap_v128(&self) -> u128 {
+        self.v128().expect("a v128")
+    }
+
     /// The function or null, if it is a function reference.
     pub fn func_ref(&self) -> Option<Option<&Func>> {
         match self {
@@ -207,12 +227,24 @@ impl Val {
         Ok(())
     }
 
-    /// The slot of a canonical frame that holds this value.
+    /// The slots of a canonical frame that hold this value; the second one only if it is a vector.
     ///
     /// # Panics
     /// If it is a function of another store.
+    pub(crate) fn into_slots(self, store: &mut StoreOpaque) -> [u64; 2] {
+        match self {
+            Val::V128(bits) => halves(bits),
+            other => [other.into_slot(store), 0],
+        }
+    }
+
+    /// The slot of a canonical frame that holds this value, which is no vector.
+    ///
+    /// # Panics
+    /// If it is a function of another store, or a vector.
     pub(crate) fn into_slot(self, store: &mut StoreOpaque) -> u64 {
         match self {
+            Val::V128(_) => unreachable!("a vector has two slots"),
             Val::I32(value) => u64::from(value as u32),
             Val::I64(value) => value as u64,
             Val::F32(bits) => u64::from(bits),
@@ -222,15 +254,17 @@ impl Val {
         }
     }
 
-    /// The value in a slot.
+    /// The value in two slots, of which the second says nothing unless it is a vector.
     ///
     /// # Safety
-    /// The slot must hold a value of this type that belongs to `store`.
-    ///
-    /// # Panics
-    /// For `v128`, which values cannot have yet.
-    pub(crate) unsafe fn from_slot(slot: u64, ty: ValType, store: &StoreOpaque) -> Val {
+    /// The slots must hold a value of this type that belongs to `store`.
+    pub(crate) unsafe fn from_slots(
+        [slot, high]: [u64; 2],
+        ty: ValType,
+        store: &StoreOpaque,
+    ) -> Val {
         match ty {
+            ValType::V128 => Val::V128(vector([slot, high])),
             ValType::I32 => Val::I32(slot as u32 as i32),
             ValType::I64 => Val::I64(slot as i64),
             ValType::F32 => Val::F32(slot as u32),
@@ -241,6 +275,43 @@ impl Val {
             }
             ValType::Ref(_) => Val::ExternRef(store.extern_ref_from_slot(slot)),
             _ => unreachable!("modules with other types are refused at load"),
+        }
+    }
+}
+
+/// The slots of a vector.
+pub(crate) fn halves(bits: u128) -> [u64; 2] {
+    [bits as u64, (bits >> 64) as u64]
+}
+
+/// The vector in two slots.
+pub(crate) fn vector([low, high]: [u64; 2]) -> u128 {
+    u128::from(high) << 64 | u128::from(low)
+}
+
+/// Slots of values one behind the other, of which each is read or written as a whole.
+pub(crate) struct SlotCursor<S>(pub(crate) S);
+
+impl<S> SlotCursor<S> {
+    /// The slots of the next value, of this type; the second is 0 unless it is a vector.
+    pub(crate) fn next<'a>(&mut self, ty: ValType) -> [u64; 2]
+    where
+        S: Iterator<Item = &'a u64>,
+    {
+        let mut slot = || self.0.next().copied().expect("there are slots for each value");
+        let low = slot();
+        [low, if ty.kind().slots() > 1 { slot() } else { 0 }]
+    }
+
+    /// Writes the slots of the next value, of this type.
+    pub(crate) fn put<'a>(&mut self, [low, high]: [u64; 2], ty: ValType)
+    where
+        S: Iterator<Item = &'a mut u64>,
+    {
+        let mut put = |bits| *self.0.next().expect("there are slots for each value") = bits;
+        put(low);
+        if ty.kind().slots() > 1 {
+            put(high);
         }
     }
 }
@@ -278,6 +349,12 @@ impl From<f32> for Val {
 impl From<f64> for Val {
     fn from(value: f64) -> Val {
         Val::F64(value.to_bits())
+    }
+}
+
+impl From<u128> for Val {
+    fn from(bits: u128) -> Val {
+        Val::V128(bits)
     }
 }
 

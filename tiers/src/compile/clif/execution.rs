@@ -167,7 +167,7 @@ impl CompiledInstance {
         assert!(self.captured.is_empty() && self.instance.store.stack.redirected.is_empty());
         match outcome {
             NativeOutcome::Returned => {
-                slots.truncate(shape.result_count());
+                slots.truncate(shape.result_slots());
                 Ok(slots)
             }
             NativeOutcome::Unwound => {
@@ -222,7 +222,7 @@ impl CompiledInstance {
         match exit {
             Exit::Returned => {
                 let shape = self.instance.env.shape(function).clone();
-                let count = shape.result_count();
+                let count = shape.result_slots();
                 // SAFETY: the results are at `base`; the callout came from this stack.
                 unsafe {
                     let results = std::slice::from_raw_parts(base, count);

@@ -146,9 +146,10 @@ impl Items {
                 StateValue::Zero => SiteValue::Const(0),
                 StateValue::Value(value) => {
                     let value = sums.aliases.resolve(func, value);
-                    match constant_bits(func, value) {
-                        Some(bits) => SiteValue::Const(value_kind.canonical(bits)),
-                        None => {
+                    match (constant_bits(func, value), constant_vector(func, value)) {
+                        (Some(bits), _) => SiteValue::Const(value_kind.canonical(bits)),
+                        (None, Some(halves)) => SiteValue::ConstVector(halves),
+                        (None, None) => {
                             let index = described.len();
                             self.item(func, sums, kind, value, index)?
                         }
@@ -284,6 +285,21 @@ fn constant_bits(func: &Function, value: Value) -> Option<u64> {
         InstructionData::UnaryIeee64 { imm, .. } => Some(imm.bits()),
         _ => None,
     }
+}
+
+/// The halves of a vector that is a constant by its definition.
+fn constant_vector(func: &Function, value: Value) -> Option<[u64; 2]> {
+    let ValueDef::Result(inst, 0) = func.dfg.value_def(value) else {
+        return None;
+    };
+    let InstructionData::UnaryConst { opcode: Opcode::Vconst, constant_handle } =
+        func.dfg.insts[inst]
+    else {
+        return None;
+    };
+    let bytes: [u8; 16] = func.dfg.constants.get(constant_handle).as_slice().try_into().ok()?;
+    let bits = u128::from_le_bytes(bytes);
+    Some([bits as u64, (bits >> 64) as u64])
 }
 
 fn fill_exception_table(func: &mut Function, call: Inst, items: &[Value]) {

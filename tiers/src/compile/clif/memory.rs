@@ -8,7 +8,7 @@ use crate::fuel::Bulk;
 use crate::trap::TrapCode;
 use crate::types::{HeapType, RefType, ValType};
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{Endianness, InstBuilder, MemFlagsData, Opcode, Value, types};
+use cranelift_codegen::ir::{Endianness, InstBuilder, MemFlagsData, Opcode, Type, Value, types};
 use wasmparser::{MemArg, MemArgTarget, Operator};
 
 /// How many bits an address of a page count is shifted: pages of 64 KiB.
@@ -209,7 +209,7 @@ impl Translator<'_, '_> {
         }
     }
 
-    fn heap_flags(&mut self) -> MemFlagsData {
+    pub(super) fn heap_flags(&mut self) -> MemFlagsData {
         let region = runtime::flags(self.builder.func, Region::Heap).alias_region();
         MemFlagsData::new()
             .with_endianness(Endianness::Little)
@@ -218,7 +218,7 @@ impl Translator<'_, '_> {
     }
 
     /// Pops an index; returns the address and the offset of the access.
-    fn heap_address(&mut self, memarg: MemArg) -> Result<(Value, i32), TranslateError> {
+    pub(super) fn heap_address(&mut self, memarg: MemArg) -> Result<(Value, i32), TranslateError> {
         let MemArgTarget::Memory(memory) = memarg.target else {
             return Err(TranslateError::Unsupported("access to an array".into()));
         };
@@ -256,6 +256,29 @@ impl Translator<'_, '_> {
             _ => ins.load(clif, flags, address, offset),
         };
         self.push(value, ty);
+        Ok(())
+    }
+
+    /// Pops an index; loads a value of exactly this type.
+    pub(super) fn heap_load_value(
+        &mut self,
+        memarg: MemArg,
+        ty: Type,
+    ) -> Result<Value, TranslateError> {
+        let (address, offset) = self.heap_address(memarg)?;
+        let flags = self.heap_flags();
+        Ok(self.builder.ins().load(ty, flags, address, offset))
+    }
+
+    /// Pops an index; stores a value there.
+    pub(super) fn heap_store_value(
+        &mut self,
+        memarg: MemArg,
+        value: Value,
+    ) -> Result<(), TranslateError> {
+        let (address, offset) = self.heap_address(memarg)?;
+        let flags = self.heap_flags();
+        self.builder.ins().store(flags, value, address, offset);
         Ok(())
     }
 

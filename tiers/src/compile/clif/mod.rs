@@ -7,7 +7,7 @@
 //! * `entry`: what comes first: parameters, stack check, polls, the loading of an OSR frame;
 //!   `osr_prefix`: how much of the body an OSR entry leaves out;
 //! * `control`: blocks, loops, branches; `calls`: guest calls and runtime calls; `memory`: memories,
-//!   tables, globals, fuel; `numeric`: everything that only computes;
+//!   tables, globals, fuel; `numeric`: everything that only computes; `vector`: operators on vectors;
 //! * `frame_state`: how the canonical frame at a safepoint becomes exception-table items or poll
 //!   arguments; `aliases`: which value an alias stands for;
 //! * `runtime`: loads from the context, with what they may be assumed to alias.
@@ -35,6 +35,7 @@ mod runtime;
 mod spec_tests;
 mod translator;
 pub mod traps;
+mod vector;
 
 pub(crate) use translator::{Source, TranslateError, translate};
 pub use traps::{trap_code_of, trap_code_of_site};

@@ -64,10 +64,10 @@ impl Translator<'_, '_> {
             }
             Operator::Select | Operator::TypedSelect { .. } => {
                 let condition = self.pop();
-                let second = self.stack.pop(&mut self.builder);
-                let first = self.pop();
-                let value = self.builder.ins().select(condition, first, second.value);
-                self.push(value, second.ty);
+                let ty = self.stack.type_at(self.stack.len() - 1);
+                let operands = self.pop_many(2);
+                let value = self.builder.ins().select(condition, operands[0], operands[1]);
+                self.push(value, ty);
             }
 
             Operator::I32Eqz | Operator::I64Eqz => {

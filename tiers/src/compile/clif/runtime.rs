@@ -75,6 +75,17 @@ pub(super) fn flags(func: &mut Function, region: Region) -> MemFlagsData {
     MemFlagsData::trusted().with_alias_region(Some(region))
 }
 
+/// The same for a value of this type. Slots are aligned to 8 bytes, which is not enough for vectors.
+fn flags_for(func: &mut Function, region: Region, ty: Type) -> MemFlagsData {
+    match ty.is_vector() {
+        true => {
+            let region = region.intern(func);
+            MemFlagsData::new().with_notrap().with_alias_region(Some(region))
+        }
+        false => flags(func, region),
+    }
+}
+
 /// The context pointer, and how to get from there to everything else.
 #[derive(Clone, Copy)]
 pub(super) struct Runtime {
@@ -190,7 +201,7 @@ pub(super) fn load(
     address: Value,
     offset: i32,
 ) -> Value {
-    let flags = flags(builder.func, region);
+    let flags = flags_for(builder.func, region, ty);
     builder.ins().load(ty, flags, address, offset)
 }
 
@@ -202,7 +213,8 @@ pub(super) fn store(
     address: Value,
     offset: i32,
 ) {
-    let flags = flags(builder.func, region);
+    let ty = builder.func.dfg.value_type(value);
+    let flags = flags_for(builder.func, region, ty);
     builder.ins().store(flags, value, address, offset);
 }
 

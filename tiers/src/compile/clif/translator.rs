@@ -143,6 +143,8 @@ pub(super) struct Translator<'a, 'f> {
     pub(super) states: FrameStates,
     /// How many arguments and results the calls so far pass in memory.
     pub(super) values_in_memory: usize,
+    /// The processor has been found to have the instructions that vectors need.
+    pub(super) has_vector_instructions: bool,
     /// Signatures of guest calls by type index.
     pub(super) signatures: HashMap<u32, SigRef>,
     /// Signatures of runtime calls by their number.
@@ -179,6 +181,7 @@ impl<'a, 'f> Translator<'a, 'f> {
             osr_block: None,
             states: FrameStates::default(),
             values_in_memory: 0,
+            has_vector_instructions: false,
             signatures: HashMap::new(),
             builtin_signatures: HashMap::new(),
         }
@@ -247,18 +250,21 @@ impl<'a, 'f> Translator<'a, 'f> {
             }
             Operator::LocalSet { local_index } => {
                 let value = self.pop();
+                let value = self.canonical(value, self.source.locals[local_index as usize]);
                 self.set_local(local_index, value);
             }
             Operator::LocalTee { local_index } => {
                 let top = self.stack.get(&mut self.builder, self.stack.len() - 1);
-                self.set_local(local_index, top.value);
+                let value = self.canonical(top.value, top.ty);
+                self.set_local(local_index, value);
                 self.stack.set_top_local(local_index);
             }
             _ => {
                 let done = self.translate_control(operator, point)?
                     || self.translate_call(operator, point)?
                     || self.translate_memory(operator)?
-                    || self.translate_numeric(operator)?;
+                    || self.translate_numeric(operator)?
+                    || self.translate_vector(operator)?;
                 if !done {
                     return Err(TranslateError::Unsupported(format!("{operator:?}")));
                 }
@@ -268,6 +274,9 @@ impl<'a, 'f> Translator<'a, 'f> {
     }
 
     pub(super) fn push(&mut self, value: Value, ty: ValType) {
+        // What lies so low on the stack is a variable.
+        let is_shared = self.stack.len() < self.stack.shared();
+        let value = if is_shared { self.canonical(value, ty) } else { value };
         let operand = Operand { value, ty, local: None };
         self.stack.push(&mut self.builder, operand);
     }
@@ -289,11 +298,14 @@ impl<'a, 'f> Translator<'a, 'f> {
         values
     }
 
-    /// The topmost `count` operands in the order in which they were pushed.
+    /// The topmost `count` operands in the order in which they were pushed, as they are passed on.
     pub(super) fn peek_many(&mut self, count: usize) -> smallvec::SmallVec<[Value; 8]> {
         let height = self.stack.len();
         (height - count..height)
-            .map(|depth| self.stack.get(&mut self.builder, depth).value)
+            .map(|depth| {
+                let operand = self.stack.get(&mut self.builder, depth);
+                self.canonical(operand.value, operand.ty)
+            })
             .collect()
     }
 

@@ -339,7 +339,7 @@ pub(in crate::interp) unsafe fn leave(
         if outcome != midair_osr::NativeOutcome::Returned {
             return false;
         }
-        let results = std::slice::from_raw_parts(args, shape.result_count());
+        let results = std::slice::from_raw_parts(args, shape.result_slots());
         shape.verify_results("results in the interpreter", results);
         // Otherwise the activation still says what was saved above.
         !catch_up::is_due(m) || catch_up::catch_up(m, crate::interp::Position::Call)

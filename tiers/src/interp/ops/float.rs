@@ -88,7 +88,7 @@ unary! {
 }
 
 /// What WebAssembly's floats do other than Rust's.
-trait Float: Copy {
+pub(super) trait Float: Copy {
     /// The smaller of two, where -0 is smaller than +0 and a NaN wins.
     fn minimum(self, other: Self) -> Self;
     /// The larger of two, where +0 is larger than -0 and a NaN wins.

@@ -157,7 +157,7 @@ handlers! {
 /// The registers must be those of a running activation, and `index` a memory of its module, which
 /// validation sees to.
 #[inline(always)]
-unsafe fn other_memory(m: Machine, index: u32) -> *const MemoryDef {
+pub(super) unsafe fn other_memory(m: Machine, index: u32) -> *const MemoryDef {
     // SAFETY: validated code names only memories of its module.
     unsafe { *(*m.cx).memories.add(index as usize) }
 }

@@ -7,5 +7,8 @@ pub(super) mod convert;
 pub(super) mod float;
 pub(super) mod fused;
 pub(super) mod integer;
+mod lanes;
 pub(super) mod memory;
 pub(super) mod table;
+pub(super) mod vector;
+pub(super) mod vector_memory;

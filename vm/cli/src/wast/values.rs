@@ -2,7 +2,7 @@
 
 use crate::float;
 use midair::{Error, ExternRef, Val};
-use wast::core::{AbstractHeapType, HeapType, NanPattern, WastArgCore, WastRetCore};
+use wast::core::{AbstractHeapType, HeapType, NanPattern, V128Pattern, WastArgCore, WastRetCore};
 use wast::token::{F32, F64};
 use wast::{WastArg, WastRet};
 
@@ -23,6 +23,7 @@ fn argument(argument: &WastArg<'_>) -> Result<Val, Error> {
         WastArgCore::I64(value) => Val::I64(*value),
         WastArgCore::F32(value) => Val::F32(value.bits),
         WastArgCore::F64(value) => Val::F64(value.bits),
+        WastArgCore::V128(value) => Val::V128(u128::from_le_bytes(value.to_le_bytes())),
         WastArgCore::RefNull(HeapType::Abstract { ty, .. }) => match ty {
             AbstractHeapType::Func => Val::FuncRef(None),
             AbstractHeapType::Extern => Val::ExternRef(None),
@@ -54,16 +55,9 @@ fn is_match(value: &Val, expected: &WastRetCore<'_>) -> bool {
         (_, WastRetCore::Either(choices)) => choices.iter().any(|choice| is_match(value, choice)),
         (Val::I32(value), WastRetCore::I32(expected)) => value == expected,
         (Val::I64(value), WastRetCore::I64(expected)) => value == expected,
-        (Val::F32(bits), WastRetCore::F32(pattern)) => match pattern {
-            NanPattern::CanonicalNan => bits & 0x7fff_ffff == 0x7fc0_0000,
-            NanPattern::ArithmeticNan => bits & 0x7fc0_0000 == 0x7fc0_0000,
-            NanPattern::Value(F32 { bits: expected }) => bits == expected,
-        },
-        (Val::F64(bits), WastRetCore::F64(pattern)) => match pattern {
-            NanPattern::CanonicalNan => bits & 0x7fff_ffff_ffff_ffff == 0x7ff8_0000_0000_0000,
-            NanPattern::ArithmeticNan => bits & 0x7ff8_0000_0000_0000 == 0x7ff8_0000_0000_0000,
-            NanPattern::Value(F64 { bits: expected }) => bits == expected,
-        },
+        (Val::F32(bits), WastRetCore::F32(pattern)) => is_f32(*bits, pattern),
+        (Val::F64(bits), WastRetCore::F64(pattern)) => is_f64(*bits, pattern),
+        (Val::V128(bits), WastRetCore::V128(pattern)) => is_vector(*bits, pattern),
         (Val::FuncRef(None), WastRetCore::RefNull(ty)) => is_type(ty, AbstractHeapType::Func),
         (Val::ExternRef(None), WastRetCore::RefNull(ty)) => is_type(ty, AbstractHeapType::Extern),
         // A script cannot say which function: it only knows that there is one.
@@ -73,6 +67,39 @@ fn is_match(value: &Val, expected: &WastRetCore<'_>) -> bool {
             None => true,
         },
         _ => false,
+    }
+}
+
+fn is_f32(bits: u32, pattern: &NanPattern<F32>) -> bool {
+    match pattern {
+        NanPattern::CanonicalNan => bits & 0x7fff_ffff == 0x7fc0_0000,
+        NanPattern::ArithmeticNan => bits & 0x7fc0_0000 == 0x7fc0_0000,
+        NanPattern::Value(F32 { bits: expected }) => bits == *expected,
+    }
+}
+
+fn is_f64(bits: u64, pattern: &NanPattern<F64>) -> bool {
+    match pattern {
+        NanPattern::CanonicalNan => bits & 0x7fff_ffff_ffff_ffff == 0x7ff8_0000_0000_0000,
+        NanPattern::ArithmeticNan => bits & 0x7ff8_0000_0000_0000 == 0x7ff8_0000_0000_0000,
+        NanPattern::Value(F64 { bits: expected }) => bits == *expected,
+    }
+}
+
+fn is_vector(bits: u128, pattern: &V128Pattern) -> bool {
+    let mut lanes = bits;
+    let mut next = |width: u32| {
+        let lane = lanes as u64 & (u64::MAX >> (64 - width));
+        lanes >>= width;
+        lane
+    };
+    match pattern {
+        V128Pattern::I8x16(lanes) => lanes.iter().all(|&lane| next(8) == u64::from(lane as u8)),
+        V128Pattern::I16x8(lanes) => lanes.iter().all(|&lane| next(16) == u64::from(lane as u16)),
+        V128Pattern::I32x4(lanes) => lanes.iter().all(|&lane| next(32) == u64::from(lane as u32)),
+        V128Pattern::I64x2(lanes) => lanes.iter().all(|&lane| next(64) == lane as u64),
+        V128Pattern::F32x4(lanes) => lanes.iter().all(|lane| is_f32(next(32) as u32, lane)),
+        V128Pattern::F64x2(lanes) => lanes.iter().all(|lane| is_f64(next(64), lane)),
     }
 }
 
@@ -97,6 +124,7 @@ pub fn show(values: &[Val]) -> String {
         Val::I64(value) => format!("(i64.const {value})"),
         Val::F32(bits) => show_f32(*bits),
         Val::F64(bits) => show_f64(*bits),
+        Val::V128(bits) => show_vector(*bits),
         Val::FuncRef(None) => "(ref.null func)".to_owned(),
         Val::FuncRef(Some(_)) => "(ref.func)".to_owned(),
         Val::ExternRef(None) => "(ref.null extern)".to_owned(),
@@ -112,6 +140,10 @@ fn show_expected(expected: &WastRet<'_>) -> String {
     let WastRet::Core(expected) = expected else {
         return format!("{expected:?}");
     };
+    show_core(expected)
+}
+
+fn show_core(expected: &WastRetCore<'_>) -> String {
     match expected {
         WastRetCore::I32(value) => format!("(i32.const {value})"),
         WastRetCore::I64(value) => format!("(i64.const {value})"),
@@ -122,8 +154,41 @@ fn show_expected(expected: &WastRet<'_>) -> String {
         WastRetCore::F32(NanPattern::ArithmeticNan) => "(f32.const nan:arithmetic)".to_owned(),
         WastRetCore::F64(NanPattern::ArithmeticNan) => "(f64.const nan:arithmetic)".to_owned(),
         WastRetCore::RefExtern(Some(number)) => format!("(ref.extern {number})"),
+        WastRetCore::V128(pattern) => show_vector_pattern(pattern),
+        WastRetCore::Either(choices) => {
+            let choices = choices.iter().map(|choice| show_core(choice));
+            format!("(either {})", list(choices))
+        }
         other => format!("({other:?})"),
     }
+}
+
+/// Vectors are shown as words.
+fn show_vector(bits: u128) -> String {
+    let word = |lane: u32| format!("{:#010x}", (bits >> (32 * lane)) as u32);
+    format!("(v128.const i32x4 {})", list((0..4).map(word)))
+}
+
+fn show_vector_pattern(pattern: &V128Pattern) -> String {
+    fn integers<T: std::fmt::LowerHex>(lanes: &[T]) -> String {
+        list(lanes.iter().map(|lane| format!("{lane:#x}")))
+    }
+    fn floats<T>(lanes: &[NanPattern<T>], show: impl Fn(&T) -> String) -> String {
+        list(lanes.iter().map(|lane| match lane {
+            NanPattern::CanonicalNan => "nan:canonical".to_owned(),
+            NanPattern::ArithmeticNan => "nan:arithmetic".to_owned(),
+            NanPattern::Value(value) => show(value),
+        }))
+    }
+    let (shape, lanes) = match pattern {
+        V128Pattern::I8x16(lanes) => ("i8x16", integers(lanes)),
+        V128Pattern::I16x8(lanes) => ("i16x8", integers(lanes)),
+        V128Pattern::I32x4(lanes) => ("i32x4", integers(lanes)),
+        V128Pattern::I64x2(lanes) => ("i64x2", integers(lanes)),
+        V128Pattern::F32x4(lanes) => ("f32x4", floats(lanes, |f| format!("{:#010x}", f.bits))),
+        V128Pattern::F64x2(lanes) => ("f64x2", floats(lanes, |f| format!("{:#018x}", f.bits))),
+    };
+    format!("(v128.const {shape} {lanes})")
 }
 
 /// Floats are shown with their bits: two that differ may be printed alike.

@@ -6,21 +6,20 @@ use crate::module::const_expr::{ConstExpr, ConstScope};
 /// What is known of the globals of a valid module.
 pub(super) struct KnownValues<'a> {
     module: &'a ModuleState,
-    /// First values by index.
-    globals: Vec<Option<u64>>,
+    /// Slots of first values by index.
+    globals: Vec<Option<[u64; 2]>>,
 }
 
 struct Scope<'a> {
-    globals: &'a [Option<u64>],
+    globals: &'a [Option<[u64; 2]>],
     known: bool,
 }
 
 impl ConstScope for Scope<'_> {
-    fn global(&mut self, index: u32) -> u64 {
-        self.globals.get(index as usize).copied().flatten().unwrap_or_else(|| {
-            self.known = false;
-            0
-        })
+    fn global(&mut self, index: u32) -> [u64; 2] {
+        let known = self.globals.get(index as usize).copied().flatten();
+        self.known &= known.is_some();
+        known.unwrap_or_default()
     }
 
     fn ref_func(&mut self, _: u32) -> u64 {
@@ -39,19 +38,23 @@ impl<'a> KnownValues<'a> {
         KnownValues { module, globals }
     }
 
-    /// The first value of a global.
+    /// The first value of a global that is no vector.
     pub(super) fn global(&self, index: u32) -> Option<u64> {
-        self.globals.get(index as usize).copied().flatten()
+        self.globals.get(index as usize).copied().flatten().map(|[value, _]| value)
     }
 
-    /// The value of a constant expression of the module.
+    /// The value of a constant expression of the module, which is no vector.
     pub(super) fn of(&self, expression: ConstExpr) -> Option<u64> {
-        evaluate(self.module, &self.globals, expression)
+        evaluate(self.module, &self.globals, expression).map(|[value, _]| value)
     }
 }
 
-fn evaluate(module: &ModuleState, globals: &[Option<u64>], init: ConstExpr) -> Option<u64> {
+fn evaluate(
+    module: &ModuleState,
+    globals: &[Option<[u64; 2]>],
+    init: ConstExpr,
+) -> Option<[u64; 2]> {
     let mut scope = Scope { globals, known: true };
-    let value = init.evaluate(&*module.source, &mut scope);
+    let value = init.slots(&*module.source, &mut scope);
     scope.known.then_some(value)
 }

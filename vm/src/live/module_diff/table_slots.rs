@@ -32,8 +32,8 @@ fn mapped(map: &[u32], index: u32) -> u64 {
 }
 
 impl ConstScope for Names<'_> {
-    fn global(&mut self, index: u32) -> u64 {
-        GLOBAL | mapped(&self.0.globals, index)
+    fn global(&mut self, index: u32) -> [u64; 2] {
+        [GLOBAL | mapped(&self.0.globals, index), 0]
     }
 
     fn ref_func(&mut self, index: u32) -> u64 {
