@@ -7,7 +7,10 @@ use midair::{
 };
 use std::sync::{Arc, Mutex};
 
-const TYPES: [&str; 4] = ["i32", "i64", "f32", "f64"];
+const TYPES: [&str; 5] = ["i32", "i64", "f32", "f64", "v128"];
+
+/// Bytes between the places that a program writes.
+const STRIDE: usize = 16;
 
 /// Quiet and signalling NaNs of both widths, of either sign, infinities, zeroes, denormals, and integers with
 /// something in the upper half.
@@ -41,21 +44,24 @@ const PLACES: [&str; 15] = [
     "a global",
     "what the host gave back",
     "a result of an indirect call",
-    "argument 8 of a call",
+    "argument 10 of a call",
     "a local of a loop",
     "a result that was narrowed just before",
     "one of five results that were narrowed just before",
 ];
 
 /// A program for one type. `f` loads a value from address 0, has it in all those places while every function on
-/// the stack is edited, and stores it from there, widened to 64 bits, at 64 and behind.
+/// the stack is edited, and stores it from there, widened to 64 bits if it is narrower, at 64 and behind.
 fn program(ty: &str) -> String {
     let widen = match ty {
         "i32" => "(i64.extend_i32_u (local.get 1))",
         "f32" => "(i64.extend_i32_u (i32.reinterpret_f32 (local.get 1)))",
-        "i64" => "(local.get 1)",
+        "i64" | "v128" => "(local.get 1)",
         _ => "(i64.reinterpret_f64 (local.get 1))",
     };
+    let store = if ty == "v128" { "v128.store" } else { "i64.store" };
+    let zero =
+        if ty == "v128" { "v128.const i64x2 0 0".to_owned() } else { format!("{ty}.const 0") };
     // Narrow values come out of registers that have something in their upper halves.
     let value = match ty {
         "i32" => "(i32.wrap_i64 (i64.load (i32.const 0)))".to_owned(),
@@ -66,10 +72,11 @@ fn program(ty: &str) -> String {
         "i32" => "(i32.wrap_i64 (local.get 0))",
         "f32" => "(f32.reinterpret_i32 (i32.wrap_i64 (local.get 0)))",
         "i64" => "(local.get 0)",
+        "v128" => "(i64x2.replace_lane 1 (i64x2.splat (local.get 0)) (i64.load (i32.const 8)))",
         _ => "(f64.reinterpret_i64 (local.get 0))",
     };
     let narrow5 = narrow.repeat(5);
-    let eight = value.repeat(8);
+    let ten = value.repeat(10);
     let many = "(local.get 0)".repeat(5);
     let put = |place: usize, value: &str| format!("(call $put (i32.const {place}) {value})\n");
     let places: String = [
@@ -82,7 +89,7 @@ fn program(ty: &str) -> String {
         put(8, "(global.get $g)"),
         put(9, &format!("(call $host {value})")),
         put(10, &format!("(call_indirect (type $pass) {value} (i32.const 0))")),
-        put(11, &format!("(call $eighth {eight})")),
+        put(11, &format!("(call $tenth {ten})")),
         put(12, &format!("(call $loop {value})")),
         put(13, "(call $narrow (i64.load (i32.const 0)))"),
         // The buffer for results has other values in it first.
@@ -96,16 +103,16 @@ fn program(ty: &str) -> String {
             (import "host" "host" (func $host (param {ty}) (result {ty})))
             (memory (export "m") 1)
             (table funcref (elem $pass))
-            (global $g (mut {ty}) ({ty}.const 0))
+            (global $g (mut {ty}) ({zero}))
             (type $pass (func (param {ty}) (result {ty})))
             (func $put (export "put") (param i32) (param {ty})
-                (i64.store offset=64 (i32.shl (local.get 0) (i32.const 3)) {widen}))
+                ({store} offset=64 (i32.shl (local.get 0) (i32.const 4)) {widen}))
             (func $pass (export "pass") (type $pass) (call $edit) (local.get 0))
             (func $many (export "many") (param {ty}) (result {ty} {ty} {ty} {ty} {ty})
                 (call $edit) {many})
-            (func $eighth (export "eighth")
-                (param {ty} {ty} {ty} {ty} {ty} {ty} {ty} {ty}) (result {ty})
-                (call $edit) (local.get 7))
+            (func $tenth (export "tenth")
+                (param {ty} {ty} {ty} {ty} {ty} {ty} {ty} {ty} {ty} {ty}) (result {ty})
+                (call $edit) (local.get 9))
             (func $loop (export "loop") (param {ty}) (result {ty}) (local {ty} i32)
                 (loop $again
                     (local.set 1 (local.get 0))
@@ -139,7 +146,7 @@ enum Edit {
 
 /// Functions of the programs; the first five are suspended when the host is called.
 const FUNCTIONS: [&str; 9] =
-    ["pass", "many", "eighth", "loop", "f", "put", "narrow", "narrow5", "fill"];
+    ["pass", "many", "tenth", "loop", "f", "put", "narrow", "narrow5", "fill"];
 
 /// Runs the programs of all types with all patterns; those of [`FUNCTIONS`] whose bits are set in `compiled` are
 /// compiled beforehand.
@@ -201,21 +208,31 @@ fn check(configure: impl Fn(&mut Config), edit: Edit, compiled: u32) {
             "i32" => linker.func_wrap("host", "host", |x: i32| x).unwrap(),
             "i64" => linker.func_wrap("host", "host", |x: i64| x).unwrap(),
             "f32" => linker.func_wrap("host", "host", |x: f32| x).unwrap(),
+            "v128" => linker.func_wrap("host", "host", |x: u128| x).unwrap(),
             _ => linker.func_wrap("host", "host", |x: f64| x).unwrap(),
         };
         let mut store = Store::new(&engine, ());
         let instance: Instance = linker.instantiate(&mut store, &module).unwrap();
         let memory = instance.get_memory(&mut store, "m").unwrap();
         let f = instance.get_typed_func::<(), ()>(&mut store, "f").unwrap();
-        let width = if ty.ends_with("32") { u64::from(u32::MAX) } else { u64::MAX };
+        let (bytes, width) = match ty {
+            "i32" | "f32" => (8, u128::from(u32::MAX)),
+            "v128" => (16, u128::MAX),
+            _ => (8, u128::from(u64::MAX)),
+        };
         for round in 0..3 {
-            for pattern in PATTERNS {
-                memory.data_mut(&mut store)[..8].copy_from_slice(&pattern.to_le_bytes());
-                memory.data_mut(&mut store)[64..64 + 8 * PLACES.len()].fill(0xa5);
+            for (i, &low) in PATTERNS.iter().enumerate() {
+                // Of vectors each half is another pattern.
+                let high = PATTERNS[(i + 5) % PATTERNS.len()];
+                let pattern = u128::from(high) << 64 | u128::from(low);
+                memory.data_mut(&mut store)[..16].copy_from_slice(&pattern.to_le_bytes());
+                memory.data_mut(&mut store)[64..64 + STRIDE * PLACES.len()].fill(0xa5);
                 f.call(&mut store, ()).unwrap();
-                let found = memory.data(&store)[64..].chunks(8).zip(PLACES);
+                let found = memory.data(&store)[64..].chunks(STRIDE).zip(PLACES);
                 for (found, place) in found {
-                    let found = u64::from_le_bytes(found.try_into().unwrap());
+                    let mut padded = [0; 16];
+                    padded[..bytes].copy_from_slice(&found[..bytes]);
+                    let found = u128::from_le_bytes(padded);
                     assert_eq!(
                         found,
                         pattern & width,

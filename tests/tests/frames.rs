@@ -15,9 +15,11 @@ const RECURSION: &str = r#"(module
     (elem declare func $rec)
     (func $rec (export "rec") (param $n i32) (param $e externref) (result i64)
         (local $a i64) (local $f f32) (local $d f64) (local $r funcref) (local $dead i32)
+        (local $v v128)
         (local.set $a (i64.mul (i64.extend_i32_s (local.get $n)) (i64.const 1000000007)))
         (local.set $f (f32.mul (f32.convert_i32_s (local.get $n)) (f32.const 0.5)))
         (local.set $d (f64.mul (f64.convert_i32_s (local.get $n)) (f64.const -0.25)))
+        (local.set $v (i64x2.splat (local.get $a)))
         (if (i32.and (local.get $n) (i32.const 1))
             (then (local.set $r (ref.func $rec))))
         (loop $l
@@ -27,6 +29,7 @@ const RECURSION: &str = r#"(module
         (i64.sub (local.get $a) (i64.const 77))
         (f64.neg (local.get $d))
         (local.get $r)
+        (i8x16.add (local.get $v) (v128.const i8x16 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15))
         (i32.const 123)
         (if (result i64) (i32.eqz (local.get $n))
             (then (call $look) (i64.const 1))
@@ -35,6 +38,9 @@ const RECURSION: &str = r#"(module
                 (else (call $rec (i32.sub (local.get $n) (i32.const 1)) (local.get $e))))))
         (local.set $a (i64.add (local.get $a)))
         (local.set $n (i32.add (local.get $n)))
+        (i64x2.extract_lane 1)
+        (local.set $a (i64.add (local.get $a)))
+        (local.set $a (i64.add (local.get $a) (i64x2.extract_lane 0 (local.get $v))))
         (ref.is_null)
         (local.set $n (i32.add (local.get $n)))
         (local.set $d (f64.add (local.get $d)))
@@ -127,12 +133,17 @@ fn interpreted_frames_hold_what_the_program_computed() {
     for (n, frame) in frames.iter().enumerate() {
         let n = n as i64;
         let locals = frame.locals();
-        assert_eq!(locals.len(), 7);
+        assert_eq!(locals.len(), 8);
         let operands: Vec<_> = frame.operands().iter().map(value).collect();
+        let both = (n * 1_000_000_007) as u64;
+        let vector = u128::from(both) << 64 | u128::from(both);
+        let mut added = vector.to_le_bytes();
+        (0..).zip(&mut added).for_each(|(i, byte)| *byte = byte.wrapping_add(i));
         let numbers = [
             value(&Val::I64(n * 1_000_000_007 - 77)),
             value(&Val::F64((n as f64 * 0.25).to_bits())),
             format!("funcref {}", n % 2 == 1),
+            value(&Val::V128(u128::from_le_bytes(added))),
             value(&Val::I32(123)),
         ];
         assert_eq!(operands, numbers, "frame {n}");
@@ -142,6 +153,7 @@ fn interpreted_frames_hold_what_the_program_computed() {
         assert_eq!(local(2), Some(value(&Val::I64(n * 1_000_000_007))));
         assert_eq!(local(3), Some(value(&Val::F32((n as f32 * 0.5).to_bits()))));
         assert_eq!(local(4), Some(value(&Val::F64((n as f64 * -0.25).to_bits()))));
+        assert_eq!(local(7), Some(value(&Val::V128(vector))));
         // Read before the call only.
         assert_eq!((local(5), local(6)), (None, None));
         assert_eq!((frame.version(), frame.func_name()), (0, Some("rec")));

@@ -40,6 +40,8 @@ pub enum Kind {
     F32,
     /// 64-bit float.
     F64,
+    /// 128-bit vector.
+    V128,
     /// A function or null.
     Func,
     /// A host value or null.
@@ -57,6 +59,8 @@ pub enum Value {
     F32(u32),
     /// Bits of a 64-bit float.
     F64(u64),
+    /// Bits of a vector.
+    V128(u128),
     /// A null reference.
     Null(Kind),
     /// Some function.
@@ -80,6 +84,11 @@ impl Value {
             Kind::I64 => Value::I64(bits as i64),
             Kind::F32 => Value::F32((float as f32).to_bits()),
             Kind::F64 => Value::F64(float.to_bits()),
+            // Small numbers as bytes, words and floats, with something else in each half.
+            Kind::V128 => {
+                let high = if random.below(2) == 0 { float.to_bits() } else { random.word() };
+                Value::V128(u128::from(high) << 64 | u128::from(bits))
+            }
             Kind::Func | Kind::Extern => Value::Null(kind),
         }
     }

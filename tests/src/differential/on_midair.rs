@@ -161,9 +161,10 @@ fn kind(ty: ValType) -> Kind {
         ValType::I64 => Kind::I64,
         ValType::F32 => Kind::F32,
         ValType::F64 => Kind::F64,
+        ValType::V128 => Kind::V128,
         ValType::FUNCREF => Kind::Func,
         ValType::EXTERNREF => Kind::Extern,
-        _ => unreachable!("the modules have no vectors"),
+        _ => unreachable!("the modules have no other types"),
     }
 }
 
@@ -173,6 +174,7 @@ fn val(value: Value) -> Val {
         Value::I64(value) => Val::I64(value),
         Value::F32(bits) => Val::F32(bits),
         Value::F64(bits) => Val::F64(bits),
+        Value::V128(bits) => Val::V128(bits),
         Value::Null(Kind::Extern) => Val::ExternRef(None),
         Value::Null(_) => Val::FuncRef(None),
         Value::Func | Value::Extern => unreachable!("the host makes no references"),
@@ -185,6 +187,7 @@ fn value(val: &Val) -> Value {
         Val::I64(value) => Value::I64(*value),
         Val::F32(bits) => Value::F32(*bits),
         Val::F64(bits) => Value::F64(*bits),
+        Val::V128(bits) => Value::V128(*bits),
         Val::FuncRef(None) => Value::Null(Kind::Func),
         Val::FuncRef(Some(_)) => Value::Func,
         Val::ExternRef(None) => Value::Null(Kind::Extern),

@@ -11,6 +11,7 @@ use wasmi::{
 pub fn observe(wasm: &[u8]) -> Result<Vec<Observation>, Error> {
     let mut config = Config::default();
     config.set_max_recursion_depth(100_000).set_max_stack_height(16 << 20).wasm_multi_memory(true);
+    config.wasm_simd(true).wasm_relaxed_simd(true);
     let engine = Engine::new(&config);
     let module = Module::new(&engine, wasm)?;
     let functions = module
@@ -169,7 +170,7 @@ fn kind(ty: ValType) -> Kind {
         ValType::F64 => Kind::F64,
         ValType::FuncRef => Kind::Func,
         ValType::ExternRef => Kind::Extern,
-        ValType::V128 => unreachable!("the modules have no vectors"),
+        ValType::V128 => Kind::V128,
     }
 }
 
@@ -179,6 +180,7 @@ fn val(value: Value) -> Val {
         Value::I64(value) => Val::I64(value),
         Value::F32(bits) => Val::F32(wasmi::F32::from_bits(bits)),
         Value::F64(bits) => Val::F64(wasmi::F64::from_bits(bits)),
+        Value::V128(bits) => Val::V128(wasmi::V128::from(bits)),
         Value::Null(Kind::Extern) => Val::ExternRef(Nullable::Null),
         Value::Null(_) => Val::FuncRef(Nullable::Null),
         Value::Func | Value::Extern => unreachable!("the host makes no references"),
@@ -191,6 +193,7 @@ fn value(val: &Val) -> Value {
         Val::I64(value) => Value::I64(*value),
         Val::F32(value) => Value::F32(value.to_bits()),
         Val::F64(value) => Value::F64(value.to_bits()),
+        Val::V128(value) => Value::V128(value.as_u128()),
         Val::FuncRef(Nullable::Null) => Value::Null(Kind::Func),
         Val::FuncRef(Nullable::Val(_)) => Value::Func,
         Val::ExternRef(Nullable::Null) => Value::Null(Kind::Extern),

@@ -107,16 +107,21 @@ impl<'c, 'b> Body<'c, 'b> {
             ValType::I64 => Instruction::I64Const(0),
             ValType::F32 => Instruction::F32Const(0.0.into()),
             ValType::F64 => Instruction::F64Const(0.0.into()),
+            ValType::V128 => Instruction::V128Const(0),
             _ => Instruction::I32Const(0),
         });
     }
 
     fn constant(&mut self, ty: ValType) {
         let number = self.choices.number();
+        let high = if ty == ValType::V128 { self.choices.number() } else { 0 };
         self.emit(match ty {
             ValType::I64 => Instruction::I64Const(number),
             ValType::F32 => Instruction::F32Const((number as f32 / 8.0).into()),
             ValType::F64 => Instruction::F64Const((number as f64 / 8.0).into()),
+            ValType::V128 => {
+                Instruction::V128Const(i128::from(high) << 64 | i128::from(number as u64))
+            }
             _ => Instruction::I32Const(number as i32),
         });
     }

@@ -7,6 +7,7 @@
 mod body;
 mod choices;
 mod operators;
+mod vectors;
 
 use arbitrary::Unstructured;
 use body::Body;
@@ -28,7 +29,7 @@ const ITERATIONS: u32 = 12;
 const BUDGET_GLOBAL: u32 = 0;
 
 /// The value types that programs compute with.
-const TYPES: [ValType; 4] = [ValType::I32, ValType::I64, ValType::F64, ValType::F32];
+const TYPES: [ValType; 5] = [ValType::I32, ValType::I64, ValType::F64, ValType::F32, ValType::V128];
 
 /// Elements of the table; a power of two. Behind the functions it is null.
 const TABLE: u32 = 16;
@@ -173,6 +174,7 @@ fn assemble(
             ValType::I64 => ConstExpr::i64_const(7),
             ValType::F32 => ConstExpr::f32_const(0.5.into()),
             ValType::F64 => ConstExpr::f64_const(2.5.into()),
+            ValType::V128 => ConstExpr::v128_const(1 << 100 | 9),
             _ => ConstExpr::i32_const(3),
         };
         globals.global(GlobalType { val_type: *ty, mutable: true, shared: false }, &init);

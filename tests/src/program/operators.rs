@@ -7,9 +7,12 @@ use wasm_encoder::{Instruction, MemArg, MemArgTarget, ValType};
 impl Body<'_, '_> {
     pub(super) fn binary(&mut self, ty: ValType) {
         use Instruction::*;
+        if ty == ValType::V128 {
+            return self.binary_vector();
+        }
         // Comparisons give i32, whatever they compare.
         if ty == ValType::I32 && self.choices.one_in(4) {
-            let of = self.choices.of(&TYPES);
+            let of = self.choices.of(&TYPES[..4]);
             self.expression(of);
             self.expression(of);
             let operator = match of {
@@ -73,6 +76,9 @@ impl Body<'_, '_> {
         if ty == ValType::I32 && self.choices.one_in(5) {
             return self.emit(MemorySize(0));
         }
+        if ty == ValType::V128 {
+            return self.unary_vector();
+        }
         self.expression(ty);
         let operator = match ty {
             ValType::I32 => {
@@ -99,6 +105,9 @@ impl Body<'_, '_> {
 
     pub(super) fn conversion(&mut self, ty: ValType) {
         use Instruction::*;
+        if ty == ValType::V128 || self.choices.one_in(3) {
+            return self.lane_conversion(ty);
+        }
         let (from, operator) = match ty {
             ValType::I32 => self.choices.of(&[
                 (ValType::I64, I32WrapI64),
@@ -136,6 +145,9 @@ impl Body<'_, '_> {
     /// in the upper half of its register.
     pub(super) fn narrowed(&mut self, ty: ValType) {
         use Instruction::*;
+        if ty == ValType::V128 {
+            return self.binary(ty);
+        }
         self.expression(ValType::I64);
         self.emit(I64Const(0x9e37_79b9_7f4a_7c15_u64 as i64));
         let operator = self.choices.of(&[I64Mul, I64Xor, I64Add]);
@@ -156,6 +168,9 @@ impl Body<'_, '_> {
     /// function to another just before.
     pub(super) fn widened(&mut self, ty: ValType) {
         use Instruction::*;
+        if ty == ValType::V128 {
+            return self.call_for(ty);
+        }
         let from = self.choices.of(&[ValType::I32, ValType::F32]);
         match self.choices.below(4) {
             0 => {
@@ -190,9 +205,12 @@ impl Body<'_, '_> {
         }
     }
 
-    /// Mixes all bits of the slot of a local, if it is narrow, into a global, where they are seen in the end.
+    /// Mixes all bits of the slot of a local, if it is narrow, or of both slots of a vector, into a global, where they are seen in the end.
     pub(super) fn record(&mut self, local: u32, ty: ValType) {
         use Instruction::*;
+        if ty == ValType::V128 {
+            return self.record_vector(local);
+        }
         if !matches!(ty, ValType::I32 | ValType::F32) {
             return;
         }
@@ -228,7 +246,7 @@ impl Body<'_, '_> {
     }
 
     /// Pushes an address that is mostly within memory.
-    fn address(&mut self) {
+    pub(super) fn address(&mut self) {
         if self.choices.one_in(3) {
             self.expression(ValType::I64);
             return self.emit(Instruction::Call(self.address));
@@ -240,7 +258,7 @@ impl Body<'_, '_> {
         }
     }
 
-    fn mem_arg(&mut self) -> MemArg {
+    pub(super) fn mem_arg(&mut self) -> MemArg {
         MemArg {
             offset: u64::from(self.choices.below(300)),
             align: 0,
@@ -251,6 +269,9 @@ impl Body<'_, '_> {
 
     pub(super) fn load(&mut self, ty: ValType) {
         use Instruction::*;
+        if ty == ValType::V128 {
+            return self.load_vector();
+        }
         self.address();
         let at = self.mem_arg();
         let operator = match ty {
@@ -268,6 +289,9 @@ impl Body<'_, '_> {
         self.address();
         self.expression(ty);
         let at = self.mem_arg();
+        if ty == ValType::V128 {
+            return self.store_vector(at);
+        }
         let operator = match ty {
             ValType::I32 => self.choices.of(&[I32Store(at), I32Store8(at), I32Store16(at)]),
             ValType::I64 => self.choices.of(&[I64Store(at), I64Store32(at), I64Store8(at)]),

@@ -220,6 +220,7 @@ fn class(operator: &Operator<'_>) -> Result<Class> {
             wasmparser::ValType::I64 => Class::Open(BlockType::Result(ValType::I64)),
             wasmparser::ValType::F32 => Class::Open(BlockType::Result(ValType::F32)),
             wasmparser::ValType::F64 => Class::Open(BlockType::Result(ValType::F64)),
+            wasmparser::ValType::V128 => Class::Open(BlockType::Result(ValType::V128)),
             _ => Class::OpenOther,
         },
         wasmparser::BlockType::FuncType(_) => Class::OpenOther,

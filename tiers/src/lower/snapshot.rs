@@ -1,5 +1,5 @@
 //! Lowered code as text, for tests: `snapshots/*.wat` hold functions and, behind each as comments, the
-//! code that they are lowered to: `l` locals, `t` temporaries, `x` scratch slots. `wide.wat` is lowered in the
+//! code that they are lowered to: `l` locals, `t` temporaries, `x` scratch slots; dots behind the first slot of a vector. `wide.wat` is lowered in the
 //! wide form. `MIDAIR_BLESS=1` writes the comments anew.
 
 use super::run;
@@ -44,6 +44,10 @@ fn text(instance: &Instance, function: u32) -> String {
                 'd' | 's' => {
                     let n = i16::from_le_bytes(field(2).0.try_into().unwrap());
                     write!(out, " {}", slot(n.into())).unwrap();
+                }
+                'V' | 'v' => {
+                    let n = i16::from_le_bytes(field(2).0.try_into().unwrap());
+                    write!(out, " {}..", slot(n.into())).unwrap();
                 }
                 'D' | 'S' => {
                     let n = i32::from_le_bytes(field(4).0.try_into().unwrap());

@@ -544,17 +544,35 @@ fn a_time_limit_says_that_it_has_ended_the_program() {
 fn a_function_that_cannot_be_run_is_told_as_when_loading() {
     let module = file(
         "cannot_run",
-        "simd.wat",
-        r#"(module (func (export "f") (result i32)
-            (i32x4.extract_lane 0 (i32x4.splat (i32.const 1)))))"#,
+        "threads.wat",
+        r#"(module (memory 1)
+            (func (export "f") (result i32) (i32.atomic.load (i32.const 0))))"#,
     );
     let module = module.to_str().unwrap();
     for tier in ["interp", "baseline", "optimized", "auto"] {
         let run = midair([&format!("--tier={tier}"), "--invoke=f", module]);
-        run.expect(126, "").says(&["cannot be run", "SIMD"]);
+        run.expect(126, "").says(&["cannot be run", "threads"]);
         assert!(!run.stderr.contains("trap") && run.stderr.lines().count() == 1, "{}", run.stderr);
     }
-    midair(["--validate=eager", "--invoke=f", module]).expect(1, "").says(&["SIMD"]);
+    midair(["--validate=eager", "--invoke=f", module]).expect(1, "").says(&["threads"]);
+}
+
+#[test]
+fn vectors_are_read_and_written_lane_by_lane() {
+    let module = file(
+        "vectors",
+        "vectors.wat",
+        r#"(module (func (export "f") (param v128 v128) (result v128 i32)
+            (i32x4.add (local.get 0) (local.get 1)) (i8x16.extract_lane_u 15 (local.get 1))))"#,
+    );
+    let module = module.to_str().unwrap();
+    let printed = "i32x4:0x00000002,0x00000002,0x00000002,0x80000003\n128\n";
+    for tier in ["interp", "baseline", "optimized", "auto"] {
+        let tier = format!("--tier={tier}");
+        let run = midair([&tier, "--invoke=f", module, "i32x4:1,1,1,3", "i32x4:1,1,1,0x80000000"]);
+        run.expect(0, printed);
+        midair([&tier, "--invoke=f", module, "i32x4:1,2", "0"]).expect(1, "").says(&["is no v128"]);
+    }
 }
 
 #[test]

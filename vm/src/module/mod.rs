@@ -228,8 +228,8 @@ impl ModuleNames for ModuleState {
 /// assert_eq!((import.module(), import.name()), ("a", "b"));
 /// assert_eq!(import.ty().to_string(), "memory 1 2");
 ///
-/// let error = Module::new(&engine, "(module (func (result v128) unreachable))").unwrap_err();
-/// assert!(error.to_string().contains("SIMD is not supported yet"));
+/// let error = Module::new(&engine, "(module (type (struct)))").unwrap_err();
+/// assert!(error.to_string().contains("garbage collection is not supported yet"));
 /// # Ok::<(), midair::Error>(())
 /// ```
 #[derive(Clone)]

@@ -11,17 +11,12 @@ fn error(text: &str) -> String {
 #[test]
 fn unsupported_proposals_are_named() {
     for (text, name) in [
-        ("(module (func (result v128) (v128.const i64x2 1 2)))", "SIMD"),
         ("(module (func $f (return_call $f)))", "tail calls"),
         ("(module (tag $e) (func (throw $e)))", "exception handling"),
         ("(module (memory i64 1))", "memory64"),
         ("(module (memory 1 1 shared))", "threads"),
         ("(module (type $t (func)) (func (param (ref $t))))", "function references"),
         ("(module (type $t (struct (field i32))))", "garbage collection"),
-        (
-            "(module (func (drop (i8x16.relaxed_swizzle (v128.const i64x2 1 2) (v128.const i64x2 1 2)))))",
-            "SIMD and relaxed SIMD",
-        ),
     ] {
         let error = error(text);
         assert!(error.contains("not supported yet"), "{text}: {error}");
@@ -46,6 +41,20 @@ fn later_proposals_can_be_turned_off() {
     assert!(error.starts_with("extended constant expressions is not supported yet"), "{error}");
     let error = Module::new(&engine, references).unwrap_err().to_string();
     assert!(error.starts_with("function references is not supported yet"), "{error}");
+    let vectors = "(module (func (result v128) (v128.const i64x2 1 2)))";
+    let relaxed = "(module (func (param v128) (result v128)
+        (i8x16.relaxed_swizzle (local.get 0) (local.get 0))))";
+    Module::new(&self::engine(), vectors).unwrap();
+    Module::new(&self::engine(), relaxed).unwrap();
+    let engine = Engine::new(Config::new().wasm_relaxed_simd(false)).unwrap();
+    Module::new(&engine, vectors).unwrap();
+    let error = Module::new(&engine, relaxed).unwrap_err().to_string();
+    assert!(error.starts_with("relaxed SIMD is not supported yet"), "{error}");
+    let engine = Engine::new(Config::new().wasm_simd(false)).unwrap();
+    let error = Module::new(&engine, vectors).unwrap_err().to_string();
+    assert!(error.starts_with("SIMD is not supported yet"), "{error}");
+    let error = Module::new(&engine, relaxed).unwrap_err().to_string();
+    assert!(error.starts_with("SIMD and relaxed SIMD are not supported yet"), "{error}");
 }
 
 #[test]

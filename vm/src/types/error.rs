@@ -44,7 +44,7 @@ pub enum ErrorKind {
 /// use midair::{Engine, ErrorKind, Failure, Module};
 ///
 /// let engine = Engine::default();
-/// let error = Module::new(&engine, "(module (func (result v128) unreachable))").unwrap_err();
+/// let error = Module::new(&engine, "(module (type (struct)))").unwrap_err();
 /// assert_eq!(ErrorKind::of(&error), ErrorKind::Unsupported);
 /// assert_eq!(error.downcast_ref::<Failure>().unwrap().kind(), ErrorKind::Unsupported);
 /// # Ok::<(), midair::Error>(())

@@ -6,11 +6,11 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use wasmparser::{Validator, WasmFeatures};
 
-/// The proposals that a module needs beyond WebAssembly 2.0 without SIMD, by name; empty when
+/// The proposals that a module needs beyond WebAssembly 2.0 and relaxed SIMD, by name; empty when
 /// the module is within it.
 pub fn beyond_our_set(module: &Path) -> Result<Vec<String>> {
     let bytes = fs::read(module).with_context(|| module.display().to_string())?;
-    let ours = WasmFeatures::WASM2.difference(WasmFeatures::SIMD);
+    let ours = WasmFeatures::WASM2.union(WasmFeatures::RELAXED_SIMD);
     if valid(&bytes, ours) {
         return Ok(Vec::new());
     }

@@ -37,7 +37,7 @@ pub struct Program {
     /// Guest paths of the files that the program writes, all under a fresh directory.
     pub outputs: Vec<String>,
     pub normalise: Normalise,
-    /// Proposals that the module needs beyond WebAssembly 2.0 without SIMD; empty as a rule.
+    /// Proposals that the module needs beyond WebAssembly 2.0 and relaxed SIMD; empty as a rule.
     pub needs: Vec<String>,
 }
 

@@ -34,11 +34,8 @@ pub fn run(args: &CorpusArgs) -> Result<bool> {
         return check::run(&args.options, &manifest);
     }
     for program in &manifest.programs {
-        let needs = if program.needs.is_empty() {
-            "2.0 without SIMD".to_string()
-        } else {
-            program.needs.join(", ")
-        };
+        let needs =
+            if program.needs.is_empty() { "2.0".to_string() } else { program.needs.join(", ") };
         println!("{:<16} {:<32} {needs}", program.name, program.wasm.display());
     }
     println!("{} programs, see {}", manifest.programs.len(), Manifest::path().display());

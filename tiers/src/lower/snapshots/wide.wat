@@ -66,3 +66,36 @@
 ;;  19 @31  copy_far t2 l0
 ;;  20 @31  return_span l0 t1 2
 ;; end
+;; Far vectors go through two scratch slots for each operand.
+(module
+  (func (param v128 i32 v128) (result v128)
+    (local i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)
+    (local.set 2 (v128.bitselect (local.get 0) (local.get 2) (i8x16.shl (local.get 0) (local.get 1))))
+    (local.set 0 (i32x4.replace_lane 2 (local.get 2) (local.get 12)))
+    (local.get 0))
+)
+;; function 0
+;;   0 @11  copy_far x2 l0
+;;   1 @11  copy_far x3 l1
+;;   2 @11  copy_far x4 l2
+;;   3 @11  i8x16_shl x0.. x2.. x4
+;;   4 @11  copy_far t4 x0
+;;   5 @11  copy_far t5 x1
+;;   6 @13  copy_far x2 l0
+;;   7 @13  copy_far x3 l1
+;;   8 @13  copy_far x4 l3
+;;   9 @13  copy_far x5 l4
+;;  10 @13  copy_far x6 t4
+;;  11 @13  copy_far x7 t5
+;;  12 @13  v128_bitselect x0.. x2.. x4.. x6..
+;;  13 @15  copy_far l3 x0
+;;  14 @15  copy_far l4 x1
+;;  15 @21  copy_far x2 l3
+;;  16 @21  copy_far x3 l4
+;;  17 @21  i32x4_replace_lane x0.. x2.. l14 2
+;;  18 @24  copy_far l0 x0
+;;  19 @24  copy_far l1 x1
+;;  20 @28  copy_far t0 l0
+;;  21 @28  copy_far t1 l1
+;;  22 @28  return_span l0 t0 2
+;; end
