@@ -427,15 +427,16 @@ impl Lowerer<'_> {
     }
 
     pub(super) fn call_ref(&mut self, type_index: u32, point: u32) {
-        let ty = &self.env.types[type_index as usize];
+        let env = self.env;
+        let ty = &env.types[type_index as usize];
         let (operand, temp) = self.pop();
         let reference = self.slot_of(operand, temp);
-        let args = self.place_arguments(ty.params.len());
+        let args = self.place_arguments(ty);
         let op = if self.code.is_far(args) { Op::call_ref_far } else { Op::call_ref };
         let code = self.code.op(op).slot(reference);
         code.uint(type_index).uint(self.env.imported_functions);
         self.first_argument(args);
-        self.finish_call(ty.params.len(), ty.results.len(), point);
+        self.finish_call(ty, point);
     }
 
     /// The last operand of a call: where its arguments begin.
