@@ -15,7 +15,6 @@ fn unsupported_proposals_are_named() {
         ("(module (tag $e) (func (throw $e)))", "exception handling"),
         ("(module (memory i64 1))", "memory64"),
         ("(module (memory 1 1 shared))", "threads"),
-        ("(module (type $t (func)) (func (param (ref $t))))", "function references"),
         ("(module (type $t (struct (field i32))))", "garbage collection"),
     ] {
         let error = error(text);
