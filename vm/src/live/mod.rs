@@ -27,6 +27,7 @@
 //!   canonical     operators in one form, however long linkers have made them
 //!   alignment     which points of two bodies correspond
 //!   values        what the values of a body are made of
+//!   effects       which operators read and write what others do
 //!   partition     which values are computed in the same way
 //!   correspondence  which values of two bodies are the same variable
 //!   source_names  what the source calls places and variables of a body
@@ -49,6 +50,7 @@ pub(crate) mod changes;
 pub(crate) mod correspondence;
 pub(crate) mod data;
 pub(crate) mod definitions;
+mod effects;
 pub(crate) mod entries;
 pub(crate) mod frame_map;
 pub(crate) mod growth;

@@ -1,6 +1,6 @@
 //! Constant expressions.
 
-use crate::store::value::halves;
+use crate::types::slots::halves;
 use midair_tiers::body::ByteSource;
 use wasmparser::{BinaryReader, Operator, OperatorsReader, SectionLimited};
 

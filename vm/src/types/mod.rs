@@ -4,12 +4,14 @@
 //!   error        kinds of errors
 //!   printable    names out of a module, as they can be printed
 //!   signatures   identities of types in an engine
+//!   slots        slots of values, of which vectors have two
 //!   trap         why guest code cannot go on
 //! ```
 
 pub(crate) mod error;
 pub(crate) mod printable;
 pub(crate) mod signatures;
+pub(crate) mod slots;
 pub(crate) mod trap;
 
 use midair_tiers::module_env::{GlobalType, MemoryType, TableType};
