@@ -253,6 +253,8 @@ fn frames_with_vectors_go_on_in_bodies_with_other_locals() -> Result<()> {
             let (result, host) = replaced(&mut config, &old, &new, None)?;
             assert_eq!(result, expected, "{tier:?} {stress}");
             assert_eq!(host.migrated, 3, "the entry, the loop and the call");
+            let moved = host.module.engine().stats().frames.kinds.with_vectors;
+            assert!(moved > 0, "{tier:?} {stress}: no frame with vectors was moved");
             // The last look is in the new body: n, three that are new, sum, step, i.
             let locals = host.frames[0].locals();
             assert_eq!(locals.len(), 7);

@@ -30,6 +30,8 @@ pub struct CapturedFrame {
     /// form.
     /// After a call the results are *not* among them.
     pub values: Vec<u64>,
+    /// Whether a value that is kept is a [`crate::ValueKind::V128`].
+    pub has_vectors: bool,
     /// After a call: where its results are.
     pub returned: ReturnRegisters,
 }

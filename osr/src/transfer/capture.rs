@@ -51,10 +51,12 @@ pub(crate) unsafe extern "sysv64" fn land(state: *mut MachineState) -> usize {
     let object = entry.into_object();
     let map = object.frame_map(return_address).expect("a redirected site has a frame map");
     let mut values = Vec::with_capacity(map.values.len());
+    let mut has_vectors = false;
     for value in &map.values {
         // SAFETY: the value is one of this site, whose registers these are.
         let slots = unsafe { registers.value(value) };
         values.extend_from_slice(&slots[..value.kind.slots()]);
+        has_vectors |= value.kind.slots() > 1 && value.location.is_kept();
     }
     verify_slots("a captured frame", &values, map.values.iter().map(|value| value.kind));
     // SAFETY: as above.
@@ -83,8 +85,8 @@ pub(crate) unsafe extern "sysv64" fn land(state: *mut MachineState) -> usize {
         crate::verify_walks::verify_drop(&object, return_address, fp, registers);
     }
 
-    let frame =
-        CapturedFrame { object, context, point: map.point, kind: map.kind, values, returned };
+    let (point, kind) = (map.point, map.kind);
+    let frame = CapturedFrame { object, context, point, kind, values, has_vectors, returned };
     // SAFETY: hooks are installed before managed code runs; nothing else borrows them here.
     let hook = unsafe { (*stack).transfer.as_mut() }.expect("a stack of managed frames has a hook");
     state.target = hook.transfer(stack, frame) as usize;

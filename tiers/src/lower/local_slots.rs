@@ -30,6 +30,11 @@ impl LocalSlots {
         self.count
     }
 
+    /// Whether a local is a vector.
+    pub(super) fn has_vectors(&self) -> bool {
+        !self.first.is_empty()
+    }
+
     /// The first slot of a local.
     pub(super) fn first(&self, local: u32) -> u32 {
         self.first.get(local as usize).copied().unwrap_or(local)

@@ -218,6 +218,7 @@ fn run_within(
         return Ok(None);
     }
     let (first_temp, max_height) = (lowerer.first_temp, lowerer.stack.max_height());
+    let has_vectors = lowerer.local_slots.has_vectors() || lowerer.stack.has_had_vectors();
     let (code, instructions) = lowerer.code.finish();
     let lowered = Lowered {
         code: code.into_boxed_slice(),
@@ -225,6 +226,7 @@ fn run_within(
         params: slot_count(&ty.params) as u32,
         slots_above: (first_temp + max_height) as u32,
         first_temp: first_temp as u32,
+        has_vectors,
         too_large,
     };
     let recording = Recording { sites: lowerer.sites, instructions };

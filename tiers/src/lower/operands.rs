@@ -30,6 +30,7 @@ pub(super) struct OperandStack {
     lists: Vec<u32>,
     /// The entries that are the low halves of vectors, ascending.
     vectors: Vec<u32>,
+    has_had_vectors: bool,
     /// All entries below are in their temporaries.
     settled: usize,
     max_height: usize,
@@ -42,6 +43,7 @@ impl OperandStack {
             entries: Vec::new(),
             lists: vec![NONE; locals],
             vectors: Vec::new(),
+            has_had_vectors: false,
             settled: 0,
             max_height: 0,
         }
@@ -73,8 +75,14 @@ impl OperandStack {
     pub(super) fn push_vector(&mut self, low: Operand, high: Operand) -> usize {
         let index = self.push(low);
         self.vectors.push(index as u32);
+        self.has_had_vectors = true;
         self.push(high);
         index
+    }
+
+    /// Whether an operand is a vector, or was one.
+    pub(super) fn has_had_vectors(&self) -> bool {
+        self.has_had_vectors
     }
 
     /// Whether the topmost two operands are a vector.

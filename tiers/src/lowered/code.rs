@@ -20,6 +20,7 @@ pub struct LoweredCode {
     pub(crate) slots_above: u32,
     /// Slot number of the first temporary.
     pub(crate) first_temp: u32,
+    has_vectors: bool,
     code: Box<[u8]>,
     body: FunctionBody,
     /// Only few functions ever need it, so it is made on demand by lowering the body again.
@@ -67,6 +68,8 @@ pub(crate) struct Lowered {
     pub(crate) params: u32,
     pub(crate) slots_above: u32,
     pub(crate) first_temp: u32,
+    /// See [`LoweredCode::has_vectors`].
+    pub(crate) has_vectors: bool,
     /// Whether no frame of the code can be made.
     pub(crate) too_large: bool,
 }
@@ -91,6 +94,7 @@ impl LoweredCode {
             params: lowered.params,
             slots_above: lowered.slots_above,
             first_temp: lowered.first_temp,
+            has_vectors: lowered.has_vectors,
             code: lowered.code,
             body,
             sites: OnceLock::new(),
@@ -105,6 +109,11 @@ impl LoweredCode {
     /// The bytecode.
     pub fn body(&self) -> &FunctionBody {
         &self.body
+    }
+
+    /// Whether locals or operands of its frames are vectors.
+    pub fn has_vectors(&self) -> bool {
+        self.has_vectors
     }
 
     /// Slots of a frame on the value stack.

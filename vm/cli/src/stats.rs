@@ -120,8 +120,13 @@ fn write_text(out: &mut String, stats: &Stats) -> std::fmt::Result {
     writeln!(
         out,
         "  moved       {} at polls, {} in calls ({} of themselves, {} of the host), \
-         {} into another version",
-        kinds.at_poll, kinds.at_call, kinds.recursive, kinds.below_host, kinds.into_other_version
+         {} into another version, {} with vectors",
+        kinds.at_poll,
+        kinds.at_call,
+        kinds.recursive,
+        kinds.below_host,
+        kinds.into_other_version,
+        kinds.with_vectors
     )?;
     let code = &stats.code;
     writeln!(

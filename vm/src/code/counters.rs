@@ -95,6 +95,7 @@ pub(crate) struct MovedFrames {
     recursive: Counter,
     below_host: Counter,
     into_other_version: Counter,
+    with_vectors: Counter,
     trapped: Counter,
     from: TierCounters,
     to: TierCounters,
@@ -105,12 +106,14 @@ pub(crate) struct MovedFrames {
 pub(crate) struct Departure {
     pub(crate) from: Tier,
     pub(crate) at: SuspendedIn,
+    /// Whether its locals or operands are vectors.
+    pub(crate) has_vectors: bool,
 }
 
 impl MovedFrames {
     /// A frame goes on in `to`.
     pub(crate) fn moved(&self, departure: Departure, to: Tier, into_other_version: bool) {
-        let Departure { from, at } = departure;
+        let Departure { from, at, has_vectors } = departure;
         self.from.count(from);
         self.to.count(to);
         match at {
@@ -125,6 +128,9 @@ impl MovedFrames {
         }
         if into_other_version {
             self.into_other_version.add(1);
+        }
+        if has_vectors {
+            self.with_vectors.add(1);
         }
     }
 
@@ -141,6 +147,7 @@ impl MovedFrames {
             recursive: self.recursive.get(),
             below_host: self.below_host.get(),
             into_other_version: self.into_other_version.get(),
+            with_vectors: self.with_vectors.get(),
             trapped: self.trapped.get(),
             from: self.from.stats(),
             to: self.to.stats(),

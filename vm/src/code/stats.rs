@@ -185,6 +185,8 @@ pub struct FrameKinds {
     pub below_host: u64,
     /// Frames that went on in another version of their function.
     pub into_other_version: u64,
+    /// Frames with vectors among their locals or operands.
+    pub with_vectors: u64,
     /// Frames that did not go on but trapped, because the policy of their function said so; they are counted
     /// nowhere else here.
     pub trapped: u64,

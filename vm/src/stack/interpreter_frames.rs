@@ -48,7 +48,9 @@ pub(crate) unsafe extern "sysv64" fn continuation(
                 return FrameContinuation::Trap(TrapCode::InvalidFunction);
             };
             let at = suspended_in(&module, from, frame.point);
-            let departure = Departure { from: Tier::Interp, at };
+            // SAFETY: lowered code is kept while frames run it.
+            let has_vectors = unsafe { (*frame.code).has_vectors() };
+            let departure = Departure { from: Tier::Interp, at, has_vectors };
             version.frame_moved(&module, departure, Tier::Interp, &next);
             frame.code = next.code_of_frames(&module.env, code);
             frame.point = point;

@@ -370,7 +370,7 @@ impl TransferHook for Transfer {
             }
             Continuation::Trap => trap = Some(TrapCode::FunctionReplaced),
         }
-        let departure = Departure { from: owner.tier(), at };
+        let departure = Departure { from: owner.tier(), at, has_vectors: frame.has_vectors };
         // A function that is compiled without having been lowered can have any number of operands.
         let fits = values.len() <= RESUME_SLOTS;
         let at_loop = kind == SiteKind::Poll && point != FunctionBody::ENTRY && !unserved;
