@@ -62,8 +62,17 @@ fn mixed_tiers() -> impl Strategy<Value = Schedule> {
 /// Makes a module from random bytes; `None` if they are too few.
 type Generator = fn(&[u8]) -> Option<Vec<u8>>;
 
-/// A module of any instructions that exist.
+/// A module of any instructions that give the same everywhere.
 fn any_module(bytes: &[u8]) -> Option<Vec<u8>> {
+    module_of(bytes, false)
+}
+
+/// The same with relaxed operators, of which wasmi gives other results, which are allowed too.
+fn any_relaxed_module(bytes: &[u8]) -> Option<Vec<u8>> {
+    module_of(bytes, true)
+}
+
+fn module_of(bytes: &[u8], relaxed: bool) -> Option<Vec<u8>> {
     let config = wasm_smith::Config {
         allow_start_export: true,
         canonicalize_nans: true,
@@ -87,8 +96,7 @@ fn any_module(bytes: &[u8]) -> Option<Vec<u8>> {
         sign_extension_ops_enabled: true,
         extended_const_enabled: true,
         simd_enabled: true,
-        // wasmi gives other results, which are allowed too: see `any_relaxed_module`.
-        relaxed_simd_enabled: false,
+        relaxed_simd_enabled: relaxed,
         tail_call_enabled: false,
         exceptions_enabled: false,
         gc_enabled: false,
@@ -228,6 +236,11 @@ fn with_stack(test: impl FnOnce() + Send + 'static) {
 #[test]
 fn any_instructions() {
     with_stack(|| run("any-module", any_module, true));
+}
+
+#[test]
+fn relaxed_instructions() {
+    with_stack(|| run("relaxed-module", any_relaxed_module, false));
 }
 
 #[test]

@@ -291,6 +291,7 @@ fn vector() -> impl Strategy<Value = u128> {
     ];
     let f64s = f64s.map(f64::to_bits).into_iter();
     let f64s = f64s.chain([0x7ff0_0000_0000_0001, 0xfff8_0000_0000_0123]);
+    // -128 among them, of which dot products are too large.
     let byte = prop_oneof![
         any::<u8>(),
         prop::sample::select(vec![0u8, 1, 15, 16, 0x7f, 0x80, 0x81, 0xff]),
@@ -437,5 +438,94 @@ fn accesses_are_the_same_in_every_tier_and_trap_beyond_the_end() {
         }
         let expected = expected.get_or_insert_with(|| found.clone());
         assert_eq!(expected, &found, "{tier}");
+    }
+}
+
+/// Where the specification leaves a choice, each tier makes the one of the deterministic profile.
+#[test]
+fn relaxed_operators_are_those_of_the_deterministic_profile() {
+    fn lanes<const N: usize>(lanes: [u64; N]) -> u128 {
+        let width = 128 / N as u32;
+        let mask = u128::MAX >> (128 - width);
+        lanes.iter().rev().fold(0, |bits, &lane| (bits << width) | (u128::from(lane) & mask))
+    }
+    let floats = |values: [f32; 4]| lanes(values.map(|value| u64::from(value.to_bits())));
+    let doubles = |values: [f64; 2]| lanes(values.map(f64::to_bits));
+    let least = lanes([0x80; 16]);
+    // Rounded, its square is `twice`; as it is, it is a little more.
+    let (single, double) = (1.0 + f32::EPSILON, 1.0 + f64::EPSILON);
+    let (single_twice, double_twice) = (1.0 + 2.0 * f32::EPSILON, 1.0 + 2.0 * f64::EPSILON);
+    let nan = f32::NAN;
+    let cases: &[(&str, [u128; 3], u128)] = &[
+        (
+            "f32x4.relaxed_madd",
+            [floats([single; 4]), floats([single; 4]), floats([-single_twice; 4])],
+            0,
+        ),
+        (
+            "f32x4.relaxed_nmadd",
+            [floats([single; 4]), floats([single; 4]), floats([single_twice; 4])],
+            0,
+        ),
+        (
+            "f64x2.relaxed_madd",
+            [doubles([double; 2]), doubles([double; 2]), doubles([-double_twice; 2])],
+            0,
+        ),
+        (
+            "f64x2.relaxed_nmadd",
+            [doubles([double; 2]), doubles([double; 2]), doubles([double_twice; 2])],
+            0,
+        ),
+        ("i16x8.relaxed_dot_i8x16_i7x16_s", [least, least, 0], lanes([0x7fff; 8])),
+        (
+            "i32x4.relaxed_dot_i8x16_i7x16_add_s",
+            [least, least, lanes([1, 2, 3, 4])],
+            lanes([65535, 65536, 65537, 65538]),
+        ),
+        (
+            "i16x8.relaxed_q15mulr_s",
+            [lanes([0x8000; 8]), lanes([0x8000; 8]), 0],
+            lanes([0x7fff; 8]),
+        ),
+        ("i8x16.relaxed_swizzle", [u128::MAX, lanes([16; 16]), 0], 0),
+        ("i8x16.relaxed_laneselect", [u128::MAX, 0, lanes([0x5a; 16])], lanes([0x5a; 16])),
+        ("i64x2.relaxed_laneselect", [u128::MAX, 0, lanes([0x8001; 8])], lanes([0x8001; 8])),
+        ("f32x4.relaxed_min", [floats([0.0; 4]), floats([-0.0; 4]), 0], floats([-0.0; 4])),
+        ("f32x4.relaxed_max", [floats([-0.0; 4]), floats([0.0; 4]), 0], 0),
+        (
+            "i32x4.relaxed_trunc_f32x4_s",
+            [floats([nan, 3e9, -3e9, -1.5]), 0, 0],
+            lanes([0, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff]),
+        ),
+        (
+            "i32x4.relaxed_trunc_f32x4_u",
+            [floats([nan, 5e9, -1.0, 3e9]), 0, 0],
+            lanes([0, 0xffff_ffff, 0, 3_000_000_000]),
+        ),
+        (
+            "i32x4.relaxed_trunc_f64x2_s_zero",
+            [doubles([f64::NAN, 3e9]), 0, 0],
+            lanes([0, 0x7fff_ffff, 0, 0]),
+        ),
+        (
+            "i32x4.relaxed_trunc_f64x2_u_zero",
+            [doubles([-1.0, 5e9]), 0, 0],
+            lanes([0, 0xffff_ffff, 0, 0]),
+        ),
+    ];
+    let operators = operators();
+    let text: String = operators.iter().map(|operator| operator.text.as_str()).collect();
+    let names: Vec<&str> = cases.iter().map(|case| case.0).collect();
+    for (tier, config) in tiers() {
+        let Instantiated { mut store, results, .. } =
+            instantiate(&config, &format!("(module {text})"), &names);
+        for ((name, operands, expected), (func, _)) in cases.iter().zip(results) {
+            let [a, b, c] = operands.map(Val::V128);
+            let mut result = [Val::V128(0)];
+            func.call(&mut store, &[a, b, c, Val::I32(0)], &mut result).unwrap();
+            let found = result[0].unwrap_v128();
+            assert_eq!(found, *expected, "{name} in {tier}: {found:#x}, not {expected:#x}");
+        }
     }
 }

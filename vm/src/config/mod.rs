@@ -174,8 +174,8 @@ impl Config {
 
     /// Whether modules may use 128-bit vectors. Default: on. Without them there are no relaxed ones either.
     ///
-    /// Functions with vectors are compiled if the processor has SSSE3 and SSE4.1, and those that multiply and add at
-    /// once (relaxed) if it has FMA; otherwise they stay in the interpreter.
+    /// Functions with vectors are compiled if the processor has SSSE3 and SSE4.1; otherwise they stay in the
+    /// interpreter.
     pub fn wasm_simd(&mut self, on: bool) -> &mut Config {
         self.simd = on;
         self

@@ -72,7 +72,7 @@ impl Translator<'_, '_> {
         self.check_processor()?;
         Ok(self.translate_integer_vector(operator)
             || self.translate_vector_comparison(operator)
-            || self.translate_float_vector(operator)?
+            || self.translate_float_vector(operator)
             || self.translate_lane_width(operator)
             || self.translate_lanes(operator)
             || self.translate_vector_memory(operator)?)
@@ -211,14 +211,17 @@ impl Translator<'_, '_> {
             }
             Operator::I16x8RelaxedDotI8x16I7x16S => {
                 let (first, second) = self.pop_vectors(types::I8X16);
-                let value = self.dot(first, second);
+                let value = self.saturating_dot(first, second);
                 self.push_vector(value);
             }
             Operator::I32x4RelaxedDotI8x16I7x16AddS => {
                 let addend = self.pop_vector(types::I32X4);
                 let (first, second) = self.pop_vectors(types::I8X16);
-                let sum = self.exact_dot(first, second);
-                let value = self.builder.ins().iadd(sum, addend);
+                let sums = self.saturating_dot(first, second);
+                let low = self.builder.ins().swiden_low(sums);
+                let high = self.builder.ins().swiden_high(sums);
+                let sums = self.builder.ins().iadd_pairwise(low, high);
+                let value = self.builder.ins().iadd(sums, addend);
                 self.push_vector(value);
             }
             _ => return false,
@@ -240,15 +243,14 @@ impl Translator<'_, '_> {
         self.builder.ins().iadd_pairwise(low, high)
     }
 
-    /// Sums of four products of bytes each.
-    fn exact_dot(&mut self, first: Value, second: Value) -> Value {
-        let (low, high) = self.products(first, second);
-        let sums = [low, high].map(|products| {
-            let low = self.builder.ins().swiden_low(products);
-            let high = self.builder.ins().swiden_high(products);
-            self.builder.ins().iadd_pairwise(low, high)
-        });
-        self.builder.ins().iadd_pairwise(sums[0], sums[1])
+    /// The same for bytes, saturating. Only -128 times -128, twice, is too large, by one; and no other sum is what that
+    /// wraps to.
+    fn saturating_dot(&mut self, first: Value, second: Value) -> Value {
+        let sums = self.dot(first, second);
+        let least = self.vector_constant(types::I16X8, i16::MIN.to_le_bytes().repeat(8));
+        let wrapped = self.builder.ins().icmp(IntCC::Equal, sums, least);
+        // -1 where it has wrapped.
+        self.builder.ins().iadd(sums, wrapped)
     }
 
     fn translate_vector_comparison(&mut self, operator: &Operator<'_>) -> bool {
@@ -363,7 +365,7 @@ impl Translator<'_, '_> {
         self.push(bits, ValType::I32);
     }
 
-    fn translate_float_vector(&mut self, operator: &Operator<'_>) -> Result<bool, TranslateError> {
+    fn translate_float_vector(&mut self, operator: &Operator<'_>) -> bool {
         match *operator {
             Operator::F32x4Add => binary!(self, F32X4, fadd),
             Operator::F64x2Add => binary!(self, F64X2, fadd),
@@ -395,10 +397,10 @@ impl Translator<'_, '_> {
             Operator::F64x2Trunc => unary!(self, F64X2, trunc),
             Operator::F32x4Nearest => unary!(self, F32X4, nearest),
             Operator::F64x2Nearest => unary!(self, F64X2, nearest),
-            Operator::F32x4RelaxedMadd => self.fused_multiply_add(types::F32X4, false)?,
-            Operator::F32x4RelaxedNmadd => self.fused_multiply_add(types::F32X4, true)?,
-            Operator::F64x2RelaxedMadd => self.fused_multiply_add(types::F64X2, false)?,
-            Operator::F64x2RelaxedNmadd => self.fused_multiply_add(types::F64X2, true)?,
+            Operator::F32x4RelaxedMadd => self.multiply_add(types::F32X4, false),
+            Operator::F32x4RelaxedNmadd => self.multiply_add(types::F32X4, true),
+            Operator::F64x2RelaxedMadd => self.multiply_add(types::F64X2, false),
+            Operator::F64x2RelaxedNmadd => self.multiply_add(types::F64X2, true),
             Operator::F32x4ConvertI32x4S => self.convert(types::I32X4, |translator, value| {
                 translator.builder.ins().fcvt_from_sint(types::F32X4, value)
             }),
@@ -436,9 +438,9 @@ impl Translator<'_, '_> {
                     let zero = translator.vector_constant(types::I64X2, [0; 16]);
                     translator.builder.ins().uunarrow(wide, zero)
                 }),
-            _ => return Ok(false),
+            _ => return false,
         }
-        Ok(true)
+        true
     }
 
     fn convert(&mut self, from: Type, convert: impl FnOnce(&mut Self, Value) -> Value) {
@@ -458,20 +460,15 @@ impl Translator<'_, '_> {
         self.push_vector(value);
     }
 
-    fn fused_multiply_add(&mut self, ty: Type, negated: bool) -> Result<(), TranslateError> {
-        if !self.has_processor_feature("has_fma") || !self.has_processor_feature("has_avx") {
-            return Err(TranslateError::Unsupported(
-                "fused multiplication on a processor without FMA".to_owned(),
-            ));
-        }
+    fn multiply_add(&mut self, ty: Type, negated: bool) {
         let addend = self.pop_vector(ty);
         let (mut first, second) = self.pop_vectors(ty);
         if negated {
             first = self.builder.ins().fneg(first);
         }
-        let value = self.builder.ins().fma(first, second, addend);
+        let product = self.builder.ins().fmul(first, second);
+        let value = self.builder.ins().fadd(product, addend);
         self.push_vector(value);
-        Ok(())
     }
 
     /// Operators whose result has wider or narrower lanes.
@@ -564,8 +561,8 @@ impl Translator<'_, '_> {
     }
 
     /// A constant vector, lowest byte first.
-    fn vector_constant(&mut self, ty: Type, bytes: [u8; 16]) -> Value {
-        let constant = self.builder.func.dfg.constants.insert(bytes.to_vec().into());
+    fn vector_constant(&mut self, ty: Type, bytes: impl Into<Vec<u8>>) -> Value {
+        let constant = self.builder.func.dfg.constants.insert(bytes.into().into());
         self.builder.ins().vconst(ty, constant)
     }
 

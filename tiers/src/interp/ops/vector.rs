@@ -1,8 +1,8 @@
 //! Operators on 128-bit vectors, lane by lane. A vector is two slots of a frame, low half first.
 //!
-//! Relaxed operators are the ones of the deterministic profile, in every tier: multiplications are fused with
-//! additions, lanes are selected bit by bit, indices that are too large give zero, both factors of a dot
-//! product are signed, and the rest does what its operator does that is not relaxed.
+//! Relaxed operators are the ones of the deterministic profile, in every tier: products are rounded before they are
+//! added, lanes are selected bit by bit, indices that are too large give zero, both factors of a dot
+//! product are signed and its sums saturate, and the rest does what its operator does that is not relaxed.
 
 use super::float::Float;
 use super::lanes::{Lanes, all_true, bitmask, map, mask, zip, zip3};
@@ -168,14 +168,18 @@ fn swizzle(a: [u8; 16], indices: [u8; 16]) -> [u8; 16] {
     indices.map(|index| if index < 16 { a[index as usize] } else { 0 })
 }
 
-/// The sums of four products each, exact, added to `c`.
+/// The sums of two products each, of which neighbours are added to `c`.
 #[inline(never)]
 fn dot_add(a: [i8; 16], b: [i8; 16], c: [i32; 4]) -> [i32; 4] {
-    let products: [i32; 16] = std::array::from_fn(|i| i32::from(a[i]) * i32::from(b[i]));
-    std::array::from_fn(|i| {
-        let sum: i32 = products[4 * i..4 * i + 4].iter().sum();
-        c[i].wrapping_add(sum)
-    })
+    let sum = |i: usize| i32::from(saturating_dot(a, b, i));
+    std::array::from_fn(|i| c[i].wrapping_add(sum(2 * i) + sum(2 * i + 1)))
+}
+
+/// The sum of the `i`th pair of products.
+#[inline(always)]
+fn saturating_dot(a: [i8; 16], b: [i8; 16], i: usize) -> i16 {
+    let product = |i: usize| i16::from(a[i]) * i16::from(b[i]);
+    product(2 * i).saturating_add(product(2 * i + 1))
 }
 
 splat! {
@@ -343,10 +347,10 @@ unary! {
 
 ternary! {
     [u64; 2]: v128_bitselect, |a, b, c| zip3(a, b, c, |a, b, c| a & c | b & !c);
-    [f32; 4]: f32x4_relaxed_madd, |a, b, c| zip3(a, b, c, f32::mul_add);
-    [f32; 4]: f32x4_relaxed_nmadd, |a, b, c| zip3(a, b, c, |a, b, c| (-a).mul_add(b, c));
-    [f64; 2]: f64x2_relaxed_madd, |a, b, c| zip3(a, b, c, f64::mul_add);
-    [f64; 2]: f64x2_relaxed_nmadd, |a, b, c| zip3(a, b, c, |a, b, c| (-a).mul_add(b, c));
+    [f32; 4]: f32x4_relaxed_madd, |a, b, c| zip3(a, b, c, |a, b, c| a * b + c);
+    [f32; 4]: f32x4_relaxed_nmadd, |a, b, c| zip3(a, b, c, |a, b, c| -a * b + c);
+    [f64; 2]: f64x2_relaxed_madd, |a, b, c| zip3(a, b, c, |a, b, c| a * b + c);
+    [f64; 2]: f64x2_relaxed_nmadd, |a, b, c| zip3(a, b, c, |a, b, c| -a * b + c);
 }
 
 shift! {
@@ -465,7 +469,11 @@ pairwise! {
 
 dot! {
     i16 => i32, 4: i32x4_dot_i16x8_s;
-    i8 => i16, 8: i16x8_relaxed_dot_i8x16_i7x16_s;
+}
+
+binary! {
+    [i8; 16] => [i16; 8]: i16x8_relaxed_dot_i8x16_i7x16_s,
+        |a, b| std::array::from_fn(|i| saturating_dot(a, b, i));
 }
 
 /// The lanes from `first` on, as many as the result has.
