@@ -12,12 +12,10 @@ pub struct Script {
 
 const TAIL_CALLS: &str = "tail calls";
 const EXCEPTIONS: &str = "exceptions";
-const SIMD: &str = "SIMD";
 const GARBAGE_COLLECTION: &str = "garbage-collected types";
 
 /// Scripts that are not run, and what they need.
 pub const SKIPPED: &[(&str, &str)] = &[
-    ("annotations/simd_lane.wast", SIMD),
     ("function-references/return_call.wast", TAIL_CALLS),
     ("function-references/return_call_indirect.wast", TAIL_CALLS),
     ("function-references/return_call_ref.wast", TAIL_CALLS),
@@ -43,6 +41,9 @@ pub fn reason_to_skip(name: &str) -> Option<&'static str> {
 /// All scripts, those that are skipped too, by name.
 pub fn all() -> Vec<Script> {
     let proposals = [
+        ("memory64", Proposal::Memory64),
+        ("custom-page-sizes", Proposal::CustomPageSizes),
+        ("wide-arithmetic", Proposal::WideArithmetic),
         ("multi-memory", Proposal::MultiMemory),
         ("function-references", Proposal::FunctionReferences),
         ("extended-const", Proposal::ExtendedConst),

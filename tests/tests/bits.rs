@@ -32,7 +32,7 @@ const PATTERNS: [u64; 14] = [
 ];
 
 /// Where values are when they are looked at: what [`program`] writes behind each other.
-const PLACES: [&str; 15] = [
+const PLACES: [&str; 16] = [
     "a local that lives across the call",
     "an operand below the call",
     "the call's only result",
@@ -48,6 +48,7 @@ const PLACES: [&str; 15] = [
     "a local of a loop",
     "a result that was narrowed just before",
     "one of five results that were narrowed just before",
+    "a result of a call of a reference",
 ];
 
 /// A program for one type. `f` loads a value from address 0, has it in all those places while every function on
@@ -95,6 +96,7 @@ fn program(ty: &str) -> String {
         // The buffer for results has other values in it first.
         "(call $fill) drop drop drop drop drop (call $narrow5 (i64.load (i32.const 0)))".to_owned(),
         format!("drop drop (local.set $b) drop drop {}", put(14, "(local.get $b)")),
+        put(15, &format!("(call_ref $pass {value} (ref.func $pass))")),
     ]
     .concat();
     format!(

@@ -7,14 +7,15 @@ use midair::{
 use midair_osr::verify_walks::verified;
 use std::process::Command;
 
-/// `rec(n)` recurses with locals of all types and operands below its calls; every seventh level calls itself
-/// through the host. `$dead` is not read after its loop.
+/// `rec(n)` recurses with locals of all types and operands below its calls, every other level by a reference; every
+/// seventh level calls itself through the host. `$dead` is not read after its loop.
 const RECURSION: &str = r#"(module
     (import "host" "look" (func $look))
     (import "host" "again" (func $again (param i32 externref) (result i64)))
     (elem declare func $rec)
+    (type $rec (func (param i32 externref) (result i64)))
     (func $rec (export "rec") (param $n i32) (param $e externref) (result i64)
-        (local $a i64) (local $f f32) (local $d f64) (local $r funcref) (local $dead i32)
+        (local $a i64) (local $f f32) (local $d f64) (local $r (ref null $rec)) (local $dead i32)
         (local $v v128)
         (local.set $a (i64.mul (i64.extend_i32_s (local.get $n)) (i64.const 1000000007)))
         (local.set $f (f32.mul (f32.convert_i32_s (local.get $n)) (f32.const 0.5)))
@@ -35,7 +36,10 @@ const RECURSION: &str = r#"(module
             (then (call $look) (i64.const 1))
             (else (if (result i64) (i32.eq (i32.rem_u (local.get $n) (i32.const 7)) (i32.const 3))
                 (then (call $again (i32.sub (local.get $n) (i32.const 1)) (local.get $e)))
-                (else (call $rec (i32.sub (local.get $n) (i32.const 1)) (local.get $e))))))
+                (else (if (result i64) (ref.is_null (local.get $r))
+                    (then (call $rec (i32.sub (local.get $n) (i32.const 1)) (local.get $e)))
+                    (else (call_ref $rec
+                        (i32.sub (local.get $n) (i32.const 1)) (local.get $e) (local.get $r))))))))
         (local.set $a (i64.add (local.get $a)))
         (local.set $n (i32.add (local.get $n)))
         (i64x2.extract_lane 1)

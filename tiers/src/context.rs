@@ -95,8 +95,9 @@ impl FuncRef {
     pub const SIGNATURE: i32 = 16;
 }
 
-/// A linear memory. `base` never changes: the whole range is reserved, with no access beyond `len`,
-/// so that for a 32-bit memory `base + index + offset` (both 32 bits) always lies in the reservation.
+/// A linear memory. `base` never changes: the whole range is reserved, with no access beyond `len`. In a memory that
+/// [is guarded](crate::module_env::MemoryType::is_guarded) `base + index + offset` (both 32 bits) always lies in the
+/// reservation.
 #[repr(C)]
 #[derive(Debug)]
 pub struct MemoryDef {
@@ -237,7 +238,7 @@ pub enum FrameContinuation {
 
 /// What `memory.grow` and `table.grow` answer if the guest is to trap with [`TrapCode::HostError`]; the error lies with
 /// the store.
-pub const GROW_TRAPS: u64 = u64::MAX;
+pub const GROW_TRAPS: u64 = u64::MAX - 1;
 
 /// The runtime calls, one table for all tiers. All are `extern "sysv64"`; none of them unwinds or
 /// runs guest code, unless it says so. In machine code they are called through
@@ -250,7 +251,7 @@ pub const GROW_TRAPS: u64 = u64::MAX;
 /// zero-extended to 64 bits.
 #[repr(C)]
 pub struct Builtins {
-    /// 0: `memory.grow`: old size in pages, or -1 as 32 bits zero-extended, or [`GROW_TRAPS`].
+    /// 0: `memory.grow`: old size in pages, or -1 of the type of the memory's addresses, zero-extended, or [`GROW_TRAPS`].
     pub memory_grow:
         unsafe extern "sysv64" fn(*mut InstanceContext, memory: u32, delta: u64) -> u64,
     /// 1: `memory.fill`
@@ -281,7 +282,7 @@ pub struct Builtins {
     ) -> Status,
     /// 4: `data.drop`
     pub data_drop: unsafe extern "sysv64" fn(*mut InstanceContext, segment: u32),
-    /// 5: `table.grow`: old size, or -1 as 32 bits zero-extended, or [`GROW_TRAPS`].
+    /// 5: `table.grow`: old size, or -1 of the type of the table's indices, zero-extended, or [`GROW_TRAPS`].
     pub table_grow:
         unsafe extern "sysv64" fn(*mut InstanceContext, table: u32, value: u64, delta: u64) -> u64,
     /// 6: `table.fill`

@@ -11,19 +11,27 @@ pub struct TableType {
     /// Type of the elements: references.
     pub element: ValType,
     /// Elements at creation.
-    pub minimum: u32,
+    pub minimum: u64,
     /// Most elements.
-    pub maximum: Option<u32>,
+    pub maximum: Option<u64>,
+    /// Whether indices have 64 bits, and not 32.
+    pub is_64: bool,
 }
 
 impl TableType {
-    /// A table of `minimum` to `maximum` references.
+    /// A table of `minimum` to `maximum` references, with indices of 32 bits.
     pub fn new(element: ValType, minimum: u32, maximum: Option<u32>) -> TableType {
-        TableType { element, minimum, maximum }
+        let (minimum, maximum) = (minimum.into(), maximum.map(u64::from));
+        TableType { element, minimum, maximum, is_64: false }
+    }
+
+    /// The same with indices of 64 bits.
+    pub fn new64(element: ValType, minimum: u64, maximum: Option<u64>) -> TableType {
+        TableType { element, minimum, maximum, is_64: true }
     }
 }
 
-/// A linear memory's type. Sizes are in pages of 64 KiB.
+/// A linear memory's type. Sizes are in pages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct MemoryType {
@@ -31,12 +39,40 @@ pub struct MemoryType {
     pub minimum: u64,
     /// Most pages.
     pub maximum: Option<u64>,
+    /// Whether addresses have 64 bits, and not 32.
+    pub is_64: bool,
+    /// Binary logarithm of the bytes of a page: 16, or 0.
+    pub page_size_log2: u8,
 }
 
 impl MemoryType {
-    /// A memory of `minimum` to `maximum` pages.
+    /// [`MemoryType::page_size_log2`] of memories that do not say anything else: pages of 64 KiB.
+    pub const PAGE_SIZE_LOG2: u8 = 16;
+
+    /// A memory of `minimum` to `maximum` pages of 64 KiB, with addresses of 32 bits.
     pub fn new(minimum: u64, maximum: Option<u64>) -> MemoryType {
-        MemoryType { minimum, maximum }
+        MemoryType { minimum, maximum, is_64: false, page_size_log2: Self::PAGE_SIZE_LOG2 }
+    }
+
+    /// The same with addresses of 64 bits.
+    pub fn new64(minimum: u64, maximum: Option<u64>) -> MemoryType {
+        MemoryType { is_64: true, ..MemoryType::new(minimum, maximum) }
+    }
+
+    /// The same with pages of single bytes, in which both limits are counted then.
+    pub fn with_single_bytes(self) -> MemoryType {
+        MemoryType { page_size_log2: 0, ..self }
+    }
+
+    /// Bytes of a page.
+    pub fn page_size(&self) -> u64 {
+        1 << self.page_size_log2
+    }
+
+    /// Whether all that lies beyond the memory's end and can be addressed is reserved and faults, so that code need not
+    /// compare addresses with its length.
+    pub fn is_guarded(&self) -> bool {
+        !self.is_64 && self.page_size_log2 == Self::PAGE_SIZE_LOG2
     }
 }
 

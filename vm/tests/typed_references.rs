@@ -253,6 +253,18 @@ fn the_host_gives_and_takes_only_what_types_say() {
         results[0] = Val::from(g);
         Ok(())
     });
+    // Types of Rust are as general as they are.
+    assert!(
+        take.typed::<Func, i32>(&store).is_err()
+            && take.typed::<Option<Func>, i32>(&store).is_err()
+    );
+    assert!(any.typed::<Option<Func>, ()>(&store).is_err());
+    any.typed::<Func, ()>(&store).unwrap().call(&mut store, g).unwrap();
+    let give = Func::wrap(&mut store, move || -> Func { f });
+    assert!(give.typed::<(), Func>(&store).unwrap().call(&mut store, ()).is_ok());
+    assert!(
+        give.typed::<(), Option<Func>>(&store).unwrap().call(&mut store, ()).unwrap().is_some()
+    );
     let mut results = [Val::I32(0)];
     same.call(&mut store, &[f.into()], &mut results).unwrap();
     assert!(matches!(results[0], Val::FuncRef(Some(_))));
@@ -447,7 +459,42 @@ fn references_of_one_type_do_not_become_references_to_functions_of_another() {
             assert!(error.contains(place), "{error}");
         }
         assert!(!error.contains("of table 0"), "{error}");
+        // A second function of the type takes their places, and from there the new one does not either.
+        let mut other = program.module.update();
+        let of_type =
+            other.add_function(Some("other"), &FuncType::new([ValType::I32], [ValType::I32]));
+        // local.get 0, i32.const 100, i32.add, end
+        let other = other.body(of_type, [0, 0x20, 0, 0x41, 0xe4, 0, 0x6a, 0x0b]);
+        other.move_references(0, of_type).apply().unwrap();
+        assert_eq!(program.call("table", 5).unwrap(), 105, "{tier:?}");
+        program.module.update().move_references(of_type, new).apply().unwrap();
+        for table in [program.call("table", 5), program.call("global", 5)] {
+            assert_eq!(table.unwrap(), 105, "{tier:?}");
+        }
+        let mut store = Store::new(program.module.engine(), ());
+        let instance = Instance::new(&mut store, &program.module, &[]).unwrap();
+        for name in ["global", "table"] {
+            let function = instance.get_typed_func::<i32, i32>(&mut store, name).unwrap();
+            assert_eq!(function.call(&mut store, 5).unwrap(), 105, "{tier:?} {name}");
+        }
     }
+}
+
+#[test]
+fn a_table_that_would_begin_otherwise_is_not_brought_up_to_that() {
+    let text = |init: &str| {
+        format!(
+            r#"(module (type $t (func (result i32)))
+                (table $t 3 (ref $t) (ref.func {init})) (elem (table $t) (i32.const 1) (ref $t) (ref.func $g))
+                (func $f (export "f") (type $t) (i32.const 1))
+                (func $g (export "g") (type $t) (i32.const 2)))"#
+        )
+    };
+    let module = Module::new(&Engine::default(), text("$f")).unwrap();
+    let same = text("$f").replace("i32.const 2)", "i32.const 3)");
+    module.update().module(same).unwrap().apply().unwrap();
+    let error = module.update().module(text("$g")).unwrap().apply().unwrap_err().to_string();
+    assert!(error.contains("the elements of table 0 begin as something else"), "{error}");
 }
 
 #[test]

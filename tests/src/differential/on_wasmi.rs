@@ -12,6 +12,7 @@ pub fn observe(wasm: &[u8]) -> Result<Vec<Observation>, Error> {
     let mut config = Config::default();
     config.set_max_recursion_depth(100_000).set_max_stack_height(16 << 20).wasm_multi_memory(true);
     config.wasm_simd(true).wasm_relaxed_simd(true);
+    config.wasm_memory64(true).wasm_custom_page_sizes(true).wasm_wide_arithmetic(true);
     let engine = Engine::new(&config);
     let module = Module::new(&engine, wasm)?;
     let functions = module

@@ -2,7 +2,7 @@
 
 use super::choices::Choices;
 use super::{BUDGET_GLOBAL, Limits, MAX_DEPTH, MAX_OPERATORS, Signature, TABLE, TYPES, type_index};
-use wasm_encoder::{BlockType, Function, Instruction, ValType};
+use wasm_encoder::{BlockType, Function, HeapType, Instruction, RefType, ValType};
 
 /// The body of a function in the making.
 pub(super) struct Body<'c, 'b> {
@@ -20,6 +20,8 @@ pub(super) struct Body<'c, 'b> {
     counters: Vec<u32>,
     /// Types of all declared locals.
     declared: Vec<ValType>,
+    /// Locals that hold references to functions of these types.
+    references: Vec<(RefType, u32)>,
     /// For every enclosing block and loop, innermost last: what a branch to it takes, or `None` if
     /// nothing branches there (loops, whose iterations are bounded otherwise).
     labels: Vec<Option<Vec<ValType>>>,
@@ -51,6 +53,7 @@ impl<'c, 'b> Body<'c, 'b> {
             locals,
             counters: Vec::new(),
             declared,
+            references: Vec::new(),
             labels: Vec::new(),
             depth: 0,
             code: Vec::new(),
@@ -411,6 +414,8 @@ impl<'c, 'b> Body<'c, 'b> {
 
     fn call(&mut self, callee: usize) {
         let signature = self.callees[callee].clone();
+        let reference = self.limits.references && self.choices.one_in(4);
+        let reference = reference.then(|| self.take_reference(callee, &signature));
         for &ty in &signature.params {
             if self.choices.one_in(4) {
                 self.narrowed(ty);
@@ -418,12 +423,47 @@ impl<'c, 'b> Body<'c, 'b> {
                 self.expression(ty);
             }
         }
-        self.call_with_arguments(callee, &signature);
+        match reference {
+            Some((ty, local)) => {
+                self.emit(Instruction::LocalGet(local));
+                self.emit(Instruction::CallRef(ty));
+            }
+            None => self.call_with_arguments(callee, &signature),
+        }
         if let Some(&ty) = signature.results.last() {
             let local = self.local(ty);
             self.emit(Instruction::LocalTee(local));
             self.record(local, ty);
         }
+    }
+
+    /// Puts a reference to a function into a local; the index of its type, and the local.
+    fn take_reference(&mut self, callee: usize, signature: &Signature) -> (u32, u32) {
+        let index = type_index(self.types, signature);
+        let ty = RefType { nullable: self.choices.one_in(2), heap_type: HeapType::Concrete(index) };
+        let known = self.references.iter().find(|(known, _)| *known == ty);
+        let local = known.map(|(_, local)| *local).unwrap_or_else(|| {
+            let local = (self.signature.params.len() + self.declared.len()) as u32;
+            self.declared.push(ValType::Ref(ty));
+            self.locals.push(ValType::FUNCREF); // Never chosen.
+            self.references.push((ty, local));
+            local
+        });
+        self.emit(Instruction::RefFunc(callee as u32));
+        if self.choices.one_in(3) {
+            // The function's own again, by way of a reference that may be null.
+            self.emit(Instruction::LocalSet(local));
+            self.emit(Instruction::Block(BlockType::Result(ValType::Ref(RefType {
+                nullable: false,
+                ..ty
+            }))));
+            self.emit(Instruction::LocalGet(local));
+            self.emit(Instruction::BrOnNonNull(0));
+            self.emit(Instruction::RefFunc(callee as u32));
+            self.emit(Instruction::End);
+        }
+        self.emit(Instruction::LocalSet(local));
+        (index, local)
     }
 
     fn call_with_arguments(&mut self, callee: usize, signature: &Signature) {

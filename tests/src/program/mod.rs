@@ -18,6 +18,7 @@ use wasm_encoder::{
     Instruction, MemorySection, MemoryType, Module, RefType, TableSection, TableType, TypeSection,
     ValType,
 };
+use wasmparser::{Validator, WasmFeatures};
 
 /// Calls and loop iterations of each call from outside.
 const BUDGET: i32 = 60;
@@ -40,6 +41,10 @@ const MAX_DEPTH: u32 = 5;
 /// Operators of one function.
 const MAX_OPERATORS: usize = 600;
 
+/// Memories: whether they have addresses of 64 bits, and the logarithm of the size of their pages if it is not the usual
+/// one.
+const MEMORIES: [(bool, Option<u32>); 3] = [(false, None), (true, None), (false, Some(0))];
+
 #[derive(Clone, PartialEq, Eq)]
 struct Signature {
     params: Vec<ValType>,
@@ -48,7 +53,13 @@ struct Signature {
 
 /// A program made from random bytes. Fewer bytes make a smaller one.
 pub fn program(bytes: &[u8]) -> Vec<u8> {
-    program_with_limits(bytes, &Limits { budget: BUDGET, iterations: ITERATIONS })
+    let limits = Limits { budget: BUDGET, iterations: ITERATIONS, references: true };
+    program_with_limits(bytes, &limits)
+}
+
+/// Whether a program is valid, as it should be.
+pub fn validate(wasm: &[u8]) -> wasmparser::Result<()> {
+    Validator::new_with_features(WasmFeatures::all()).validate_all(wasm).map(drop)
 }
 
 /// How long a program runs.
@@ -58,6 +69,8 @@ pub struct Limits {
     pub budget: i32,
     /// Most iterations of a loop each time that it is reached.
     pub iterations: u32,
+    /// Whether it calls functions by references of their types, which not every engine knows.
+    pub references: bool,
 }
 
 /// A program made from random bytes that runs longer, or less long, than others.
@@ -161,13 +174,16 @@ fn assemble(
         shared: false,
     });
     let mut memories = MemorySection::new();
-    memories.memory(MemoryType {
-        minimum: 1,
-        maximum: Some(3),
-        memory64: false,
-        shared: false,
-        page_size_log2: None,
-    });
+    for (memory64, page_size_log2) in MEMORIES {
+        let pages = if page_size_log2.is_some() { 1500 } else { 1 };
+        memories.memory(MemoryType {
+            minimum: pages,
+            maximum: Some(3 * pages),
+            memory64,
+            shared: false,
+            page_size_log2,
+        });
+    }
     let mut globals = GlobalSection::new();
     for ty in [ValType::I32].iter().chain(&TYPES) {
         let init = match ty {
@@ -186,7 +202,9 @@ fn assemble(
         let wrapper = (first_wrapper + index) as u32;
         exports.export(&format!("run{index}"), ExportKind::Func, wrapper);
     }
-    exports.export("memory", ExportKind::Memory, 0);
+    for memory in 0..MEMORIES.len() as u32 {
+        exports.export(&format!("memory{memory}"), ExportKind::Memory, memory);
+    }
     for index in 0..=TYPES.len() as u32 {
         exports.export(&format!("global{index}"), ExportKind::Global, index);
     }
@@ -222,7 +240,7 @@ mod tests {
             let mut random = Random::new(seed);
             let bytes: Vec<u8> = (0..random.below(3_000)).map(|_| random.word() as u8).collect();
             let wasm = program(&bytes);
-            if let Err(error) = wasmparser::validate(&wasm) {
+            if let Err(error) = validate(&wasm) {
                 panic!("seed {seed}: {error}\n{}", wasmprinter::print_bytes(&wasm).unwrap());
             }
         }
@@ -234,7 +252,9 @@ mod tests {
         for seed in 0..40 {
             let mut random = Random::new(seed);
             let bytes: Vec<u8> = (0..3_000).map(|_| random.word() as u8).collect();
-            for observation in crate::differential::observe_wasmi(&program(&bytes)).unwrap() {
+            let limits = Limits { budget: BUDGET, iterations: ITERATIONS, references: false };
+            let wasm = program_with_limits(&bytes, &limits);
+            for observation in crate::differential::observe_wasmi(&wasm).unwrap() {
                 for outcome in observation.outcomes {
                     match outcome {
                         Ok(_) => ended += 1,

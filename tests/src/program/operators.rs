@@ -1,7 +1,7 @@
 //! Operators without control: arithmetic, comparisons, conversions, and access to memory.
 
-use super::TYPES;
 use super::body::Body;
+use super::{MEMORIES, TYPES};
 use wasm_encoder::{Instruction, MemArg, MemArgTarget, ValType};
 
 impl Body<'_, '_> {
@@ -22,6 +22,9 @@ impl Body<'_, '_> {
                 _ => self.choices.of(&[F64Eq, F64Lt, F64Ge, F64Ne, F64Gt, F64Le]),
             };
             return self.emit(operator);
+        }
+        if ty == ValType::I64 && self.choices.one_in(6) {
+            return self.wide();
         }
         self.expression(ty);
         self.expression(ty);
@@ -71,10 +74,39 @@ impl Body<'_, '_> {
         }
     }
 
+    /// One half of a result of 128 bits.
+    fn wide(&mut self) {
+        use Instruction::*;
+        let (operands, operator) =
+            self.choices.of(&[(4, I64Add128), (4, I64Sub128), (2, I64MulWideS), (2, I64MulWideU)]);
+        for _ in 0..operands {
+            self.expression(ValType::I64);
+        }
+        self.emit(operator);
+        let local = self.local(ValType::I64);
+        self.emit(LocalSet(local));
+        if self.choices.one_in(2) {
+            self.emit(Drop);
+            self.emit(LocalGet(local));
+        }
+    }
+
     pub(super) fn unary(&mut self, ty: ValType) {
         use Instruction::*;
         if ty == ValType::I32 && self.choices.one_in(5) {
-            return self.emit(MemorySize(0));
+            let memory = self.memory();
+            if self.choices.one_in(6) {
+                let delta = self.choices.below(2) as i32;
+                self.emit(I32Const(delta));
+                self.extend(memory);
+                self.emit(MemoryGrow(memory));
+            } else {
+                self.emit(MemorySize(memory));
+            }
+            if MEMORIES[memory as usize].0 {
+                self.emit(I32WrapI64);
+            }
+            return;
         }
         if ty == ValType::V128 {
             return self.unary_vector();
@@ -245,26 +277,42 @@ impl Body<'_, '_> {
         self.emit(LocalTee(local));
     }
 
-    /// Pushes an address that is mostly within memory.
-    pub(super) fn address(&mut self) {
-        if self.choices.one_in(3) {
-            self.expression(ValType::I64);
-            return self.emit(Instruction::Call(self.address));
-        }
-        self.expression(ValType::I32);
-        if !self.choices.one_in(40) {
-            self.emit(Instruction::I32Const(0x3ff));
-            self.emit(Instruction::I32And);
+    /// Some memory, mostly the first.
+    pub(super) fn memory(&mut self) -> u32 {
+        self.choices.below(2 * MEMORIES.len() as u32).saturating_sub(MEMORIES.len() as u32)
+    }
+
+    /// Makes what is on top of the stack an address, or a length, for this memory.
+    fn extend(&mut self, memory: u32) {
+        if MEMORIES[memory as usize].0 {
+            self.emit(Instruction::I64ExtendI32U);
         }
     }
 
-    pub(super) fn mem_arg(&mut self) -> MemArg {
-        MemArg {
-            offset: u64::from(self.choices.below(300)),
-            align: 0,
-            target: MemArgTarget::Memory(0),
-            ordering: None,
+    /// Pushes an address that is mostly within a memory.
+    pub(super) fn address(&mut self, memory: u32) {
+        if MEMORIES[memory as usize].0 && self.choices.one_in(40) {
+            return self.expression(ValType::I64);
         }
+        if self.choices.one_in(3) {
+            self.expression(ValType::I64);
+            self.emit(Instruction::Call(self.address));
+        } else {
+            self.expression(ValType::I32);
+            if !self.choices.one_in(40) {
+                self.emit(Instruction::I32Const(0x3ff));
+                self.emit(Instruction::I32And);
+            }
+        }
+        self.extend(memory);
+    }
+
+    pub(super) fn mem_arg(&mut self, memory: u32) -> MemArg {
+        let mut offset = u64::from(self.choices.below(300));
+        if MEMORIES[memory as usize].0 && self.choices.one_in(60) {
+            offset = u64::MAX - offset;
+        }
+        MemArg { offset, align: 0, target: MemArgTarget::Memory(memory), ordering: None }
     }
 
     pub(super) fn load(&mut self, ty: ValType) {
@@ -272,8 +320,9 @@ impl Body<'_, '_> {
         if ty == ValType::V128 {
             return self.load_vector();
         }
-        self.address();
-        let at = self.mem_arg();
+        let memory = self.memory();
+        self.address(memory);
+        let at = self.mem_arg(memory);
         let operator = match ty {
             ValType::I32 => self.choices.of(&[I32Load(at), I32Load8S(at), I32Load16U(at)]),
             ValType::I64 => self.choices.of(&[I64Load(at), I64Load8U(at), I64Load32S(at)]),
@@ -286,9 +335,10 @@ impl Body<'_, '_> {
 
     pub(super) fn store(&mut self, ty: ValType) {
         use Instruction::*;
-        self.address();
+        let memory = self.memory();
+        self.address(memory);
         self.expression(ty);
-        let at = self.mem_arg();
+        let at = self.mem_arg(memory);
         if ty == ValType::V128 {
             return self.store_vector(at);
         }
@@ -302,20 +352,25 @@ impl Body<'_, '_> {
     }
 
     pub(super) fn bulk(&mut self) {
-        self.address();
+        let (dst_mem, src_mem) = (self.memory(), self.memory());
+        self.address(dst_mem);
         let copy = self.choices.one_in(2);
         if copy {
-            self.address();
+            self.address(src_mem);
         } else {
             self.expression(ValType::I32);
         }
         self.expression(ValType::I32);
         self.emit(Instruction::I32Const(0xff));
         self.emit(Instruction::I32And);
+        // The length of a copy is as long as the shorter addresses.
+        if !copy || MEMORIES[src_mem as usize].0 {
+            self.extend(dst_mem);
+        }
         self.emit(if copy {
-            Instruction::MemoryCopy { src_mem: 0, dst_mem: 0 }
+            Instruction::MemoryCopy { src_mem, dst_mem }
         } else {
-            Instruction::MemoryFill(0)
+            Instruction::MemoryFill(dst_mem)
         });
     }
 }

@@ -229,8 +229,9 @@ impl Body<'_, '_> {
 
     pub(super) fn load_vector(&mut self) {
         use Instruction::*;
-        self.address();
-        let memarg = self.mem_arg();
+        let memory = self.memory();
+        self.address(memory);
+        let memarg = self.mem_arg(memory);
         if self.choices.one_in(3) {
             self.expression(ValType::V128);
             let lane = self.choices.below(2) as u8;

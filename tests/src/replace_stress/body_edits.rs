@@ -460,7 +460,7 @@ mod tests {
                 let body = functions.body(&wasm, function).unwrap();
                 body.edit(&mut random.borrow_mut(), additions).bytes
             });
-            if let Err(error) = wasmparser::validate(&edited) {
+            if let Err(error) = crate::program::validate(&edited) {
                 panic!("seed {seed}: {error}");
             }
             let expected = observe_midair(&config, &wasm).unwrap();

@@ -132,8 +132,9 @@ impl Instance {
                         }
                         env.tables.push(TableType {
                             element: env.val_type(ty.element_type.into()).unwrap(),
-                            minimum: ty.initial as u32,
-                            maximum: ty.maximum.map(|m| m as u32),
+                            minimum: ty.initial,
+                            maximum: ty.maximum,
+                            is_64: ty.table64,
                         });
                         let cells = Box::leak(vec![0u64; TABLE_RESERVED].into_boxed_slice());
                         tables.push(Box::new(TableDef {
@@ -148,7 +149,7 @@ impl Instance {
                         if ty.initial << 16 > RESERVED as u64 {
                             return Err("a large memory");
                         }
-                        env.memories.push(MemoryType { minimum: ty.initial, maximum: ty.maximum });
+                        env.memories.push(MemoryType::new(ty.initial, ty.maximum));
                         let mut bytes = vec![0u8; RESERVED];
                         memories.push(Box::new(MemoryDef {
                             base: bytes.as_mut_ptr(),
@@ -505,10 +506,10 @@ builtins! {
         i.data[segment as usize].clear();
     }
     fn table_grow(i, table: u32, value: u64, delta: u64) -> u64 {
-        let maximum = i.env.tables[table as usize].maximum.unwrap_or(u32::MAX);
+        let maximum = i.env.tables[table as usize].maximum.unwrap_or(u64::MAX);
         let t = &mut i.tables[table as usize];
         let old = t.len as u64;
-        if old + delta > u64::from(maximum) || old + delta > TABLE_RESERVED as u64 {
+        if old + delta > maximum || old + delta > TABLE_RESERVED as u64 {
             return 0xffff_ffff;
         }
         for k in old..old + delta { *t.base.add(k as usize) = value; }

@@ -76,6 +76,7 @@ define_ops! {
         i32_popcnt "ds", i32_extend8_s "ds", i32_extend16_s "ds", i64_clz "ds", i64_ctz "ds",
         i64_popcnt "ds", i64_extend8_s "ds", i64_extend16_s "ds", i64_extend32_s "ds",
         i32_wrap_i64 "ds",
+        i64_add_carries "dss", i64_add3 "dsss", i64_sub3 "dsss", i64_mul_high_s "dss", i64_mul_high_u "dss",
     }
     compare {
         i32_eq_ss "dss", br_if_i32_eq_ss "ssb", i32_ne_ss "dss", br_if_i32_ne_ss "ssb",
@@ -133,8 +134,9 @@ define_ops! {
         i64_load32_s_m "dsuu", store8 "ssu", store8_si "siu", store8_at "su", store8_m "ssuu",
         store16 "ssu", store16_si "siu", store16_at "su", store16_m "ssuu", store32 "ssu",
         store32_si "siu", store32_at "su", store32_m "ssuu", store64 "ssu", store64_si "siu",
-        store64_at "su", store64_m "ssuu", memory_size "du", memory_grow "dsu", memory_fill "sssu",
+        store64_at "su", store64_m "ssuu", memory_size "du", memory_size_of "duu", memory_grow "dsu", memory_fill "sssu",
         memory_copy "sssuu", memory_init "sssuu", data_drop "u",
+        load8_u_64 "dsqu", load16_u_64 "dsqu", load32_64 "dsqu", load64_64 "dsqu", i32_load8_s_64 "dsqu", i32_load16_s_64 "dsqu", i64_load8_s_64 "dsqu", i64_load16_s_64 "dsqu", i64_load32_s_64 "dsqu", store8_64 "ssqu", store16_64 "ssqu", store32_64 "ssqu", store64_64 "ssqu",
     }
     table {
         table_get "dsu", table_set "ssu", table_size "du", table_grow "dssu", table_fill "sssu",
@@ -223,5 +225,6 @@ define_ops! {
         v128_store16_lane_m "svuuu", v128_store32_lane "svuu", v128_store32_lane_m "svuuu",
         v128_store64_lane "svuu", v128_store64_lane_m "svuuu", v128_store "svuu",
         v128_store_m "svuuu",
+        v128_load_64 "Vsqu", v128_load8x8_s_64 "Vsqu", v128_load8x8_u_64 "Vsqu", v128_load16x4_s_64 "Vsqu", v128_load16x4_u_64 "Vsqu", v128_load32x2_s_64 "Vsqu", v128_load32x2_u_64 "Vsqu", v128_load8_splat_64 "Vsqu", v128_load16_splat_64 "Vsqu", v128_load32_splat_64 "Vsqu", v128_load64_splat_64 "Vsqu", v128_load32_zero_64 "Vsqu", v128_load64_zero_64 "Vsqu", v128_load8_lane_64 "Vsvquu", v128_load16_lane_64 "Vsvquu", v128_load32_lane_64 "Vsvquu", v128_load64_lane_64 "Vsvquu", v128_store8_lane_64 "svquu", v128_store16_lane_64 "svquu", v128_store32_lane_64 "svquu", v128_store64_lane_64 "svquu", v128_store_64 "svquu",
     }
 }

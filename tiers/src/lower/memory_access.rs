@@ -15,6 +15,8 @@ pub(super) struct Load {
     slot: Op,
     at: Op,
     other: Op,
+    /// In memories with addresses of 64 bits.
+    long: Op,
 }
 
 impl Load {
@@ -23,54 +25,63 @@ impl Load {
         slot: Op::load32,
         at: Op::load32_at,
         other: Op::load32_m,
+        long: Op::load32_64,
     };
     pub(super) const BITS_64: Load = Load {
         sums: Some((Op::load64_sum, Op::load64_scaled)),
         slot: Op::load64,
         at: Op::load64_at,
         other: Op::load64_m,
+        long: Op::load64_64,
     };
     pub(super) const I32_8_S: Load = Load {
         sums: None,
         slot: Op::i32_load8_s,
         at: Op::i32_load8_s_at,
         other: Op::i32_load8_s_m,
+        long: Op::i32_load8_s_64,
     };
     pub(super) const BITS_8_U: Load = Load {
         sums: Some((Op::load8_u_sum, Op::load8_u_scaled)),
         slot: Op::load8_u,
         at: Op::load8_u_at,
         other: Op::load8_u_m,
+        long: Op::load8_u_64,
     };
     pub(super) const I32_16_S: Load = Load {
         sums: None,
         slot: Op::i32_load16_s,
         at: Op::i32_load16_s_at,
         other: Op::i32_load16_s_m,
+        long: Op::i32_load16_s_64,
     };
     pub(super) const BITS_16_U: Load = Load {
         sums: Some((Op::load16_u_sum, Op::load16_u_scaled)),
         slot: Op::load16_u,
         at: Op::load16_u_at,
         other: Op::load16_u_m,
+        long: Op::load16_u_64,
     };
     pub(super) const I64_8_S: Load = Load {
         sums: None,
         slot: Op::i64_load8_s,
         at: Op::i64_load8_s_at,
         other: Op::i64_load8_s_m,
+        long: Op::i64_load8_s_64,
     };
     pub(super) const I64_16_S: Load = Load {
         sums: None,
         slot: Op::i64_load16_s,
         at: Op::i64_load16_s_at,
         other: Op::i64_load16_s_m,
+        long: Op::i64_load16_s_64,
     };
     pub(super) const I64_32_S: Load = Load {
         sums: None,
         slot: Op::i64_load32_s,
         at: Op::i64_load32_s_at,
         other: Op::i64_load32_s_m,
+        long: Op::i64_load32_s_64,
     };
 }
 
@@ -83,6 +94,8 @@ pub(super) struct Store {
     immediate: Op,
     at: Op,
     other: Op,
+    /// In memories with addresses of 64 bits.
+    long: Op,
     width: Width,
 }
 
@@ -93,6 +106,7 @@ impl Store {
         immediate: Op::store32_si,
         at: Op::store32_at,
         other: Op::store32_m,
+        long: Op::store32_64,
         width: Width::W32,
     };
     pub(super) const BITS_64: Store = Store {
@@ -101,6 +115,7 @@ impl Store {
         immediate: Op::store64_si,
         at: Op::store64_at,
         other: Op::store64_m,
+        long: Op::store64_64,
         width: Width::W64,
     };
     pub(super) const BITS_8: Store = Store {
@@ -109,6 +124,7 @@ impl Store {
         immediate: Op::store8_si,
         at: Op::store8_at,
         other: Op::store8_m,
+        long: Op::store8_64,
         width: Width::W32,
     };
     pub(super) const BITS_16: Store = Store {
@@ -117,14 +133,23 @@ impl Store {
         immediate: Op::store16_si,
         at: Op::store16_at,
         other: Op::store16_m,
+        long: Op::store16_64,
         width: Width::W32,
     };
 }
 
 impl Lowerer<'_> {
     pub(super) fn load(&mut self, load: Load, memarg: MemArg) -> Result<(), Unsupported> {
-        let (memory, offset) = memory_operand(memarg)?;
+        let memory = memory_operand(memarg)?;
         let (address, temp) = self.pop();
+        if self.env.memories[memory as usize].is_64 {
+            let slot = self.slot_of(address, temp);
+            let dst = self.push_temp();
+            let code = self.code.op(load.long).slot(dst).slot(slot);
+            code.quad(memarg.offset).uint(memory);
+            return Ok(());
+        }
+        let offset = memarg.offset as u32;
         if memory == 0
             && let Some(at) = constant_address(address, offset)
         {
@@ -151,9 +176,17 @@ impl Lowerer<'_> {
     }
 
     pub(super) fn store(&mut self, store: Store, memarg: MemArg) -> Result<(), Unsupported> {
-        let (memory, offset) = memory_operand(memarg)?;
+        let memory = memory_operand(memarg)?;
         let (value, value_temp) = self.pop();
         let (address, temp) = self.pop();
+        if self.env.memories[memory as usize].is_64 {
+            let address = self.slot_of(address, temp);
+            let value = self.slot_of(value, value_temp);
+            let code = self.code.op(store.long).slot(address).slot(value);
+            code.quad(memarg.offset).uint(memory);
+            return Ok(());
+        }
+        let offset = memarg.offset as u32;
         if memory != 0 {
             let address = self.slot_of(address, temp);
             let value = self.slot_of(value, value_temp);
@@ -189,10 +222,10 @@ impl Lowerer<'_> {
     }
 }
 
-/// The memory and the offset of an access.
-pub(super) fn memory_operand(memarg: MemArg) -> Result<(u32, u32), Unsupported> {
-    match (memarg.target, u32::try_from(memarg.offset)) {
-        (MemArgTarget::Memory(memory), Ok(offset)) => Ok((memory, offset)),
+/// The memory of an access. Offsets into memories with addresses of 32 bits have been validated to have as many.
+pub(super) fn memory_operand(memarg: MemArg) -> Result<u32, Unsupported> {
+    match memarg.target {
+        MemArgTarget::Memory(memory) => Ok(memory),
         _ => Err(Unsupported),
     }
 }

@@ -104,7 +104,13 @@ impl Lowerer<'_> {
 
             Operator::MemorySize { mem } => {
                 let dst = self.push_temp();
-                self.code.op(Op::memory_size).slot(dst).uint(mem);
+                let ty = self.env.memories[mem as usize];
+                if ty.is_guarded() {
+                    self.code.op(Op::memory_size).slot(dst).uint(mem);
+                } else {
+                    let shift = ty.page_size_log2.into();
+                    self.code.op(Op::memory_size_of).slot(dst).uint(mem).uint(shift);
+                }
             }
             Operator::MemoryGrow { mem } => {
                 let delta = self.pop_slot();
@@ -623,6 +629,10 @@ impl Lowerer<'_> {
             Operator::I64TruncSatF32U => self.unary(Op::i64_trunc_sat_f32_u),
             Operator::I64TruncSatF64S => self.unary(Op::i64_trunc_sat_f64_s),
             Operator::I64TruncSatF64U => self.unary(Op::i64_trunc_sat_f64_u),
+            Operator::I64Add128 => self.wide_sum(Op::i64_add_carries, Op::i64_add3, Op::i64_add_ss),
+            Operator::I64Sub128 => self.wide_sum(Op::i64_lt_u_ss, Op::i64_sub3, Op::i64_sub_ss),
+            Operator::I64MulWideS => self.wide_product(Op::i64_mul_high_s),
+            Operator::I64MulWideU => self.wide_product(Op::i64_mul_high_u),
             _ => return self.vector_operator(operator),
         }
         Ok(())
@@ -667,6 +677,33 @@ impl Lowerer<'_> {
         let a = self.pop_slot();
         let dst = self.push_temp();
         self.code.op(Op::select).slot(dst).slot(condition).slot(a).slot(b);
+    }
+
+    /// A sum or difference of numbers of 128 bits: what the lower halves carry goes into the upper one of the result.
+    fn wide_sum(&mut self, carry: Op, upper: Op, lower: Op) {
+        let (b_upper, b_lower) = (self.pop_slot(), self.pop_slot());
+        let (a_upper, a_lower) = (self.pop_slot(), self.pop_slot());
+        let (dst_lower, dst_upper) = (self.push_temp(), self.push_temp());
+        // Behind the operands, of which none is overwritten before it has been read.
+        let height = self.stack.height();
+        let [.., carried] = [(); 3].map(|()| self.push_temp());
+        self.stack.truncate(height);
+        self.code.op(carry).slot(carried).slot(a_lower).slot(b_lower);
+        self.code.op(upper).slot(dst_upper).slot(a_upper).slot(b_upper).slot(carried);
+        self.code.op(lower).slot(dst_lower).slot(a_lower).slot(b_lower);
+    }
+
+    /// The product of two numbers of 64 bits, with 128.
+    fn wide_product(&mut self, upper: Op) {
+        let (b, a) = (self.pop_slot(), self.pop_slot());
+        let (dst_lower, dst_upper) = (self.push_temp(), self.push_temp());
+        // As above.
+        let height = self.stack.height();
+        let high = self.push_temp();
+        self.stack.truncate(height);
+        self.code.op(upper).slot(high).slot(a).slot(b);
+        self.code.op(Op::i64_mul_ss).slot(dst_lower).slot(a).slot(b);
+        self.emit_copy_slot(dst_upper, high);
     }
 
     fn wrap(&mut self) {

@@ -168,112 +168,169 @@ impl Lowerer<'_> {
     }
 
     fn vector_access(&mut self, access: VectorAccess, memarg: MemArg) -> Result<(), Unsupported> {
-        let (memory, offset) = memory_operand(memarg)?;
-        let choose = |(own, other)| if memory == 0 { own } else { other };
+        let memory = memory_operand(memarg)?;
+        let is_64 = self.env.memories[memory as usize].is_64;
+        let choose = |(own, other, long)| match memory {
+            _ if is_64 => long,
+            0 => own,
+            _ => other,
+        };
         match access {
             VectorAccess::Load(ops) => {
                 let address = self.pop_slot();
                 let dst = self.push_vector_temp();
-                self.code.op(choose(ops)).slot(dst).slot(address).uint(offset);
+                self.code.op(choose(ops)).slot(dst).slot(address);
+                self.access_offset(memarg.offset, is_64);
             }
             VectorAccess::LoadLane(ops, lane) => {
                 let vector = self.pop_vector();
                 let address = self.pop_slot();
                 let dst = self.push_vector_temp();
-                let code = self.code.op(choose(ops)).slot(dst).slot(address).slot(vector);
-                code.uint(offset).uint(lane.into());
+                self.code.op(choose(ops)).slot(dst).slot(address).slot(vector);
+                self.access_offset(memarg.offset, is_64);
+                self.code.uint(lane.into());
             }
             VectorAccess::StoreLane(ops, lane) => {
                 let vector = self.pop_vector();
                 let address = self.pop_slot();
-                let code = self.code.op(choose(ops)).slot(address).slot(vector);
-                code.uint(offset).uint(lane.into());
+                self.code.op(choose(ops)).slot(address).slot(vector);
+                self.access_offset(memarg.offset, is_64);
+                self.code.uint(lane.into());
             }
         }
-        if memory != 0 {
+        if memory != 0 || is_64 {
             self.code.uint(memory);
         }
         Ok(())
     }
+
+    fn access_offset(&mut self, offset: u64, is_64: bool) {
+        if is_64 {
+            self.code.quad(offset);
+        } else {
+            // It has been validated to have as many bits as addresses.
+            self.code.uint(offset as u32);
+        }
+    }
 }
 
-/// A load or store, with its instructions for memory 0 and for any other.
+/// A load or store, with its instructions for memory 0, for any other, and for memories with addresses of 64 bits.
 #[derive(Clone, Copy)]
 enum VectorAccess {
-    Load((Op, Op)),
-    LoadLane((Op, Op), u8),
+    Load((Op, Op, Op)),
+    LoadLane((Op, Op, Op), u8),
     /// A whole vector is lane 0 of one.
-    StoreLane((Op, Op), u8),
+    StoreLane((Op, Op, Op), u8),
 }
 
 impl VectorAccess {
     fn of(operator: &Operator<'_>) -> Option<(VectorAccess, MemArg)> {
         use VectorAccess::{Load, LoadLane, StoreLane};
         Some(match *operator {
-            Operator::V128Load { memarg } => (Load((Op::v128_load, Op::v128_load_m)), memarg),
+            Operator::V128Load { memarg } => {
+                (Load((Op::v128_load, Op::v128_load_m, Op::v128_load_64)), memarg)
+            }
             Operator::V128Load8x8S { memarg } => {
-                (Load((Op::v128_load8x8_s, Op::v128_load8x8_s_m)), memarg)
+                (Load((Op::v128_load8x8_s, Op::v128_load8x8_s_m, Op::v128_load8x8_s_64)), memarg)
             }
             Operator::V128Load8x8U { memarg } => {
-                (Load((Op::v128_load8x8_u, Op::v128_load8x8_u_m)), memarg)
+                (Load((Op::v128_load8x8_u, Op::v128_load8x8_u_m, Op::v128_load8x8_u_64)), memarg)
             }
             Operator::V128Load16x4S { memarg } => {
-                (Load((Op::v128_load16x4_s, Op::v128_load16x4_s_m)), memarg)
+                (Load((Op::v128_load16x4_s, Op::v128_load16x4_s_m, Op::v128_load16x4_s_64)), memarg)
             }
             Operator::V128Load16x4U { memarg } => {
-                (Load((Op::v128_load16x4_u, Op::v128_load16x4_u_m)), memarg)
+                (Load((Op::v128_load16x4_u, Op::v128_load16x4_u_m, Op::v128_load16x4_u_64)), memarg)
             }
             Operator::V128Load32x2S { memarg } => {
-                (Load((Op::v128_load32x2_s, Op::v128_load32x2_s_m)), memarg)
+                (Load((Op::v128_load32x2_s, Op::v128_load32x2_s_m, Op::v128_load32x2_s_64)), memarg)
             }
             Operator::V128Load32x2U { memarg } => {
-                (Load((Op::v128_load32x2_u, Op::v128_load32x2_u_m)), memarg)
+                (Load((Op::v128_load32x2_u, Op::v128_load32x2_u_m, Op::v128_load32x2_u_64)), memarg)
             }
-            Operator::V128Load8Splat { memarg } => {
-                (Load((Op::v128_load8_splat, Op::v128_load8_splat_m)), memarg)
-            }
-            Operator::V128Load16Splat { memarg } => {
-                (Load((Op::v128_load16_splat, Op::v128_load16_splat_m)), memarg)
-            }
-            Operator::V128Load32Splat { memarg } => {
-                (Load((Op::v128_load32_splat, Op::v128_load32_splat_m)), memarg)
-            }
-            Operator::V128Load64Splat { memarg } => {
-                (Load((Op::v128_load64_splat, Op::v128_load64_splat_m)), memarg)
-            }
-            Operator::V128Load32Zero { memarg } => {
-                (Load((Op::v128_load32_zero, Op::v128_load32_zero_m)), memarg)
-            }
-            Operator::V128Load64Zero { memarg } => {
-                (Load((Op::v128_load64_zero, Op::v128_load64_zero_m)), memarg)
-            }
+            Operator::V128Load8Splat { memarg } => (
+                Load((Op::v128_load8_splat, Op::v128_load8_splat_m, Op::v128_load8_splat_64)),
+                memarg,
+            ),
+            Operator::V128Load16Splat { memarg } => (
+                Load((Op::v128_load16_splat, Op::v128_load16_splat_m, Op::v128_load16_splat_64)),
+                memarg,
+            ),
+            Operator::V128Load32Splat { memarg } => (
+                Load((Op::v128_load32_splat, Op::v128_load32_splat_m, Op::v128_load32_splat_64)),
+                memarg,
+            ),
+            Operator::V128Load64Splat { memarg } => (
+                Load((Op::v128_load64_splat, Op::v128_load64_splat_m, Op::v128_load64_splat_64)),
+                memarg,
+            ),
+            Operator::V128Load32Zero { memarg } => (
+                Load((Op::v128_load32_zero, Op::v128_load32_zero_m, Op::v128_load32_zero_64)),
+                memarg,
+            ),
+            Operator::V128Load64Zero { memarg } => (
+                Load((Op::v128_load64_zero, Op::v128_load64_zero_m, Op::v128_load64_zero_64)),
+                memarg,
+            ),
             Operator::V128Store { memarg } => {
-                (StoreLane((Op::v128_store, Op::v128_store_m), 0), memarg)
+                (StoreLane((Op::v128_store, Op::v128_store_m, Op::v128_store_64), 0), memarg)
             }
-            Operator::V128Load8Lane { memarg, lane } => {
-                (LoadLane((Op::v128_load8_lane, Op::v128_load8_lane_m), lane), memarg)
-            }
-            Operator::V128Load16Lane { memarg, lane } => {
-                (LoadLane((Op::v128_load16_lane, Op::v128_load16_lane_m), lane), memarg)
-            }
-            Operator::V128Load32Lane { memarg, lane } => {
-                (LoadLane((Op::v128_load32_lane, Op::v128_load32_lane_m), lane), memarg)
-            }
-            Operator::V128Load64Lane { memarg, lane } => {
-                (LoadLane((Op::v128_load64_lane, Op::v128_load64_lane_m), lane), memarg)
-            }
-            Operator::V128Store8Lane { memarg, lane } => {
-                (StoreLane((Op::v128_store8_lane, Op::v128_store8_lane_m), lane), memarg)
-            }
-            Operator::V128Store16Lane { memarg, lane } => {
-                (StoreLane((Op::v128_store16_lane, Op::v128_store16_lane_m), lane), memarg)
-            }
-            Operator::V128Store32Lane { memarg, lane } => {
-                (StoreLane((Op::v128_store32_lane, Op::v128_store32_lane_m), lane), memarg)
-            }
-            Operator::V128Store64Lane { memarg, lane } => {
-                (StoreLane((Op::v128_store64_lane, Op::v128_store64_lane_m), lane), memarg)
-            }
+            Operator::V128Load8Lane { memarg, lane } => (
+                LoadLane(
+                    (Op::v128_load8_lane, Op::v128_load8_lane_m, Op::v128_load8_lane_64),
+                    lane,
+                ),
+                memarg,
+            ),
+            Operator::V128Load16Lane { memarg, lane } => (
+                LoadLane(
+                    (Op::v128_load16_lane, Op::v128_load16_lane_m, Op::v128_load16_lane_64),
+                    lane,
+                ),
+                memarg,
+            ),
+            Operator::V128Load32Lane { memarg, lane } => (
+                LoadLane(
+                    (Op::v128_load32_lane, Op::v128_load32_lane_m, Op::v128_load32_lane_64),
+                    lane,
+                ),
+                memarg,
+            ),
+            Operator::V128Load64Lane { memarg, lane } => (
+                LoadLane(
+                    (Op::v128_load64_lane, Op::v128_load64_lane_m, Op::v128_load64_lane_64),
+                    lane,
+                ),
+                memarg,
+            ),
+            Operator::V128Store8Lane { memarg, lane } => (
+                StoreLane(
+                    (Op::v128_store8_lane, Op::v128_store8_lane_m, Op::v128_store8_lane_64),
+                    lane,
+                ),
+                memarg,
+            ),
+            Operator::V128Store16Lane { memarg, lane } => (
+                StoreLane(
+                    (Op::v128_store16_lane, Op::v128_store16_lane_m, Op::v128_store16_lane_64),
+                    lane,
+                ),
+                memarg,
+            ),
+            Operator::V128Store32Lane { memarg, lane } => (
+                StoreLane(
+                    (Op::v128_store32_lane, Op::v128_store32_lane_m, Op::v128_store32_lane_64),
+                    lane,
+                ),
+                memarg,
+            ),
+            Operator::V128Store64Lane { memarg, lane } => (
+                StoreLane(
+                    (Op::v128_store64_lane, Op::v128_store64_lane_m, Op::v128_store64_lane_64),
+                    lane,
+                ),
+                memarg,
+            ),
             _ => return None,
         })
     }

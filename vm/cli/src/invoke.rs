@@ -63,8 +63,7 @@ fn parse(ty: ValType, text: &str) -> Option<Val> {
         ValType::F32 => Val::F32(float::parse_f32(text)?),
         ValType::F64 => Val::F64(float::parse_f64(text)?),
         ValType::V128 => Val::V128(vector::parse(text)?),
-        ValType::FUNCREF if text == "null" => Val::FuncRef(None),
-        ValType::EXTERNREF if text == "null" => Val::ExternRef(None),
+        ValType::Ref(_) if text == "null" => Val::default_for_ty(ty)?,
         _ => return None,
     })
 }
@@ -106,6 +105,7 @@ fn show(value: &Val) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use midair::{HeapType, RefType};
 
     fn shown(ty: ValType, text: &str) -> Option<String> {
         parse(ty, text).map(|value| show(&value))
@@ -123,6 +123,9 @@ mod tests {
         assert_eq!(shown(ValType::F64, "0x1p-1074").as_deref(), Some("5e-324"));
         assert_eq!(shown(ValType::F32, "nan:0x200000").as_deref(), Some("nan:0x200000"));
         assert_eq!(shown(ValType::FUNCREF, "null").as_deref(), Some("null"));
+        let no_func = RefType::new(true, HeapType::NoFunc);
+        assert_eq!(shown(no_func.into(), "null").as_deref(), Some("null"));
+        assert_eq!(shown(RefType::FUNCREF.as_non_null().into(), "null"), None);
         for wrong in ["", "-", "+1", "1.5", "4294967296", "-2147483649", "0x", "0x-1", "--1", "x"] {
             assert_eq!(shown(ValType::I32, wrong), None, "{wrong}");
         }

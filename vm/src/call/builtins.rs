@@ -38,13 +38,12 @@ pub(crate) fn table() -> *const Builtins {
     &TABLE
 }
 
-/// What `memory.grow` and `table.grow` answer when they fail.
-const FAILED: u64 = u32::MAX as u64;
-
-/// What they answer; an error of the limiter is left with the store.
-fn grown(store: &mut StoreOpaque, old: Result<Option<u64>, PendingExit>) -> u64 {
+/// What `memory.grow` and `table.grow` answer; an error of the limiter is left with the store. `is_64`: whether sizes have
+/// 64 bits.
+fn grown(store: &mut StoreOpaque, old: Result<Option<u64>, PendingExit>, is_64: bool) -> u64 {
+    let failed = if is_64 { u64::MAX } else { u32::MAX.into() };
     match old {
-        Ok(old) => old.unwrap_or(FAILED),
+        Ok(old) => old.unwrap_or(failed),
         Err(exit) => {
             store.pending = Some(exit);
             GROW_TRAPS
@@ -111,7 +110,7 @@ unsafe extern "sysv64" fn memory_grow(cx: *mut InstanceContext, memory: u32, del
     unsafe {
         let memory = instance_of(cx).memory(memory);
         let old = store_of(cx).grow_memory(memory, delta);
-        grown(store_of(cx), old)
+        grown(store_of(cx), old, memory.as_ref().is_64())
     }
 }
 
@@ -216,7 +215,7 @@ unsafe extern "sysv64" fn table_grow(
     unsafe {
         let table = instance_of(cx).table(table);
         let old = store_of(cx).grow_table(table, value, delta);
-        grown(store_of(cx), old)
+        grown(store_of(cx), old, table.as_ref().is_64())
     }
 }
 
@@ -234,7 +233,7 @@ unsafe extern "sysv64" fn table_fill(
     // SAFETY: guest code passes its context, and an index that was validated; `elements` checks the
     // range.
     unsafe {
-        if interrupted(cx, len * size_of::<u64>() as u64) {
+        if interrupted(cx, len.saturating_mul(size_of::<u64>() as u64)) {
             return INTERRUPTED;
         }
         let Some(dst) = elements(cx, table, dst, len) else { return TABLE_OUT_OF_BOUNDS };
@@ -258,7 +257,7 @@ unsafe extern "sysv64" fn table_copy(
 ) -> Status {
     // SAFETY: as in `table_fill`; the ranges may overlap.
     unsafe {
-        if interrupted(cx, len * size_of::<u64>() as u64) {
+        if interrupted(cx, len.saturating_mul(size_of::<u64>() as u64)) {
             return INTERRUPTED;
         }
         let (Some(dst), Some(src)) =
@@ -285,7 +284,7 @@ unsafe extern "sysv64" fn table_init(
 ) -> Status {
     // SAFETY: as in `table_fill`; segments are not part of any table.
     unsafe {
-        if interrupted(cx, len * size_of::<u64>() as u64) {
+        if interrupted(cx, len.saturating_mul(size_of::<u64>() as u64)) {
             return INTERRUPTED;
         }
         let segment = &instance_of(cx).elements[segment as usize];

@@ -8,7 +8,7 @@ use crate::store::value::{ExternRef, Val};
 use crate::types::signatures::Signature;
 use crate::types::slots::{SlotCursor, halves, vector};
 use anyhow::Result;
-use midair_tiers::types::ValType;
+use midair_tiers::types::{RefType, ValType};
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -119,6 +119,26 @@ impl Slot for Option<Func> {
 
 impl WasmTy for Option<Func> {}
 
+impl Slot for Func {
+    const TYPE: ValType = ValType::Ref(RefType::FUNCREF.as_non_null());
+
+    fn check_store(&self, store: &StoreOpaque) -> Result<()> {
+        Val::from(*self).check_store(store)
+    }
+
+    fn into_slot(self, store: &mut StoreOpaque) -> [u64; 2] {
+        Val::from(self).into_slots(store)
+    }
+
+    unsafe fn from_slot(slots: [u64; 2], store: &StoreOpaque) -> Self {
+        // SAFETY: as the caller vouches.
+        let func = unsafe { Func::from_slot(slots[0], store) };
+        func.expect("null is not of this type")
+    }
+}
+
+impl WasmTy for Func {}
+
 impl Slot for Option<ExternRef> {
     const TYPE: ValType = ValType::EXTERNREF;
 
@@ -134,8 +154,11 @@ impl Slot for Option<ExternRef> {
 impl WasmTy for Option<ExternRef> {}
 
 /// A Rust type that stands for a WebAssembly type: `i32` and `u32` for i32, `i64` and `u64` for i64,
-/// `f32`, `f64`, `u128` for v128 (its lowest bits are lane 0), `Option<Func>` for funcref, `Option<ExternRef>` for
-/// externref.
+/// `f32`, `f64`, `u128` for v128 (its lowest bits are lane 0), `Option<Func>` for funcref, `Func` for functions that are not
+/// null, `Option<ExternRef>` for externref.
+///
+/// Functions of narrower types of references than these can be called where that is sound: a result that is some function,
+/// or one of a certain type, is a funcref too.
 pub trait WasmTy: Slot {}
 
 /// Parameters of a typed function: nothing, one [`WasmTy`], or a tuple of up to 16.
@@ -229,6 +252,12 @@ pub(crate) use for_each_arity;
 
 for_each_arity!(tuple_slots);
 
+/// Whether values of the first types can be passed where the others are expected. Types of Rust name no defined types.
+fn all_match(found: &[ValType], expected: &[ValType]) -> bool {
+    let matches = |(found, expected): (&ValType, &ValType)| found.matches(*expected, |_, _| false);
+    found.len() == expected.len() && found.iter().zip(expected).all(matches)
+}
+
 /// A function whose type is known to Rust, so that calls convert nothing at run time.
 ///
 /// ```
@@ -269,7 +298,8 @@ impl<Params: WasmParams, Results: WasmResults> TypedFunc<Params, Results> {
     pub(crate) fn new(func: Func, signature: Arc<Signature>) -> Result<Self> {
         let ty = &signature.ty;
         anyhow::ensure!(
-            Params::matches(&ty.params) && Results::matches(&ty.results),
+            (Params::matches(&ty.params) || all_match(&Params::types(), &ty.params))
+                && (Results::matches(&ty.results) || all_match(&ty.results, &Results::types())),
             "function has type {ty}, expected {}",
             midair_tiers::types::FuncType::new(Params::types(), Results::types())
         );

@@ -72,6 +72,9 @@ pub struct Config {
     pub(crate) extended_const: bool,
     pub(crate) multi_memory: bool,
     pub(crate) function_references: bool,
+    pub(crate) memory64: bool,
+    pub(crate) custom_page_sizes: bool,
+    pub(crate) wide_arithmetic: bool,
     pub(crate) osr: bool,
     pub(crate) background_compilation: bool,
     pub(crate) stress: StressSpec,
@@ -97,6 +100,9 @@ impl Default for Config {
             extended_const: true,
             multi_memory: true,
             function_references: true,
+            memory64: true,
+            custom_page_sizes: true,
+            wide_arithmetic: true,
             osr: true,
             background_compilation: true,
             stress: StressSpec::default(),
@@ -206,6 +212,25 @@ impl Config {
     /// WebAssembly 3.0). Default: on.
     pub fn wasm_function_references(&mut self, on: bool) -> &mut Config {
         self.function_references = on;
+        self
+    }
+
+    /// Whether modules may have memories with addresses of 64 bits, and tables with such indices (a part of WebAssembly
+    /// 3.0). Default: on.
+    pub fn wasm_memory64(&mut self, on: bool) -> &mut Config {
+        self.memory64 = on;
+        self
+    }
+
+    /// Whether modules may have memories with pages of single bytes (the proposal of custom page sizes). Default: on.
+    pub fn wasm_custom_page_sizes(&mut self, on: bool) -> &mut Config {
+        self.custom_page_sizes = on;
+        self
+    }
+
+    /// Whether modules may add, subtract and multiply with 128 bits (the proposal of wide arithmetic). Default: on.
+    pub fn wasm_wide_arithmetic(&mut self, on: bool) -> &mut Config {
+        self.wide_arithmetic = on;
         self
     }
 

@@ -13,6 +13,9 @@ pub(crate) fn accepted(config: &Config) -> WasmFeatures {
     features.set(WasmFeatures::EXTENDED_CONST, config.extended_const);
     features.set(WasmFeatures::MULTI_MEMORY, config.multi_memory);
     features.set(WasmFeatures::FUNCTION_REFERENCES, config.function_references);
+    features.set(WasmFeatures::MEMORY64, config.memory64);
+    features.set(WasmFeatures::CUSTOM_PAGE_SIZES, config.custom_page_sizes);
+    features.set(WasmFeatures::WIDE_ARITHMETIC, config.wide_arithmetic);
     features
 }
 

@@ -280,10 +280,14 @@ fn is_subtype(engine: &Engine, found: &ExternType, expected: &ExternType) -> boo
                 && (!found.mutable || from == to)
         }
         (ExternType::Memory(found), ExternType::Memory(expected)) => {
-            within(memory(found), memory(expected))
+            found.is_64 == expected.is_64
+                && found.page_size_log2 == expected.page_size_log2
+                && within(memory(found), memory(expected))
         }
         (ExternType::Table(found), ExternType::Table(expected)) => {
-            found.element == expected.element && within(table(found), table(expected))
+            found.is_64 == expected.is_64
+                && found.element == expected.element
+                && within(table(found), table(expected))
         }
         _ => false,
     }

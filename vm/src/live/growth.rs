@@ -20,14 +20,14 @@ use super::larger_memories::ReservedMemories;
 use super::references;
 use crate::code::version::FunctionVersion;
 use crate::module::{Item, ModuleState, index_spaces};
-use crate::store::memory::MAX_PAGES;
+use crate::store::memory::most_pages;
 use crate::store::table::MAX_ELEMENTS;
 use crate::types::printable::{PrintableName, function_name};
 use crate::types::signatures::Signature;
 use anyhow::{Context as _, Result, bail, ensure};
 use midair_osr::{Operation, StackContext};
 use midair_tiers::lower::lower;
-use midair_tiers::{AppendVec, FunctionBody, HeapType, ModuleEnv, RefType};
+use midair_tiers::{AppendVec, FunctionBody, HeapType, ModuleEnv, RefType, ValType};
 use std::sync::{Arc, RwLockWriteGuard};
 use wasmparser::{FuncToValidate, ValidatorResources};
 
@@ -193,9 +193,9 @@ impl<'m> Growth<'m> {
             };
             ensure!(ty.element.is_func_ref(), "table {table} does not hold functions");
             let end = u64::from(*offset) + functions.len() as u64;
-            ensure!(end <= MAX_ELEMENTS.into(), "table {table} cannot have {end} elements");
+            ensure!(end <= MAX_ELEMENTS, "table {table} cannot have {end} elements");
             ensure!(
-                ty.element.has_default() || end <= ty.minimum.into(),
+                ty.element.has_default() || end <= ty.minimum,
                 "table {table} cannot grow, for null is not of its type"
             );
             for function in functions.iter().flatten() {
@@ -225,14 +225,16 @@ impl<'m> Growth<'m> {
                 bail!("table {index} does not exist");
             };
             ensure!(
-                ty.element.has_default() || size <= ty.minimum,
+                ty.element.has_default() || u64::from(size) <= ty.minimum,
                 "table {index} cannot grow, for null is not of its type"
             );
-            ensure!(size <= MAX_ELEMENTS, "table {index} cannot have {size} elements");
+            ensure!(u64::from(size) <= MAX_ELEMENTS, "table {index} cannot have {size} elements");
         }
         for &AtLeast { index, size } in &changes.memory_sizes {
-            ensure!((index as usize) < self.env.memories.len(), "memory {index} does not exist");
-            ensure!(size <= MAX_PAGES, "memory {index} cannot have {size} pages");
+            let Some(ty) = self.env.memories.get(index as usize) else {
+                bail!("memory {index} does not exist");
+            };
+            ensure!(size <= most_pages(ty), "memory {index} cannot have {size} pages");
         }
         Ok(())
     }
@@ -317,7 +319,12 @@ impl Committed<'_> {
     /// Shows the world what has been added. All stores have been changed.
     pub(crate) fn finish(self) {
         let module = self.module;
-        module.added.move_references(&self.moved, |table, function| {
+        let reference = |function: u32| {
+            let id = module.env.type_ids[module.env.functions[function as usize] as usize];
+            ValType::Ref(RefType::new(false, HeapType::Concrete(id)))
+        };
+        let anywhere = self.moved.iter().all(|(from, to)| module.fits(*to, reference(*from)));
+        module.added.move_references(&self.moved, anywhere, |table, function| {
             module.fits(function, module.env.tables[table as usize].element)
         });
         self.entries.add_to(&mut self.module.added.tables());

@@ -25,9 +25,11 @@ const LOOKED_AT: (usize, usize) = (4096, 4);
 /// their frames from it.
 pub(crate) fn stack_pointer(module: &ModuleState) -> Option<u32> {
     let env = &module.env;
+    let long = has_long_addresses(module);
+    let address = if long { ValType::I64 } else { ValType::I32 };
     let is_candidate = |global: u32| {
         let ty = env.globals.get(global as usize);
-        ty.is_some_and(|ty| ty.mutable && ty.content == ValType::I32)
+        ty.is_some_and(|ty| ty.mutable && ty.content == address)
     };
     let candidates: Vec<u32> =
         (0..env.globals.len() as u32).filter(|global| is_candidate(*global)).collect();
@@ -45,9 +47,14 @@ pub(crate) fn stack_pointer(module: &ModuleState) -> Option<u32> {
     candidates.into_iter().take(LOOKED_AT.1).find(|&global| {
         bodies().any(|body| {
             sets(&body, global)
-                && MemoryReferences::of(body.bytes(), 0, Some(global)).frame.is_some()
+                && MemoryReferences::of(body.bytes(), 0, Some(global), long).frame.is_some()
         })
     })
+}
+
+/// Whether addresses in the memory that compilers use have 64 bits.
+pub(crate) fn has_long_addresses(module: &ModuleState) -> bool {
+    module.env.memories.first().is_some_and(|memory| memory.is_64)
 }
 
 /// Whether a body sets a global.
@@ -59,12 +66,12 @@ fn sets(body: &FunctionBody, global: u32) -> bool {
 }
 
 /// How the frame that `new` keeps in memory differs from that of `old`, if frames of the one cannot be frames of the
-/// other.
+/// other. `long`: whether addresses have 64 bits.
 pub(crate) fn difference(
     old: &[u8],
     new: &[u8],
     parameters: u32,
-    stack_pointer: u32,
+    (stack_pointer, long): (u32, bool),
     names: [&SourceNames; 2],
 ) -> Option<String> {
     let byte = |names: &SourceNames, byte: i64| {
@@ -72,7 +79,7 @@ pub(crate) fn difference(
         let name = name.map(|name| format!(" (variable `{}`)", PrintableName(&name)));
         format!("byte {byte}{}", name.unwrap_or_default())
     };
-    let read = |body| MemoryReferences::of(body, parameters, Some(stack_pointer));
+    let read = |body| MemoryReferences::of(body, parameters, Some(stack_pointer), long);
     let (old, new) = (read(old), read(new));
     match (old.frame, new.frame) {
         (None, None) => return None,

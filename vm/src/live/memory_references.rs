@@ -92,6 +92,8 @@ struct Uses {
 
 struct Reader {
     stack_pointer: Option<u32>,
+    /// Whether addresses have 64 bits.
+    long: bool,
     stack: Vec<Value>,
     /// How often each local is set; parameters once more.
     sets: HashMap<u32, u32>,
@@ -115,10 +117,16 @@ impl Access {
 
 impl MemoryReferences {
     /// Of a body, which has to be well-formed: what cannot be parsed is left out. `stack_pointer`: the global that
-    /// LLVM's linker calls so.
-    pub(crate) fn of(body: &[u8], parameters: u32, stack_pointer: Option<u32>) -> MemoryReferences {
+    /// LLVM's linker calls so; `long`: whether addresses have 64 bits.
+    pub(crate) fn of(
+        body: &[u8],
+        parameters: u32,
+        stack_pointer: Option<u32>,
+        long: bool,
+    ) -> MemoryReferences {
         let mut reader = Reader {
             stack_pointer,
+            long,
             stack: Vec::new(),
             sets: (0..parameters).map(|local| (local, 1)).collect(),
             locals: HashMap::new(),
@@ -150,6 +158,36 @@ impl MemoryReferences {
         }
         reader.found
     }
+}
+
+/// What an operator that computes addresses of 64 bits would be if they had 32. Static data lies where these reach.
+fn narrowed(operator: &Operator<'_>) -> Option<Operator<'static>> {
+    use Operator as O;
+    Some(match *operator {
+        O::I64Const { value } => match (i32::try_from(value), u32::try_from(value)) {
+            (Ok(value), _) => O::I32Const { value },
+            (_, Ok(value)) => O::I32Const { value: value as i32 },
+            _ => return None,
+        },
+        O::I64Add => O::I32Add,
+        O::I64Sub => O::I32Sub,
+        O::I64Mul => O::I32Mul,
+        O::I64Shl => O::I32Shl,
+        O::I64And => O::I32And,
+        O::I64Or => O::I32Or,
+        O::I64Eq => O::I32Eq,
+        O::I64Ne => O::I32Ne,
+        O::I64LtS => O::I32LtS,
+        O::I64LtU => O::I32LtU,
+        O::I64GtS => O::I32GtS,
+        O::I64GtU => O::I32GtU,
+        O::I64LeS => O::I32LeS,
+        O::I64LeU => O::I32LeU,
+        O::I64GeS => O::I32GeS,
+        O::I64GeU => O::I32GeU,
+        O::I64Eqz => O::I32Eqz,
+        _ => return None,
+    })
 }
 
 /// The operators of a body with their bytes, up to the first that makes no sense.
@@ -367,6 +405,8 @@ impl Reader {
 
     fn operator(&mut self, operator: &Operator<'_>, bytes: &[u8]) {
         use Operator as O;
+        let narrowed = if self.long { narrowed(operator) } else { None };
+        let operator = narrowed.as_ref().unwrap_or(operator);
         let at = self.found.operators.len();
         let (mut shape, mut detail) = (hash(&bytes), 0);
         let mut reference = None;
@@ -479,7 +519,7 @@ impl Reader {
                     accessed = Some((access, is_store));
                     let stored = is_store.then(|| self.take());
                     let base = self.take();
-                    let is_word = access.bytes == 4;
+                    let is_word = access.bytes == if self.long { 8 } else { 4 };
                     if memory == MemArgTarget::Memory(0) {
                         (reference, distance) = self.place(base, memarg.offset);
                     }

@@ -210,7 +210,8 @@ impl<'m> Prepared<'m> {
         let function = new.body.function;
         let parameters = code.env.func_type(function).params.len() as u32;
         let (old, new) = (old.body.bytes(), new.body.bytes());
-        let why = memory_frame::difference(old, new, parameters, (*pointer)?, names)?;
+        let pointer = ((*pointer)?, memory_frame::has_long_addresses(self.module));
+        let why = memory_frame::difference(old, new, parameters, pointer, names)?;
         Some(Refusal::MemoryFrame { function: code.function_label(function), why })
     }
 

@@ -38,6 +38,18 @@ pub(crate) struct AddedMemory {
     pub(crate) data: Patches,
 }
 
+/// Functions whose references have become references to others, one step after the other. Where a function does not fit,
+/// a place keeps what it has, and the next step goes on from that.
+pub(crate) type Moves = Vec<Moved>;
+
+/// One step, or several that can be taken together.
+#[derive(Clone)]
+pub(crate) struct Moved {
+    pub(crate) functions: HashMap<u32, u32>,
+    /// Whether each function fits wherever the one before did.
+    anywhere: bool,
+}
+
 /// See the module's documentation.
 pub(crate) struct Added {
     /// Number of functions when the module was loaded.
@@ -47,8 +59,8 @@ pub(crate) struct Added {
     /// Initial values of the globals that were added: constant expressions, with their ends.
     globals: AppendVec<Box<[u8]>>,
     tables: Mutex<AddedEntries>,
-    /// Functions whose references have become references to others, by hand.
-    moved: Mutex<Arc<HashMap<u32, u32>>>,
+    /// Functions whose references have become references to others, by hand: see [`Moves`].
+    moved: Mutex<Arc<Moves>>,
     /// Functions that others have taken the place of, or that have been freed.
     superseded: Mutex<BTreeSet<u32>>,
     /// How many updates that are not undone have set table entries or moved references one by one.
@@ -129,23 +141,36 @@ impl Added {
     }
 
     /// What references to functions in initial values and element segments have become references to.
-    pub(crate) fn moved(&self) -> Arc<HashMap<u32, u32>> {
+    pub(crate) fn moved(&self) -> Arc<Moves> {
         self.moved.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// References to the first function of each pair become references to the second one, but in tables that it does not
-    /// fit. Nobody makes instances meanwhile.
-    pub(crate) fn move_references(&self, pairs: &[(u32, u32)], fits: impl Fn(u32, u32) -> bool) {
+    /// References to the first function of each pair become references to the second one, but in places that it does not
+    /// fit: `fits` says whether it fits a table, and `anywhere` whether each fits wherever the first one did. Nobody makes
+    /// instances meanwhile.
+    pub(crate) fn move_references(
+        &self,
+        pairs: &[(u32, u32)],
+        anywhere: bool,
+        fits: impl Fn(u32, u32) -> bool,
+    ) {
         let step: HashMap<u32, u32> = pairs.iter().copied().collect();
         let then = |function: u32| step.get(&function).copied().unwrap_or(function);
         let mut slot = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut moved: HashMap<u32, u32> =
-            slot.iter().map(|(from, to)| (*from, then(*to))).collect();
-        for (from, to) in step.clone() {
-            moved.entry(from).or_insert(to);
+        let mut steps = Vec::clone(&slot);
+        match steps.last_mut() {
+            Some(last) if last.anywhere && anywhere => {
+                for to in last.functions.values_mut() {
+                    *to = then(*to);
+                }
+                for (from, to) in &step {
+                    last.functions.entry(*from).or_insert(*to);
+                }
+                last.functions.retain(|from, to| from != to);
+            }
+            _ => steps.push(Moved { functions: step.clone(), anywhere }),
         }
-        moved.retain(|from, to| from != to);
-        *slot = Arc::new(moved);
+        *slot = Arc::new(steps);
         drop(slot);
         for ((table, _), function) in &mut self.tables().values {
             if let Some(function) = function

@@ -187,9 +187,9 @@ impl Encoder {
     fn table_type(&self, ty: &midair_tiers::module_env::TableType) -> TableType {
         TableType {
             element_type: self.ref_type(ty.element),
-            minimum: ty.minimum.into(),
-            maximum: ty.maximum.map(u64::from),
-            table64: false,
+            minimum: ty.minimum,
+            maximum: ty.maximum,
+            table64: ty.is_64,
             shared: false,
         }
     }
@@ -203,8 +203,8 @@ fn memory_type(ty: &midair_tiers::module_env::MemoryType) -> MemoryType {
     MemoryType {
         minimum: ty.minimum,
         maximum: ty.maximum,
-        memory64: false,
+        memory64: ty.is_64,
         shared: false,
-        page_size_log2: None,
+        page_size_log2: (ty.page_size() == 1).then_some(0),
     }
 }

@@ -159,7 +159,9 @@ fn check(bytes: &[u8], features: WasmFeatures) -> Result<(), Refused> {
 }
 
 fn memory_type(ty: &wasmparser::MemoryType) -> MemoryType {
-    MemoryType::new(ty.initial, ty.maximum)
+    let new = if ty.memory64 { MemoryType::new64 } else { MemoryType::new };
+    let memory = new(ty.initial, ty.maximum);
+    if ty.page_size_log2 == Some(0) { memory.with_single_bytes() } else { memory }
 }
 
 fn range32(range: Range<u64>) -> Range<u32> {
@@ -348,12 +350,10 @@ impl<'a> Builder<'a> {
     }
 
     fn table_type(&self, ty: &wasmparser::TableType) -> Result<TableType, Refused> {
-        // 32-bit tables validate only with 32-bit limits.
-        Ok(TableType::new(
-            self.val_type(ty.element_type.into())?,
-            ty.initial as u32,
-            ty.maximum.map(|maximum| maximum as u32),
-        ))
+        let element = self.val_type(ty.element_type.into())?;
+        let mut table = TableType::new64(element, ty.initial, ty.maximum);
+        table.is_64 = ty.table64;
+        Ok(table)
     }
 
     fn global_type(&self, ty: &wasmparser::GlobalType) -> Result<GlobalType, Refused> {

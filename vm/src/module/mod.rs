@@ -32,7 +32,7 @@ use crate::engine::Engine;
 use crate::types::error::{ErrorKind, Failure, OfKind as _};
 use crate::types::signatures::Signature;
 use crate::types::{ExportType, ExternType, ImportType};
-use added::Added;
+use added::{Added, Moves};
 use anyhow::{Context as _, Result};
 use const_expr::ConstExpr;
 use debug_info::DebugInfo;
@@ -128,8 +128,15 @@ impl ModuleState {
 
     /// What a reference to a function in an initial value has become, in a place of this type.
     pub(crate) fn moved(&self, function: u32, place: ValType) -> u32 {
-        let moved = self.added.moved().get(&function).copied();
-        moved.filter(|to| self.fits(*to, place)).unwrap_or(function)
+        self.moved_by(&self.added.moved(), function, place)
+    }
+
+    /// The same by these moves.
+    pub(crate) fn moved_by(&self, moves: &Moves, function: u32, place: ValType) -> u32 {
+        moves.iter().fold(function, |function, step| {
+            let moved = step.functions.get(&function).copied();
+            moved.filter(|to| self.fits(*to, place)).unwrap_or(function)
+        })
     }
 
     /// The type of an item.

@@ -13,8 +13,13 @@ fn unsupported_proposals_are_named() {
     for (text, name) in [
         ("(module (func $f (return_call $f)))", "tail calls"),
         ("(module (tag $e) (func (throw $e)))", "exception handling"),
-        ("(module (memory i64 1))", "memory64"),
         ("(module (memory 1 1 shared))", "threads"),
+        ("(module (rec (type (func)) (type (array i32))))", "garbage collection"),
+        (
+            "(module (global externref (extern.convert_any (ref.i31 (i32.const 1)))))",
+            "garbage collection",
+        ),
+        ("(module (func (drop (ref.i31 (i32.const 1)))))", "garbage collection"),
         ("(module (type $t (struct (field i32))))", "garbage collection"),
     ] {
         let error = error(text);
@@ -33,6 +38,7 @@ fn later_proposals_can_be_turned_off() {
     Module::new(&engine(), references).unwrap();
     let mut config = Config::new();
     config.wasm_multi_memory(false).wasm_extended_const(false).wasm_function_references(false);
+    config.wasm_memory64(false).wasm_custom_page_sizes(false).wasm_wide_arithmetic(false);
     let engine = Engine::new(&config).unwrap();
     let error = Module::new(&engine, memories).unwrap_err().to_string();
     assert!(error.starts_with("multi-memory is not supported yet"), "{error}");
@@ -40,6 +46,19 @@ fn later_proposals_can_be_turned_off() {
     assert!(error.starts_with("extended constant expressions is not supported yet"), "{error}");
     let error = Module::new(&engine, references).unwrap_err().to_string();
     assert!(error.starts_with("function references is not supported yet"), "{error}");
+    for (text, name) in [
+        ("(module (table i64 1 funcref))", "memory64"),
+        ("(module (memory 1 (pagesize 1)))", "custom page sizes"),
+        (
+            "(module (func (param i64 i64) (result i64 i64)
+                (i64.mul_wide_u (local.get 0) (local.get 1))))",
+            "wide arithmetic",
+        ),
+    ] {
+        Module::new(&self::engine(), text).unwrap();
+        let error = Module::new(&engine, text).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{name} is not supported yet")), "{error}");
+    }
     let vectors = "(module (func (result v128) (v128.const i64x2 1 2)))";
     let relaxed = "(module (func (param v128) (result v128)
         (i8x16.relaxed_swizzle (local.get 0) (local.get 0))))";

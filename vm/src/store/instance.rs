@@ -7,11 +7,11 @@ use super::instance_context::ContextAllocation;
 use super::memory::{Memory, MemoryEntity};
 use super::opaque::StoreOpaque;
 use super::table::{Table, TableEntity};
+use crate::module::added::Moves;
 use crate::module::const_expr::{ConstScope, evaluate, for_each_element};
 use crate::module::load::ElementSegment;
 use crate::module::{Item, ModuleState};
 use midair_tiers::{FuncRef, GlobalCell, InstanceContext, ValType};
-use std::collections::HashMap;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
@@ -144,7 +144,7 @@ impl InstanceEntity {
 pub(crate) struct Scope<'a> {
     instance: &'a InstanceEntity,
     /// Functions that references have become references to.
-    moved: Arc<HashMap<u32, u32>>,
+    moved: Arc<Moves>,
     /// Type of the place that the value goes to.
     ty: ValType,
 }
@@ -157,8 +157,7 @@ impl Scope<'_> {
 
     /// The function that a reference to `function` has become a reference to.
     fn now(&self, function: u32) -> u32 {
-        let moved = self.moved.get(&function).copied();
-        moved.filter(|to| self.instance.module.fits(*to, self.ty)).unwrap_or(function)
+        self.instance.module.moved_by(&self.moved, function, self.ty)
     }
 }
 

@@ -11,14 +11,38 @@ use midair_tiers::module_env::MemoryType;
 use std::fmt;
 use std::ptr::NonNull;
 
-/// Bytes of a page.
-pub(crate) const PAGE_SIZE: u64 = 64 << 10;
-
-/// Most pages of a 32-bit memory.
-pub(crate) const MAX_PAGES: u64 = 1 << 16;
-
 /// Bytes that a 32-bit index plus a 32-bit offset can reach, and the widest access beyond.
 const REACH: usize = (8 << 30) + (64 << 10);
+
+/// Bytes of address space that are set aside for a memory to grow which could become larger; less if the system does not
+/// give so much.
+const ROOM: usize = 256 << 30;
+
+/// Most pages of a memory of this type, whatever its own limit is.
+pub(crate) fn most_pages(ty: &MemoryType) -> u64 {
+    if ty.is_64 {
+        u64::MAX >> ty.page_size_log2
+    } else {
+        // Sizes have 32 bits too.
+        ((1 << 32) >> ty.page_size_log2).min(u32::MAX.into())
+    }
+}
+
+/// Reserves the address range of a memory that begins with `len` bytes.
+fn reserve(ty: &MemoryType, len: usize) -> Result<Reservation> {
+    if ty.is_guarded() {
+        return Reservation::new(REACH + host_page_size());
+    }
+    let most = ty.maximum.unwrap_or(u64::MAX).min(most_pages(ty));
+    let most = usize::try_from(most.saturating_mul(ty.page_size())).unwrap_or(usize::MAX);
+    let mut room = most.min(ROOM).max(len);
+    loop {
+        match Reservation::new(room) {
+            Err(_) if room > len => room = (room / 2).max(len),
+            reservation => return reservation,
+        }
+    }
+}
 
 /// A memory as its store keeps it. The definition comes first: instances point to it.
 #[repr(C)]
@@ -31,28 +55,36 @@ pub(crate) struct MemoryEntity {
 impl MemoryEntity {
     fn new(ty: MemoryType) -> Result<MemoryEntity> {
         let system = |text| Failure::new(ErrorKind::System, text);
-        let mut pages = Reservation::new(REACH + host_page_size())
+        let len = ty.minimum.checked_mul(ty.page_size()).and_then(|len| usize::try_from(len).ok());
+        let len = len.context(system("a linear memory is larger than the address space"))?;
+        let mut pages = reserve(&ty, len)
             .context(system("cannot reserve the address range of a linear memory"))?;
-        let len = usize::try_from(ty.minimum * PAGE_SIZE)?;
         pages.make_accessible(len).context(system("cannot allocate a linear memory"))?;
         Ok(MemoryEntity { def: MemoryDef { base: pages.base(), len }, ty, pages })
     }
 
     /// Pages.
     pub(crate) fn size(&self) -> u64 {
-        self.def.len as u64 / PAGE_SIZE
+        self.def.len as u64 >> self.ty.page_size_log2
     }
 
     /// The type, with the present size as its minimum.
     pub(crate) fn ty(&self) -> MemoryType {
-        MemoryType::new(self.size(), self.ty.maximum)
+        let mut ty = self.ty;
+        ty.minimum = self.size();
+        ty
     }
 
     /// Bytes by which it grows to have at least so many pages; `None` if its type forbids that.
     pub(crate) fn missing(&self, pages: u64) -> Option<u64> {
         let Some(delta) = pages.checked_sub(self.size()) else { return Some(0) };
-        let most = self.ty.maximum.unwrap_or(MAX_PAGES).min(MAX_PAGES);
-        (delta == 0 || pages <= most).then_some(delta * PAGE_SIZE)
+        let most = self.ty.maximum.unwrap_or(u64::MAX).min(most_pages(&self.ty));
+        if delta > 0 && pages > most { None } else { delta.checked_mul(self.ty.page_size()) }
+    }
+
+    /// Whether addresses have 64 bits.
+    pub(crate) fn is_64(&self) -> bool {
+        self.ty.is_64
     }
 
     /// Whether the host has so many more bytes for it, as far as that can be known before they are used.
@@ -77,17 +109,17 @@ impl StoreOpaque {
     pub(crate) fn new_memory(&mut self, ty: MemoryType) -> Result<NonNull<MemoryEntity>> {
         self.process.check()?;
         let fail = |text: String| Err(Failure::new(ErrorKind::Limit, text).into());
-        if ty.minimum > MAX_PAGES
-            || ty.maximum.is_some_and(|maximum| maximum > MAX_PAGES || ty.minimum > maximum)
-        {
+        let most = most_pages(&ty);
+        let possible = ty.minimum <= most
+            && ty.maximum.is_none_or(|maximum| maximum <= most && ty.minimum <= maximum);
+        let Some(bytes) = ty.minimum.checked_mul(ty.page_size()).filter(|_| possible) else {
             return fail(format!("a memory of {} pages is not possible", ty.minimum));
-        }
-        let bytes = ty.minimum * PAGE_SIZE;
+        };
         let granted = self.ask_limiter(Question::Growing {
             resource: Resource::Memory,
             current: 0,
             desired: bytes as usize,
-            maximum: ty.maximum.map(|pages| (pages * PAGE_SIZE) as usize),
+            maximum: maximum_bytes(&ty),
         });
         if !granted.map_err(PendingExit::into_error)? {
             return fail(format!("the limiter has denied a memory of {bytes} bytes"));
@@ -121,13 +153,11 @@ impl StoreOpaque {
                 (memory.ty(), pages.and_then(|pages| memory.missing(pages)))
             };
             let Some(bytes) = bytes else { return Ok(None) };
-            let current = (ty.minimum * PAGE_SIZE) as usize;
-            let question = Question::Growing {
-                resource: Resource::Memory,
-                current,
-                desired: current + bytes as usize,
-                maximum: ty.maximum.map(|pages| (pages * PAGE_SIZE) as usize),
-            };
+            let current = (ty.minimum * ty.page_size()) as usize;
+            let Some(desired) = current.checked_add(bytes as usize) else { return Ok(None) };
+            let maximum = maximum_bytes(&ty);
+            let question =
+                Question::Growing { resource: Resource::Memory, current, desired, maximum };
             if bytes > 0 && !self.ask_limiter(question)? {
                 return Ok(None);
             }
@@ -139,6 +169,12 @@ impl StoreOpaque {
         }
         Ok(old)
     }
+}
+
+/// The limit of a memory's type in bytes, or as many as can be counted.
+fn maximum_bytes(ty: &MemoryType) -> Option<usize> {
+    let bytes = ty.maximum?.saturating_mul(ty.page_size());
+    Some(usize::try_from(bytes).unwrap_or(usize::MAX))
 }
 
 /// A handle to a linear memory.
@@ -221,7 +257,12 @@ impl Memory {
         self.ty_in(store.as_context().opaque())
     }
 
-    /// Size in pages of 64 KiB.
+    /// Bytes of a page: 64 KiB, unless its type says otherwise.
+    pub fn page_size(&self, store: impl AsContext) -> u64 {
+        self.ty_in(store.as_context().opaque()).page_size()
+    }
+
+    /// Size in pages.
     pub fn size(&self, store: impl AsContext) -> u64 {
         self.entity(store.as_context().opaque()).size()
     }

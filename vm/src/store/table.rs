@@ -14,7 +14,7 @@ use std::alloc::{Layout, alloc_zeroed};
 use std::ptr::NonNull;
 
 /// Most elements of a table: bounds what a guest can make the host allocate.
-pub(crate) const MAX_ELEMENTS: u32 = 10_000_000;
+pub(crate) const MAX_ELEMENTS: u64 = 10_000_000;
 
 /// A table as its store keeps it. The definition comes first: instances point to it.
 #[repr(C)]
@@ -28,12 +28,19 @@ pub(crate) struct TableEntity {
 impl TableEntity {
     /// The type, with the present size as its minimum.
     fn ty(&self) -> TableType {
-        TableType::new(self.ty.element, self.def.len as u32, self.ty.maximum)
+        let mut ty = self.ty;
+        ty.minimum = self.def.len as u64;
+        ty
     }
 
     /// Whether its elements are references to functions.
     pub(crate) fn holds_functions(&self) -> bool {
         self.ty.element.is_func_ref()
+    }
+
+    /// Whether indices have 64 bits.
+    pub(crate) fn is_64(&self) -> bool {
+        self.ty.is_64
     }
 
     /// The type of its elements.
@@ -45,7 +52,7 @@ impl TableEntity {
     pub(crate) fn possible_size(&self, delta: u64) -> Option<usize> {
         let size = (self.def.len as u64).checked_add(delta)?;
         let most = self.ty.maximum.unwrap_or(MAX_ELEMENTS).min(MAX_ELEMENTS);
-        (size <= u64::from(most)).then_some(size as usize)
+        (size <= most).then_some(size as usize)
     }
 
     /// Makes room for so many elements, if the host has the memory. Room that is there stays.
@@ -95,7 +102,7 @@ impl StoreOpaque {
         if ty.minimum > MAX_ELEMENTS || ty.maximum.is_some_and(|maximum| ty.minimum > maximum) {
             return fail(format!("a table of {} elements is not possible", ty.minimum));
         }
-        let count = u64::from(ty.minimum);
+        let count = ty.minimum;
         let granted = self.ask_limiter(Question::Growing {
             resource: Resource::Table,
             current: 0,

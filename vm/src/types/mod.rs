@@ -73,16 +73,19 @@ impl fmt::Display for ExternType {
             ExternType::Global(ty) if ty.mutable => write!(f, "global (mut {})", ty.content),
             ExternType::Global(ty) => write!(f, "global {}", ty.content),
             ExternType::Table(ty) => {
-                write!(f, "table {}", ty.minimum)?;
+                write!(f, "table {}{}", if ty.is_64 { "i64 " } else { "" }, ty.minimum)?;
                 if let Some(maximum) = ty.maximum {
                     write!(f, " {maximum}")?;
                 }
                 write!(f, " {}", ty.element)
             }
             ExternType::Memory(ty) => {
-                write!(f, "memory {}", ty.minimum)?;
+                write!(f, "memory {}{}", if ty.is_64 { "i64 " } else { "" }, ty.minimum)?;
                 if let Some(maximum) = ty.maximum {
                     write!(f, " {maximum}")?;
+                }
+                if ty.page_size_log2 != MemoryType::PAGE_SIZE_LOG2 {
+                    write!(f, " (pagesize {})", ty.page_size())?;
                 }
                 Ok(())
             }

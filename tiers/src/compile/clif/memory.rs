@@ -3,16 +3,13 @@
 use super::operand_stack::clif_type;
 use super::runtime::{self, Region, load, load_constant, store};
 use super::translator::{TranslateError, Translator};
-use crate::context::{BuiltinIndex, InstanceContext};
+use crate::context::{BuiltinIndex, GROW_TRAPS, InstanceContext};
 use crate::fuel::Bulk;
 use crate::trap::TrapCode;
 use crate::types::{HeapType, RefType, ValType};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Endianness, InstBuilder, MemFlagsData, Opcode, Type, Value, types};
 use wasmparser::{MemArg, MemArgTarget, Operator};
-
-/// How many bits an address of a page count is shifted: pages of 64 KiB.
-const PAGE_SHIFT: i64 = 16;
 
 impl Translator<'_, '_> {
     /// Translates the operator if it works on the store; returns whether it does.
@@ -52,32 +49,38 @@ impl Translator<'_, '_> {
             Operator::I64Store32 { memarg } => self.heap_store(memarg, Istore32)?,
 
             Operator::MemorySize { mem } => {
+                let ty = self.source.env.memories[mem as usize];
                 let len = self.runtime.memory_len(&mut self.builder, mem);
-                let pages = self.builder.ins().ushr_imm_u(len, PAGE_SHIFT);
-                self.push_reduced(pages);
+                let pages = self.builder.ins().ushr_imm_u(len, i64::from(ty.page_size_log2));
+                self.push_index(pages, ty.is_64);
             }
             Operator::MemoryGrow { mem } => {
-                let delta = self.pop_extended();
+                let is_64 = self.memory_is_64(mem);
+                let delta = self.pop_index(is_64);
                 let memory = self.index(mem);
                 let arguments = [memory, delta];
-                self.grow(BuiltinIndex::MemoryGrow, &arguments);
+                self.grow(BuiltinIndex::MemoryGrow, &arguments, is_64);
             }
             Operator::MemoryFill { mem } => {
-                let len = self.pop_extended();
+                let is_64 = self.memory_is_64(mem);
+                let len = self.pop_index(is_64);
                 let value = self.pop();
-                let dst = self.pop_extended();
+                let dst = self.pop_index(is_64);
                 let memory = self.index(mem);
-                self.bulk_memory(BuiltinIndex::MemoryFill, &[memory, dst, value, len]);
+                self.bulk_memory(BuiltinIndex::MemoryFill, &[memory, dst, value, len], is_64);
             }
             Operator::MemoryCopy { dst_mem, src_mem } => {
-                let (dst, src, len) = self.pop_range();
+                let (to, from) = (self.memory_is_64(dst_mem), self.memory_is_64(src_mem));
+                let (dst, src, len) = self.pop_range(to, from);
+                let long = to && from;
                 let (to, from) = (self.index(dst_mem), self.index(src_mem));
-                self.bulk_memory(BuiltinIndex::MemoryCopy, &[to, from, dst, src, len]);
+                self.bulk_memory(BuiltinIndex::MemoryCopy, &[to, from, dst, src, len], long);
             }
             Operator::MemoryInit { data_index, mem } => {
-                let (dst, src, len) = self.pop_range();
+                let (dst, src, len) = self.pop_range(self.memory_is_64(mem), false);
                 let (memory, segment) = (self.index(mem), self.index(data_index));
-                self.bulk_memory(BuiltinIndex::MemoryInit, &[memory, segment, dst, src, len]);
+                let arguments = [memory, segment, dst, src, len];
+                self.bulk_memory(BuiltinIndex::MemoryInit, &arguments, false);
             }
             Operator::DataDrop { data_index } => {
                 let segment = self.index(data_index);
@@ -97,30 +100,35 @@ impl Translator<'_, '_> {
             }
             Operator::TableSize { table } => {
                 let len = self.table_len(table);
-                self.push_reduced(len);
+                self.push_index(len, self.table_is_64(table));
             }
             Operator::TableGrow { table } => {
-                let delta = self.pop_extended();
+                let is_64 = self.table_is_64(table);
+                let delta = self.pop_index(is_64);
                 let value = self.pop();
                 let table = self.index(table);
-                self.grow(BuiltinIndex::TableGrow, &[table, value, delta]);
+                self.grow(BuiltinIndex::TableGrow, &[table, value, delta], is_64);
             }
             Operator::TableFill { table } => {
-                let len = self.pop_extended();
+                let is_64 = self.table_is_64(table);
+                let len = self.pop_index(is_64);
                 let value = self.pop();
-                let dst = self.pop_extended();
+                let dst = self.pop_index(is_64);
                 let table = self.index(table);
-                self.bulk_table(BuiltinIndex::TableFill, &[table, dst, value, len]);
+                self.bulk_table(BuiltinIndex::TableFill, &[table, dst, value, len], is_64);
             }
             Operator::TableCopy { dst_table, src_table } => {
-                let (dst, src, len) = self.pop_range();
+                let (to, from) = (self.table_is_64(dst_table), self.table_is_64(src_table));
+                let (dst, src, len) = self.pop_range(to, from);
+                let long = to && from;
                 let (to, from) = (self.index(dst_table), self.index(src_table));
-                self.bulk_table(BuiltinIndex::TableCopy, &[to, from, dst, src, len]);
+                self.bulk_table(BuiltinIndex::TableCopy, &[to, from, dst, src, len], long);
             }
             Operator::TableInit { elem_index, table } => {
-                let (dst, src, len) = self.pop_range();
+                let (dst, src, len) = self.pop_range(self.table_is_64(table), false);
                 let (table, segment) = (self.index(table), self.index(elem_index));
-                self.bulk_table(BuiltinIndex::TableInit, &[table, segment, dst, src, len]);
+                let arguments = [table, segment, dst, src, len];
+                self.bulk_table(BuiltinIndex::TableInit, &arguments, false);
             }
             Operator::ElemDrop { elem_index } => {
                 let segment = self.index(elem_index);
@@ -164,47 +172,73 @@ impl Translator<'_, '_> {
         self.builder.ins().iconst(types::I32, i64::from(index))
     }
 
-    fn pop_extended(&mut self) -> Value {
+    fn memory_is_64(&self, memory: u32) -> bool {
+        self.source.env.memories[memory as usize].is_64
+    }
+
+    fn table_is_64(&self, table: u32) -> bool {
+        self.source.env.tables[table as usize].is_64
+    }
+
+    /// Pops an address, an index or a length; the answer always has 64 bits.
+    fn pop_index(&mut self, is_64: bool) -> Value {
         let value = self.pop();
-        self.builder.ins().uextend(types::I64, value)
+        if is_64 { value } else { self.builder.ins().uextend(types::I64, value) }
     }
 
-    /// Operands of copies: destination, source, length.
-    fn pop_range(&mut self) -> (Value, Value, Value) {
-        let len = self.pop_extended();
-        let src = self.pop_extended();
-        (self.pop_extended(), src, len)
+    /// Operands of copies: destination, source, length. `to` and `from`: whether those have indices of 64 bits; the
+    /// length has if both have.
+    fn pop_range(&mut self, to: bool, from: bool) -> (Value, Value, Value) {
+        let len = self.pop_index(to && from);
+        let src = self.pop_index(from);
+        (self.pop_index(to), src, len)
     }
 
-    fn push_reduced(&mut self, value: Value) {
+    /// Pushes an index or a length of 64 bits, or what it has of them in its type.
+    fn push_index(&mut self, value: Value, is_64: bool) {
+        if is_64 {
+            return self.push(value, ValType::I64);
+        }
         let value = self.builder.ins().ireduce(types::I32, value);
         self.push(value, ValType::I32);
     }
 
-    fn grow(&mut self, builtin: BuiltinIndex, arguments: &[Value]) {
+    fn grow(&mut self, builtin: BuiltinIndex, arguments: &[Value], is_64: bool) {
         let call = self.call_builtin(builtin, arguments, Some(types::I64));
         let old = self.builtin_result(call);
-        // All other answers have 32 bits.
-        let traps = self.builder.ins().ushr_imm_u(old, 32);
+        let traps = if is_64 {
+            let code = self.builder.ins().iconst(types::I64, GROW_TRAPS as i64);
+            self.builder.ins().icmp(IntCC::Equal, old, code)
+        } else {
+            // All other answers have 32 bits.
+            self.builder.ins().ushr_imm_u(old, 32)
+        };
         self.builder.ins().trapnz(traps, Self::trap_code(TrapCode::HostError));
-        self.push_reduced(old);
+        self.push_index(old, is_64);
     }
 
-    /// Fills, copies or initialises; the length is the last argument.
-    fn bulk_memory(&mut self, builtin: BuiltinIndex, arguments: &[Value]) {
-        self.charge_length(Bulk::Bytes, arguments);
+    /// Fills, copies or initialises; the length is the last argument, and has 64 bits if it is `long`.
+    fn bulk_memory(&mut self, builtin: BuiltinIndex, arguments: &[Value], long: bool) {
+        self.charge_length(Bulk::Bytes, arguments, long);
         self.call_fallible_builtin(builtin, arguments, TrapCode::MemoryOutOfBounds);
     }
 
     /// As [`Translator::bulk_memory`], for tables.
-    fn bulk_table(&mut self, builtin: BuiltinIndex, arguments: &[Value]) {
-        self.charge_length(Bulk::Elements, arguments);
+    fn bulk_table(&mut self, builtin: BuiltinIndex, arguments: &[Value], long: bool) {
+        self.charge_length(Bulk::Elements, arguments, long);
         self.call_fallible_builtin(builtin, arguments, TrapCode::TableOutOfBounds);
     }
 
-    fn charge_length(&mut self, what: Bulk, arguments: &[Value]) {
+    fn charge_length(&mut self, what: Bulk, arguments: &[Value], long: bool) {
         if let (true, Some(&len)) = (self.source.env.consume_fuel, arguments.last()) {
             let cost = self.builder.ins().ushr_imm_u(len, i64::from(what.shift()));
+            let cost = if long {
+                // It may be more than all fuel that there can be.
+                let most = self.builder.ins().iconst(types::I64, i64::MAX);
+                self.builder.ins().umin(cost, most)
+            } else {
+                cost
+            };
             self.charge(cost);
         }
     }
@@ -217,14 +251,22 @@ impl Translator<'_, '_> {
             .with_alias_region(region)
     }
 
-    /// Pops an index; returns the address and the offset of the access.
-    pub(super) fn heap_address(&mut self, memarg: MemArg) -> Result<(Value, i32), TranslateError> {
+    /// Pops an index; returns the address and the offset of the access, which is of so many bytes.
+    pub(super) fn heap_address(
+        &mut self,
+        memarg: MemArg,
+        bytes: u64,
+    ) -> Result<(Value, i32), TranslateError> {
         let MemArgTarget::Memory(memory) = memarg.target else {
             return Err(TranslateError::Unsupported("access to an array".into()));
         };
-        let index = self.pop_extended();
+        let ty = self.source.env.memories[memory as usize];
+        let index = self.pop_index(ty.is_64);
+        if !ty.is_guarded() {
+            self.check_address(memory, index, memarg.offset, bytes);
+        }
         let base = self.runtime.memory_base(&mut self.builder, memory);
-        // No check: index and offset have 32 bits each, and all that a sum of two can reach is
+        // In a guarded memory no check: index and offset have 32 bits each, and all that a sum of two can reach is
         // reserved address space, in which everything beyond the memory's end faults.
         let address = self.builder.ins().iadd(base, index);
         match i32::try_from(memarg.offset) {
@@ -236,13 +278,38 @@ impl Translator<'_, '_> {
         }
     }
 
+    /// Traps unless so many bytes from index plus offset on lie in a memory.
+    fn check_address(&mut self, memory: u32, index: Value, offset: u64, bytes: u64) {
+        let outside = Self::trap_code(TrapCode::MemoryOutOfBounds);
+        let Some(behind) = offset.checked_add(bytes) else {
+            let always = self.builder.ins().iconst(types::I32, 1);
+            self.builder.ins().trapnz(always, outside);
+            return;
+        };
+        let behind = self.builder.ins().iconst(types::I64, behind as i64);
+        let end = if self.memory_is_64(memory) {
+            self.builder.ins().uadd_overflow_trap(index, behind, outside)
+        } else {
+            self.builder.ins().iadd(index, behind)
+        };
+        let len = self.runtime.memory_len(&mut self.builder, memory);
+        let is_outside = self.builder.ins().icmp(IntCC::UnsignedGreaterThan, end, len);
+        self.builder.ins().trapnz(is_outside, outside);
+    }
+
     fn heap_load(
         &mut self,
         memarg: MemArg,
         opcode: Opcode,
         ty: ValType,
     ) -> Result<(), TranslateError> {
-        let (address, offset) = self.heap_address(memarg)?;
+        let bytes = match opcode {
+            Opcode::Uload8 | Opcode::Sload8 => 1,
+            Opcode::Uload16 | Opcode::Sload16 => 2,
+            Opcode::Uload32 | Opcode::Sload32 => 4,
+            _ => clif_type(ty).bytes().into(),
+        };
+        let (address, offset) = self.heap_address(memarg, bytes)?;
         let flags = self.heap_flags();
         let builder = &mut self.builder;
         let (clif, ins) = (clif_type(ty), builder.ins());
@@ -265,7 +332,7 @@ impl Translator<'_, '_> {
         memarg: MemArg,
         ty: Type,
     ) -> Result<Value, TranslateError> {
-        let (address, offset) = self.heap_address(memarg)?;
+        let (address, offset) = self.heap_address(memarg, ty.bytes().into())?;
         let flags = self.heap_flags();
         Ok(self.builder.ins().load(ty, flags, address, offset))
     }
@@ -276,7 +343,8 @@ impl Translator<'_, '_> {
         memarg: MemArg,
         value: Value,
     ) -> Result<(), TranslateError> {
-        let (address, offset) = self.heap_address(memarg)?;
+        let bytes = self.builder.func.dfg.value_type(value).bytes();
+        let (address, offset) = self.heap_address(memarg, bytes.into())?;
         let flags = self.heap_flags();
         self.builder.ins().store(flags, value, address, offset);
         Ok(())
@@ -284,7 +352,13 @@ impl Translator<'_, '_> {
 
     fn heap_store(&mut self, memarg: MemArg, opcode: Opcode) -> Result<(), TranslateError> {
         let value = self.pop();
-        let (address, offset) = self.heap_address(memarg)?;
+        let bytes = match opcode {
+            Opcode::Istore8 => 1,
+            Opcode::Istore16 => 2,
+            Opcode::Istore32 => 4,
+            _ => self.builder.func.dfg.value_type(value).bytes().into(),
+        };
+        let (address, offset) = self.heap_address(memarg, bytes)?;
         let flags = self.heap_flags();
         let ins = self.builder.ins();
         match opcode {
@@ -305,7 +379,7 @@ impl Translator<'_, '_> {
     fn table_len(&mut self, table: u32) -> Value {
         let ty = self.source.env.tables[table as usize];
         if self.table_is_fixed(table) {
-            return self.builder.ins().iconst(types::I64, i64::from(ty.minimum));
+            return self.builder.ins().iconst(types::I64, ty.minimum as i64);
         }
         let builder = &mut self.builder;
         let definition = self.runtime.array_element(builder, InstanceContext::TABLES, table);
@@ -314,7 +388,11 @@ impl Translator<'_, '_> {
 
     /// The address of a table's element; traps if there is none.
     pub(super) fn table_element_address(&mut self, table: u32, index: Value) -> Value {
-        let index = self.builder.ins().uextend(types::I64, index);
+        let index = if self.table_is_64(table) {
+            index
+        } else {
+            self.builder.ins().uextend(types::I64, index)
+        };
         let len = self.table_len(table);
         let outside = self.builder.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, index, len);
         self.builder.ins().trapnz(outside, Self::trap_code(TrapCode::TableOutOfBounds));

@@ -6,6 +6,7 @@ use crate::types::ValType;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::immediates::{Ieee32, Ieee64};
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value, types};
+use cranelift_frontend::FuncInstBuilder;
 use wasmparser::Operator;
 
 /// Pops one operand, applies a method of the instruction builder, pushes the result.
@@ -36,6 +37,32 @@ macro_rules! convert {
 }
 
 impl Translator<'_, '_> {
+    /// A sum or difference of two numbers of 128 bits, each of which is two operands. Values of 128 bits live only
+    /// between the operands and the results.
+    fn wide_sum(&mut self, sum: impl FnOnce(FuncInstBuilder<'_, '_>, Value, Value) -> Value) {
+        let (b_low, b_high) = self.pop2();
+        let (a_low, a_high) = self.pop2();
+        let a = self.builder.ins().iconcat(a_low, a_high);
+        let b = self.builder.ins().iconcat(b_low, b_high);
+        let result = sum(self.builder.ins(), a, b);
+        self.push_halves(result);
+    }
+
+    /// The product, with 128 bits, of two numbers that `extend` gives as many.
+    fn wide_product(&mut self, extend: impl Fn(FuncInstBuilder<'_, '_>, Value) -> Value) {
+        let (a, b) = self.pop2();
+        let a = extend(self.builder.ins(), a);
+        let b = extend(self.builder.ins(), b);
+        let result = self.builder.ins().imul(a, b);
+        self.push_halves(result);
+    }
+
+    fn push_halves(&mut self, value: Value) {
+        let (low, high) = self.builder.ins().isplit(value);
+        self.push(low, ValType::I64);
+        self.push(high, ValType::I64);
+    }
+
     /// Translates the operator if it only computes; returns whether it does.
     pub(super) fn translate_numeric(
         &mut self,
@@ -51,6 +78,14 @@ impl Translator<'_, '_> {
             Operator::I64Const { value } => {
                 let value = self.builder.ins().iconst(types::I64, value);
                 self.push(value, ValType::I64);
+            }
+            Operator::I64Add128 => self.wide_sum(|ins, a, b| ins.iadd(a, b)),
+            Operator::I64Sub128 => self.wide_sum(|ins, a, b| ins.isub(a, b)),
+            Operator::I64MulWideS => {
+                self.wide_product(|ins, value| ins.sextend(types::I128, value))
+            }
+            Operator::I64MulWideU => {
+                self.wide_product(|ins, value| ins.uextend(types::I128, value))
             }
             Operator::F32Const { value } => {
                 let value = Ieee32::with_bits(value.bits());

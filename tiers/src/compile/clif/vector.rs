@@ -668,7 +668,7 @@ impl Translator<'_, '_> {
         else {
             unreachable!("only these extend")
         };
-        let (address, offset) = self.heap_address(memarg)?;
+        let (address, offset) = self.heap_address(memarg, 8)?;
         let flags = self.heap_flags();
         let ins = self.builder.ins();
         let value = match operator {

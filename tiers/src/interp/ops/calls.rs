@@ -66,7 +66,7 @@ macro_rules! calls {
             }
             fn $call_indirect(m) {
                 let table = *(*m.cx).tables.add(m.operand::<u32>(10) as usize);
-                let index = m.get::<u32>(8) as usize;
+                let index = m.get::<u64>(8) as usize;
                 if index >= (*table).len {
                     return m.trap(TrapCode::TableOutOfBounds);
                 }
@@ -223,7 +223,7 @@ unsafe fn referenced(m: Machine) -> *const FuncRef {
     // SAFETY: the same handler has just checked the index against the table's length.
     unsafe {
         let table = *(*m.cx).tables.add(m.operand::<u32>(10) as usize);
-        *(*table).base.add(m.get::<u32>(8) as usize) as *const FuncRef
+        *(*table).base.add(m.get::<u64>(8) as usize) as *const FuncRef
     }
 }
 

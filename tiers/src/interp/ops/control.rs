@@ -138,12 +138,13 @@ handlers! {
     }
     /// Of what is filled, copied or initialised next.
     fn fuel_for_length(m) {
-        let cost = m.get::<u32>(8) >> m.operand::<u32>(10);
-        let left = (*m.st).fuel - i64::from(cost);
-        if left < 0 {
+        let cost = m.get::<u64>(8) >> m.operand::<u32>(10);
+        // Fuel is never negative.
+        let left = (*m.st).fuel as u64;
+        if cost > left {
             return m.trap(TrapCode::OutOfFuel);
         }
-        (*m.st).fuel = left;
+        (*m.st).fuel = (left - cost) as i64;
         m.next(14)
     }
     fn count_call(m) {

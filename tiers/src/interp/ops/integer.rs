@@ -66,6 +66,33 @@ macro_rules! unary {
     };
 }
 
+// Parts of sums and products with 128 bits.
+handlers! {
+    fn i64_add_carries(m) {
+        let (_, carries) = m.get::<u64>(10).overflowing_add(m.get(12));
+        m.set(8, u32::from(carries));
+        m.next(14)
+    }
+    fn i64_add3(m) {
+        m.set(8, m.get::<u64>(10).wrapping_add(m.get(12)).wrapping_add(m.get(14)));
+        m.next(16)
+    }
+    fn i64_sub3(m) {
+        m.set(8, m.get::<u64>(10).wrapping_sub(m.get(12)).wrapping_sub(m.get(14)));
+        m.next(16)
+    }
+    fn i64_mul_high_s(m) {
+        let product = i128::from(m.get::<i64>(10)) * i128::from(m.get::<i64>(12));
+        m.set(8, (product >> 64) as i64);
+        m.next(14)
+    }
+    fn i64_mul_high_u(m) {
+        let product = u128::from(m.get::<u64>(10)) * u128::from(m.get::<u64>(12));
+        m.set(8, (product >> 64) as u64);
+        m.next(14)
+    }
+}
+
 #[inline(always)]
 fn immediate<T: crate::interp::machine::SlotValue>(bits: i32) -> T {
     T::from_immediate(bits)

@@ -1,14 +1,17 @@
 //! Loads and stores, and the operators on whole memories.
 //!
 //! An address is a 32-bit index in a slot plus a 32-bit offset, both zero-extended: the sum cannot
-//! wrap. Memory 0 is in the machine registers; the forms `_m` are for any other memory.
+//! wrap. Memory 0 is in the machine registers; the forms `_m` are for any other memory. The forms `_64` are for memories
+//! with addresses of 64 bits, where the sum is checked.
+//!
+//! The operators on whole memories take 64 bits of each operand: above those of 32 bits there are zeroes.
 
 use crate::context::{Builtins, GROW_TRAPS, MemoryDef};
 use crate::interp::machine::{Machine, handlers};
 use crate::trap::TrapCode;
 
 macro_rules! loads {
-    ($($raw:ty => $value:ty: $slot:ident, $at:ident, $other:ident;)*) => {
+    ($($raw:ty => $value:ty: $slot:ident, $at:ident, $other:ident, $long:ident;)*) => {
         handlers! {$(
             fn $slot(m) {
                 const SIZE: usize = size_of::<$raw>();
@@ -41,12 +44,20 @@ macro_rules! loads {
                 m.set(8, <$value>::from(value));
                 m.next(20)
             }
+            fn $long(m) {
+                let memory = other_memory(m, m.operand(20));
+                let Some(at) = long_address::<$raw>(m.get(10), m.operand(12), memory) else {
+                    return m.trap(TrapCode::MemoryOutOfBounds);
+                };
+                m.set(8, <$value>::from(at.read_unaligned()));
+                m.next(24)
+            }
         )*}
     };
 }
 
 macro_rules! stores {
-    ($($raw:ty: $ss:ident, $si:ident, $at:ident, $other:ident;)*) => {
+    ($($raw:ty: $ss:ident, $si:ident, $at:ident, $other:ident, $long:ident;)*) => {
         handlers! {$(
             fn $ss(m) {
                 const SIZE: usize = size_of::<$raw>();
@@ -89,27 +100,35 @@ macro_rules! stores {
                 (*memory).base.add(address).cast::<$raw>().write_unaligned(value);
                 m.next(20)
             }
+            fn $long(m) {
+                let memory = other_memory(m, m.operand(20));
+                let Some(at) = long_address::<$raw>(m.get(8), m.operand(12), memory) else {
+                    return m.trap(TrapCode::MemoryOutOfBounds);
+                };
+                at.write_unaligned(m.get::<u64>(10) as $raw);
+                m.next(24)
+            }
         )*}
     };
 }
 
 loads! {
-    u8 => u32: load8_u, load8_u_at, load8_u_m;
-    u16 => u32: load16_u, load16_u_at, load16_u_m;
-    u32 => u32: load32, load32_at, load32_m;
-    u64 => u64: load64, load64_at, load64_m;
-    i8 => i32: i32_load8_s, i32_load8_s_at, i32_load8_s_m;
-    i16 => i32: i32_load16_s, i32_load16_s_at, i32_load16_s_m;
-    i8 => i64: i64_load8_s, i64_load8_s_at, i64_load8_s_m;
-    i16 => i64: i64_load16_s, i64_load16_s_at, i64_load16_s_m;
-    i32 => i64: i64_load32_s, i64_load32_s_at, i64_load32_s_m;
+    u8 => u32: load8_u, load8_u_at, load8_u_m, load8_u_64;
+    u16 => u32: load16_u, load16_u_at, load16_u_m, load16_u_64;
+    u32 => u32: load32, load32_at, load32_m, load32_64;
+    u64 => u64: load64, load64_at, load64_m, load64_64;
+    i8 => i32: i32_load8_s, i32_load8_s_at, i32_load8_s_m, i32_load8_s_64;
+    i16 => i32: i32_load16_s, i32_load16_s_at, i32_load16_s_m, i32_load16_s_64;
+    i8 => i64: i64_load8_s, i64_load8_s_at, i64_load8_s_m, i64_load8_s_64;
+    i16 => i64: i64_load16_s, i64_load16_s_at, i64_load16_s_m, i64_load16_s_64;
+    i32 => i64: i64_load32_s, i64_load32_s_at, i64_load32_s_m, i64_load32_s_64;
 }
 
 stores! {
-    u8: store8, store8_si, store8_at, store8_m;
-    u16: store16, store16_si, store16_at, store16_m;
-    u32: store32, store32_si, store32_at, store32_m;
-    u64: store64, store64_si, store64_at, store64_m;
+    u8: store8, store8_si, store8_at, store8_m, store8_64;
+    u16: store16, store16_si, store16_at, store16_m, store16_64;
+    u32: store32, store32_si, store32_at, store32_m, store32_64;
+    u64: store64, store64_si, store64_at, store64_m, store64_64;
 }
 
 handlers! {
@@ -118,13 +137,19 @@ handlers! {
         m.set(8, ((*memory).len >> 16) as u32);
         m.next(14)
     }
+    /// Of a memory with addresses of 64 bits, or with pages of another size.
+    fn memory_size_of(m) {
+        let memory = other_memory(m, m.operand(10));
+        m.set(8, ((*memory).len >> m.operand::<u32>(14)) as u64);
+        m.next(18)
+    }
     fn memory_grow(m) {
-        let delta = u64::from(m.get::<u32>(10));
+        let delta = m.get::<u64>(10);
         let old = (builtins(m).memory_grow)(m.cx, m.operand(12), delta);
         if old == GROW_TRAPS {
             return m.trap(TrapCode::HostError);
         }
-        m.set(8, old as u32);
+        m.set(8, old);
         m.reload_memory();
         m.next(16)
     }
@@ -172,7 +197,7 @@ unsafe fn builtins<'a>(m: Machine) -> &'a Builtins {
     unsafe { &*(*m.cx).builtins }
 }
 
-/// Three leading 32-bit operands.
+/// Three leading operands.
 ///
 /// # Safety
 /// The instruction must have three slot operands at its beginning, and the slots must hold what the
@@ -180,7 +205,23 @@ unsafe fn builtins<'a>(m: Machine) -> &'a Builtins {
 #[inline(always)]
 unsafe fn three(m: Machine) -> (u64, u64, u64) {
     // SAFETY: for instructions with three leading slot operands only.
+    unsafe { (m.get(8), m.get(10), m.get(12)) }
+}
+
+/// Where `index` plus `offset` leads in a memory, if all of a value lies there.
+///
+/// # Safety
+/// `memory` must be alive.
+#[inline(always)]
+pub(super) unsafe fn long_address<T>(
+    index: u64,
+    offset: u64,
+    memory: *const MemoryDef,
+) -> Option<*mut T> {
+    // SAFETY: as the caller vouches.
     unsafe {
-        (u64::from(m.get::<u32>(8)), u64::from(m.get::<u32>(10)), u64::from(m.get::<u32>(12)))
+        let start = index.checked_add(offset)?;
+        let end = start.checked_add(size_of::<T>() as u64)?;
+        (end <= (*memory).len as u64).then(|| (*memory).base.add(start as usize).cast())
     }
 }

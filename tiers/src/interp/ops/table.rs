@@ -1,4 +1,6 @@
 //! Tables, references and globals.
+//!
+//! Indices and lengths are read with 64 bits: above those of 32 bits there are zeroes.
 
 use crate::context::{Builtins, GROW_TRAPS, TableDef};
 use crate::interp::machine::{Machine, handlers};
@@ -7,7 +9,7 @@ use crate::trap::TrapCode;
 handlers! {
     fn table_get(m) {
         let table = table(m, m.operand(12));
-        let index = m.get::<u32>(10) as usize;
+        let index = m.get::<u64>(10) as usize;
         if index >= (*table).len {
             return m.trap(TrapCode::TableOutOfBounds);
         }
@@ -16,7 +18,7 @@ handlers! {
     }
     fn table_set(m) {
         let table = table(m, m.operand(12));
-        let index = m.get::<u32>(8) as usize;
+        let index = m.get::<u64>(8) as usize;
         if index >= (*table).len {
             return m.trap(TrapCode::TableOutOfBounds);
         }
@@ -24,34 +26,34 @@ handlers! {
         m.next(16)
     }
     fn table_size(m) {
-        m.set(8, (*table(m, m.operand(10))).len as u32);
+        m.set(8, (*table(m, m.operand(10))).len as u64);
         m.next(14)
     }
     fn table_grow(m) {
-        let (value, delta) = (m.get::<u64>(10), u64::from(m.get::<u32>(12)));
+        let (value, delta) = (m.get::<u64>(10), m.get::<u64>(12));
         let old = (builtins(m).table_grow)(m.cx, m.operand(14), value, delta);
         if old == GROW_TRAPS {
             return m.trap(TrapCode::HostError);
         }
-        m.set(8, old as u32);
+        m.set(8, old);
         m.next(18)
     }
     fn table_fill(m) {
-        let (dst, value) = (u64::from(m.get::<u32>(8)), m.get::<u64>(10));
-        let len = u64::from(m.get::<u32>(12));
+        let (dst, value) = (m.get::<u64>(8), m.get::<u64>(10));
+        let len = m.get::<u64>(12);
         let status = (builtins(m).table_fill)(m.cx, m.operand(14), dst, value, len);
         m.next_or_raise(status, 18)
     }
     fn table_copy(m) {
-        let (dst, src) = (u64::from(m.get::<u32>(8)), u64::from(m.get::<u32>(10)));
-        let len = u64::from(m.get::<u32>(12));
+        let (dst, src) = (m.get::<u64>(8), m.get::<u64>(10));
+        let len = m.get::<u64>(12);
         let (to, from) = (m.operand(14), m.operand(18));
         let status = (builtins(m).table_copy)(m.cx, to, from, dst, src, len);
         m.next_or_raise(status, 22)
     }
     fn table_init(m) {
-        let (dst, src) = (u64::from(m.get::<u32>(8)), u64::from(m.get::<u32>(10)));
-        let len = u64::from(m.get::<u32>(12));
+        let (dst, src) = (m.get::<u64>(8), m.get::<u64>(10));
+        let len = m.get::<u64>(12);
         let (to, segment) = (m.operand(14), m.operand(18));
         let status = (builtins(m).table_init)(m.cx, to, segment, dst, src, len);
         m.next_or_raise(status, 22)

@@ -44,7 +44,7 @@ impl Script {
         let engine = Engine::new(config)?;
         let mut plain = config.clone();
         plain.wasm_multi_memory(false).wasm_extended_const(false);
-        plain.wasm_function_references(false).wasm_relaxed_simd(false);
+        plain.wasm_function_references(false).wasm_memory64(false).wasm_relaxed_simd(false);
         let mut store = Store::new(&engine, ());
         let mut linker = Linker::new(&engine);
         linker.allow_shadowing(true);

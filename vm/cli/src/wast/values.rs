@@ -25,8 +25,8 @@ fn argument(argument: &WastArg<'_>) -> Result<Val, Error> {
         WastArgCore::F64(value) => Val::F64(value.bits),
         WastArgCore::V128(value) => Val::V128(u128::from_le_bytes(value.to_le_bytes())),
         WastArgCore::RefNull(HeapType::Abstract { ty, .. }) => match ty {
-            AbstractHeapType::Func => Val::FuncRef(None),
-            AbstractHeapType::Extern => Val::ExternRef(None),
+            AbstractHeapType::Func | AbstractHeapType::NoFunc => Val::FuncRef(None),
+            AbstractHeapType::Extern | AbstractHeapType::NoExtern => Val::ExternRef(None),
             other => anyhow::bail!("null references of type {other:?} are not supported"),
         },
         WastArgCore::RefExtern(value) => Val::from(ExternRef::new(HostValue(*value))),
@@ -58,8 +58,14 @@ fn is_match(value: &Val, expected: &WastRetCore<'_>) -> bool {
         (Val::F32(bits), WastRetCore::F32(pattern)) => is_f32(*bits, pattern),
         (Val::F64(bits), WastRetCore::F64(pattern)) => is_f64(*bits, pattern),
         (Val::V128(bits), WastRetCore::V128(pattern)) => is_vector(*bits, pattern),
-        (Val::FuncRef(None), WastRetCore::RefNull(ty)) => is_type(ty, AbstractHeapType::Func),
-        (Val::ExternRef(None), WastRetCore::RefNull(ty)) => is_type(ty, AbstractHeapType::Extern),
+        (Val::FuncRef(None), WastRetCore::RefNull(ty)) => {
+            is_type(ty, [AbstractHeapType::Func, AbstractHeapType::NoFunc])
+                // Of the types that modules define only those of functions are known.
+                || matches!(ty, Some(HeapType::Concrete(_)))
+        }
+        (Val::ExternRef(None), WastRetCore::RefNull(ty)) => {
+            is_type(ty, [AbstractHeapType::Extern, AbstractHeapType::NoExtern])
+        }
         // A script cannot say which function: it only knows that there is one.
         (Val::FuncRef(Some(_)), WastRetCore::RefFunc(_)) => true,
         (Val::ExternRef(Some(value)), WastRetCore::RefExtern(expected)) => match expected {
@@ -103,11 +109,11 @@ fn is_vector(bits: u128, pattern: &V128Pattern) -> bool {
     }
 }
 
-/// Whether the type of an expected null, if it has one, is this.
-fn is_type(ty: &Option<HeapType<'_>>, actual: AbstractHeapType) -> bool {
+/// Whether the type of an expected null, if it has one, is one of these.
+fn is_type(ty: &Option<HeapType<'_>>, possible: [AbstractHeapType; 2]) -> bool {
     match ty {
         None => true,
-        Some(HeapType::Abstract { ty, .. }) => *ty == actual,
+        Some(HeapType::Abstract { ty, .. }) => possible.contains(ty),
         Some(_) => false,
     }
 }

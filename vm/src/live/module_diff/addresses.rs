@@ -18,7 +18,6 @@ use crate::live::memory_references::{
     Access, MemoryReference, MemoryReferences, ReferringOperator,
 };
 use crate::module::ModuleState;
-use crate::store::memory::PAGE_SIZE;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -37,6 +36,8 @@ struct StaticData {
     read_only: Vec<Range<u64>>,
     /// In the running module's index space.
     stack_pointer: Option<u32>,
+    /// Whether addresses have 64 bits.
+    long: bool,
 }
 
 /// What an operator refers to.
@@ -67,7 +68,8 @@ impl StaticData {
             placed.iter().filter(|s| s.is_read_only()).map(|segment| of_segment(segment)).collect();
         let data_end = placed.iter().map(|segment| of_segment(segment).end).max();
         let lowest = placed.iter().map(|segment| segment.offset).min();
-        let size = module.env.memories.first().map_or(0, |memory| memory.minimum * PAGE_SIZE);
+        let size = module.env.memories.first();
+        let size = size.map_or(0, |memory| memory.minimum.saturating_mul(memory.page_size()));
         let stack = stack_pointer.and_then(|global| values.global(global));
         let range = match stack {
             // The stack lies before the data, or behind it.
@@ -81,7 +83,13 @@ impl StaticData {
             None if module.data.iter().all(|segment| segment.active.is_none()) => 0..0,
             None => lowest.unwrap_or(0).max(LOWEST)..data_end.unwrap_or(0),
         };
-        StaticData { range, read_only, stack_pointer: None }
+        let long = memory_frame::has_long_addresses(module);
+        StaticData { range, read_only, stack_pointer: None, long }
+    }
+
+    /// What a body refers to.
+    fn references(&self, body: &[u8], parameters: u32) -> MemoryReferences {
+        MemoryReferences::of(body, parameters, self.stack_pointer, self.long)
     }
 
     /// Of something that is constant.
@@ -277,8 +285,8 @@ impl Comparison<'_, '_> {
     fn bodies(&mut self, function: u32, before: &[u8], now: u32, after: &[u8]) {
         let (parameters, new_parameters) =
             (self.diff.parameters(function), self.diff.parameters(now));
-        let before = MemoryReferences::of(before, parameters, self.old.stack_pointer);
-        let after = MemoryReferences::of(after, new_parameters, self.new.stack_pointer);
+        let before = self.old.references(before, parameters);
+        let after = self.new.references(after, new_parameters);
         let pairs = MemoryPairs::new(&before, &after);
         self.structs.frames(now, before.frame, after.frame);
         for &(i, j) in &pairs.pairs {
@@ -313,7 +321,7 @@ impl Comparison<'_, '_> {
 
     fn added(&mut self, function: u32, body: &[u8]) {
         let parameters = self.diff.parameters(function);
-        for operator in &MemoryReferences::of(body, parameters, self.new.stack_pointer).operators {
+        for operator in &self.new.references(body, parameters).operators {
             self.addresses.note(None, self.new.address(operator));
             self.structs.appeared(function, operator, self.new.field(operator));
         }
@@ -321,7 +329,7 @@ impl Comparison<'_, '_> {
 
     fn removed(&mut self, function: u32, body: &[u8]) {
         let parameters = self.diff.parameters(function);
-        for operator in &MemoryReferences::of(body, parameters, self.old.stack_pointer).operators {
+        for operator in &self.old.references(body, parameters).operators {
             self.addresses.note(self.old.address(operator), None);
             self.structs.lost(self.old.field(operator));
         }
@@ -362,7 +370,7 @@ impl Comparison<'_, '_> {
         for &function in same {
             let Some(body) = live.body(function) else { continue };
             let parameters = self.diff.parameters(function);
-            let references = MemoryReferences::of(body, parameters, self.old.stack_pointer);
+            let references = self.old.references(body, parameters);
             for operator in &references.operators {
                 let Some(at) = self.old.address(operator) else { continue };
                 places.insert(at);

@@ -72,7 +72,7 @@ impl LiveModule {
         let (mut tables, mut memories) = (env.tables.clone(), env.memories.clone());
         for (table, size) in module.added.tables().sizes() {
             let minimum = &mut tables[table as usize].minimum;
-            *minimum = size.max(*minimum);
+            *minimum = u64::from(size).max(*minimum);
         }
         for (&memory, added) in &*module.added.memories() {
             let minimum = &mut memories[memory as usize].minimum;

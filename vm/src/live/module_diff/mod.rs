@@ -50,7 +50,6 @@ use super::memory_frame;
 use crate::module::load::ElementMode;
 use crate::module::provenance::{IndexMaps, OlderItems, Provenance, UNMAPPED};
 use crate::module::{Import, Item, ModuleState};
-use crate::store::memory::PAGE_SIZE;
 use crate::types::ExternType;
 use crate::types::printable::PrintableName;
 use initial_data::{Base, DataPolicy, Segment};
@@ -283,8 +282,8 @@ impl<'a> Diff<'a> {
                 && table as usize >= new.imported_tables
                 && let Some(offset) = self.new_values.of(offset)
             {
-                let size = u64::from(new.env.tables[table as usize].minimum);
-                let end = u64::from(offset as u32) + u64::from(segment.count);
+                let size = new.env.tables[table as usize].minimum;
+                let end = offset.saturating_add(u64::from(segment.count));
                 outside.push((format!("element segment {i}"), end, format!("table {table}"), size));
             }
         }
@@ -293,8 +292,9 @@ impl<'a> Diff<'a> {
                 && memory as usize >= new.imported_memories
                 && let Some(offset) = self.new_values.of(offset)
             {
-                let size = new.env.memories[memory as usize].minimum * PAGE_SIZE;
-                let end = u64::from(offset as u32) + segment.bytes.len() as u64;
+                let ty = &new.env.memories[memory as usize];
+                let size = ty.minimum.saturating_mul(ty.page_size());
+                let end = offset.saturating_add(segment.bytes.len() as u64);
                 outside.push((format!("data segment {i}"), end, format!("memory {memory}"), size));
             }
         }
@@ -473,7 +473,7 @@ fn segments<'a>(
     active
         .map(|(index, (memory, offset))| {
             let (base, at) = match values.of(offset) {
-                // Memories have 32-bit addresses; the value's upper half is zero.
+                // The upper half of an address of 32 bits is zero.
                 Some(offset) => (Base::Absolute, offset),
                 None => {
                     let expression = offset.bytes(&*module.source);

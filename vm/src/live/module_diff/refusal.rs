@@ -53,6 +53,20 @@ pub enum ModuleRefusal {
         /// Type of its elements in the new module.
         new: String,
     },
+    /// A memory has addresses or pages of another size.
+    MemoryType {
+        /// Number of the memory in the new module.
+        memory: u32,
+        /// Its type.
+        old: String,
+        /// Its type in the new module.
+        new: String,
+    },
+    /// The elements of a table begin as something else, where no segment sets them.
+    TableInit {
+        /// Number of the table in the new module.
+        table: u32,
+    },
     /// A global has another type, or can be set and could not, or the other way round.
     GlobalType {
         /// Name or number of the global in the new module.
@@ -249,6 +263,12 @@ impl fmt::Display for ModuleRefusal {
             ),
             ModuleRefusal::TableType { table, old, new } => {
                 write!(f, "table {table} is of {new} instead of {old}")
+            }
+            ModuleRefusal::MemoryType { memory, old, new } => {
+                write!(f, "memory {memory} is of type `{new}` instead of `{old}`")
+            }
+            ModuleRefusal::TableInit { table } => {
+                write!(f, "the elements of table {table} begin as something else")
             }
             ModuleRefusal::GlobalType { global, old, new } => {
                 write!(f, "{global} is of type {new} instead of {old}")

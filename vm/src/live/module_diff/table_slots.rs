@@ -49,14 +49,30 @@ pub(super) fn elements(
 ) -> Vec<Element> {
     let mut elements = Vec::new();
     for_each_element(module.bytes(), &segment.items, &mut Names(maps), |slot| {
-        elements.push(match slot {
+        elements.push(Element::named(slot));
+    });
+    elements
+}
+
+impl Element {
+    /// What [`Names`] has encoded.
+    fn named(slot: u64) -> Element {
+        match slot {
             0 => Element::Null,
             // Indices have 32 bits.
             global if global & GLOBAL != 0 => Element::Global(global as u32),
             function => Element::Function((function - 1) as u32),
-        });
-    });
-    elements
+        }
+    }
+}
+
+/// What the elements of a table begin as where no segment sets them; null if the module does not define it.
+fn initial_element(module: &ModuleState, maps: &IndexMaps, table: usize) -> Element {
+    let defined = table.checked_sub(module.imported_tables);
+    match defined.and_then(|defined| module.tables.get(defined).copied().flatten()) {
+        Some(init) => Element::named(init.evaluate(&*module.source, &mut Names(maps))),
+        None => Element::Null,
+    }
 }
 
 /// Entries that active segments set, by table and base, then by index.
@@ -68,7 +84,7 @@ fn image(module: &ModuleState, maps: &IndexMaps, values: &KnownValues<'_>) -> Im
         let ElementMode::Active { table, offset } = segment.mode else { continue };
         let table = maps.tables[table as usize];
         let (base, offset) = match values.of(offset) {
-            Some(offset) => (Base::Absolute, u64::from(offset as u32)),
+            Some(offset) => (Base::Absolute, offset),
             None => {
                 let expression = offset.bytes(&*module.source);
                 // It refers to imported globals, all of which are mapped.
@@ -110,6 +126,13 @@ pub(super) fn compare(
     old: Source<'_>,
     new: Source<'_>,
 ) -> Result<(Vec<ChangedElements>, Option<MovedEntry>), ModuleRefusal> {
+    for (i, table) in new.1.tables.iter().enumerate() {
+        let was = old.1.tables.iter().position(|was| was == table);
+        let before = was.map_or(Element::Null, |was| initial_element(old.0, old.1, was));
+        if initial_element(new.0, new.1, i) != before {
+            return Err(ModuleRefusal::TableInit { table: i as u32 });
+        }
+    }
     let (mut moved, nothing) = (None, BTreeMap::new());
     let (old, new) = (image(old.0, old.1, old.2), image(new.0, new.1, new.2));
     let mut changed: Vec<ChangedElements> = Vec::new();
@@ -146,7 +169,7 @@ pub(super) fn compare(
                 }
                 _ => changed.push(ChangedElements {
                     table: *table,
-                    // Tables have 32-bit indices; a module whose segment does not fit cannot have run.
+                    // No table is larger; a module whose segment does not fit cannot have run.
                     offset: index as u32,
                     functions: vec![function],
                 }),

@@ -8,9 +8,11 @@ use super::{Diff, memory_index, table_index};
 use crate::live::changes::AtLeast;
 use crate::module::provenance::UNMAPPED;
 use crate::module::{Import, Item, ModuleState};
-use crate::store::memory::MAX_PAGES;
+use crate::store::memory::most_pages;
 use crate::store::table::MAX_ELEMENTS;
+use crate::types::ExternType;
 use midair_tiers::ValType;
+use midair_tiers::module_env::TableType;
 use std::collections::HashMap;
 
 /// What a table or memory is known by.
@@ -132,8 +134,12 @@ impl<'a> Diff<'a> {
                 }
                 continue;
             };
-            let most = before.maximum.unwrap_or(MAX_PAGES);
-            if ty.minimum > most {
+            let most = before.maximum.unwrap_or_else(|| most_pages(before));
+            if (ty.is_64, ty.page_size_log2) != (before.is_64, before.page_size_log2) {
+                let (old, new) = (ExternType::Memory(*before), ExternType::Memory(*ty));
+                let (old, new) = (old.to_string(), new.to_string());
+                self.refuse(ModuleRefusal::MemoryType { memory: i as u32, old, new });
+            } else if ty.minimum > most {
                 let item = format!("{item} (in pages)");
                 self.refuse(ModuleRefusal::ItemGrew { item, limit: most, new: ty.minimum });
             } else if ty.minimum > before.minimum {
@@ -174,22 +180,24 @@ impl<'a> Diff<'a> {
                 }
                 continue;
             };
-            let most = before.maximum.unwrap_or(MAX_ELEMENTS);
-            if ty.element != before.element {
-                let (old, new) = (before.element.to_string(), ty.element.to_string());
+            let most = before.maximum.unwrap_or(MAX_ELEMENTS).min(MAX_ELEMENTS);
+            if (ty.element, ty.is_64) != (before.element, before.is_64) {
+                let of = |ty: &TableType| {
+                    format!("{}{}", ty.element, if ty.is_64 { " by 64 bits" } else { "" })
+                };
+                let (old, new) = (of(before), of(ty));
                 self.refuse(ModuleRefusal::TableType { table: i as u32, old, new });
             } else if ty.minimum > most {
-                let (limit, new) = (most.into(), ty.minimum.into());
-                self.refuse(ModuleRefusal::ItemGrew { item, limit, new });
+                self.refuse(ModuleRefusal::ItemGrew { item, limit: most, new: ty.minimum });
             } else {
                 if ty.minimum > before.minimum {
-                    self.changes.table_sizes.push(AtLeast { index, size: ty.minimum });
+                    // No table is larger.
+                    self.changes.table_sizes.push(AtLeast { index, size: ty.minimum as u32 });
                 }
                 let was = old_map.iter().position(|live| *live == index);
                 let was = was.and_then(|was| self.old.env.tables[was].maximum);
                 if ty.maximum != before.maximum && ty.maximum != was {
-                    let (before, new) = (before.maximum.map(u64::from), ty.maximum.map(u64::from));
-                    self.limit_kept(&item, "elements", before, new);
+                    self.limit_kept(&item, "elements", before.maximum, ty.maximum);
                 }
             }
         }

@@ -76,7 +76,7 @@ impl Running {
         }
         live.globals.extend(changes.globals.into_iter().map(|added| added.ty));
         for AtLeast { index, size } in changes.table_sizes {
-            live.tables[index as usize].minimum = size;
+            live.tables[index as usize].minimum = size.into();
         }
         for AtLeast { index, size } in changes.memory_sizes {
             live.memories[index as usize].minimum = size;
