@@ -224,13 +224,16 @@ pub mod verify_walks;
 pub use calls::{call, trap_signal};
 pub use code::{code_heap, code_object, cranelift, frame_map, registers, registry, verify_slots};
 pub use stack::{context, read_frames, walk};
-pub use transfer::{capture, redirect};
+pub use transfer::{capture, redirect, unwind};
 
 pub use cranelift_codegen;
 pub use cranelift_frontend;
 pub use cranelift_native;
 
-pub use call::{CallShape, CalloutOutcome, NativeOutcome, RESUME_TOKEN, call_native, resume_entry};
+pub use call::{
+    CallShape, CalloutOutcome, NativeOutcome, REQUEST_TOKEN, RESUME_TOKEN, call_native,
+    request_entry, resume_entry,
+};
 pub use code_heap::{CodeHeap, CodeHeapError, CodeHeapSnapshot, CodeHeapStats, POISON};
 pub use code_object::{CodeDescription, CodeObject, CodeState};
 pub use context::{ContextHeader, StackContext};

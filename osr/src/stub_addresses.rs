@@ -5,6 +5,7 @@ unsafe extern "sysv64" {
     fn midair_osr_enter_return();
     fn midair_osr_callout();
     fn midair_osr_resume();
+    fn midair_osr_request();
     fn midair_osr_poll();
     fn midair_osr_landing();
     #[cfg(feature = "verify-walks")]
@@ -34,6 +35,11 @@ pub(crate) fn callout_address() -> *const u8 {
 /// See `call::resume_entry`.
 pub(crate) fn resume_address() -> *const u8 {
     midair_osr_resume as *const u8
+}
+
+/// See `call::request_entry`.
+pub(crate) const fn request_entry() -> unsafe extern "sysv64" fn() {
+    midair_osr_request
 }
 
 /// What its field `poll` holds.

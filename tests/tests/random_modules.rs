@@ -10,7 +10,7 @@
 use arbitrary::Unstructured;
 use midair::{Config, StressSpec, Tier};
 use midair_tests::differential::{self, Observation, difference};
-use midair_tests::program::program;
+use midair_tests::program::{program, program_with_exceptions};
 use proptest::prelude::*;
 use proptest::test_runner::{
     Config as ProptestConfig, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner,
@@ -64,16 +64,22 @@ type Generator = fn(&[u8]) -> Option<Vec<u8>>;
 
 /// A module of any instructions that give the same everywhere.
 fn any_module(bytes: &[u8]) -> Option<Vec<u8>> {
-    module_of(bytes, false)
+    make(any_config(), bytes)
 }
 
 /// The same with relaxed operators, of which wasmi gives other results, which are allowed too.
 fn any_relaxed_module(bytes: &[u8]) -> Option<Vec<u8>> {
-    module_of(bytes, true)
+    make(wasm_smith::Config { relaxed_simd_enabled: true, ..any_config() }, bytes)
 }
 
-fn module_of(bytes: &[u8], relaxed: bool) -> Option<Vec<u8>> {
-    let config = wasm_smith::Config {
+/// The same with exceptions, which wasmi does not know.
+fn any_module_with_exceptions(bytes: &[u8]) -> Option<Vec<u8>> {
+    make(wasm_smith::Config { exceptions_enabled: true, ..any_config() }, bytes)
+}
+
+/// Modules of any instructions that exist.
+fn any_config() -> wasm_smith::Config {
+    wasm_smith::Config {
         allow_start_export: true,
         canonicalize_nans: true,
         export_everything: true,
@@ -97,7 +103,7 @@ fn module_of(bytes: &[u8], relaxed: bool) -> Option<Vec<u8>> {
         sign_extension_ops_enabled: true,
         extended_const_enabled: true,
         simd_enabled: true,
-        relaxed_simd_enabled: relaxed,
+        relaxed_simd_enabled: false,
         tail_call_enabled: false,
         exceptions_enabled: false,
         gc_enabled: false,
@@ -107,7 +113,10 @@ fn module_of(bytes: &[u8], relaxed: bool) -> Option<Vec<u8>> {
         custom_page_sizes_enabled: true,
         compact_imports_enabled: false,
         ..wasm_smith::Config::default()
-    };
+    }
+}
+
+fn make(config: wasm_smith::Config, bytes: &[u8]) -> Option<Vec<u8>> {
     let mut module = wasm_smith::Module::new(config, &mut Unstructured::new(bytes)).ok()?;
     module.ensure_termination(TERMINATION).ok()?;
     Some(module.to_bytes())
@@ -242,6 +251,16 @@ fn any_instructions() {
 #[test]
 fn relaxed_instructions() {
     with_stack(|| run("relaxed-module", any_relaxed_module, false));
+}
+
+#[test]
+fn programs_with_exceptions() {
+    with_stack(|| run("exceptions", |bytes| Some(program_with_exceptions(bytes)), false));
+}
+
+#[test]
+fn any_instructions_and_exceptions() {
+    with_stack(|| run("any-exceptions", any_module_with_exceptions, false));
 }
 
 #[test]

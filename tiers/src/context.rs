@@ -4,7 +4,7 @@
 //! Ownership: a store owns a [`StoreContext`] and the [`InstanceContext`]s of its instances; a module
 //! owns one [`FunctionState`] for each function that it defines, shared by all its instances.
 
-use crate::lowered::code::LoweredCode;
+use crate::lowered::code::{Handler, LoweredCode};
 use crate::trap::TrapCode;
 use midair_osr::{ContextHeader, StackContext};
 use std::ffi::c_void;
@@ -32,6 +32,25 @@ pub struct StoreContext {
     pub trap: u32,
     /// The embedder's store.
     pub owner: *mut c_void,
+    /// The exception that is on its way while `trap` is `UncaughtException`.
+    pub exception: *mut Exception,
+}
+
+/// A tag, which exceptions are told apart by: two are the same if they are at the same address.
+#[repr(C)]
+#[derive(Debug)]
+pub struct TagDef {
+    /// Identity of its type within the engine. The parameters are what its exceptions carry.
+    pub signature: u32,
+}
+
+/// The head of an exception, and the value of an `exnref` that is not null: its address. What it carries is the
+/// embedder's.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Exception {
+    /// Its tag.
+    pub tag: *const TagDef,
 }
 
 /// What one function entry points to, one for each function that a module defines.
@@ -158,6 +177,8 @@ pub struct InstanceContext {
     /// of the interpreter look at it wherever control comes back to them, and then ask
     /// `Builtins::continuation` about each of their frames before that goes on: see `crate::interp`.
     pub epoch: *const AtomicU64,
+    /// +136: `[*const TagDef]`, by tag index.
+    pub tags: *const *const TagDef,
 }
 
 impl InstanceContext {
@@ -318,6 +339,10 @@ pub struct Builtins {
     /// 11: whether functions of signature `found`, which is another one than `expected`, are of a subtype of that.
     pub is_subtype:
         unsafe extern "sysv64" fn(*mut InstanceContext, found: u32, expected: u32) -> u32,
+    /// 12: What machine code calls to throw, as it calls a function (see [`midair_osr::request_entry`]): with the
+    /// tag, whose values are in `StackContext::results`, or with [`THROWS_REFERENCE`] and an `exnref`. It does not
+    /// return.
+    pub throw_entry: unsafe extern "sysv64" fn(),
 
     // For the interpreter only:
     /// Makes `FunctionState::lowered` of the function (an index into `functions`, imports first)
@@ -343,6 +368,13 @@ pub struct Builtins {
         *mut InstanceContext,
         frame: &mut SuspendedFrame,
     ) -> FrameContinuation,
+    /// The interpreter throws an exception with this tag and these values, in canonical slots: it is on its way
+    /// afterwards. The frames of the innermost activation still stand and can be walked.
+    pub throw: unsafe extern "sysv64" fn(*mut InstanceContext, tag: u32, values: *const u64),
+    /// The same for an `exnref` that is not null.
+    pub throw_ref: unsafe extern "sysv64" fn(*mut InstanceContext, exception: u64),
+    /// The exception that is on its way is caught by this handler, whose operands are put to `to`, in canonical slots.
+    pub catch: unsafe extern "sysv64" fn(*mut InstanceContext, handler: &Handler, to: *mut u64),
     /// The interpreter raises a trap: `StoreContext::trap` is set, the frames of the innermost
     /// activation still stand and can be walked. Called once for each trap, where it is raised, and
     /// not for traps that come out of machine code.
@@ -366,7 +398,11 @@ pub enum BuiltinIndex {
     ElemDrop,
     RefFunc,
     IsSubtype,
+    ThrowEntry,
 }
+
+/// In place of a tag: see [`Builtins::throw_entry`].
+pub const THROWS_REFERENCE: u32 = u32::MAX;
 
 const _: () = {
     use std::mem::{offset_of, size_of};
@@ -385,6 +421,7 @@ const _: () = {
     assert!(offset_of!(InstanceContext, builtins) == InstanceContext::BUILTINS as usize);
     assert!(offset_of!(Builtins, ref_func) == 8 * BuiltinIndex::RefFunc as usize);
     assert!(offset_of!(Builtins, is_subtype) == 8 * BuiltinIndex::IsSubtype as usize);
+    assert!(offset_of!(Builtins, throw_entry) == 8 * BuiltinIndex::ThrowEntry as usize);
 };
 impl StoreContext {
     /// Offset of `fuel`.

@@ -1,8 +1,9 @@
 //! Where fuel is charged, and how much: one plan for all tiers, so that they agree to the unit.
 //!
 //! A *segment* is a run of operators that either all execute or, but for a trap, none. Segments
-//! start at the first operator of the function and behind every `loop`, `if`, `else`, `end` and
-//! conditional branch. The whole cost of a segment is charged before its first operator executes. Calls do not
+//! start at the first operator of the function and behind every `loop`, `if`, `else`, `catch`, `catch_all`,
+//! `delegate`, `end` and conditional branch. (An exception leaves a segment in the middle as a trap does.) The whole
+//! cost of a segment is charged before its first operator executes. Calls do not
 //! end a segment: a frame that changes tiers at a call has paid for what follows it.
 //!
 //! Filling, copying and initialising costs its length beside, which is charged before it begins, and whether or not
@@ -86,10 +87,21 @@ impl Planner {
     fn operator(&mut self, point: u32, operator: &Operator<'_>) {
         if let Some(depth) = &mut self.unreachable {
             match operator {
-                Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => *depth += 1,
-                Operator::Else if *depth == 0 => self.unreachable = None,
-                Operator::End if *depth == 0 => self.unreachable = None,
-                Operator::End => *depth -= 1,
+                Operator::Block { .. }
+                | Operator::Loop { .. }
+                | Operator::If { .. }
+                | Operator::Try { .. }
+                | Operator::TryTable { .. } => *depth += 1,
+                Operator::Else
+                | Operator::Catch { .. }
+                | Operator::CatchAll
+                | Operator::Delegate { .. }
+                | Operator::End
+                    if *depth == 0 =>
+                {
+                    self.unreachable = None;
+                }
+                Operator::End | Operator::Delegate { .. } => *depth -= 1,
                 _ => {}
             }
             return;
@@ -100,6 +112,11 @@ impl Planner {
             | Operator::Loop { .. }
             | Operator::End
             | Operator::Else
+            | Operator::Try { .. }
+            | Operator::TryTable { .. }
+            | Operator::Catch { .. }
+            | Operator::CatchAll
+            | Operator::Delegate { .. }
             | Operator::Nop
             | Operator::Drop => 0,
             _ => 1,
@@ -108,6 +125,9 @@ impl Planner {
             Operator::Loop { .. }
             | Operator::If { .. }
             | Operator::Else
+            | Operator::Catch { .. }
+            | Operator::CatchAll
+            | Operator::Delegate { .. }
             | Operator::End
             | Operator::BrIf { .. }
             | Operator::BrOnNull { .. }
@@ -115,6 +135,9 @@ impl Planner {
             Operator::Br { .. }
             | Operator::BrTable { .. }
             | Operator::Return
+            | Operator::Throw { .. }
+            | Operator::ThrowRef
+            | Operator::Rethrow { .. }
             | Operator::Unreachable => {
                 self.close();
                 self.unreachable = Some(0);

@@ -8,6 +8,7 @@
 pub mod abi;
 mod append_vec;
 pub mod body;
+pub mod caught;
 pub mod compile;
 pub mod context;
 pub mod fuel;
@@ -24,9 +25,10 @@ pub use body::FunctionBody;
 pub use compile::settings::{CodegenSettings, OptLevel, RegisterAllocation};
 pub use compile::{CompileError, CompileOptions, CompiledTier, Compiler, EntryPoint};
 pub use context::{
-    Builtins, FuncRef, FunctionState, GlobalCell, InstanceContext, MemoryDef, StoreContext,
-    TableDef,
+    Builtins, Exception, FuncRef, FunctionState, GlobalCell, InstanceContext, MemoryDef,
+    StoreContext, TableDef, TagDef,
 };
+pub use lowered::code::Handler;
 pub use module_env::ModuleEnv;
 pub use trap::TrapCode;
 pub use types::{FuncType, HeapType, RefType, TypeId, ValType};

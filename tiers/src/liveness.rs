@@ -8,11 +8,16 @@
 //! builds the control-flow graph and, for every block, the sequence of what matters in it (reads,
 //! writes, safepoints); sets are solved to a fixed point; one more pass through the blocks that
 //! contain safepoints records the set at each.
+//!
+//! What an exception may lead to counts as following what throws it: a call inside a `try` ends its block, from which
+//! an edge leads to the *dispatch* of the `try`, an empty block with an edge to each of its handlers and, unless one of
+//! them catches everything, to the dispatch further out.
 
 use crate::body::FunctionBody;
+use crate::caught::CaughtLocals;
 use smallvec::SmallVec;
 use std::collections::HashMap;
-use wasmparser::{Operator, OperatorsReader};
+use wasmparser::{Catch, Operator, OperatorsReader};
 
 /// Bits of one word of a set.
 const BITS: usize = u64::BITS as usize;
@@ -60,7 +65,7 @@ impl From<wasmparser::BinaryReaderError> for LivenessError {
 /// Most words of all sets of one kind: 64 MiB.
 const MAX_WORDS: usize = 8 << 20;
 
-/// Liveness of the locals of one body at its entry, after its calls and at its loop headers.
+/// Liveness of the locals of one body at its entry, after its calls, and at its loop headers and handlers.
 #[derive(Debug)]
 pub struct Liveness {
     words_per_set: usize,
@@ -74,18 +79,21 @@ pub struct Liveness {
 }
 
 impl Liveness {
-    /// Analyses a body whose parameters and declared locals together number `locals`.
+    /// Analyses a body whose locals number `locals`: parameters, declared and hidden ones.
     pub fn new(body: &FunctionBody, locals: u32) -> Result<Liveness, LivenessError> {
-        Self::of_operators(body.reader().get_operators_reader()?, locals)
+        let caught = CaughtLocals::of(body)?;
+        Self::of_operators(body.reader().get_operators_reader()?, locals, &caught)
     }
 
     fn of_operators(
         operators: OperatorsReader<'_>,
         locals: u32,
+        caught: &CaughtLocals,
     ) -> Result<Liveness, LivenessError> {
-        let graph = Graph::new(operators)?;
+        let graph = Graph::new(operators, caught, locals)?;
         let words_per_set = (locals as usize).div_ceil(BITS);
-        let sets = graph.blocks.len().max(graph.calls as usize + graph.loops as usize + 1);
+        let safepoints = graph.calls as usize + graph.loops as usize + graph.handlers as usize + 1;
+        let sets = graph.blocks.len().max(safepoints);
         if sets.saturating_mul(words_per_set) > MAX_WORDS {
             return Err(LivenessError::TooLarge);
         }
@@ -93,7 +101,7 @@ impl Liveness {
         let mut liveness = Liveness {
             words_per_set,
             words: Vec::new(),
-            safepoints: HashMap::with_capacity(graph.calls as usize + graph.loops as usize + 1),
+            safepoints: HashMap::with_capacity(safepoints),
             blocks: graph.blocks.len() as u32,
             calls: graph.calls,
             loops: graph.loops,
@@ -123,7 +131,7 @@ impl Liveness {
     }
 
     /// The locals that are live at a safepoint: at the entry before the first operator, at a call
-    /// after it returned, at a loop's header. `None` if the point is none of these, or unreachable.
+    /// after it returned or an exception came out of it, at a loop's header, at a handler. `None` if the point is none of these, or unreachable.
     pub fn at(&self, point: u32) -> Option<LocalSet<'_>> {
         let index = *self.safepoints.get(&point)? as usize;
         Some(LocalSet { words: set(&self.words, self.words_per_set, index) })
@@ -134,7 +142,7 @@ impl Liveness {
         self.blocks
     }
 
-    /// Number of reachable calls.
+    /// Number of reachable calls, and of what throws.
     pub fn calls(&self) -> u32 {
         self.calls
     }
@@ -189,6 +197,16 @@ struct Construct {
     /// The false arm of an `if` whose `else` has not come yet.
     false_arm: Option<BlockId>,
     is_loop: bool,
+    /// Where exceptions go that what lies directly in it throws.
+    dispatch: Option<BlockId>,
+    /// The dispatch of a `try` or `try_table`.
+    own_dispatch: Option<BlockId>,
+    /// The hidden local of a legacy `try`.
+    caught: Option<u32>,
+    /// Whether a handler catches everything.
+    catches_all: bool,
+    /// The clauses of a `try_table`: point, the block that it begins with, the label that it branches to.
+    clauses: SmallVec<[(u32, BlockId, BlockId); 2]>,
 }
 
 /// The control-flow graph of the reachable code.
@@ -199,11 +217,15 @@ struct Graph {
     placed: Vec<BlockId>,
     calls: u32,
     loops: u32,
+    handlers: u32,
     runtime_calls: bool,
 }
 
 /// Builds a [`Graph`].
-struct GraphBuilder {
+struct GraphBuilder<'a> {
+    caught: &'a CaughtLocals,
+    /// The first hidden local.
+    first_caught: u32,
     graph: Graph,
     /// The block that is being filled; `None` in unreachable code.
     current: Option<BlockId>,
@@ -211,14 +233,21 @@ struct GraphBuilder {
 }
 
 impl Graph {
-    fn new(mut operators: OperatorsReader<'_>) -> Result<Graph, wasmparser::BinaryReaderError> {
+    fn new(
+        mut operators: OperatorsReader<'_>,
+        caught: &CaughtLocals,
+        locals: u32,
+    ) -> Result<Graph, wasmparser::BinaryReaderError> {
         let mut builder = GraphBuilder {
+            caught,
+            first_caught: locals.saturating_sub(caught.count() as u32),
             graph: Graph {
                 blocks: Vec::new(),
                 events: Vec::new(),
                 placed: Vec::new(),
                 calls: 0,
                 loops: 0,
+                handlers: 0,
                 runtime_calls: false,
             },
             current: None,
@@ -228,7 +257,7 @@ impl Graph {
         builder.place(Some(entry));
         builder.safepoint(FunctionBody::ENTRY);
         let exit = builder.create_block();
-        builder.constructs.push(Construct { label: exit, false_arm: None, is_loop: false });
+        builder.open(exit, None, false);
         while !operators.eof() {
             let (operator, offset) = operators.read_with_offset()?;
             builder.operator(&operator, offset as u32);
@@ -305,7 +334,124 @@ impl Graph {
     }
 }
 
-impl GraphBuilder {
+impl GraphBuilder<'_> {
+    /// Opens a structured control instruction.
+    fn open(&mut self, label: BlockId, false_arm: Option<BlockId>, is_loop: bool) {
+        let dispatch = self.dispatch();
+        self.constructs.push(Construct {
+            label,
+            false_arm,
+            is_loop,
+            dispatch,
+            own_dispatch: None,
+            caught: None,
+            catches_all: false,
+            clauses: SmallVec::new(),
+        });
+    }
+
+    /// Where exceptions go that are thrown here.
+    fn dispatch(&self) -> Option<BlockId> {
+        self.constructs.last().and_then(|construct| construct.dispatch)
+    }
+
+    /// Opens a `try` or `try_table`.
+    fn open_try(&mut self) {
+        let label = self.create_block();
+        self.open(label, None, false);
+        if self.current.is_none() {
+            return;
+        }
+        let dispatch = self.create_block();
+        if let Some(construct) = self.constructs.last_mut() {
+            construct.dispatch = Some(dispatch);
+            construct.own_dispatch = Some(dispatch);
+        }
+    }
+
+    /// Lets an exception go on from a dispatch to a handler, or to a dispatch further out.
+    fn dispatch_to(&mut self, dispatch: BlockId, to: BlockId) {
+        let is_used = self.graph.blocks[dispatch as usize].has_predecessor;
+        self.graph.blocks[to as usize].has_predecessor |= is_used;
+        self.graph.blocks[dispatch as usize].successors.push(to);
+    }
+
+    /// The body of a `try` or `try_table` has ended, with all its handlers: what they do not catch goes `outwards`.
+    fn close_dispatch(&mut self, dispatch: Option<BlockId>, outwards: Option<BlockId>) {
+        let Some(dispatch) = dispatch else { return };
+        if let Some(outwards) = outwards {
+            self.dispatch_to(dispatch, outwards);
+        }
+        let block = &mut self.graph.blocks[dispatch as usize];
+        block.successors.sort_unstable();
+        block.successors.dedup();
+        self.graph.placed.push(dispatch);
+    }
+
+    /// The handlers of a `try_table` that has ended.
+    fn place_clauses(&mut self, construct: &Construct) {
+        let Some(dispatch) = construct.own_dispatch else { return };
+        for &(point, handler, label) in &construct.clauses {
+            self.dispatch_to(dispatch, handler);
+            self.place_if_reachable(Some(handler));
+            self.handler(point);
+            self.edge(label);
+        }
+        self.place(None);
+    }
+
+    /// A handler begins.
+    fn handler(&mut self, point: u32) {
+        if self.current.is_some() {
+            self.graph.handlers += 1;
+        }
+        self.safepoint(point);
+    }
+
+    /// The dispatch around the innermost construct.
+    fn outer_dispatch(&self) -> Option<BlockId> {
+        let outer = self.constructs.len().checked_sub(2)?;
+        self.constructs[outer].dispatch
+    }
+
+    /// What may throw lies here; whether it only throws.
+    fn throws(&mut self, point: u32, always: bool) {
+        if self.current.is_none() {
+            return;
+        }
+        self.graph.calls += 1;
+        self.safepoint(point);
+        let dispatch = self.dispatch();
+        if let Some(dispatch) = dispatch {
+            self.edge(dispatch);
+        }
+        if always {
+            self.place(None);
+        } else if dispatch.is_some() {
+            let next = self.create_block();
+            self.edge(next);
+            self.place(Some(next));
+        }
+    }
+
+    /// A legacy `catch` or `catch_all` begins.
+    fn catch(&mut self, catches_all: bool, point: u32) {
+        let outwards = self.outer_dispatch();
+        let Some(construct) = self.constructs.last_mut() else { return };
+        construct.dispatch = outwards;
+        construct.catches_all |= catches_all;
+        let (label, dispatch, caught) = (construct.label, construct.own_dispatch, construct.caught);
+        self.edge(label);
+        let Some(dispatch) = dispatch else { return self.place(None) };
+        let handler = self.create_block();
+        self.dispatch_to(dispatch, handler);
+        self.place_if_reachable(Some(handler));
+        self.handler(point);
+        if let Some(local) = caught {
+            self.event(Event::Write(local));
+        }
+    }
+
     fn create_block(&mut self) -> BlockId {
         self.graph.blocks.push(BasicBlock::default());
         self.graph.blocks.len() as BlockId - 1
@@ -383,14 +529,53 @@ impl GraphBuilder {
                 self.event(Event::Write(local_index))
             }
             Operator::Call { .. } | Operator::CallIndirect { .. } | Operator::CallRef { .. } => {
-                if self.current.is_some() {
-                    self.graph.calls += 1;
+                self.throws(point, false);
+            }
+            Operator::Throw { .. } | Operator::ThrowRef => self.throws(point, true),
+            Operator::Rethrow { relative_depth } => {
+                let named = self.constructs.len() - 1 - relative_depth as usize;
+                if let Some(local) = self.constructs[named].caught {
+                    self.event(Event::Read(local));
                 }
-                self.safepoint(point);
+                self.throws(point, true);
+            }
+            Operator::TryTable { ref try_table } => {
+                let labels = try_table.catches.iter().map(|catch| match *catch {
+                    Catch::One { label, .. }
+                    | Catch::OneRef { label, .. }
+                    | Catch::All { label }
+                    | Catch::AllRef { label } => self.label(label),
+                });
+                let labels: SmallVec<[BlockId; 4]> = labels.collect();
+                let clauses = labels.into_iter().zip(point + 1..);
+                let clauses = clauses.map(|(label, at)| (at, self.create_block(), label)).collect();
+                let all = |catch: &Catch| matches!(catch, Catch::All { .. } | Catch::AllRef { .. });
+                let catches_all = try_table.catches.iter().any(all);
+                self.open_try();
+                let Some(construct) = self.constructs.last_mut() else { return };
+                construct.catches_all = catches_all;
+                construct.clauses = clauses;
+            }
+            Operator::Try { .. } => {
+                self.open_try();
+                let caught = self.caught.of_try(point).map(|n| self.first_caught + n as u32);
+                if let Some(construct) = self.constructs.last_mut() {
+                    construct.caught = caught;
+                }
+            }
+            Operator::Catch { .. } => self.catch(false, point),
+            Operator::CatchAll => self.catch(true, point),
+            Operator::Delegate { relative_depth } => {
+                let to = self.constructs.len().checked_sub(2 + relative_depth as usize);
+                let to = to.and_then(|to| self.constructs[to].dispatch);
+                let Some(construct) = self.constructs.pop() else { return };
+                self.close_dispatch(construct.own_dispatch, to);
+                self.edge(construct.label);
+                self.place_if_reachable(Some(construct.label));
             }
             Operator::Block { .. } => {
                 let label = self.create_block();
-                self.constructs.push(Construct { label, false_arm: None, is_loop: false });
+                self.open(label, None, false);
             }
             Operator::Loop { .. } => {
                 let label = self.create_block();
@@ -400,7 +585,7 @@ impl GraphBuilder {
                     self.place(Some(label));
                     self.safepoint(point);
                 }
-                self.constructs.push(Construct { label, false_arm: None, is_loop: true });
+                self.open(label, None, true);
             }
             Operator::If { .. } => {
                 let label = self.create_block();
@@ -411,11 +596,7 @@ impl GraphBuilder {
                     self.edge(true_arm);
                     self.place(Some(true_arm));
                 }
-                self.constructs.push(Construct {
-                    label,
-                    false_arm: Some(false_arm),
-                    is_loop: false,
-                });
+                self.open(label, Some(false_arm), false);
             }
             Operator::Else => {
                 let Some(construct) = self.constructs.last_mut() else {
@@ -433,6 +614,9 @@ impl GraphBuilder {
                     return;
                 }
                 self.edge(construct.label);
+                let outwards = self.dispatch().filter(|_| !construct.catches_all);
+                self.place_clauses(&construct);
+                self.close_dispatch(construct.own_dispatch, outwards);
                 if construct.false_arm.is_some() {
                     self.place_if_reachable(construct.false_arm);
                     self.edge(construct.label);

@@ -119,6 +119,8 @@ pub struct ModuleEnv {
     pub globals: AppendVec<GlobalType>,
     /// How many of `globals` are imported.
     pub imported_globals: u32,
+    /// Type index of every tag: the parameters are what an exception carries.
+    pub tags: Vec<u32>,
     /// Whether functions count their calls: see `StoreContext::calls`.
     pub count_calls: bool,
     /// Whether code counts fuel: both tiers charge `crate::fuel` costs at the same places.
@@ -160,6 +162,11 @@ impl ModuleEnv {
     /// Shape of calls of a function's type.
     pub fn shape(&self, function: u32) -> &midair_osr::CallShape {
         &self.shapes[self.functions[function as usize] as usize]
+    }
+
+    /// Types of what exceptions with this tag carry.
+    pub fn tag_params(&self, tag: u32) -> &[ValType] {
+        &self.types[self.tags[tag as usize] as usize].params
     }
 
     /// Type of a function by function index.

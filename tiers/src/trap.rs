@@ -35,11 +35,13 @@ pub enum TrapCode {
     HostError = 14,
     /// The function got a new body, and its suspended frames were to trap.
     FunctionReplaced = 15,
+    /// An exception is on its way, and has not been caught so far: it is at `StoreContext::exception`.
+    UncaughtException = 16,
 }
 
 impl TrapCode {
     /// All codes, in order of their numbers.
-    pub const ALL: [TrapCode; 15] = [
+    pub const ALL: [TrapCode; 16] = [
         TrapCode::Unreachable,
         TrapCode::MemoryOutOfBounds,
         TrapCode::TableOutOfBounds,
@@ -55,6 +57,7 @@ impl TrapCode {
         TrapCode::InvalidFunction,
         TrapCode::HostError,
         TrapCode::FunctionReplaced,
+        TrapCode::UncaughtException,
     ];
 
     /// The code with this number.
@@ -81,6 +84,7 @@ impl TrapCode {
             TrapCode::InvalidFunction => "invalid function body",
             TrapCode::HostError => "host function failed",
             TrapCode::FunctionReplaced => "function was replaced while it was suspended",
+            TrapCode::UncaughtException => "uncaught exception",
         }
     }
 }

@@ -19,7 +19,7 @@ pub enum ValType {
     /// 128-bit vector.
     V128,
     /// A reference. To a function: `*const FuncRef`, or 0 for null. To a value of the host: an opaque non-zero 64-bit
-    /// handle, or 0 for null.
+    /// handle, or 0 for null. To an exception: `*const Exception`, or 0 for null.
     Ref(RefType),
 }
 
@@ -42,6 +42,10 @@ pub enum HeapType {
     Extern,
     /// No value of the host: only null is of such a type.
     NoExtern,
+    /// Any exception.
+    Exn,
+    /// No exception: only null is of such a type.
+    NoExn,
     /// A function of this type, or of a subtype of it.
     Concrete(TypeId),
 }
@@ -71,6 +75,7 @@ impl HeapType {
         match self {
             HeapType::Func | HeapType::NoFunc | HeapType::Concrete(_) => HeapType::Func,
             HeapType::Extern | HeapType::NoExtern => HeapType::Extern,
+            HeapType::Exn | HeapType::NoExn => HeapType::Exn,
         }
     }
 
@@ -78,7 +83,9 @@ impl HeapType {
     pub fn matches(self, other: HeapType, is_subtype: impl FnOnce(TypeId, TypeId) -> bool) -> bool {
         match (self, other) {
             (HeapType::Concrete(a), HeapType::Concrete(b)) => a == b || is_subtype(a, b),
-            (HeapType::NoFunc | HeapType::NoExtern, _) => self.top() == other.top(),
+            (HeapType::NoFunc | HeapType::NoExtern | HeapType::NoExn, _) => {
+                self.top() == other.top()
+            }
             _ => self == other || self.top() == other,
         }
     }
@@ -95,6 +102,8 @@ impl HeapType {
                 AbstractHeapType::NoFunc => HeapType::NoFunc,
                 AbstractHeapType::Extern => HeapType::Extern,
                 AbstractHeapType::NoExtern => HeapType::NoExtern,
+                AbstractHeapType::Exn => HeapType::Exn,
+                AbstractHeapType::NoExn => HeapType::NoExn,
                 _ => return None,
             },
             wasmparser::HeapType::Concrete(index) => HeapType::Concrete(resolve(index)?),
@@ -108,6 +117,8 @@ impl RefType {
     pub const FUNCREF: RefType = RefType::new(true, HeapType::Func);
     /// `externref`: any value of the host, or null.
     pub const EXTERNREF: RefType = RefType::new(true, HeapType::Extern);
+    /// `exnref`: any exception, or null.
+    pub const EXNREF: RefType = RefType::new(true, HeapType::Exn);
 
     /// References to what `heap` says, and null if `nullable`.
     pub const fn new(nullable: bool, heap: HeapType) -> RefType {
@@ -134,6 +145,11 @@ impl RefType {
         matches!(self.heap.top(), HeapType::Func)
     }
 
+    /// Whether it is a reference to an exception.
+    pub const fn is_exn(self) -> bool {
+        matches!(self.heap.top(), HeapType::Exn)
+    }
+
     /// Whether every value of this type is of the type `other` too. `is_subtype` says that of two defined types.
     pub fn matches(self, other: RefType, is_subtype: impl FnOnce(TypeId, TypeId) -> bool) -> bool {
         (other.nullable || !self.nullable) && self.heap.matches(other.heap, is_subtype)
@@ -154,6 +170,8 @@ impl ValType {
     pub const FUNCREF: ValType = ValType::Ref(RefType::FUNCREF);
     /// Any value of the host, or null.
     pub const EXTERNREF: ValType = ValType::Ref(RefType::EXTERNREF);
+    /// Any exception, or null.
+    pub const EXNREF: ValType = ValType::Ref(RefType::EXNREF);
 
     /// Representation in a canonical frame.
     pub const fn kind(self) -> ValueKind {
@@ -178,6 +196,11 @@ impl ValType {
     /// Whether it is a reference to a function: of any type, or of one type.
     pub const fn is_func_ref(self) -> bool {
         matches!(self, ValType::Ref(ty) if ty.is_func())
+    }
+
+    /// Whether it is a reference to an exception.
+    pub const fn is_exn_ref(self) -> bool {
+        matches!(self, ValType::Ref(ty) if ty.is_exn())
     }
 
     /// Whether variables of it have a value before they are set: zero, or null.
@@ -222,6 +245,8 @@ impl fmt::Display for HeapType {
             HeapType::NoFunc => f.write_str("nofunc"),
             HeapType::Extern => f.write_str("extern"),
             HeapType::NoExtern => f.write_str("noextern"),
+            HeapType::Exn => f.write_str("exn"),
+            HeapType::NoExn => f.write_str("noexn"),
             HeapType::Concrete(id) => write!(f, "(type {})", id.number()),
         }
     }
@@ -234,6 +259,8 @@ impl fmt::Display for RefType {
             (true, HeapType::NoFunc) => f.write_str("nullfuncref"),
             (true, HeapType::Extern) => f.write_str("externref"),
             (true, HeapType::NoExtern) => f.write_str("nullexternref"),
+            (true, HeapType::Exn) => f.write_str("exnref"),
+            (true, HeapType::NoExn) => f.write_str("nullexnref"),
             (true, heap) => write!(f, "(ref null {heap})"),
             (false, heap) => write!(f, "(ref {heap})"),
         }

@@ -84,6 +84,7 @@ pub use module::debug_info::SourceLine;
 pub use stack::frames::Frame;
 pub use store::backtrace::{FrameInfo, WasmBacktrace};
 pub use store::caller::Caller;
+pub use store::exceptions::{Exception, ExnRef};
 pub use store::external::Extern;
 pub use store::func::Func;
 pub use store::global::Global;
@@ -91,12 +92,13 @@ pub use store::interrupt::InterruptHandle;
 pub use store::limits::{ResourceLimiter, StoreLimits};
 pub use store::memory::{Memory, MemoryAccessError};
 pub use store::table::Table;
+pub use store::tag::Tag;
 pub use store::value::{ExternRef, Val};
 pub use store::{AsContext, AsContextMut, Store, StoreContextMut, StoreContextRef};
 pub use types::error::{ErrorKind, Failure};
 pub use types::printable::{Printable, PrintableName};
 pub use types::trap::Trap;
-pub use types::{ExportType, ExternType, ImportType};
+pub use types::{ExportType, ExternType, ImportType, TagType};
 
 /// The README's example is one of the tests.
 #[cfg(doctest)]

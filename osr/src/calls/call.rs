@@ -20,6 +20,15 @@ pub fn resume_entry() -> *const u8 {
     stub_addresses::resume_address()
 }
 
+/// The token of callouts that come through [`request_entry`].
+pub const REQUEST_TOKEN: u32 = u32::MAX - 1;
+
+/// Code that makes a callout with [`REQUEST_TOKEN`], whatever heap its caller lies in: a call of the language's runtime
+/// at which frames can be taken, as at calls of functions. Its arguments and results are the language's choice.
+pub const fn request_entry() -> unsafe extern "sysv64" fn() {
+    stub_addresses::request_entry()
+}
+
 /// Answer of a callout handler, as the machine word that the stub understands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CalloutOutcome {
@@ -27,6 +36,8 @@ pub enum CalloutOutcome {
     Return,
     /// Unwind to the innermost entry: a trap is pending.
     Unwind,
+    /// Unwind to the frame that [`StackContext::unwind_to_frame`] has found.
+    UnwindToFrame,
     /// Jump to this code with the arguments in the frame and the original return address.
     TailCall(*const u8),
 }
@@ -37,6 +48,7 @@ impl CalloutOutcome {
         match self {
             CalloutOutcome::Return => 0,
             CalloutOutcome::Unwind => usize::MAX,
+            CalloutOutcome::UnwindToFrame => usize::MAX - 1,
             CalloutOutcome::TailCall(code) => code as usize,
         }
     }

@@ -1,4 +1,4 @@
-//! The six hand-written pieces of machine code, and nothing else.
+//! The eight hand-written pieces of machine code, and nothing else.
 //!
 //! All offsets into Rust structures that the assembly uses are passed as constants that are checked
 //! against `offset_of!` in the modules that own them.
@@ -195,8 +195,9 @@ global_asm!(
     "call [rdi + {on_callout}]",
     "test rax, rax",
     "jz 2f",
-    "cmp rax, -1",
-    "je 3f",
+    // -1 unwinds to the innermost entry, -2 to a frame.
+    "cmp rax, -2",
+    "jae 3f",
     "mov r11, rax",
     "mov rdi, [rsp + 0]",
     "mov rsi, [rsp + 8]",
@@ -224,6 +225,7 @@ global_asm!(
     "3:",
     "mov rdi, [rsp + 0]",
     "mov rdi, [rdi + {stack}]",
+    "je midair_osr_unwind_to_frame",
     "jmp midair_osr_unwind",
     ".cfi_endproc",
     ".size midair_osr_callout, . - midair_osr_callout",
@@ -248,6 +250,38 @@ global_asm!(
     "jmp [rdi]",
     ".size midair_osr_resume, . - midair_osr_resume",
     token = const crate::calls::call::RESUME_TOKEN as i32,
+);
+
+// The request entry: likewise, for calls of the language's runtime.
+global_asm!(
+    ".text",
+    ".p2align 4",
+    ".globl midair_osr_request",
+    ".type midair_osr_request,@function",
+    "midair_osr_request:",
+    "mov eax, {token}",
+    "jmp [rdi]",
+    ".size midair_osr_request, . - midair_osr_request",
+    token = const crate::calls::call::REQUEST_TOKEN as i32,
+);
+
+// Drops the frames inside the one that unwinding has found, rdi = stack: that one's registers are as they were when
+// it made its call, and control goes on as if that had returned to the landing.
+global_asm!(
+    ".text",
+    ".p2align 4",
+    ".type midair_osr_unwind_to_frame,@function",
+    "midair_osr_unwind_to_frame:",
+    "mov rbx, [rdi + {to} + 0]",
+    "mov r12, [rdi + {to} + 8]",
+    "mov r13, [rdi + {to} + 16]",
+    "mov r14, [rdi + {to} + 24]",
+    "mov r15, [rdi + {to} + 32]",
+    "mov rbp, [rdi + {to} + 40]",
+    "mov rsp, [rdi + {to} + 48]",
+    "jmp midair_osr_landing",
+    ".size midair_osr_unwind_to_frame, . - midair_osr_unwind_to_frame",
+    to = const StackContext::UNWIND_TO,
 );
 
 // The poll stub: called under PreserveAll, so every register is given back as it was. rdi = context.

@@ -32,6 +32,11 @@ pub struct CalloutFrame {
 impl CalloutFrame {
     /// Offset of `saved`.
     pub(crate) const SAVED: usize = 232;
+
+    /// The `n`th of the integer arguments behind the context that are passed in registers, of which there are five.
+    pub fn integer_argument(&self, n: usize) -> u64 {
+        self.gpr[n]
+    }
 }
 
 const _: () = {

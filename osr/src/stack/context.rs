@@ -119,6 +119,10 @@ pub struct StackContext {
     /// Called to raise the trap that a signal found: `code` is the trap site's code. Afterwards the
     /// stack is unwound to the innermost entry.
     pub on_trap: unsafe extern "sysv64" fn(*mut StackContext, code: u32, pc: usize, fp: usize),
+    /// Registers of the frame that is unwound to: the callee-saved ones in the order of
+    /// [`CALLEE_SAVED`](crate::registers::CALLEE_SAVED), frame pointer, stack pointer. See
+    /// [`StackContext::unwind_to_frame`].
+    pub(crate) unwind_to: [u64; 7],
     /// Return addresses that have been redirected on this stack.
     pub redirected: RedirectTable,
     /// How many calls from Rust into managed code are under way.
@@ -154,6 +158,7 @@ impl StackContext {
             results: std::ptr::null_mut(),
             on_poll,
             on_trap,
+            unwind_to: [0; 7],
             redirected: RedirectTable::default(),
             entries: 0,
             transfer: None,
@@ -228,6 +233,8 @@ impl StackContext {
     pub const ON_POLL: i32 = 48;
     /// Offset of `on_trap`.
     pub const ON_TRAP: i32 = 56;
+    /// Offset of `unwind_to`.
+    pub(crate) const UNWIND_TO: i32 = 64;
 }
 
 impl Drop for StackContext {
@@ -303,4 +310,5 @@ const _: () = {
     assert!(offset_of!(StackContext, results) == StackContext::RESULTS as usize);
     assert!(offset_of!(StackContext, on_poll) == StackContext::ON_POLL as usize);
     assert!(offset_of!(StackContext, on_trap) == StackContext::ON_TRAP as usize);
+    assert!(offset_of!(StackContext, unwind_to) == StackContext::UNWIND_TO as usize);
 };

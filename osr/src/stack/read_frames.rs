@@ -63,11 +63,10 @@ pub struct FrameState {
 #[derive(Debug)]
 pub struct FrameReader<'a> {
     walk: StackWalk<'a>,
-    /// Those of the frame that was returned last, with what its prologue saved given back; meaningless
-    /// at first.
+    /// Those of the frame that was returned last; meaningless at first.
     registers: Registers,
-    /// Frame pointer of the frame that was returned last; 0 at first.
-    callee: usize,
+    /// The frame that was returned last.
+    callee: Option<WalkedFrame>,
     /// Whether only registers are asked for.
     #[cfg(feature = "verify-walks")]
     without_values: bool,
@@ -95,11 +94,11 @@ impl StackContext {
 }
 
 impl<'a> FrameReader<'a> {
-    fn new(walk: StackWalk<'a>) -> FrameReader<'a> {
+    pub(crate) fn new(walk: StackWalk<'a>) -> FrameReader<'a> {
         FrameReader {
             walk,
             registers: Registers::default(),
-            callee: 0,
+            callee: None,
             #[cfg(feature = "verify-walks")]
             without_values: false,
         }
@@ -111,27 +110,56 @@ impl<'a> FrameReader<'a> {
         #[cfg(not(feature = "verify-walks"))]
         true
     }
+
+    /// Goes to the next frame outwards, of which nothing is read.
+    pub fn advance(&mut self) -> Option<&WalkedFrame> {
+        let frame = self.walk.next()?;
+        let record = frame.callee_record();
+        match self.callee.take() {
+            // SAFETY: the frame is suspended behind its prologue.
+            Some(callee) if callee.fp == record => unsafe {
+                self.registers.restore_saved(callee.fp, callee.object().saved_registers());
+            },
+            _ => {
+                let map = frame.object().frame_map(frame.pc);
+                let kind = map.map_or(SiteKind::Call, |map| map.kind);
+                // SAFETY: the callee is not the managed frame before, so it is the stub of an exit: the poll
+                // stub at polls, else the callout stub.
+                self.registers = unsafe { registers_at_exit(record, kind) };
+            }
+        }
+        self.registers.gpr[RBP] = frame.fp as u64;
+        // Above the callee's frame record: a callee pops its return address and nothing else.
+        self.registers.gpr[RSP] = (record + 16) as u64;
+        Some(self.callee.insert(frame))
+    }
+
+    /// The frame that [`FrameReader::advance`] has gone to.
+    pub fn frame(&self) -> Option<&WalkedFrame> {
+        self.callee.as_ref()
+    }
+
+    /// The context pointer of the frame that [`FrameReader::advance`] has gone to; `None` if its site has no frame map.
+    pub fn context(&self) -> Option<*mut ContextHeader> {
+        let frame = self.callee.as_ref()?;
+        let map = frame.object().frame_map(frame.pc)?;
+        // SAFETY: the map is that of the site, at which the frame has these registers.
+        Some(unsafe { self.registers.context(&map) } as *mut ContextHeader)
+    }
+
+    /// General registers of the frame that [`FrameReader::advance`] has gone to.
+    pub(crate) fn registers(&self) -> &[u64; 16] {
+        &self.registers.gpr
+    }
 }
 
 impl Iterator for FrameReader<'_> {
     type Item = SuspendedFrame;
 
     fn next(&mut self) -> Option<SuspendedFrame> {
-        let frame = self.walk.next()?;
-        let record = frame.callee_record();
-        let after_exit = record != self.callee;
-        let wanted = self.wants_values() || after_exit;
-        let map = wanted.then(|| frame.object().frame_map(frame.pc)).flatten();
-        if after_exit {
-            let kind = map.as_ref().map_or(SiteKind::Call, |map| map.kind);
-            // SAFETY: the callee is not the managed frame before, so it is the stub of an exit: the poll
-            // stub at polls, else the callout stub.
-            self.registers = unsafe { registers_at_exit(record, kind) };
-        }
-        self.callee = frame.fp;
-        self.registers.gpr[RBP] = frame.fp as u64;
-        // Above the callee's frame record: a callee pops its return address and nothing else.
-        self.registers.gpr[RSP] = (record + 16) as u64;
+        self.advance()?;
+        let frame = self.callee.as_ref()?;
+        let map = self.wants_values().then(|| frame.object().frame_map(frame.pc)).flatten();
         let state = map.map(|map| {
             let value = |value: &FrameValue| {
                 // SAFETY: the value is one of this site, whose registers these are.
@@ -145,7 +173,7 @@ impl Iterator for FrameReader<'_> {
                 values: map.values.iter().map(value).collect(),
             }
         });
-        let read = SuspendedFrame {
+        Some(SuspendedFrame {
             fp: frame.fp,
             pc: frame.pc,
             entries: frame.entries,
@@ -154,16 +182,13 @@ impl Iterator for FrameReader<'_> {
             saved_registers: CALLEE_SAVED.map(|n| self.registers.gpr[usize::from(n)]),
             state,
             object: frame.object_arc(),
-        };
-        // SAFETY: the frame is suspended behind its prologue.
-        unsafe { self.registers.restore_saved(frame.fp, frame.object().saved_registers()) };
-        Some(read)
+        })
     }
 }
 
 impl WalkedFrame {
     /// The frame record of what this frame has called.
-    fn callee_record(&self) -> usize {
+    pub(crate) fn callee_record(&self) -> usize {
         self.return_slot as usize - 8
     }
 }

@@ -15,6 +15,7 @@ pub use on_midair::observe_module;
 pub use on_wasmi::observe as observe_wasmi;
 
 use crate::mutation::Random;
+use std::any::Any;
 use std::sync::Arc;
 
 /// How often each function is called.
@@ -46,6 +47,8 @@ pub enum Kind {
     Func,
     /// A host value or null.
     Extern,
+    /// An exception or null.
+    Exn,
 }
 
 /// A value, as far as it can be compared.
@@ -67,6 +70,8 @@ pub enum Value {
     Func,
     /// Some host value.
     Extern,
+    /// Some exception.
+    Exn,
 }
 
 impl Value {
@@ -89,7 +94,7 @@ impl Value {
                 let high = if random.below(2) == 0 { float.to_bits() } else { random.word() };
                 Value::V128(u128::from(high) << 64 | u128::from(bits))
             }
-            Kind::Func | Kind::Extern => Value::Null(kind),
+            Kind::Func | Kind::Extern | Kind::Exn => Value::Null(kind),
         }
     }
 }
@@ -99,6 +104,8 @@ impl Value {
 pub enum Stop {
     /// It trapped, for this reason.
     Trap(&'static str),
+    /// Nothing caught an exception, which says this of itself.
+    Exception(String),
     /// Something was used up that is not the same everywhere: stack or memory.
     Resources,
     /// The host refused to link or to go on.
@@ -313,6 +320,8 @@ struct Host<F> {
     outcomes: Vec<Outcome>,
     /// Called in each host call.
     interlude: Option<Interlude>,
+    /// The exception that the last callback ended in, if it did: as the engine has it.
+    thrown: Option<Box<dyn Any + Send + Sync>>,
 }
 
 /// What a host does besides answering, of which the guest must notice nothing.
@@ -335,6 +344,7 @@ impl<F: Copy> Host<F> {
             depth: 0,
             outcomes: Vec::new(),
             interlude: None,
+            thrown: None,
         }
     }
 

@@ -1,11 +1,11 @@
 //! Observation of a module that runs on Midair.
 
 use super::{Contents, Host, Interlude, Kind, Observation, Outcome, Runner, Stop, Value};
-use anyhow::Context as _;
 use midair::{
-    AsContextMut, Config, Engine, Extern, ExternType, Func, Global, Instance, Linker, Memory,
-    Module, Store, Table, Trap, Val, ValType,
+    AsContextMut, Config, Engine, Error, Exception, Extern, ExternType, Func, Global, Instance,
+    Linker, Memory, Module, Store, Table, Tag, Trap, Val, ValType,
 };
+use std::any::Any;
 
 /// Fuel of each instance, where fuel is consumed.
 const FUEL: u64 = 1_000_000;
@@ -79,8 +79,12 @@ impl Runner for OnMidair<'_> {
             Some(Extern::Global(global)) => Contents::Global(value(&global.get(&mut *store))),
             Some(Extern::Table(table)) => {
                 let elements = (0..table.size(&*store)).map(|index| table.get(&mut *store, index));
-                let is_null =
-                    |element| matches!(element, Some(Val::FuncRef(None) | Val::ExternRef(None)));
+                let is_null = |element| {
+                    matches!(
+                        element,
+                        Some(Val::FuncRef(None) | Val::ExternRef(None) | Val::ExnRef(None))
+                    )
+                };
                 Contents::Table(elements.map(is_null).collect())
             }
             _ => Contents::Function,
@@ -114,7 +118,12 @@ fn linker(store: &mut Store<Host<Func>>, module: &Module) -> midair::Result<Link
                         &arguments,
                         &kinds,
                     );
-                    let answers = answers.context("passed on")?;
+                    let Some(answers) = answers else {
+                        // An exception passes through; what else it was, is an error of the host.
+                        let thrown = caller.data_mut().thrown.take();
+                        let thrown = thrown.and_then(|error| error.downcast::<Error>().ok());
+                        return Err(thrown.map_or_else(|| Error::msg("passed on"), |error| *error));
+                    };
                     for (result, answer) in results.iter_mut().zip(answers) {
                         *result = val(answer);
                     }
@@ -131,6 +140,7 @@ fn linker(store: &mut Store<Host<Func>>, module: &Module) -> midair::Result<Link
                 Table::new(&mut *store, ty, init)?.into()
             }
             ExternType::Memory(ty) => Memory::new(&mut *store, ty)?.into(),
+            ExternType::Tag(ty) => Tag::new(&mut *store, ty)?.into(),
             _ => unreachable!("the modules import nothing else"),
         };
         linker.define(&mut *store, from, name, item)?;
@@ -138,12 +148,22 @@ fn linker(store: &mut Store<Host<Func>>, module: &Module) -> midair::Result<Link
     Ok(linker)
 }
 
-fn call_function(mut store: impl AsContextMut, function: Func, arguments: &[Value]) -> Outcome {
+fn call_function(
+    mut store: impl AsContextMut<Data = Host<Func>>,
+    function: Func,
+    arguments: &[Value],
+) -> Outcome {
     let arguments: Vec<Val> = arguments.iter().copied().map(val).collect();
     let mut results = vec![Val::I32(0); function.ty(&store).results.len()];
     match function.call(&mut store, &arguments, &mut results) {
         Ok(()) => Ok(results.iter().map(value).collect()),
-        Err(error) => Err(stop(&error)),
+        Err(error) => {
+            let stop = stop(&error);
+            let thrown =
+                error.is::<Exception>().then(|| Box::new(error) as Box<dyn Any + Send + Sync>);
+            store.as_context_mut().data_mut().thrown = thrown;
+            Err(stop)
+        }
     }
 }
 
@@ -151,7 +171,10 @@ fn stop(error: &midair::Error) -> Stop {
     match error.downcast_ref::<Trap>() {
         Some(Trap::StackOverflow | Trap::OutOfFuel) => Stop::Resources,
         Some(trap) => Stop::Trap(trap.message()),
-        None => Stop::Host,
+        None => match error.downcast_ref::<Exception>() {
+            Some(exception) => Stop::Exception(exception.to_string()),
+            None => Stop::Host,
+        },
     }
 }
 
@@ -164,6 +187,7 @@ fn kind(ty: ValType) -> Kind {
         ValType::V128 => Kind::V128,
         ValType::FUNCREF => Kind::Func,
         ValType::EXTERNREF => Kind::Extern,
+        ty if ty.is_exn_ref() => Kind::Exn,
         _ => unreachable!("the modules have no other types"),
     }
 }
@@ -176,8 +200,9 @@ fn val(value: Value) -> Val {
         Value::F64(bits) => Val::F64(bits),
         Value::V128(bits) => Val::V128(bits),
         Value::Null(Kind::Extern) => Val::ExternRef(None),
+        Value::Null(Kind::Exn) => Val::ExnRef(None),
         Value::Null(_) => Val::FuncRef(None),
-        Value::Func | Value::Extern => unreachable!("the host makes no references"),
+        Value::Func | Value::Extern | Value::Exn => unreachable!("the host makes no references"),
     }
 }
 
@@ -191,6 +216,8 @@ fn value(val: &Val) -> Value {
         Val::FuncRef(None) => Value::Null(Kind::Func),
         Val::FuncRef(Some(_)) => Value::Func,
         Val::ExternRef(None) => Value::Null(Kind::Extern),
+        Val::ExnRef(None) => Value::Null(Kind::Exn),
+        Val::ExnRef(Some(_)) => Value::Exn,
         _ => Value::Extern,
     }
 }

@@ -184,7 +184,7 @@ fn val(value: Value) -> Val {
         Value::V128(bits) => Val::V128(wasmi::V128::from(bits)),
         Value::Null(Kind::Extern) => Val::ExternRef(Nullable::Null),
         Value::Null(_) => Val::FuncRef(Nullable::Null),
-        Value::Func | Value::Extern => unreachable!("the host makes no references"),
+        Value::Func | Value::Extern | Value::Exn => unreachable!("the host makes no references"),
     }
 }
 

@@ -16,6 +16,8 @@ pub(super) struct Body<'c, 'b> {
     pub(super) address: u32,
     /// Types of all locals, parameters first. Loop counters are not in it.
     locals: Vec<ValType>,
+    /// The local that holds an exception, if there is one.
+    exception: Option<u32>,
     /// Locals that count iterations.
     counters: Vec<u32>,
     /// Types of all declared locals.
@@ -24,7 +26,7 @@ pub(super) struct Body<'c, 'b> {
     references: Vec<(RefType, u32)>,
     /// For every enclosing block and loop, innermost last: what a branch to it takes, or `None` if
     /// nothing branches there (loops, whose iterations are bounded otherwise).
-    labels: Vec<Option<Vec<ValType>>>,
+    pub(super) labels: Vec<Option<Vec<ValType>>>,
     depth: u32,
     code: Vec<Instruction<'static>>,
 }
@@ -51,6 +53,7 @@ impl<'c, 'b> Body<'c, 'b> {
             limits,
             address,
             locals,
+            exception: None,
             counters: Vec::new(),
             declared,
             references: Vec::new(),
@@ -150,6 +153,23 @@ impl<'c, 'b> Body<'c, 'b> {
         counter
     }
 
+    /// A local for exceptions.
+    pub(super) fn exception_local(&mut self) -> u32 {
+        if let Some(local) = self.exception {
+            return local;
+        }
+        let local = (self.signature.params.len() + self.declared.len()) as u32;
+        self.declared.push(ValType::Ref(RefType::EXNREF));
+        self.locals.push(ValType::FUNCREF); // Never chosen.
+        self.exception = Some(local);
+        local
+    }
+
+    /// The index of a type.
+    pub(super) fn type_of(&mut self, params: Vec<ValType>, results: Vec<ValType>) -> u32 {
+        type_index(self.types, &Signature { params, results })
+    }
+
     fn is_full(&self) -> bool {
         self.depth >= MAX_DEPTH || self.code.len() > MAX_OPERATORS
     }
@@ -161,6 +181,11 @@ impl<'c, 'b> Body<'c, 'b> {
             return self.emit(Instruction::LocalGet(local));
         }
         self.depth += 1;
+        if self.limits.exceptions && self.choices.one_in(8) {
+            self.guarded(ty);
+            self.depth -= 1;
+            return;
+        }
         match self.choices.below(24) {
             0 => self.constant(ty),
             1 | 2 => {
@@ -220,7 +245,7 @@ impl<'c, 'b> Body<'c, 'b> {
         self.depth -= 1;
     }
 
-    fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         self.emit(Instruction::End);
         self.labels.pop();
     }
@@ -314,12 +339,17 @@ impl<'c, 'b> Body<'c, 'b> {
         }
     }
 
-    fn statement(&mut self) {
+    pub(super) fn statement(&mut self) {
         if self.is_full() {
             return;
         }
         self.depth += 1;
         let ty = self.choices.of(&TYPES);
+        if self.limits.exceptions && self.choices.one_in(24) {
+            self.throw();
+            self.depth -= 1;
+            return;
+        }
         match self.choices.below(14) {
             0..=2 => {
                 self.expression(ty);

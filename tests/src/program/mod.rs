@@ -6,6 +6,7 @@
 
 mod body;
 mod choices;
+mod exceptions;
 mod operators;
 mod vectors;
 
@@ -15,8 +16,8 @@ use choices::Choices;
 use wasm_encoder::{
     CodeSection, ConstExpr, DataSection, ElementSection, Elements, EntityType, ExportKind,
     ExportSection, Function, FunctionSection, GlobalSection, GlobalType, ImportSection,
-    Instruction, MemorySection, MemoryType, Module, RefType, TableSection, TableType, TypeSection,
-    ValType,
+    Instruction, MemorySection, MemoryType, Module, RefType, TableSection, TableType, TagKind,
+    TagSection, TagType, TypeSection, ValType,
 };
 use wasmparser::{Validator, WasmFeatures};
 
@@ -53,7 +54,15 @@ struct Signature {
 
 /// A program made from random bytes. Fewer bytes make a smaller one.
 pub fn program(bytes: &[u8]) -> Vec<u8> {
-    let limits = Limits { budget: BUDGET, iterations: ITERATIONS, references: true };
+    let limits =
+        Limits { budget: BUDGET, iterations: ITERATIONS, references: true, exceptions: false };
+    program_with_limits(bytes, &limits)
+}
+
+/// A program that throws and catches exceptions, made from random bytes.
+pub fn program_with_exceptions(bytes: &[u8]) -> Vec<u8> {
+    let limits =
+        Limits { budget: BUDGET, iterations: ITERATIONS, references: true, exceptions: true };
     program_with_limits(bytes, &limits)
 }
 
@@ -71,6 +80,8 @@ pub struct Limits {
     pub iterations: u32,
     /// Whether it calls functions by references of their types, which not every engine knows.
     pub references: bool,
+    /// Whether exceptions are thrown and caught.
+    pub exceptions: bool,
 }
 
 /// A program made from random bytes that runs longer, or less long, than others.
@@ -99,7 +110,13 @@ pub fn program_with_limits(bytes: &[u8], limits: &Limits) -> Vec<u8> {
     }
     code.function(&address_function());
     let address = type_index(&mut types, &address);
-    assemble(&types_of(&mut types, &callees), address, types, &imports, &functions, code)
+    let tags: Vec<u32> = if limits.exceptions {
+        let tags = 0..exceptions::TAGS.len() as u32;
+        tags.map(|tag| type_index(&mut types, &exceptions::signature_of_tag(tag))).collect()
+    } else {
+        Vec::new()
+    };
+    assemble(&types_of(&mut types, &callees), address, types, &tags, &imports, &functions, code)
 }
 
 /// A function that narrows a number to an address within memory; the upper half of its register is anything.
@@ -147,6 +164,7 @@ fn assemble(
     type_indices: &[u32],
     address: u32,
     types: Vec<Signature>,
+    tags: &[u32],
     imports: &[Signature],
     functions: &[Signature],
     code: CodeSection,
@@ -220,12 +238,15 @@ fn assemble(
         .section(&import_section)
         .section(&function_section)
         .section(&tables)
-        .section(&memories)
-        .section(&globals)
-        .section(&exports)
-        .section(&elements)
-        .section(&code)
-        .section(&data);
+        .section(&memories);
+    if !tags.is_empty() {
+        let mut section = TagSection::new();
+        for &ty in tags {
+            section.tag(TagType { kind: TagKind::Exception, func_type_idx: ty });
+        }
+        module.section(&section);
+    }
+    module.section(&globals).section(&exports).section(&elements).section(&code).section(&data);
     module.finish()
 }
 
@@ -239,9 +260,11 @@ mod tests {
         for seed in 0..300 {
             let mut random = Random::new(seed);
             let bytes: Vec<u8> = (0..random.below(3_000)).map(|_| random.word() as u8).collect();
-            let wasm = program(&bytes);
-            if let Err(error) = validate(&wasm) {
-                panic!("seed {seed}: {error}\n{}", wasmprinter::print_bytes(&wasm).unwrap());
+            for wasm in [program(&bytes), program_with_exceptions(&bytes)] {
+                if let Err(error) = validate(&wasm) {
+                    let text = wasmprinter::print_bytes(&wasm).unwrap();
+                    panic!("seed {seed}: {error}\n{text}");
+                }
             }
         }
     }
@@ -252,7 +275,12 @@ mod tests {
         for seed in 0..40 {
             let mut random = Random::new(seed);
             let bytes: Vec<u8> = (0..3_000).map(|_| random.word() as u8).collect();
-            let limits = Limits { budget: BUDGET, iterations: ITERATIONS, references: false };
+            let limits = Limits {
+                budget: BUDGET,
+                iterations: ITERATIONS,
+                references: false,
+                exceptions: false,
+            };
             let wasm = program_with_limits(&bytes, &limits);
             for observation in crate::differential::observe_wasmi(&wasm).unwrap() {
                 for outcome in observation.outcomes {

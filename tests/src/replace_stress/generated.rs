@@ -36,8 +36,9 @@ impl Generated {
             // Many calls, or long loops.
             let limits = [(300, 12), (3_000, 12), (20_000, 250), (200_000, 4_000)];
             let (budget, iterations) = limits[random.below(limits.len())];
-            let wasm =
-                program_with_limits(&bytes, &Limits { budget, iterations, references: true });
+            let exceptions = random.below(2) == 0;
+            let limits = Limits { budget, iterations, references: true, exceptions };
+            let wasm = program_with_limits(&bytes, &limits);
             let start = Instant::now();
             let expected = differential::observe_midair(&config, &wasm)?;
             let useful = start.elapsed() < MOST

@@ -9,6 +9,7 @@ pub mod clif;
 pub(crate) mod settings;
 
 use crate::body::FunctionBody;
+use crate::caught::CaughtLocals;
 use crate::context::StoreContext;
 use crate::fuel::FuelPlan;
 use crate::liveness::{Liveness, LivenessError};
@@ -58,9 +59,9 @@ impl CompileOptions {
 pub enum EntryPoint {
     /// The function's entry.
     Function,
-    /// The loop at this point: an OSR entry. It has the machine signature of the function, but
+    /// The loop at this point, or the handler ([`crate::Handler`]): an OSR entry. It has the machine signature of the function, but
     /// ignores its parameters and loads the canonical frame at the point from
-    /// `StackContext::resume`. Only what can be reached from the loop is compiled.
+    /// `StackContext::resume`. Only what can be reached from there is compiled.
     Loop(u32),
 }
 
@@ -245,7 +246,8 @@ impl Compiler {
         if size > self.limits.max_body {
             return Err(CompileError::TooLarge(format!("{size} bytes")));
         }
-        let locals = local_types(env, body)?;
+        let caught = CaughtLocals::of(body)?;
+        let locals = local_types(env, body, &caught)?;
         let liveness = Liveness::new(body, locals.len() as u32).map_err(|error| match error {
             LivenessError::TooLarge => {
                 CompileError::TooLarge(format!("{} locals in many blocks", locals.len()))
@@ -277,6 +279,7 @@ impl Compiler {
             env,
             body,
             locals: &locals,
+            caught: &caught,
             liveness: &liveness,
             entry,
             count_calls: env.count_calls.then_some(calls),
@@ -344,8 +347,12 @@ fn codegen_error(error: &CodegenError) -> CompileError {
     }
 }
 
-/// Types of the parameters and the declared locals.
-fn local_types(env: &ModuleEnv, body: &FunctionBody) -> Result<Vec<ValType>, CompileError> {
+/// Types of the parameters, the declared and the hidden locals.
+fn local_types(
+    env: &ModuleEnv,
+    body: &FunctionBody,
+    caught: &CaughtLocals,
+) -> Result<Vec<ValType>, CompileError> {
     /// More than any validator accepts.
     const MAX_LOCALS: usize = 1 << 16;
     let mut types = env.func_type(body.function).params.to_vec();
@@ -360,6 +367,7 @@ fn local_types(env: &ModuleEnv, body: &FunctionBody) -> Result<Vec<ValType>, Com
         }
         types.extend(std::iter::repeat_n(ty, count as usize));
     }
+    types.extend(std::iter::repeat_n(ValType::EXNREF, caught.count()));
     Ok(types)
 }
 

@@ -129,6 +129,11 @@ impl Activation {
         }
     }
 
+    /// Whether there is one: the frames outside it have not been looked at.
+    pub(super) fn has_landing(&self) -> bool {
+        self.landing.is_some()
+    }
+
     /// Lets the return of the top frame lead to the landing, unless it leaves the activation.
     ///
     /// # Safety
@@ -250,6 +255,11 @@ impl<'a> InterpFrame<'a> {
     /// The instance whose code runs.
     pub fn context(&self) -> *mut InstanceContext {
         self.activation.context
+    }
+
+    /// The activation that it is one of.
+    pub fn activation(&self) -> &'a Activation {
+        self.activation
     }
 
     /// The frame's first slot.

@@ -96,7 +96,7 @@ pub(super) unsafe fn catch_up(mut m: Machine, position: Position) -> bool {
 ///
 /// # Safety
 /// As for [`catch_up`]; the top frame must have been saved.
-unsafe fn look_at(m: Machine, position: Position) -> Option<Machine> {
+pub(super) unsafe fn look_at(m: Machine, position: Position) -> Option<Machine> {
     // SAFETY: the caller's contract; the saved frame is alive, and so is its code.
     unsafe {
         let code: &LoweredCode = &*frame::code(m.fp);

@@ -194,6 +194,7 @@ impl Instance {
             activation: ptr::null_mut(),
             trap: 0,
             owner: ptr::null_mut(),
+            exception: ptr::null_mut(),
         });
         store.stack.resume = Box::leak(vec![0u64; 1 << 12].into_boxed_slice()).as_mut_ptr();
         let functions: Vec<FunctionState> =
@@ -268,6 +269,7 @@ impl Instance {
                 owner: (&raw mut *instance).cast(),
                 code: ptr::null_mut(),
                 epoch: ptr::from_ref(&*instance.epoch),
+                tags: ptr::null(),
             });
         }
         for (cell, value) in globals.iter().zip(&global_values) {
@@ -460,7 +462,8 @@ macro_rules! builtins {
                 unsafe { $body }
             }
         )*
-        const BUILTINS: Builtins = Builtins { $($name,)* };
+        const BUILTINS: Builtins =
+            Builtins { throw_entry: midair_osr::request_entry(), $($name,)* };
     };
 }
 
@@ -562,6 +565,16 @@ builtins! {
         let continuation = on_continuation(frame);
         i.on_continuation = Some(on_continuation);
         continuation
+    }
+    // These modules have no tags.
+    fn throw(_i, _tag: u32, _values: *const u64) {
+        unreachable!()
+    }
+    fn throw_ref(_i, _exception: u64) {
+        unreachable!()
+    }
+    fn catch(_i, _handler: &crate::Handler, _to: *mut u64) {
+        unreachable!()
     }
     fn raise(i, code: u32) {
         assert_eq!(i.store.trap, code);

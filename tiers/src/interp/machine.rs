@@ -270,6 +270,7 @@ impl Machine {
             TrapCode::InvalidFunction => raise_trap::<{ TrapCode::InvalidFunction as u32 }>,
             TrapCode::HostError => raise_trap::<{ TrapCode::HostError as u32 }>,
             TrapCode::FunctionReplaced => raise_trap::<{ TrapCode::FunctionReplaced as u32 }>,
+            TrapCode::UncaughtException => raise_trap::<{ TrapCode::UncaughtException as u32 }>,
         };
         // SAFETY: the caller's contract.
         unsafe { raise(self.ip, self.fp, self.mem, self.mem_len, self.cx, self.st) }

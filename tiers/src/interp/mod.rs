@@ -25,6 +25,7 @@ pub(crate) mod spec_suite;
 mod tests;
 #[cfg(test)]
 mod transfer_tests;
+mod unwind;
 
 pub use crate::lowered::code::LoweredCode;
 pub use activation::{Activation, Frames, InterpFrame, Position};
@@ -42,7 +43,7 @@ use std::sync::atomic::Ordering;
 pub enum Exit {
     /// The results are in place.
     Returned,
-    /// A trap: its number is in `StoreContext::trap`.
+    /// A trap, or an exception that no frame has handled: its number is in `StoreContext::trap`.
     Trapped,
     /// The function goes on in this machine code: called with the arguments, which still lie in
     /// place. For an OSR entry its state is in `StackContext::resume`.

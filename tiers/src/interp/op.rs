@@ -58,6 +58,9 @@ define_ops! {
         call "us", call_far "uS", call_import "us", call_import_far "uS", call_indirect "suuus",
         call_indirect_far "suuuS", call_ref "suus", call_ref_far "suuS",
     }
+    exceptions {
+        throw "uS", throw_ref "s",
+    }
     integer {
         i32_add_ss "dss", i32_add_si "dsi", i32_sub_ss "dss", i32_sub_si "dsi", i32_mul_ss "dss",
         i32_mul_si "dsi", i32_and_ss "dss", i32_and_si "dsi", i32_or_ss "dss", i32_or_si "dsi",

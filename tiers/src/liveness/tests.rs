@@ -291,7 +291,9 @@ fn graph_of_a_table(entries: u32, blocks: u32) -> Graph {
     leb(entries, &mut code);
     (0..=entries).for_each(|entry| leb(entry % blocks, &mut code));
     (0..blocks).for_each(|_| code.push(END));
-    Graph::new(body(&code).reader().get_operators_reader().unwrap()).unwrap()
+    let body = body(&code);
+    let operators = body.reader().get_operators_reader().unwrap();
+    Graph::new(operators, &CaughtLocals::default(), LOCALS).unwrap()
 }
 
 #[test]

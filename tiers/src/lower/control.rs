@@ -3,9 +3,10 @@
 use super::Lowerer;
 use super::arithmetic::Condition;
 use super::code_buffer::Label;
+use super::exceptions::Exceptions;
 use super::operands::Operand;
 use crate::interp::op::Op;
-use crate::types::{FuncType, slot_count};
+use crate::types::{ValType, slot_count};
 use midair_osr::SiteKind;
 use std::collections::HashMap;
 use wasmparser::{BlockType, BrTable};
@@ -15,16 +16,17 @@ const MAX_SINGLE_MOVES: usize = 16;
 
 /// An open block. Operands are counted in slots.
 pub(super) struct Frame {
-    kind: FrameKind,
+    pub(super) kind: FrameKind,
     ty: BlockType,
     /// Operands below the block's parameters.
-    height: usize,
+    pub(super) height: usize,
     params: usize,
-    results: usize,
+    pub(super) results: usize,
     /// Where branches to the block lead.
-    label: Label,
+    pub(super) label: Label,
     /// Where an `if` goes whose condition is false.
     otherwise: Label,
+    pub(super) exceptions: Exceptions,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +38,11 @@ pub(super) enum FrameKind {
     /// An `if` whose `else` has not come.
     If,
     Else,
+    TryTable,
+    /// A legacy `try` of which no `catch` has come.
+    Try,
+    /// One that has.
+    Catch,
 }
 
 impl Frame {
@@ -50,6 +57,7 @@ impl Frame {
             results,
             label: Label::NEW,
             otherwise: Label::NEW,
+            exceptions: Exceptions::default(),
         }
     }
 
@@ -64,7 +72,7 @@ impl Frame {
 
 impl Lowerer<'_> {
     /// Slots of a block's parameters and of its results.
-    fn block_arity(&self, ty: BlockType) -> (usize, usize) {
+    pub(super) fn block_arity(&self, ty: BlockType) -> (usize, usize) {
         match ty {
             BlockType::Empty => (0, 0),
             BlockType::Type(ty) => (0, if ty == wasmparser::ValType::V128 { 2 } else { 1 }),
@@ -75,11 +83,12 @@ impl Lowerer<'_> {
         }
     }
 
-    fn push_frame(&mut self, kind: FrameKind, ty: BlockType) {
+    pub(super) fn push_frame(&mut self, kind: FrameKind, ty: BlockType) {
         let (params, results) = self.block_arity(ty);
         let height = self.stack.height() - params;
         let (label, otherwise) = (Label::NEW, Label::NEW);
-        self.frames.push(Frame { kind, ty, height, params, results, label, otherwise });
+        let exceptions = Exceptions::inside(self.frames.last());
+        self.frames.push(Frame { kind, ty, height, params, results, label, otherwise, exceptions });
     }
 
     pub(super) fn block(&mut self, ty: BlockType) {
@@ -136,12 +145,17 @@ impl Lowerer<'_> {
         self.push_params(ty);
     }
 
-    pub(super) fn end(&mut self) {
+    pub(super) fn end(&mut self, point: u32) {
         if let Some(depth) = &mut self.unreachable
             && *depth > 0
         {
             *depth -= 1;
             return;
+        }
+        match self.frames.last().map(|frame| frame.kind) {
+            Some(FrameKind::TryTable) => self.end_try_table(point),
+            Some(FrameKind::Try) => self.close_region(point),
+            _ => {}
         }
         let reachable = self.unreachable.is_none();
         let Some(mut frame) = self.frames.pop() else {
@@ -156,7 +170,11 @@ impl Lowerer<'_> {
         let merges = match frame.kind {
             FrameKind::Loop | FrameKind::Function => false,
             FrameKind::If => true,
-            FrameKind::Block | FrameKind::Else => frame.label.is_used(),
+            FrameKind::Block
+            | FrameKind::Else
+            | FrameKind::TryTable
+            | FrameKind::Try
+            | FrameKind::Catch => frame.label.is_used(),
         };
         if !merges {
             // One way leads out at most, and the operands are as it left them.
@@ -198,7 +216,7 @@ impl Lowerer<'_> {
 
     /// Copies the topmost `count` operands to the temporaries from `to` on, which are their own or
     /// lower ones. The operand stack stays as it is, but for many operands, which get settled.
-    fn move_operands(&mut self, to: usize, count: usize) {
+    pub(super) fn move_operands(&mut self, to: usize, count: usize) {
         let first = self.stack.height() - count;
         if count > MAX_SINGLE_MOVES {
             self.settle(first + count);
@@ -259,7 +277,7 @@ impl Lowerer<'_> {
 
     /// Emits what leads to the frame at this index of `frames`, with its operands on top of the
     /// stack, which stays as it is.
-    fn emit_branch(&mut self, index: usize) {
+    pub(super) fn emit_branch(&mut self, index: usize) {
         let frame = &self.frames[index];
         if frame.kind == FrameKind::Function {
             self.emit_return();
@@ -270,7 +288,7 @@ impl Lowerer<'_> {
         self.code.op(Op::br).branch(&mut self.frames[index].label);
     }
 
-    fn frame_at(&self, depth: u32) -> usize {
+    pub(super) fn frame_at(&self, depth: u32) -> usize {
         self.frames.len() - 1 - depth as usize
     }
 
@@ -398,7 +416,7 @@ impl Lowerer<'_> {
     pub(super) fn call(&mut self, function: u32, point: u32) {
         let env = self.env;
         let ty = env.func_type(function);
-        let args = self.place_arguments(ty);
+        let args = self.place_arguments(&ty.params);
         let is_far = self.code.is_far(args);
         if function < self.env.imported_functions {
             let op = if is_far { Op::call_import_far } else { Op::call_import };
@@ -409,7 +427,7 @@ impl Lowerer<'_> {
             self.code.op(op).uint(state);
         }
         self.first_argument(args);
-        self.finish_call(ty, point);
+        self.finish_call(&ty.params, &ty.results, point);
     }
 
     pub(super) fn call_indirect(&mut self, type_index: u32, table: u32, point: u32) {
@@ -417,13 +435,13 @@ impl Lowerer<'_> {
         let ty = &env.types[type_index as usize];
         let (operand, temp) = self.pop();
         let index = self.slot_of(operand, temp);
-        let args = self.place_arguments(ty);
+        let args = self.place_arguments(&ty.params);
         let is_far = self.code.is_far(args);
         let op = if is_far { Op::call_indirect_far } else { Op::call_indirect };
         let code = self.code.op(op).slot(index);
         code.uint(table).uint(type_index).uint(self.env.imported_functions);
         self.first_argument(args);
-        self.finish_call(ty, point);
+        self.finish_call(&ty.params, &ty.results, point);
     }
 
     pub(super) fn call_ref(&mut self, type_index: u32, point: u32) {
@@ -431,12 +449,12 @@ impl Lowerer<'_> {
         let ty = &env.types[type_index as usize];
         let (operand, temp) = self.pop();
         let reference = self.slot_of(operand, temp);
-        let args = self.place_arguments(ty);
+        let args = self.place_arguments(&ty.params);
         let op = if self.code.is_far(args) { Op::call_ref_far } else { Op::call_ref };
         let code = self.code.op(op).slot(reference);
         code.uint(type_index).uint(self.env.imported_functions);
         self.first_argument(args);
-        self.finish_call(ty, point);
+        self.finish_call(&ty.params, &ty.results, point);
     }
 
     /// The last operand of a call: where its arguments begin.
@@ -449,8 +467,8 @@ impl Lowerer<'_> {
     }
 
     /// Puts a call's arguments into their temporaries and answers the slot of the first.
-    fn place_arguments(&mut self, ty: &FuncType) -> i32 {
-        let count = slot_count(&ty.params);
+    pub(super) fn place_arguments(&mut self, params: &[ValType]) -> i32 {
+        let count = slot_count(params);
         let first = self.stack.height() - count;
         if first.saturating_sub(self.stack.first_unsettled()) > self.unsettled_at_call {
             self.settle(first);
@@ -459,13 +477,13 @@ impl Lowerer<'_> {
         self.temp_slot(first)
     }
 
-    fn finish_call(&mut self, ty: &FuncType, point: u32) {
-        self.stack.truncate(self.stack.height() - slot_count(&ty.params));
-        self.note_site(SiteKind::Call, point, slot_count(&ty.results));
+    pub(super) fn finish_call(&mut self, params: &[ValType], results: &[ValType], point: u32) {
+        self.stack.truncate(self.stack.height() - slot_count(params));
+        self.note_site(SiteKind::Call, point, slot_count(results));
         if self.is_exit(point) {
             self.code.op(Op::call_exit);
         }
-        self.push_temps(&ty.results);
+        self.push_temps(results);
     }
 
     fn pop_condition(&mut self) -> Condition {

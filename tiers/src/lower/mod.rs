@@ -5,8 +5,8 @@
 //! instructions take a local or a constant where it is. [`code_buffer`] writes the code and can take
 //! its last instruction back, which is how results are put straight into locals and comparisons are
 //! fused with branches. [`control`] has blocks and branches, [`arithmetic`] the choice among an
-//! operator's forms, [`fusion`] pairs of operators that are one instruction, [`translate`] the operators one by one,
-//! [`vector`] those on vectors.
+//! operator's forms, [`exceptions`] what throws and where it is handled, [`fusion`] pairs of operators that are one
+//! instruction, [`translate`] the operators one by one, [`vector`] those on vectors.
 //!
 //! Everything is counted in slots. A vector is two operands, its halves, one right above the other and both in the same form;
 //! and so are locals ([`local_slots`]). Only operators that take either kind have to know what is on the stack.
@@ -21,6 +21,7 @@
 mod arithmetic;
 mod code_buffer;
 mod control;
+mod exceptions;
 mod fusion;
 mod local_slots;
 mod memory_access;
@@ -31,6 +32,7 @@ mod translate;
 mod vector;
 
 use crate::body::FunctionBody;
+use crate::caught::CaughtLocals;
 use crate::context::FunctionState;
 use crate::fuel::FuelPlan;
 use crate::interp::LoweredCode;
@@ -95,6 +97,8 @@ fn lower_again(env: &ModuleEnv, body: &FunctionBody, form: Form<'_>) -> Lowered 
 fn record(env: &ModuleEnv, body: &FunctionBody, form: Form<'_>) -> Sites {
     let recording = run_again(env, body, form, true).1;
     let mut sites = recording.sites;
+    // The handlers of a `try_table` come behind its body.
+    sites.sites.sort_by_key(|site| site.point);
     sites.instructions =
         recording.instructions.iter().map(|&(offset, point, _)| (offset, point)).collect();
     sites
@@ -123,20 +127,34 @@ fn run(
     form: Form<'_>,
     record: bool,
 ) -> Result<(Lowered, Recording), LowerError> {
-    let reach = |scratch| Reach::new(env.slot_reach, scratch);
-    if let Some(narrow) = run_within(env, body, validate, form, record, reach(0))? {
-        return Ok(narrow);
-    }
-    for scratch in [SCRATCH, VECTOR_SCRATCH] {
-        if let Some(wide) = run_within(env, body, None, form, record, reach(scratch))? {
-            return Ok(wide);
+    let (mut validate, mut caught) = (validate, None);
+    let mut scratch = [0, SCRATCH, VECTOR_SCRATCH].into_iter();
+    let mut reach = Reach::new(env.slot_reach, scratch.next().expect("there are some"));
+    loop {
+        // Once is enough to find out whether it is valid.
+        let validate = validate.take();
+        match run_within(env, body, validate, form, record, reach, caught.as_ref())? {
+            Attempt::Done(lowered, recording) => return Ok((lowered, recording)),
+            Attempt::OutOfReach => {
+                let scratch = scratch.next().expect("the wide form can name every slot");
+                reach = Reach::new(env.slot_reach, scratch);
+            }
+            Attempt::NeedsCaught => caught = Some(CaughtLocals::of(body)?),
         }
     }
-    unreachable!("the wide form can name every slot")
 }
 
-/// Lowers a body with instructions that can name these slots; `None` if that is not enough for it. With
-/// `validate` the whole body is valid in either case.
+/// How lowering with certain means ended.
+enum Attempt {
+    Done(Lowered, Recording),
+    /// Instructions of the narrow form cannot name all slots.
+    OutOfReach,
+    /// There are hidden locals. Nobody looks for them before it is known, for few bodies have any.
+    NeedsCaught,
+}
+
+/// Lowers a body with instructions that can name these slots, and with these hidden locals. With `validate` the whole
+/// body is valid in any case.
 fn run_within(
     env: &ModuleEnv,
     body: &FunctionBody,
@@ -144,7 +162,8 @@ fn run_within(
     form: Form<'_>,
     record: bool,
     reach: Reach,
-) -> Result<Option<(Lowered, Recording)>, LowerError> {
+    caught: Option<&CaughtLocals>,
+) -> Result<Attempt, LowerError> {
     let base = body.module_offset() as u64;
     let mut reader = BinaryReader::new(body.bytes(), base);
     let mut validator = validate.map(|v| v.into_validator(Default::default()));
@@ -152,6 +171,7 @@ fn run_within(
 
     let mut locals = LocalSlots::default();
     ty.params.iter().for_each(|&ty| locals.push(1, ty));
+    let mut number = ty.params.len() as u32;
     for _ in 0..reader.read_var_u32()? {
         let offset = reader.original_position();
         let count: u32 = reader.read()?;
@@ -163,7 +183,12 @@ fn run_within(
             return Err(unsupported(&format!("locals of type {local}"), offset));
         };
         locals.push(count as usize, local);
+        // Validation allows 50,000.
+        number = number.saturating_add(count);
     }
+    let hidden = caught.map_or(0, CaughtLocals::count);
+    let first_caught = number;
+    locals.push(hidden, ValType::EXNREF);
     let local_slots = locals.count();
     if let Some(validator) = &validator {
         reader.set_features(*validator.features());
@@ -177,6 +202,8 @@ fn run_within(
     let mut charges = fuel.charges().iter().peekable();
 
     let mut lowerer = Lowerer::new(env, body, locals, form, record, reach);
+    lowerer.caught = caught;
+    lowerer.first_caught = first_caught;
     if env.count_calls {
         lowerer.code.at_point(FunctionBody::ENTRY);
         lowerer.code.op(Op::count_call);
@@ -188,7 +215,10 @@ fn run_within(
         if let Some(validator) = &mut validator {
             validator.op(offset, &operator)?;
         }
-        if lowerer.code.has_overflowed() || lowerer.stack.max_height() > MAX_HEIGHT {
+        if lowerer.code.has_overflowed()
+            || lowerer.needs_caught
+            || lowerer.stack.max_height() > MAX_HEIGHT
+        {
             // There is nothing left to do but to validate.
             if validator.is_none() {
                 read_to_the_end = false;
@@ -211,11 +241,14 @@ fn run_within(
     if read_to_the_end {
         operators.finish()?;
     }
+    if lowerer.needs_caught {
+        return Ok(Attempt::NeedsCaught);
+    }
     let too_large = lowerer.stack.max_height() > MAX_HEIGHT;
     if too_large {
         lowerer.abandon();
     } else if lowerer.code.has_overflowed() {
-        return Ok(None);
+        return Ok(Attempt::OutOfReach);
     }
     let (first_temp, max_height) = (lowerer.first_temp, lowerer.stack.max_height());
     let has_vectors = lowerer.local_slots.has_vectors() || lowerer.stack.has_had_vectors();
@@ -228,9 +261,10 @@ fn run_within(
         first_temp: first_temp as u32,
         has_vectors,
         too_large,
+        has_handlers: lowerer.sites.regions.iter().any(|region| !region.handlers.is_empty()),
     };
     let recording = Recording { sites: lowerer.sites, instructions };
-    Ok(Some((lowered, recording)))
+    Ok(Attempt::Done(lowered, recording))
 }
 
 fn unsupported(what: &str, offset: u64) -> LowerError {
@@ -267,6 +301,10 @@ struct Lowerer<'a> {
     unsettled_at_call: usize,
     /// Points at which frames ask whether to leave this body.
     exits: &'a [u32],
+    /// The hidden locals, and the number of the first; `None` as long as nobody has needed them.
+    caught: Option<&'a CaughtLocals>,
+    first_caught: u32,
+    needs_caught: bool,
     /// Offset of the function's state in the instance's `functions`.
     state: u32,
     sites: Sites,
@@ -301,6 +339,9 @@ impl<'a> Lowerer<'a> {
                 Form::WithExits(points) => points,
                 Form::Usual | Form::Settled => &[],
             },
+            caught: None,
+            first_caught: 0,
+            needs_caught: false,
             state: 0,
             sites: Sites::default(),
         };

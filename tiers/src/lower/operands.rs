@@ -105,6 +105,23 @@ impl OperandStack {
         operand
     }
 
+    /// Which entries from `height` on are the low halves of vectors.
+    pub(super) fn vectors_from(&self, height: usize) -> Vec<u32> {
+        let first = self.vectors.partition_point(|&low| (low as usize) < height);
+        self.vectors[first..].to_vec()
+    }
+
+    /// Pushes temporaries up to `height`; these entries are the low halves of vectors.
+    pub(super) fn push_temps_up_to(&mut self, height: usize, vectors: &[u32]) {
+        while self.height() < height {
+            if vectors.binary_search(&(self.height() as u32)).is_ok() {
+                self.push_vector(Operand::Temp, Operand::Temp);
+            } else {
+                self.push(Operand::Temp);
+            }
+        }
+    }
+
     pub(super) fn get(&self, index: usize) -> Operand {
         self.entries[index].operand
     }

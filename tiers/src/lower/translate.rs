@@ -19,9 +19,16 @@ impl Lowerer<'_> {
     ) -> Result<(), Unsupported> {
         if let Some(depth) = &mut self.unreachable {
             match operator {
-                Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => *depth += 1,
+                Operator::Block { .. }
+                | Operator::Loop { .. }
+                | Operator::If { .. }
+                | Operator::Try { .. }
+                | Operator::TryTable { .. } => *depth += 1,
                 Operator::Else => self.else_(),
-                Operator::End => self.end(),
+                Operator::Catch { tag_index } => self.catch(Some(*tag_index), point),
+                Operator::CatchAll => self.catch(None, point),
+                Operator::Delegate { relative_depth } => self.delegate(*relative_depth, point),
+                Operator::End => self.end(point),
                 _ => {}
             }
             return Ok(());
@@ -36,7 +43,15 @@ impl Lowerer<'_> {
             Operator::Loop { blockty } => self.loop_(blockty, point),
             Operator::If { blockty } => self.if_(blockty),
             Operator::Else => self.else_(),
-            Operator::End => self.end(),
+            Operator::End => self.end(point),
+            Operator::TryTable { ref try_table } => self.try_table(try_table, point),
+            Operator::Try { blockty } => self.try_(blockty, point),
+            Operator::Catch { tag_index } => self.catch(Some(tag_index), point),
+            Operator::CatchAll => self.catch(None, point),
+            Operator::Delegate { relative_depth } => self.delegate(relative_depth, point),
+            Operator::Throw { tag_index } => self.throw(tag_index, point),
+            Operator::ThrowRef => self.throw_ref(point),
+            Operator::Rethrow { relative_depth } => self.rethrow(relative_depth, point),
             Operator::Br { relative_depth } => self.br(relative_depth),
             Operator::BrIf { relative_depth } => self.br_if(relative_depth),
             Operator::BrTable { ref targets } => self.br_table(targets),

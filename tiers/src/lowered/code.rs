@@ -3,6 +3,7 @@
 use crate::body::FunctionBody;
 use crate::module_env::ModuleEnv;
 use midair_osr::SiteKind;
+use smallvec::SmallVec;
 use std::sync::OnceLock;
 
 /// One body as register code. See the module documentation of [`crate::interp`] for its form.
@@ -21,6 +22,8 @@ pub struct LoweredCode {
     /// Slot number of the first temporary.
     pub(crate) first_temp: u32,
     has_vectors: bool,
+    /// Whether the body has handlers.
+    pub(crate) has_handlers: bool,
     code: Box<[u8]>,
     body: FunctionBody,
     /// Only few functions ever need it, so it is made on demand by lowering the body again.
@@ -72,6 +75,7 @@ pub(crate) struct Lowered {
     pub(crate) has_vectors: bool,
     /// Whether no frame of the code can be made.
     pub(crate) too_large: bool,
+    pub(crate) has_handlers: bool,
 }
 
 /// More bytes than any stack has. The sum of this and an address does not wrap.
@@ -95,6 +99,7 @@ impl LoweredCode {
             slots_above: lowered.slots_above,
             first_temp: lowered.first_temp,
             has_vectors: lowered.has_vectors,
+            has_handlers: lowered.has_handlers,
             code: lowered.code,
             body,
             sites: OnceLock::new(),
@@ -147,6 +152,26 @@ impl LoweredCode {
     /// `env` must be that of the body's module.
     pub fn has_safepoint(&self, env: &ModuleEnv, point: u32) -> bool {
         point == FunctionBody::ENTRY || self.sites(env).site(point).is_some()
+    }
+
+    /// Whether [`LoweredCode::handler`] may find one.
+    pub fn has_handlers(&self) -> bool {
+        self.has_handlers
+    }
+
+    /// The handler of an exception that comes out of the call or `throw` at this point, if there is one; `is_tag` says
+    /// whether a tag index of the module means the exception's tag. `env` must be that of the body's module.
+    pub fn handler(
+        &self,
+        env: &ModuleEnv,
+        point: u32,
+        mut is_tag: impl FnMut(u32) -> bool,
+    ) -> Option<Handler> {
+        if !self.has_handlers {
+            return None;
+        }
+        let mut handlers = self.sites(env).handlers_at(point);
+        handlers.find(|handler| handler.tag.is_none_or(&mut is_tag)).copied()
     }
 
     /// The same body, lowered such that at every call the operands below the arguments are in their
@@ -223,6 +248,37 @@ pub(crate) struct Site {
     pub(crate) exceptions: (u32, u32),
 }
 
+/// A handler: a clause of a `try_table`, or a legacy `catch` or `catch_all`.
+///
+/// Where it begins is a safepoint of its own, at which a frame is as at a poll: its operands are those below the
+/// handler's, then what the exception carries and, if it is caught by reference, the reference.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Handler {
+    /// Tag index; `None` catches everything.
+    pub tag: Option<u32>,
+    /// Whether it is given the exception by reference.
+    pub by_ref: bool,
+    /// Its safepoint: offset of the operator, or for the `n`th clause of a `try_table` `n + 1` bytes behind that's.
+    pub point: u32,
+    /// Operands below its own.
+    pub height: u32,
+}
+
+/// The body of a `try` or `try_table`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct TryRegion {
+    /// Point of its operator.
+    pub(crate) start: u32,
+    /// Point of the operator that ends it.
+    pub(crate) end: u32,
+    /// In the order in which they see exceptions.
+    pub(crate) handlers: SmallVec<[Handler; 1]>,
+    /// The region that it lies in.
+    pub(crate) outer: Option<u32>,
+    /// The region that sees what this one does not catch: `outer`, or another one further out if a `delegate` says so.
+    pub(crate) next: Option<u32>,
+}
+
 /// How lowered code relates to its bytecode.
 #[derive(Default, Debug)]
 pub(crate) struct Sites {
@@ -231,6 +287,8 @@ pub(crate) struct Sites {
     /// Ascending by point.
     pub(crate) sites: Vec<Site>,
     pub(crate) exceptions: Vec<(u32, SuspendedAt)>,
+    /// Ascending by start.
+    pub(crate) regions: Vec<TryRegion>,
 }
 
 impl Sites {
@@ -240,6 +298,20 @@ impl Sites {
             0 => FunctionBody::ENTRY,
             n => self.instructions[n - 1].1,
         }
+    }
+
+    /// The handlers that see an exception which comes out of the operator at a point, in order.
+    pub(crate) fn handlers_at(&self, point: u32) -> impl Iterator<Item = &Handler> {
+        // Of the regions that have begun the last one is the innermost, or lies in the innermost.
+        let begun = self.regions.partition_point(|region| region.start < point);
+        let mut at = begun.checked_sub(1).map(|last| last as u32);
+        while let Some(region) = at.map(|at| &self.regions[at as usize])
+            && region.end <= point
+        {
+            at = region.outer;
+        }
+        std::iter::successors(at, |&at| self.regions[at as usize].next)
+            .flat_map(|at| &self.regions[at as usize].handlers)
     }
 
     /// The safepoint at a point.

@@ -3,11 +3,11 @@
 use crate::ending::End;
 use crate::output;
 use midair::wasi::I32Exit;
-use midair::{Error, Printable, Trap, WasmBacktrace};
+use midair::{Error, Exception, Printable, Trap, WasmBacktrace};
 use std::fmt::Write;
 use wasmparser::Error as ParseError;
 
-/// The guest trapped: what a shell shows for a program that was aborted.
+/// The guest trapped, or threw an exception that nothing caught: what a shell shows for a program that was aborted.
 pub const TRAPPED: i32 = 134;
 /// There is nothing to run, or it cannot be run; or what there is to print cannot be written.
 pub const CANNOT_RUN: i32 = 1;
@@ -35,6 +35,7 @@ fn describe(error: &Error) -> (Option<String>, i32) {
             (Some(format!("error: {}", causes(error))), CANNOT_RUN_FUNCTION)
         }
         Some(_) => (Some(message(error)), TRAPPED),
+        None if error.is::<Exception>() => (Some(message(error)), TRAPPED),
         None => (Some(message(error)), CANNOT_RUN),
     }
 }

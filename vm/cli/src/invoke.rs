@@ -95,9 +95,10 @@ fn show(value: &Val) -> String {
         Val::F32(bits) => float::show_f32(*bits),
         Val::F64(bits) => float::show_f64(*bits),
         Val::V128(bits) => vector::show(*bits),
-        Val::FuncRef(None) | Val::ExternRef(None) => "null".to_owned(),
+        Val::FuncRef(None) | Val::ExternRef(None) | Val::ExnRef(None) => "null".to_owned(),
         Val::FuncRef(Some(_)) => "funcref".to_owned(),
         Val::ExternRef(Some(_)) => "externref".to_owned(),
+        Val::ExnRef(Some(_)) => "exnref".to_owned(),
         other => format!("{other:?}"),
     }
 }

@@ -100,6 +100,17 @@ fn write_text(out: &mut String, stats: &Stats) -> std::fmt::Result {
         exits.return_to_retired,
         exits.stress
     )?;
+    let exceptions = &stats.exceptions;
+    if exceptions.thrown > 0 {
+        writeln!(
+            out,
+            "exceptions    {} thrown; handled {} in the interpreter, {} in code, {} out of code in the interpreter",
+            exceptions.thrown,
+            exceptions.handled_in_interpreter,
+            exceptions.handled_in_code,
+            exceptions.code_to_interpreter
+        )?;
+    }
     let mixed = &stats.mixed;
     writeln!(
         out,
@@ -200,6 +211,12 @@ fn json(stats: &Stats, ledger: &LedgerSummary) -> Value {
             "running_retired": stats.osr_exits.running_retired,
             "return_to_retired": stats.osr_exits.return_to_retired,
             "stress": stats.osr_exits.stress,
+        },
+        "exceptions": {
+            "thrown": stats.exceptions.thrown,
+            "handled_in_interpreter": stats.exceptions.handled_in_interpreter,
+            "handled_in_code": stats.exceptions.handled_in_code,
+            "code_to_interpreter": stats.exceptions.code_to_interpreter,
         },
         "mixed_tiers": {
             "linked": stats.mixed.linked,

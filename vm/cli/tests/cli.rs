@@ -686,3 +686,18 @@ fn a_fault_that_somebody_sends_ends_the_program() {
         }
     }
 }
+
+#[test]
+fn an_exception_that_nothing_catches_is_told_as_a_trap_is() {
+    let text = r#"(module $m
+        (tag $disk_full (param i32 f64))
+        (func $write (throw $disk_full (i32.const 28) (f64.const 0.5)))
+        (func $main (export "_start") (call $write)))"#;
+    let path = file("exceptions", "throws.wat", text);
+    let path = path.to_str().unwrap();
+    midair(["run", path]).expect(134, "").says(&[
+        "error: uncaught exception: tag disk_full (28, 0.5)",
+        "m!write",
+        "m!main",
+    ]);
+}

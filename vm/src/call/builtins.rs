@@ -5,9 +5,10 @@
 //! and nothing has been changed.
 
 use crate::stack::transition::while_suspended;
-use crate::stack::{backtrace, interpreter_frames, transition};
+use crate::stack::{backtrace, exceptions, interpreter_frames, transition};
 use crate::store::of_context::{instance_of, module_of, store_of};
 use crate::store::opaque::{PendingExit, StoreOpaque};
+use midair_osr::request_entry;
 use midair_tiers::context::{GROW_TRAPS, Status};
 use midair_tiers::{Builtins, FuncRef, InstanceContext, MemoryDef, TableDef, TrapCode, TypeId};
 use std::ptr::NonNull;
@@ -26,10 +27,14 @@ static TABLE: Builtins = Builtins {
     elem_drop,
     ref_func,
     is_subtype,
+    throw_entry: request_entry(),
     prepare,
     hot: transition::hot,
     safepoint: transition::safepoint,
     continuation: interpreter_frames::continuation,
+    throw: exceptions::throw,
+    throw_ref: exceptions::throw_ref,
+    catch: exceptions::catch,
     raise,
 };
 
@@ -337,9 +342,14 @@ unsafe extern "sysv64" fn is_subtype(cx: *mut InstanceContext, found: u32, expec
 /// # Safety
 /// `cx` must be the context of an instance whose store runs on this thread, and the guest code that
 /// calls must wait for the answer, so that nothing else uses the instance or the store.
-unsafe extern "sysv64" fn raise(cx: *mut InstanceContext, _code: u32) {
+unsafe extern "sysv64" fn raise(cx: *mut InstanceContext, code: u32) {
     // SAFETY: the interpreter passes the context of the instance whose code runs, and waits.
-    unsafe { backtrace::capture(store_of(cx), None) };
+    let store = unsafe { store_of(cx) };
+    if code != TrapCode::HostError as u32 {
+        // It may be that a frame traps which an exception of a host function has come to.
+        store.pending = None;
+    }
+    backtrace::capture(store, None);
 }
 
 /// A function is called that has no code yet.

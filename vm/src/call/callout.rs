@@ -2,11 +2,13 @@
 
 use crate::code::version::CodeOwner;
 use crate::config::Tier;
+use crate::stack::exceptions::{propagate, throw_from_code};
 use crate::stack::raise::raise;
 use crate::store::of_context::store_of;
 use crate::store::transitions::Resumption;
 use midair_osr::{
-    CallShape, CalloutFrame, CalloutOutcome, ContextHeader, RESUME_TOKEN, StackContext,
+    CallShape, CalloutFrame, CalloutOutcome, ContextHeader, REQUEST_TOKEN, RESUME_TOKEN,
+    StackContext,
 };
 use midair_tiers::compile::EntryPoint;
 use midair_tiers::interp::{self, CanonicalFrame, Exit};
@@ -25,6 +27,7 @@ pub(crate) unsafe extern "sysv64" fn on_callout(
     unsafe {
         match token {
             RESUME_TOKEN => resume(context.cast(), &mut *frame),
+            REQUEST_TOKEN => throw_from_code(context.cast(), &*frame),
             function => interpret(context.cast(), function, &mut *frame),
         }
     }
@@ -134,7 +137,8 @@ unsafe fn leave(
             shape.write_results(frame, &mut *stack, results);
             CalloutOutcome::Return
         },
-        Exit::Trapped => CalloutOutcome::Unwind,
+        // SAFETY: as the caller vouches: the interpreter has ended.
+        Exit::Trapped => unsafe { propagate(store_of(cx)) },
         // At an entry the arguments are still in the frame; an OSR entry does not look at them.
         Exit::Enter(code) => CalloutOutcome::TailCall(code),
     }

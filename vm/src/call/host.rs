@@ -8,6 +8,7 @@ use super::invoke::{this_thread, with_slots};
 use crate::code::sampling::Place;
 use crate::engine::Engine;
 use crate::stack::backtrace;
+use crate::stack::exceptions::{propagate, throw_from_host};
 use crate::store::host_function::{HostCall, HostDefinition, HostFunction};
 use crate::store::instance::InstanceEntity;
 use crate::store::opaque::{PendingExit, StoreOpaque};
@@ -123,8 +124,7 @@ unsafe extern "sysv64" fn host_callout(
         Ok(()) => CalloutOutcome::Return.into_word(),
         Err(exit) => {
             // SAFETY: the store is alive, and nothing else uses it: the guest waits for this call.
-            unsafe { raise_exit(store, exit) };
-            CalloutOutcome::Unwind.into_word()
+            unsafe { raise_exit(store, exit) }.into_word()
         }
     }
 }
@@ -181,17 +181,27 @@ fn call_host(
     }
 }
 
-/// Leaves an error or a panic with the store, for the call that the guest is unwound to.
+/// Leaves an error or a panic with the store, for the call that the guest is unwound to; an error that is an exception
+/// is thrown.
 ///
 /// # Safety
 /// The store must be alive and not be used by anything else.
-unsafe fn raise_exit(store: NonNull<StoreOpaque>, exit: PendingExit) {
+unsafe fn raise_exit(store: NonNull<StoreOpaque>, mut exit: PendingExit) -> CalloutOutcome {
     // SAFETY: as the caller vouches.
     let store = unsafe { &mut *store.as_ptr() };
+    if store.process.is_current() {
+        // SAFETY: as the caller vouches: the guest is at the call of the host function.
+        match unsafe { throw_from_host(store, exit) } {
+            // SAFETY: as above; what the host function has called has ended.
+            Ok(()) => return unsafe { propagate(store) },
+            Err(other) => exit = other,
+        }
+    }
     store.pending = Some(exit);
     // SAFETY: the runtime context lives as long as the store.
     unsafe { (*store.runtime()).trap = TrapCode::HostError as u32 };
     backtrace::capture(store, None);
+    CalloutOutcome::Unwind
 }
 
 impl Engine {

@@ -12,7 +12,7 @@ use anyhow::{Error, Result};
 use midair_osr::NativeOutcome;
 use midair_osr::call::call_native;
 use midair_osr::handshake::State;
-use midair_tiers::interp::{self, Exit};
+use midair_tiers::interp::{self, Activation, Exit};
 use midair_tiers::{FuncRef, FunctionState, TrapCode};
 use std::panic::resume_unwind;
 use std::ptr::NonNull;
@@ -39,6 +39,8 @@ struct Entered {
     store: NonNull<StoreOpaque>,
     /// Where tiers are sampled: that this thread runs the guest.
     place: Option<Place>,
+    /// `StoreOpaque::call_boundary` of before.
+    boundary: (usize, *const Activation),
     /// If this call is made on another native stack than the one outside: the beginning and the limits of that.
     outside: Option<[usize; 3]>,
 }
@@ -91,6 +93,10 @@ impl Entered {
         this.depth += 1;
         this.calls_made += 1;
         this.calls.push(this.calls_made);
+        // SAFETY: the runtime context lives as long as the store, and no guest code runs on it.
+        let here =
+            unsafe { ((*this.stack()).entries, (*this.runtime()).activation.cast_const().cast()) };
+        let boundary = std::mem::replace(&mut this.call_boundary, here);
         // SAFETY: the stack has no frames, or they are suspended in a host function on this thread.
         unsafe { this.mutator.enter() };
         // Only now: entering may have left changes with the store, and not every function has a poll.
@@ -100,7 +106,7 @@ impl Entered {
         }
         // SAFETY: the engine lives as long as the store, which lives as long as the guard.
         let place = this.sampling.then(|| unsafe { Place::guest(this.engine().code()) });
-        Ok(Entered { store, place, outside })
+        Ok(Entered { store, place, boundary, outside })
     }
 }
 
@@ -110,6 +116,7 @@ impl Drop for Entered {
         let this = unsafe { &mut *self.store.as_ptr() };
         this.depth -= 1;
         this.calls.pop();
+        this.call_boundary = self.boundary;
         if !this.process.is_current() {
             // A host function has forked. No guest of this store runs again, and nobody else knows of the stack.
             return;
@@ -221,6 +228,20 @@ unsafe fn run(
 /// If it was a panic of a host function, which goes on here.
 fn take_exit(store: &mut StoreOpaque) -> Error {
     let backtrace = store.backtrace.take();
+    if store.is_exception_on_its_way() {
+        let thrown_by_host = store.pending.take();
+        let error = store.catch_exception_as_error();
+        return match thrown_by_host {
+            // It says more: what the host function has made of the exception.
+            Some(PendingExit::Error(original)) => match error.downcast::<WasmBacktrace>() {
+                Ok(backtrace) if original.downcast_ref::<WasmBacktrace>().is_none() => {
+                    original.context(backtrace)
+                }
+                _ => original,
+            },
+            _ => error,
+        };
+    }
     // SAFETY: the runtime context lives as long as the store.
     let number = unsafe { std::mem::take(&mut (*store.runtime()).trap) };
     let error =

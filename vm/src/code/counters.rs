@@ -177,6 +177,10 @@ pub(crate) struct Counters {
     pub(crate) mixed_exchanged: Counter,
     pub(crate) mixed_interpreter_to_code: Counter,
     pub(crate) mixed_code_to_interpreter: Counter,
+    pub(crate) exceptions_thrown: Counter,
+    pub(crate) exceptions_interpreter: Counter,
+    pub(crate) exceptions_code: Counter,
+    pub(crate) exceptions_code_to_interpreter: Counter,
     pub(crate) frames_redirected: Counter,
     pub(crate) frames_moved: Counter,
     pub(crate) frames_dropped: Counter,
@@ -237,6 +241,10 @@ impl Counters {
         stats.mixed.exchanged = self.mixed_exchanged.get();
         stats.mixed.interpreter_to_code = self.mixed_interpreter_to_code.get();
         stats.mixed.code_to_interpreter = self.mixed_code_to_interpreter.get();
+        stats.exceptions.thrown = self.exceptions_thrown.get();
+        stats.exceptions.handled_in_interpreter = self.exceptions_interpreter.get();
+        stats.exceptions.handled_in_code = self.exceptions_code.get();
+        stats.exceptions.code_to_interpreter = self.exceptions_code_to_interpreter.get();
         stats.frames.redirected = self.frames_redirected.get();
         stats.frames.moved = self.frames_moved.get();
         stats.frames.dropped = self.frames_dropped.get();

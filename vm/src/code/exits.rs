@@ -55,9 +55,12 @@ fn outermost_loops(body: &FunctionBody) -> Box<[(u32, u32)]> {
                 outermost.get_or_insert((depth, offset));
                 depth += 1;
             }
-            Operator::Block { .. } | Operator::If { .. } => depth += 1,
+            Operator::Block { .. }
+            | Operator::If { .. }
+            | Operator::Try { .. }
+            | Operator::TryTable { .. } => depth += 1,
             // The last one ends the body.
-            Operator::End if depth > 0 => {
+            Operator::End | Operator::Delegate { .. } if depth > 0 => {
                 depth -= 1;
                 if let Some((_, start)) = outermost.take_if(|(around, _)| *around == depth) {
                     loops.push((start, offset));

@@ -34,6 +34,8 @@ pub struct Stats {
     pub osr_entries: OsrEntries,
     /// Frames that went from machine code into the interpreter in the middle of a function.
     pub osr_exits: OsrExits,
+    /// Exceptions of guests.
+    pub exceptions: ExceptionStats,
     /// What a stress schedule of [mixed tiers](crate::StressSpec::mixed) has done.
     pub mixed: MixedTierStats,
     /// Suspended frames of retired code and of replaced functions.
@@ -129,6 +131,21 @@ pub struct OsrExits {
     pub return_to_retired: u64,
     /// A stress schedule asked for it.
     pub stress: u64,
+}
+
+/// Exceptions that guests and host functions have thrown, and frames that have handled them. What is thrown again
+/// counts again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExceptionStats {
+    /// Exceptions thrown.
+    pub thrown: u64,
+    /// Frames of the interpreter that have handled one.
+    pub handled_in_interpreter: u64,
+    /// Frames of machine code that have gone on in machine code at a handler.
+    pub handled_in_code: u64,
+    /// Frames of machine code that have gone on in the interpreter at a handler.
+    pub code_to_interpreter: u64,
 }
 
 impl OsrExits {

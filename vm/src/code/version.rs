@@ -10,7 +10,11 @@ use midair_osr::CodeObject;
 use midair_tiers::compile::{CompileOptions, CompiledTier, EntryPoint};
 use midair_tiers::interp::LoweredCode;
 use midair_tiers::{FunctionBody, ModuleEnv};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+/// After so many exceptions a handler is worth code that is entered there.
+const HOT_HANDLER: u32 = 16;
 
 /// One immutable body of a function, and what has been made of it.
 pub(crate) struct FunctionVersion {
@@ -25,6 +29,8 @@ pub(crate) struct FunctionVersion {
     moved: OnceLock<Arc<MovedFrames>>,
     /// See [`FunctionVersion::exits`].
     exits: OnceLock<Option<Exits>>,
+    /// Exceptions that frames of machine code have handled.
+    handled: AtomicU32,
 }
 
 /// Machine code of a version.
@@ -53,6 +59,7 @@ impl FunctionVersion {
             migration: Mutex::default(),
             moved: OnceLock::new(),
             exits: OnceLock::new(),
+            handled: AtomicU32::new(0),
         }
     }
 
@@ -153,6 +160,11 @@ impl FunctionVersion {
         let EntryPoint::Loop(point) = entry else { return false };
         matches!(self.continuation(point), Continuation::Stay)
             && self.exits().is_none_or(|exits| !exits.may_follow(point))
+    }
+
+    /// A frame of machine code goes on at a handler: whether that happens often.
+    pub(crate) fn is_handler_hot(&self) -> bool {
+        self.handled.fetch_add(1, Ordering::Relaxed) >= HOT_HANDLER
     }
 
     /// Sets where the frames of this version go on.

@@ -75,6 +75,7 @@ pub struct Config {
     pub(crate) memory64: bool,
     pub(crate) custom_page_sizes: bool,
     pub(crate) wide_arithmetic: bool,
+    pub(crate) exceptions: bool,
     pub(crate) osr: bool,
     pub(crate) background_compilation: bool,
     pub(crate) stress: StressSpec,
@@ -103,6 +104,7 @@ impl Default for Config {
             memory64: true,
             custom_page_sizes: true,
             wide_arithmetic: true,
+            exceptions: true,
             osr: true,
             background_compilation: true,
             stress: StressSpec::default(),
@@ -225,6 +227,13 @@ impl Config {
     /// Whether modules may have memories with pages of single bytes (the proposal of custom page sizes). Default: on.
     pub fn wasm_custom_page_sizes(&mut self, on: bool) -> &mut Config {
         self.custom_page_sizes = on;
+        self
+    }
+
+    /// Whether modules may throw and catch exceptions: `try_table`, and the older `try` and `catch` that toolchains still
+    /// emit. Default: on.
+    pub fn wasm_exceptions(&mut self, on: bool) -> &mut Config {
+        self.exceptions = on;
         self
     }
 

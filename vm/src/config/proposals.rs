@@ -16,6 +16,8 @@ pub(crate) fn accepted(config: &Config) -> WasmFeatures {
     features.set(WasmFeatures::MEMORY64, config.memory64);
     features.set(WasmFeatures::CUSTOM_PAGE_SIZES, config.custom_page_sizes);
     features.set(WasmFeatures::WIDE_ARITHMETIC, config.wide_arithmetic);
+    features.set(WasmFeatures::EXCEPTIONS, config.exceptions);
+    features.set(WasmFeatures::LEGACY_EXCEPTIONS, config.exceptions);
     features
 }
 

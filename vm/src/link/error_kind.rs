@@ -3,6 +3,7 @@
 use super::linker::UnlinkedImports;
 use crate::live::module_diff::refusal::ModuleRefused;
 use crate::live::references::StillReferred;
+use crate::store::exceptions::Exception;
 use crate::store::memory::MemoryAccessError;
 use crate::types::error::{ErrorKind, Failure};
 use crate::types::trap::Trap;
@@ -42,6 +43,9 @@ impl ErrorKind {
         }
         if error.is::<Trap>() {
             return ErrorKind::Trap;
+        }
+        if error.is::<Exception>() {
+            return ErrorKind::Exception;
         }
         error.chain().find_map(known).unwrap_or(ErrorKind::Other)
     }

@@ -20,6 +20,7 @@ use crate::store::instance_context::ContextAllocation;
 use crate::store::memory::Memory;
 use crate::store::opaque::{StoreId, StoreOpaque};
 use crate::store::table::Table;
+use crate::store::tag::Tag;
 use crate::types::ExternType;
 use crate::types::error::{ErrorKind, OfKind as _};
 use crate::types::printable::PrintableName;
@@ -146,6 +147,11 @@ impl Instance {
         self.get_export(store, name)?.into_table()
     }
 
+    /// The exported tag of this name.
+    pub fn get_tag(&self, store: impl AsContextMut, name: &str) -> Option<Tag> {
+        self.get_export(store, name)?.into_tag()
+    }
+
     /// The exported global of this name.
     pub fn get_global(&self, store: impl AsContextMut, name: &str) -> Option<Global> {
         self.get_export(store, name)?.into_global()
@@ -243,6 +249,13 @@ fn check_imports(store: &StoreOpaque, module: &ModuleState, imports: &[ImportVal
             }
         };
         let matches = match (func, import.item) {
+            (None, Item::Tag(index)) => match value {
+                ImportValue::Extern(Extern::Tag(found)) => {
+                    let ty = module.env.tags[index as usize];
+                    found.type_id(store) == module.env.type_ids[ty as usize]
+                }
+                _ => false,
+            },
             (Some(found), Item::Func(index)) => {
                 let ty = module.env.functions[index as usize];
                 engine.is_func_subtype(found, module.env.type_ids[ty as usize])
@@ -259,7 +272,7 @@ fn check_imports(store: &StoreOpaque, module: &ModuleState, imports: &[ImportVal
     Ok(())
 }
 
-/// Whether something of type `found`, which is not a function, may be imported as `expected`.
+/// Whether something of type `found`, which is no function and no tag, may be imported as `expected`.
 fn is_subtype(engine: &Engine, found: &ExternType, expected: &ExternType) -> bool {
     fn within<N: PartialOrd>(found: (N, Option<N>), expected: (N, Option<N>)) -> bool {
         found.0 >= expected.0
@@ -302,6 +315,7 @@ fn build(
     let env = &*module.env;
     let mut functions = Vec::new();
     let (mut memories, mut tables, mut globals) = (Vec::new(), Vec::new(), Vec::new());
+    let mut tags = Vec::new();
     for import in imports {
         match import {
             ImportValue::Host(definition) => functions.push(ImportValue::Host(definition.clone())),
@@ -310,6 +324,7 @@ fn build(
                 Extern::Memory(memory) => memories.push(memory.raw(store)),
                 Extern::Table(table) => tables.push(table.raw(store)),
                 Extern::Global(global) => globals.push(global.raw(store)),
+                Extern::Tag(tag) => tags.push(tag.raw(store)),
             },
         }
     }
@@ -319,10 +334,17 @@ fn build(
     for ty in &env.tables[module.imported_tables..] {
         tables.push(store.new_table(*ty, 0)?);
     }
+    for tag in module.imported_tags..env.tags.len() {
+        let (ty, tag) = (module.tag_type(tag as u32), tag as u32);
+        let signature =
+            module.engine.signature(module.env.type_ids[env.tags[tag as usize] as usize].number());
+        tags.push(store.new_tag(ty, signature, Some((Arc::downgrade(module), tag))));
+    }
     let context = ContextAllocation::new(
         env.functions.capacity(),
         memories,
         tables,
+        tags,
         globals,
         env.globals.capacity(),
     );

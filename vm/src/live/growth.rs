@@ -176,6 +176,7 @@ impl<'m> Growth<'m> {
                 Item::Table(index) => (index, env.tables.len()),
                 Item::Memory(index) => (index, env.memories.len()),
                 Item::Global(index) => (index, env.globals.len()),
+                Item::Tag(index) => (index, env.tags.len()),
             };
             ensure!(
                 (index as usize) < count,

@@ -642,8 +642,8 @@ impl OldFrame<'_> {
                     Val::F32(bits) => u64::from(*bits),
                     Val::F64(bits) => *bits,
                     Val::V128(bits) => *bits as u64,
-                    Val::FuncRef(None) | Val::ExternRef(None) => 0,
-                    Val::FuncRef(Some(_)) | Val::ExternRef(Some(_)) => {
+                    Val::FuncRef(None) | Val::ExternRef(None) | Val::ExnRef(None) => 0,
+                    Val::FuncRef(Some(_)) | Val::ExternRef(Some(_)) | Val::ExnRef(Some(_)) => {
                         anyhow::bail!("a reference that is not null belongs to one store")
                     }
                 };

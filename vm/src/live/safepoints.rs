@@ -4,6 +4,7 @@ use super::body_types::BodyTypes;
 use super::canonical;
 use super::operand_stacks::{OperandStack, OperandStackBuilder, OperandStacks};
 use anyhow::Result;
+use midair_tiers::caught::CaughtLocals;
 use midair_tiers::{FunctionBody, ModuleEnv, TypeId, ValType};
 use std::collections::HashMap;
 use wasmparser::{FuncToValidate, FuncValidatorAllocations, Operator, ValidatorResources};
@@ -62,8 +63,10 @@ impl Safepoint {
 /// A body's locals and safepoints.
 #[derive(Clone, Debug)]
 pub(crate) struct Safepoints {
-    /// Types of all locals, parameters first.
+    /// Types of all locals, parameters first, hidden ones last.
     pub(crate) locals: Vec<ValType>,
+    /// How many of them are hidden.
+    pub(crate) hidden: usize,
     /// Reachable safepoints in the order of their points.
     pub(crate) points: Vec<Safepoint>,
     stacks: OperandStacks,
@@ -102,6 +105,8 @@ impl Safepoints {
             let ty = validator.get_local_type(local);
             locals.extend(ty.and_then(|ty| types.val_type(env, &validator, ty)));
         }
+        let hidden = CaughtLocals::of(body)?.count();
+        locals.extend(std::iter::repeat_n(ValType::EXNREF, hidden));
         let context = [0; 2 * CONTEXT];
         let kind = SafepointKind::Entry;
         let mut points =
@@ -156,10 +161,16 @@ impl Safepoints {
             validator.op(offset as _, &operator)?;
             let after = validator.operand_stack_height() as usize;
             stacks.popped_to(match operator {
-                Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => {
-                    block(&validator)
-                }
-                Operator::Else | Operator::End => floor.min(block(&validator)),
+                Operator::Block { .. }
+                | Operator::Loop { .. }
+                | Operator::If { .. }
+                | Operator::Try { .. }
+                | Operator::TryTable { .. } => block(&validator),
+                Operator::Else
+                | Operator::Catch { .. }
+                | Operator::CatchAll
+                | Operator::Delegate { .. }
+                | Operator::End => floor.min(block(&validator)),
                 // A call's were popped above. Others have at most this many results.
                 _ if call.is_some() => after,
                 _ => after.saturating_sub(MOST_RESULTS),
@@ -187,7 +198,7 @@ impl Safepoints {
                 safepoint.context[CONTEXT + i] = hashes.get(place + i + 1).copied().unwrap_or(0);
             }
         }
-        Ok(Safepoints { locals, points, stacks: stacks.finish() })
+        Ok(Safepoints { locals, hidden, points, stacks: stacks.finish() })
     }
 }
 

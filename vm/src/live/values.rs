@@ -13,14 +13,23 @@
 //!     (br $l))
 //! ```
 //!
+//! An exception is a value too: what comes out of a call besides its results, or what is thrown. It flows along the edges
+//! that lead to handlers, and what a handler is given is computed from it.
+//!
 //! Operators that read what others write (memory, tables, globals) have an [`Kind::Effect`] among their inputs: what has
 //! been written since the last safepoint. So two of them are the same value only if nothing came between.
+
+mod assigned;
+mod exceptions;
 
 use super::body_types::BodyTypes;
 use super::canonical;
 use super::effects::{Access, access, commutes};
 use super::safepoints::Safepoints;
 use crate::types::slots::halves;
+use assigned::assigned_in_loops;
+use exceptions::Handlers;
+use midair_tiers::caught::CaughtLocals;
 use midair_tiers::liveness::Liveness;
 use midair_tiers::{FunctionBody, ModuleEnv, ValType};
 use rustc_hash::FxHashMap;
@@ -123,6 +132,7 @@ struct Block {
     /// Nothing leads into it, so that nothing is known there.
     dead: bool,
     edges: Vec<Edge>,
+    handlers: Option<Handlers>,
 }
 
 enum BlockKind {
@@ -139,6 +149,9 @@ enum BlockKind {
     },
 }
 
+/// In place of a result: the exception that comes out of a call.
+const EXCEPTION: u32 = u32::MAX - 1;
+
 /// The graph is too large.
 struct TooLarge;
 
@@ -153,7 +166,9 @@ impl Values {
         safepoints: &Safepoints,
         liveness: &Liveness,
     ) -> Option<Values> {
-        let assigned = assigned_in_loops(body)?;
+        let caught = CaughtLocals::of(body).ok()?;
+        let first_caught = safepoints.locals.len() - caught.count();
+        let assigned = assigned_in_loops(body, &caught, first_caught as u32)?;
         let mut builder = Builder {
             env,
             safepoints,
@@ -173,6 +188,8 @@ impl Values {
             assigned,
             loops: 0,
             types: BodyTypes::default(),
+            caught,
+            first_caught: first_caught as u32,
         };
         builder.run(body, validate).ok()?;
         let mut graph = builder.graph;
@@ -236,45 +253,6 @@ impl Users {
     }
 }
 
-/// The locals that each loop assigns, in the order of the loops; `None` if there are too many.
-fn assigned_in_loops(body: &FunctionBody) -> Option<Vec<Vec<u32>>> {
-    let mut reader = body.reader().get_operators_reader().ok()?;
-    let mut found: Vec<Vec<u32>> = Vec::new();
-    // Of each open block, the loop that it is.
-    let mut open: Vec<Option<usize>> = vec![None];
-    let mut steps = 0;
-    while !reader.eof() {
-        match reader.read().ok()? {
-            Operator::Loop { .. } => {
-                open.push(Some(found.len()));
-                found.push(Vec::new());
-            }
-            Operator::Block { .. } | Operator::If { .. } => open.push(None),
-            Operator::End => {
-                let Some(Some(ended)) = open.pop() else { continue };
-                found[ended].sort_unstable();
-                found[ended].dedup();
-                if let Some(outer) = open.iter().rev().copied().flatten().next() {
-                    let inner = found[ended].clone();
-                    steps += inner.len();
-                    found[outer].extend(inner);
-                }
-            }
-            Operator::LocalSet { local_index } | Operator::LocalTee { local_index } => {
-                if let Some(innermost) = open.iter().rev().copied().flatten().next() {
-                    found[innermost].push(local_index);
-                }
-            }
-            _ => {}
-        }
-        steps += 1;
-        if steps > MOST_STEPS {
-            return None;
-        }
-    }
-    Some(found)
-}
-
 struct Builder<'a> {
     env: &'a ModuleEnv,
     safepoints: &'a Safepoints,
@@ -297,6 +275,8 @@ struct Builder<'a> {
     assigned: Vec<Vec<u32>>,
     loops: usize,
     types: BodyTypes,
+    caught: CaughtLocals,
+    first_caught: u32,
 }
 
 /// Types of a block's parameters and results.
@@ -336,6 +316,7 @@ impl Builder<'_> {
             results: ty.results.len(),
             dead: false,
             edges: Vec::new(),
+            handlers: None,
         });
         let mut buffer = Vec::new();
         let mut operators = wasmparser::OperatorsReader::new(bytes);
@@ -440,8 +421,8 @@ impl Builder<'_> {
 
     fn enter(&mut self, kind: BlockKind, params: usize, branch: usize, results: usize) {
         let height = self.stack.len() - params;
-        let edges = Vec::new();
-        self.blocks.push(Block { kind, height, branch, results, dead: false, edges });
+        let (edges, handlers) = (Vec::new(), None);
+        self.blocks.push(Block { kind, height, branch, results, dead: false, edges, handlers });
     }
 
     /// Makes the variables of a loop, which begins.
@@ -498,6 +479,10 @@ impl Builder<'_> {
             self.step(self.locals.len())?;
             let locals = self.locals.as_slice().into();
             edges.push(Edge { locals, values: values.as_slice().into(), condition });
+        }
+        if let Some(handlers) = block.handlers.take() {
+            self.stack.truncate(block.height);
+            self.end_handlers(handlers)?;
         }
         if let BlockKind::If { condition, locals, values } = block.kind {
             // Without an `else` its parameters are its results.
@@ -616,6 +601,14 @@ impl Builder<'_> {
                 self.branch(&depths, Some(selector))?;
                 self.reachable = false;
             }
+            Operator::TryTable { .. }
+            | Operator::Try { .. }
+            | Operator::Catch { .. }
+            | Operator::CatchAll
+            | Operator::Delegate { .. }
+            | Operator::Throw { .. }
+            | Operator::ThrowRef
+            | Operator::Rethrow { .. } => self.exceptional(operator, point, bytes)?,
             Operator::Return | Operator::Unreachable => self.reachable = false,
             Operator::Call { function_index } => {
                 let ty = self.env.func_type(function_index).clone();
@@ -647,6 +640,12 @@ impl Builder<'_> {
         let safepoint = self.safepoint(point).ok_or(TooLarge)?;
         self.record(safepoint, arguments)?;
         let inputs = self.pop_many(arguments);
+        let throws = Kind::Call { safepoint, result: EXCEPTION };
+        if self.blocks.iter().any(|block| block.handlers.is_some()) {
+            self.step(self.blocks.len())?;
+            let exception = self.value(throws, Some(ValType::EXNREF), inputs.clone())?;
+            self.thrown(exception)?;
+        }
         for (result, &ty) in (0..).zip(results) {
             let value = self.value(Kind::Call { safepoint, result }, Some(ty), inputs.clone())?;
             self.stack.push(value);
@@ -716,13 +715,28 @@ impl Builder<'_> {
     /// An operator that nothing leads to.
     fn unreachable(&mut self, operator: &Operator<'_>) -> Result<(), TooLarge> {
         match operator {
-            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => {
+            Operator::Block { .. }
+            | Operator::Loop { .. }
+            | Operator::If { .. }
+            | Operator::Try { .. }
+            | Operator::TryTable { .. } => {
                 self.loops += usize::from(matches!(operator, Operator::Loop { .. }));
                 let (kind, edges) = (BlockKind::Block, Vec::new());
-                let (height, dead) = (self.stack.len(), true);
-                self.blocks.push(Block { kind, height, branch: 0, results: 0, dead, edges });
+                let (height, dead, handlers) = (self.stack.len(), true, None);
+                self.blocks.push(Block {
+                    kind,
+                    height,
+                    branch: 0,
+                    results: 0,
+                    dead,
+                    edges,
+                    handlers,
+                });
             }
             Operator::Else => self.otherwise()?,
+            Operator::Catch { tag_index } => self.catch(Some(*tag_index))?,
+            Operator::CatchAll => self.catch(None)?,
+            Operator::Delegate { relative_depth } => self.delegate(*relative_depth)?,
             Operator::End => self.end()?,
             _ => {}
         }

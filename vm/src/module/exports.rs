@@ -37,6 +37,7 @@ fn encode(item: Item) -> u64 {
         Item::Table(index) => (1, index),
         Item::Memory(index) => (2, index),
         Item::Global(index) => (3, index),
+        Item::Tag(index) => (4, index),
     };
     kind << 32 | u64::from(index)
 }
@@ -47,7 +48,8 @@ fn decode(item: u64) -> Item {
         0 => Item::Func(index),
         1 => Item::Table(index),
         2 => Item::Memory(index),
-        _ => Item::Global(index),
+        3 => Item::Global(index),
+        _ => Item::Tag(index),
     }
 }
 

@@ -14,7 +14,8 @@ use std::sync::Arc;
 use wasm_encoder::{
     AbstractHeapType, CodeSection, CompositeInnerType, CompositeType, ConstExpr, DataCountSection,
     ElementSection, Elements, ExportKind, ExportSection, FunctionSection, GlobalSection,
-    GlobalType, HeapType, ImportSection, MemoryType, RefType, SubType, TableType, TypeSection,
+    GlobalType, HeapType, ImportSection, MemoryType, RefType, SubType, TableType, TagKind, TagType,
+    TypeSection,
 };
 use wasmparser::{
     Error as ParseError, Parser, ValidPayload, Validator, ValidatorResources, WasmFeatures,
@@ -80,6 +81,9 @@ fn encode(
     let (loaded, added) = env.globals.split_at(env.globals.len() - added_globals.len());
     for ty in loaded {
         imports.import("", "", encoder.global_type(ty));
+    }
+    for ty in &env.tags {
+        imports.import("", "", TagType { kind: TagKind::Exception, func_type_idx: *ty });
     }
     let mut functions = FunctionSection::new();
     let mut code = CodeSection::new();
@@ -178,6 +182,8 @@ impl Encoder {
             Heap::NoFunc => heap(AbstractHeapType::NoFunc),
             Heap::Extern => heap(AbstractHeapType::Extern),
             Heap::NoExtern => heap(AbstractHeapType::NoExtern),
+            Heap::Exn => heap(AbstractHeapType::Exn),
+            Heap::NoExn => heap(AbstractHeapType::NoExn),
             Heap::Concrete(id) => HeapType::Concrete(self.index(id)),
             _ => unreachable!("modules with other types are refused at load"),
         };

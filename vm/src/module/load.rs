@@ -71,6 +71,7 @@ struct Builder<'a> {
     exports: Vec<Export>,
     imported_tables: usize,
     imported_memories: usize,
+    imported_tags: usize,
     tables: Vec<Option<ConstExpr>>,
     globals: Vec<ConstExpr>,
     elements: Vec<ElementSegment>,
@@ -179,6 +180,7 @@ impl<'a> Builder<'a> {
             exports: Vec::new(),
             imported_tables: 0,
             imported_memories: 0,
+            imported_tags: 0,
             tables: Vec::new(),
             globals: Vec::new(),
             elements: Vec::new(),
@@ -253,6 +255,11 @@ impl<'a> Builder<'a> {
                     self.globals.push(self.const_expr(&global.init_expr, ty.content)?);
                 }
             }
+            Payload::TagSection(section) => {
+                for tag in section {
+                    self.env.tags.push(tag?.func_type_idx);
+                }
+            }
             Payload::ExportSection(section) => {
                 for export in section {
                     let export = export?;
@@ -261,6 +268,7 @@ impl<'a> Builder<'a> {
                         ExternalKind::Table => Item::Table(export.index),
                         ExternalKind::Memory => Item::Memory(export.index),
                         ExternalKind::Global => Item::Global(export.index),
+                        ExternalKind::Tag => Item::Tag(export.index),
                         _ => return Err(Refused::NotBuilt),
                     };
                     self.exports.push(Export::new(export.name, item));
@@ -403,6 +411,11 @@ impl<'a> Builder<'a> {
                 self.env.imported_globals += 1;
                 Item::Global(self.env.globals.len() as u32 - 1)
             }
+            TypeRef::Tag(ty) => {
+                self.env.tags.push(ty.func_type_idx);
+                self.imported_tags += 1;
+                Item::Tag(self.env.tags.len() as u32 - 1)
+            }
             _ => return Err(Refused::NotBuilt),
         };
         self.imports.push(Import { module: import.module.into(), name: import.name.into(), item });
@@ -461,6 +474,7 @@ impl<'a> Builder<'a> {
             exports: Exports::new(self.exports, spare),
             imported_tables: self.imported_tables,
             imported_memories: self.imported_memories,
+            imported_tags: self.imported_tags,
             tables: self.tables,
             globals: self.globals,
             elements: self.elements,

@@ -31,7 +31,7 @@ use crate::code::standing::check_none_stands;
 use crate::engine::Engine;
 use crate::types::error::{ErrorKind, Failure, OfKind as _};
 use crate::types::signatures::Signature;
-use crate::types::{ExportType, ExternType, ImportType};
+use crate::types::{ExportType, ExternType, ImportType, TagType};
 use added::{Added, Moves};
 use anyhow::{Context as _, Result};
 use const_expr::ConstExpr;
@@ -60,6 +60,7 @@ pub(crate) enum Item {
     Table(u32),
     Memory(u32),
     Global(u32),
+    Tag(u32),
 }
 
 /// What all handles to a module share.
@@ -71,9 +72,10 @@ pub(crate) struct ModuleState {
     pub(crate) interned: Mutex<Vec<Arc<Signature>>>,
     pub(crate) imports: Vec<Import>,
     pub(crate) exports: Exports,
-    /// Number of imported tables and memories; those of functions and globals are in `env`.
+    /// Number of imported tables, memories and tags; those of functions and globals are in `env`.
     pub(crate) imported_tables: usize,
     pub(crate) imported_memories: usize,
+    pub(crate) imported_tags: usize,
     /// What the elements of the defined tables begin with, if not with null.
     pub(crate) tables: Vec<Option<ConstExpr>>,
     /// Initial values of the defined globals.
@@ -146,7 +148,13 @@ impl ModuleState {
             Item::Table(index) => ExternType::Table(self.env.tables[index as usize]),
             Item::Memory(index) => ExternType::Memory(self.env.memories[index as usize]),
             Item::Global(index) => ExternType::Global(self.env.globals[index as usize]),
+            Item::Tag(index) => ExternType::Tag(self.tag_type(index)),
         }
+    }
+
+    /// The type of a tag.
+    pub(crate) fn tag_type(&self, tag: u32) -> TagType {
+        TagType::new(self.env.tag_params(tag).iter().copied())
     }
 
     /// The export of this name.
@@ -197,6 +205,11 @@ impl ModuleState {
     /// The name of a global, from the name section.
     pub(crate) fn global_name(&self, global: u32) -> Option<&str> {
         self.names().global(global)
+    }
+
+    /// The name of a tag, from the name section.
+    pub(crate) fn tag_name(&self, tag: u32) -> Option<&str> {
+        self.names().tag(tag)
     }
 
     /// The name of a data segment, from the name section.

@@ -12,6 +12,7 @@ pub(super) struct Names {
     memories: HashMap<u32, Box<str>>,
     globals: HashMap<u32, Box<str>>,
     data: HashMap<u32, Box<str>>,
+    tags: HashMap<u32, Box<str>>,
     /// By function.
     locals: HashMap<u32, HashMap<u32, Box<str>>>,
 }
@@ -28,6 +29,7 @@ impl Names {
                 Ok(Name::Memory(map)) => insert(&mut names.memories, map),
                 Ok(Name::Global(map)) => insert(&mut names.globals, map),
                 Ok(Name::Data(map)) => insert(&mut names.data, map),
+                Ok(Name::Tag(map)) => insert(&mut names.tags, map),
                 Ok(Name::Local(functions)) => {
                     for function in functions {
                         let Ok(function) = function else { break };
@@ -63,6 +65,10 @@ impl Names {
 
     pub(super) fn global(&self, index: u32) -> Option<&str> {
         self.globals.get(&index).map(|name| &**name)
+    }
+
+    pub(super) fn tag(&self, index: u32) -> Option<&str> {
+        self.tags.get(&index).map(|name| &**name)
     }
 
     pub(super) fn data(&self, index: u32) -> Option<&str> {

@@ -12,7 +12,6 @@ fn error(text: &str) -> String {
 fn unsupported_proposals_are_named() {
     for (text, name) in [
         ("(module (func $f (return_call $f)))", "tail calls"),
-        ("(module (tag $e) (func (throw $e)))", "exception handling"),
         ("(module (memory 1 1 shared))", "threads"),
         ("(module (rec (type (func)) (type (array i32))))", "garbage collection"),
         (
@@ -36,10 +35,14 @@ fn later_proposals_can_be_turned_off() {
     Module::new(&engine(), constants).unwrap();
     let references = "(module (type $t (func)) (func (param (ref $t))))";
     Module::new(&engine(), references).unwrap();
+    let exceptions = "(module (tag $e) (func (throw $e)))";
+    Module::new(&engine(), exceptions).unwrap();
     let mut config = Config::new();
     config.wasm_multi_memory(false).wasm_extended_const(false).wasm_function_references(false);
     config.wasm_memory64(false).wasm_custom_page_sizes(false).wasm_wide_arithmetic(false);
-    let engine = Engine::new(&config).unwrap();
+    let engine = Engine::new(config.wasm_exceptions(false)).unwrap();
+    let error = Module::new(&engine, exceptions).unwrap_err().to_string();
+    assert!(error.starts_with("exception handling is not supported yet"), "{error}");
     let error = Module::new(&engine, memories).unwrap_err().to_string();
     assert!(error.starts_with("multi-memory is not supported yet"), "{error}");
     let error = Module::new(&engine, constants).unwrap_err().to_string();

@@ -349,6 +349,7 @@ impl Shape {
             let value = values.next().flatten().filter(|_| self.is_kept(point, local));
             frame.locals.push(typed(ty, value));
         }
+        frame.locals.truncate(self.safepoints.locals.len() - self.safepoints.hidden);
         // Operands are always kept: something will take them from the stack.
         frame.operands.extend(
             self.operands(point).iter().zip(values).filter_map(|(ty, value)| typed(ty, value)),

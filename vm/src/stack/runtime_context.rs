@@ -21,6 +21,7 @@ fn new_runtime_context() -> StoreContext {
         activation: std::ptr::null_mut(),
         trap: 0,
         owner: std::ptr::null_mut(),
+        exception: std::ptr::null_mut(),
     }
 }
 

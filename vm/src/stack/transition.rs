@@ -21,7 +21,7 @@ use crate::store::guest_stack::RESUME_SLOTS;
 use crate::store::native_stack::stack_pointer;
 use crate::store::of_context::{module_of, store_of};
 use crate::store::opaque::StoreOpaque;
-use crate::store::transitions::Resumption;
+use crate::store::transitions::{Caught, Resumption};
 use midair_osr::handshake::{Stack, State};
 use midair_osr::{
     CapturedFrame, CodeObject, ContextHeader, Mutator, SiteKind, StackContext, TransferHook,
@@ -54,7 +54,7 @@ unsafe fn serve(store: &mut StoreOpaque) -> bool {
 ///
 /// # Safety
 /// As for [`serve`].
-unsafe fn serve_others(store: &mut StoreOpaque) {
+pub(crate) unsafe fn serve_others(store: &mut StoreOpaque) {
     if store.mutator.is_requested() {
         // SAFETY: as the caller vouches, and every frame outside a safepoint can be redirected.
         unsafe { store.mutator.serve() };
@@ -341,6 +341,9 @@ impl TransferHook for Transfer {
         let owner = CodeOwner::of(&frame.object);
         let module = owner.module.upgrade().expect("an instance with frames holds its module");
         let to_interpreter = std::mem::take(&mut store.transitions.to_interpreter);
+        if let Some(caught) = store.transitions.caught.take() {
+            return handle(stack, store, &module, frame, *caught, to_interpreter);
+        }
         let counters = &module.system.counters;
         counters.frames_moved.add(1);
         // Before the version is chosen: what replaces that later, the interpreter has to see.
@@ -417,4 +420,68 @@ impl TransferHook for Transfer {
         }));
         resume_entry()
     }
+}
+
+/// A frame goes on where the handler begins that has caught the exception on its way.
+fn handle(
+    stack: *mut StackContext,
+    store: &mut StoreOpaque,
+    module: &Arc<ModuleCode>,
+    frame: CapturedFrame,
+    caught: Caught,
+    to_interpreter: bool,
+) -> *const u8 {
+    let owner = CodeOwner::of(&frame.object);
+    let counters = &module.system.counters;
+    counters.frames_moved.add(1);
+    let mut values = frame.values;
+    let Caught { version, handler, layout, locals, epoch } = caught;
+    // What throws is called by nobody.
+    let callee = callee(module, &owner.version.body, frame.point);
+    let at = callee.as_ref().map(|callee| callee.suspension(module, &owner.version.body));
+    if let Some(layout) = layout {
+        // As if the call had returned; handlers do not have its results.
+        let results = callee.map_or(0, |callee| module.env.shapes[callee.ty].result_slots());
+        values.resize(values.len() + results, 0);
+        values = layout.apply(&values);
+    }
+    values.truncate(locals + handler.height as usize);
+    values.extend(store.catch_exception(handler.tag.is_some(), handler.by_ref));
+    let at = at.unwrap_or(SuspendedIn::Call);
+    let departure = Departure { from: owner.tier(), at, has_vectors: frame.has_vectors };
+    let entry = EntryPoint::Loop(handler.point);
+    if !to_interpreter && values.len() <= RESUME_SLOTS {
+        if module.config.stress.retire.is_some() {
+            module.compile_now(&version, entry);
+        }
+        let code = version.code().object(entry).cloned();
+        if let Some(code) = code {
+            // SAFETY: the resume buffer has room, as has just been checked.
+            unsafe {
+                std::ptr::copy_nonoverlapping(values.as_ptr(), (*stack).resume, values.len());
+            }
+            counters.exceptions_code.add(1);
+            let to = CodeOwner::of(&code).tier();
+            owner.version.frame_moved(module, departure, to, &version);
+            return code.start();
+        }
+        if module.config.osr && module.config.background_compilation && version.is_handler_hot() {
+            module.request(&version, entry, PRIORITY_LOOP);
+        }
+    }
+    counters.exceptions_code_to_interpreter.add(1);
+    store.transitions.resumption = Some(Box::new(Resumption {
+        origin: owner.version.clone(),
+        departure,
+        module: module.clone(),
+        version,
+        kind: SiteKind::Poll,
+        point: handler.point,
+        values,
+        to_interpreter,
+        trap: None,
+        epoch,
+        unserved: false,
+    }));
+    resume_entry()
 }

@@ -20,6 +20,11 @@ impl<V> Arena<V> {
         self.values.push(pointer);
         pointer
     }
+
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = NonNull<V>> + '_ {
+        self.values.iter().copied()
+    }
 }
 
 impl<V> Drop for Arena<V> {

@@ -6,6 +6,7 @@ use super::global::Global;
 use super::memory::Memory;
 use super::opaque::StoreOpaque;
 use super::table::Table;
+use super::tag::Tag;
 use crate::types::ExternType;
 
 /// A handle to something that an instance can import or export.
@@ -20,6 +21,8 @@ pub enum Extern {
     Table(Table),
     /// A linear memory.
     Memory(Memory),
+    /// A tag.
+    Tag(Tag),
 }
 
 impl Extern {
@@ -55,6 +58,14 @@ impl Extern {
         }
     }
 
+    /// The tag, if it is one.
+    pub fn into_tag(self) -> Option<Tag> {
+        match self {
+            Extern::Tag(tag) => Some(tag),
+            _ => None,
+        }
+    }
+
     /// Its type. Sizes of memories and tables are the present ones.
     ///
     /// # Panics
@@ -69,6 +80,7 @@ impl Extern {
             Extern::Global(global) => ExternType::Global(global.ty_in(store)),
             Extern::Table(table) => ExternType::Table(table.ty_in(store)),
             Extern::Memory(memory) => ExternType::Memory(memory.ty_in(store)),
+            Extern::Tag(tag) => ExternType::Tag(tag.ty_in(store)),
         }
     }
 
@@ -79,6 +91,7 @@ impl Extern {
             Extern::Global(global) => global.store_id(),
             Extern::Table(table) => table.store_id(),
             Extern::Memory(memory) => memory.store_id(),
+            Extern::Tag(tag) => tag.store_id(),
         };
         id == store.id()
     }
@@ -99,6 +112,12 @@ impl From<Global> for Extern {
 impl From<Table> for Extern {
     fn from(table: Table) -> Extern {
         Extern::Table(table)
+    }
+}
+
+impl From<Tag> for Extern {
+    fn from(tag: Tag) -> Extern {
+        Extern::Tag(tag)
     }
 }
 

@@ -7,6 +7,7 @@ use super::instance_context::ContextAllocation;
 use super::memory::{Memory, MemoryEntity};
 use super::opaque::StoreOpaque;
 use super::table::{Table, TableEntity};
+use super::tag::Tag;
 use crate::module::added::Moves;
 use crate::module::const_expr::{ConstScope, evaluate, for_each_element};
 use crate::module::load::ElementSegment;
@@ -82,6 +83,9 @@ impl InstanceEntity {
             Item::Func(index) => Extern::Func(Func::from_raw(store, self.func_ref(index))),
             Item::Table(index) => Extern::Table(Table::from_raw(store, self.table(index))),
             Item::Memory(index) => Extern::Memory(Memory::from_raw(store, self.memory(index))),
+            Item::Tag(index) => {
+                Extern::Tag(Tag::from_raw(store, self.context.tags[index as usize]))
+            }
             Item::Global(index) => {
                 let ty = self.module.env.globals[index as usize];
                 let cell = self.context.global(index);
@@ -130,6 +134,24 @@ impl InstanceEntity {
     /// The cell of a global; `None` if it has not been added to this instance yet.
     pub(crate) fn global_if_there(&self, index: u32) -> Option<NonNull<GlobalCell>> {
         self.context.global_if_there(index)
+    }
+
+    /// Calls `f` with the references to exceptions, and nulls, that globals and element segments hold.
+    pub(crate) fn each_exnref(&self, f: &mut impl FnMut(u64)) {
+        let env = &self.module.env;
+        for (index, ty) in env.globals.iter().enumerate() {
+            if ty.content.is_exn_ref()
+                && let Some(cell) = self.global_if_there(index as u32)
+            {
+                // SAFETY: cells live as long as their store, whose thread this is.
+                f(unsafe { cell.as_ref() }.0[0]);
+            }
+        }
+        for (segment, elements) in self.module.elements.iter().zip(&self.elements) {
+            if segment.ty.is_exn_ref() {
+                elements.iter().for_each(|element| f(element.load(Ordering::Relaxed)));
+            }
+        }
     }
 
     /// The reference of an imported function.

@@ -2,6 +2,7 @@
 
 use super::memory::MemoryEntity;
 use super::table::TableEntity;
+use super::tag::TagEntity;
 use midair_tiers::{FuncRef, GlobalCell, InstanceContext, MemoryDef};
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
@@ -51,6 +52,7 @@ pub(crate) struct ContextAllocation {
     most_globals: usize,
     pub(crate) memories: Box<[NonNull<MemoryEntity>]>,
     pub(crate) tables: Box<[NonNull<TableEntity>]>,
+    pub(crate) tags: Box<[NonNull<TagEntity>]>,
 }
 
 impl ContextAllocation {
@@ -60,6 +62,7 @@ impl ContextAllocation {
         most_functions: usize,
         memories: Vec<NonNull<MemoryEntity>>,
         tables: Vec<NonNull<TableEntity>>,
+        tags: Vec<NonNull<TagEntity>>,
         imported_globals: Vec<NonNull<GlobalCell>>,
         most_globals: usize,
     ) -> ContextAllocation {
@@ -83,6 +86,7 @@ impl ContextAllocation {
             func_refs,
             memories: memories.into(),
             tables: tables.into(),
+            tags: tags.into(),
             globals,
             imported_globals: imported_globals.len(),
             most_globals,
@@ -96,6 +100,7 @@ impl ContextAllocation {
             (&raw mut (*context).memory0).write(memory0);
             (&raw mut (*context).memories).write(this.memories.as_ptr().cast());
             (&raw mut (*context).tables).write(this.tables.as_ptr().cast());
+            (&raw mut (*context).tags).write(this.tags.as_ptr().cast());
             (&raw mut (*context).globals).write(this.globals.base.as_ptr());
             (&raw mut (*context).func_refs).write(this.func_refs.base.as_ptr());
         }

@@ -12,7 +12,8 @@
 //!   instance_context  what machine code and interpreter see of an instance
 //!   of_context        from there back to instance, store and code
 //!   instance, host_function   instances and host functions, as their store keeps them
-//!   func, memory, table, global   what instances own, and handles to it
+//!   func, memory, table, global, tag   what instances own, and handles to it
+//!   exceptions        exceptions that guests have thrown, and handles to them
 //!   external, value   whatever can be imported; values of any type
 //!   caller            what a host function knows of who called it
 //!   arena             objects that stay where they are as long as their store
@@ -23,6 +24,7 @@ pub(crate) mod arena;
 pub(crate) mod backtrace;
 pub(crate) mod caller;
 pub(crate) mod contents;
+pub(crate) mod exceptions;
 pub(crate) mod external;
 pub(crate) mod func;
 pub(crate) mod global;
@@ -39,6 +41,7 @@ pub(crate) mod opaque;
 pub(crate) mod reservation;
 pub(crate) mod running;
 pub(crate) mod table;
+pub(crate) mod tag;
 pub(crate) mod transitions;
 pub(crate) mod value;
 

@@ -3,6 +3,7 @@
 use super::arena::Arena;
 use super::backtrace::WasmBacktrace;
 use super::contents::Contents;
+use super::exceptions::Exceptions;
 use super::guest_stack::GuestStack;
 use super::host_function::HostFunction;
 use super::instance::InstanceEntity;
@@ -10,6 +11,7 @@ use super::interrupt::{InterruptHandle, InterruptState};
 use super::limits::Limiter;
 use super::memory::MemoryEntity;
 use super::table::TableEntity;
+use super::tag::TagEntity;
 use super::transitions::TransitionState;
 use super::value::ExternRef;
 use crate::engine::Engine;
@@ -17,6 +19,7 @@ use crate::types::error::{ErrorKind, Failure};
 use crate::types::signatures::Signature;
 use anyhow::{Error, Result};
 use midair_osr::{Mutator, Process, StackContext};
+use midair_tiers::interp::Activation;
 use midair_tiers::{GlobalCell, StoreContext, ValType};
 use std::any::Any;
 use std::collections::HashMap;
@@ -92,6 +95,9 @@ pub struct StoreOpaque {
     pub(crate) calls: Vec<u64>,
     /// The last of these numbers that was given.
     pub(crate) calls_made: u64,
+    /// What was there when the innermost of these calls began: how many calls into machine code were under way, and the
+    /// innermost activation of the interpreter. Frames further in are the call's.
+    pub(crate) call_boundary: (usize, *const Activation),
     /// The thread that made the outermost call: all that are nested in it must be made by it.
     pub(crate) thread: usize,
     /// Where on the present native stack the guest was called first.
@@ -120,6 +126,8 @@ pub struct StoreOpaque {
     pub(crate) memories: Arena<MemoryEntity>,
     pub(crate) tables: Arena<TableEntity>,
     pub(crate) globals: Arena<GlobalCell>,
+    pub(crate) tags: Arena<TagEntity>,
+    pub(crate) exceptions: Exceptions,
 }
 
 impl StoreOpaque {
@@ -138,6 +146,7 @@ impl StoreOpaque {
             mutator,
             calls: Vec::new(),
             calls_made: 0,
+            call_boundary: (0, std::ptr::null()),
             thread: 0,
             stack_base: 0,
             stack_limit: 0,
@@ -158,6 +167,8 @@ impl StoreOpaque {
             memories: Arena::default(),
             tables: Arena::default(),
             globals: Arena::default(),
+            tags: Arena::default(),
+            exceptions: Exceptions::default(),
         }
     }
 

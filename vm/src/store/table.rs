@@ -33,6 +33,11 @@ impl TableEntity {
         ty
     }
 
+    /// Whether its elements are references to exceptions.
+    pub(crate) fn holds_exceptions(&self) -> bool {
+        self.ty.element.is_exn_ref()
+    }
+
     /// Whether its elements are references to functions.
     pub(crate) fn holds_functions(&self) -> bool {
         self.ty.element.is_func_ref()

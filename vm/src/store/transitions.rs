@@ -1,12 +1,13 @@
 //! What a store remembers of transitions between the tiers.
 
 use crate::code::counters::Departure;
+use crate::code::layout::Layout;
 use crate::code::mixed;
 use crate::code::module_code::ModuleCode;
 use crate::code::version::FunctionVersion;
 use crate::config::stress::StressSpec;
 use midair_osr::SiteKind;
-use midair_tiers::TrapCode;
+use midair_tiers::{Handler, TrapCode};
 use std::sync::Arc;
 
 /// A captured frame on its way into the interpreter.
@@ -31,6 +32,19 @@ pub(crate) struct Resumption {
     pub(crate) epoch: u64,
 }
 
+/// A frame of machine code that is unwound to, because it handles an exception.
+pub(crate) struct Caught {
+    /// The version that it goes on in.
+    pub(crate) version: Arc<FunctionVersion>,
+    pub(crate) handler: Handler,
+    /// From the frame's slots to those that it has in that version.
+    pub(crate) layout: Option<Arc<Layout>>,
+    /// Slots of the locals there.
+    pub(crate) locals: usize,
+    /// The module's epoch as of which the version was chosen.
+    pub(crate) epoch: u64,
+}
+
 /// The part of a store that transitions need.
 #[derive(Default)]
 pub(crate) struct TransitionState {
@@ -46,6 +60,8 @@ pub(crate) struct TransitionState {
     /// The frame that `resume_entry` is about to resume. In a box, because the native frame that resumes it
     /// stays as long as the interpreter runs it: guests count on deep recursion.
     pub(crate) resumption: Option<Box<Resumption>>,
+    /// What is known of the frame that is captured next, if an exception has led to it.
+    pub(crate) caught: Option<Box<Caught>>,
 }
 
 /// What a stress schedule wants at a safepoint.

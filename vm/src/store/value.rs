@@ -1,5 +1,6 @@
 //! Values that pass between host and guest.
 
+use super::exceptions::ExnRef;
 use super::func::Func;
 use super::opaque::StoreOpaque;
 use crate::types::slots::{halves, vector};
@@ -62,6 +63,8 @@ pub enum Val {
     FuncRef(Option<Func>),
     /// A value of the host, or null.
     ExternRef(Option<ExternRef>),
+    /// An exception that a guest has caught, or null.
+    ExnRef(Option<ExnRef>),
 }
 
 impl Val {
@@ -85,6 +88,7 @@ impl Val {
             Val::V128(_) => ValType::V128,
             Val::FuncRef(_) => ValType::FUNCREF,
             Val::ExternRef(_) => ValType::EXTERNREF,
+            Val::ExnRef(_) => ValType::EXNREF,
         }
     }
 
@@ -103,6 +107,7 @@ impl Val {
             ValType::F64 => Val::F64(0),
             ValType::V128 => Val::V128(0),
             ValType::Ref(ty) if ty.is_func() => Val::FuncRef(None),
+            ValType::Ref(ty) if ty.is_exn() => Val::ExnRef(None),
             ValType::Ref(_) => Val::ExternRef(None),
             _ => return None,
         })
@@ -217,12 +222,26 @@ impl Val {
         }
     }
 
-    /// Fails if it is a function of another store.
+    /// The exception or null, if it is a reference to one.
+    pub fn exn_ref(&self) -> Option<Option<&ExnRef>> {
+        match self {
+            Val::ExnRef(exception) => Some(exception.as_ref()),
+            _ => None,
+        }
+    }
+
+    /// Fails if it is a function or an exception of another store.
     pub(crate) fn check_store(&self, store: &StoreOpaque) -> anyhow::Result<()> {
         if let Val::FuncRef(Some(func)) = self {
             anyhow::ensure!(
                 func.store_id() == store.id(),
                 "a function of another store is used as a value"
+            );
+        }
+        if let Val::ExnRef(Some(exception)) = self {
+            anyhow::ensure!(
+                exception.store_id() == store.id(),
+                "an exception of another store is used as a value"
             );
         }
         Ok(())
@@ -252,6 +271,7 @@ impl Val {
             Val::F64(bits) => bits,
             Val::FuncRef(func) => func.map_or(0, |func| func.raw(store).as_ptr() as u64),
             Val::ExternRef(value) => store.extern_ref_slot(value),
+            Val::ExnRef(exception) => exception.map_or(0, |exception| exception.slot()),
         }
     }
 
@@ -273,6 +293,10 @@ impl Val {
             ValType::Ref(ty) if ty.is_func() => {
                 // SAFETY: the caller says that the slot is a function reference of this store.
                 Val::FuncRef(unsafe { Func::from_slot(slot, store) })
+            }
+            ValType::Ref(ty) if ty.is_exn() => {
+                // SAFETY: the caller says that the slot is a reference to an exception of this store.
+                Val::ExnRef(unsafe { ExnRef::from_slot(slot, store) })
             }
             ValType::Ref(_) => Val::ExternRef(store.extern_ref_from_slot(slot)),
             _ => unreachable!("modules with other types are refused at load"),

@@ -10,6 +10,8 @@ pub enum ErrorKind {
     /// The guest trapped: the error has a [`Trap`](crate::Trap), and mostly a
     /// [`WasmBacktrace`](crate::WasmBacktrace).
     Trap,
+    /// An exception that nothing has caught: the error has an [`Exception`](crate::Exception).
+    Exception,
     /// What was given is no valid module, or no valid body of a function.
     Invalid,
     /// It is valid, but uses what this version, its configuration or this machine does not support.

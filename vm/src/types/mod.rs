@@ -15,8 +15,42 @@ pub(crate) mod slots;
 pub(crate) mod trap;
 
 use midair_tiers::module_env::{GlobalType, MemoryType, TableType};
-use midair_tiers::types::FuncType;
+use midair_tiers::types::{FuncType, ValType};
 use std::fmt;
+
+/// A tag's type: what its exceptions carry.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TagType {
+    /// Without results.
+    ty: FuncType,
+}
+
+impl TagType {
+    /// The type of tags whose exceptions carry values of these types.
+    pub fn new(params: impl IntoIterator<Item = ValType>) -> TagType {
+        TagType { ty: FuncType::new(params, []) }
+    }
+
+    /// Types of what exceptions carry.
+    pub fn params(&self) -> &[ValType] {
+        &self.ty.params
+    }
+
+    /// The function type that the binary format has in its place.
+    pub(crate) fn as_func(&self) -> &FuncType {
+        &self.ty
+    }
+}
+
+impl fmt::Display for TagType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("tag (")?;
+        for (i, ty) in self.params().iter().enumerate() {
+            write!(f, "{}{ty}", if i == 0 { "" } else { ", " })?;
+        }
+        f.write_str(")")
+    }
+}
 
 /// Type of something that is imported or exported.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -30,6 +64,8 @@ pub enum ExternType {
     Table(TableType),
     /// A linear memory.
     Memory(MemoryType),
+    /// A tag.
+    Tag(TagType),
 }
 
 impl ExternType {
@@ -64,6 +100,14 @@ impl ExternType {
             _ => None,
         }
     }
+
+    /// The tag's type, if it is one.
+    pub fn tag(&self) -> Option<&TagType> {
+        match self {
+            ExternType::Tag(ty) => Some(ty),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for ExternType {
@@ -89,6 +133,7 @@ impl fmt::Display for ExternType {
                 }
                 Ok(())
             }
+            ExternType::Tag(ty) => write!(f, "{ty}"),
         }
     }
 }
@@ -114,6 +159,12 @@ impl From<TableType> for ExternType {
 impl From<MemoryType> for ExternType {
     fn from(ty: MemoryType) -> ExternType {
         ExternType::Memory(ty)
+    }
+}
+
+impl From<TagType> for ExternType {
+    fn from(ty: TagType) -> ExternType {
+        ExternType::Tag(ty)
     }
 }
 

@@ -35,6 +35,7 @@ const HOUSES: [House; 3] = [
             "trap",
             "module_env",
             "body",
+            "caught",
             "liveness",
             "fuel",
             "abi",

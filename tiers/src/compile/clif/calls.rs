@@ -1,7 +1,7 @@
 //! Guest calls, returns, and runtime calls.
 
 use super::operand_stack::clif_type;
-use super::runtime::{Region, element_offset, load, load_constant, store};
+use super::runtime::{Region, element_offset, load, load_constant};
 use super::translator::{TranslateError, Translator, signature};
 use crate::context::{BuiltinIndex, FuncRef, FunctionState, InstanceContext};
 use crate::trap::TrapCode;
@@ -133,10 +133,7 @@ impl Translator<'_, '_> {
     /// Pops the arguments, calls, pushes the results.
     fn call_guest(&mut self, callee: Callee, point: u32) -> Result<(), TranslateError> {
         let ty = &self.source.env.types[callee.type_index as usize];
-        self.values_in_memory += crate::abi::values_in_memory(ty);
-        if self.values_in_memory > self.source.max_values_in_memory {
-            return Err(TranslateError::TooLarge("arguments and results of all calls"));
-        }
+        self.count_values_in_memory(crate::abi::values_in_memory(ty))?;
         let signature = self.guest_signature(callee.type_index);
         let mut arguments: SmallVec<[Value; 8]> = SmallVec::new();
         arguments.push(callee.context);
@@ -180,25 +177,27 @@ impl Translator<'_, '_> {
         Ok(())
     }
 
+    /// Counts what a call passes in memory.
+    pub(super) fn count_values_in_memory(&mut self, count: usize) -> Result<(), TranslateError> {
+        self.values_in_memory += count;
+        if self.values_in_memory > self.source.max_values_in_memory {
+            return Err(TranslateError::TooLarge("arguments and results of all calls"));
+        }
+        Ok(())
+    }
+
     /// Returns from the function.
     pub(super) fn return_values(&mut self, values: &[Value]) {
         if crate::abi::results_in_registers(self.ty) {
             self.builder.ins().return_(values);
             return;
         }
-        let buffer = self.runtime.results_buffer(&mut self.builder);
-        let mut slot = 0;
-        for (&value, &ty) in values.iter().zip(&self.ty.results) {
-            let bits = self.slot_bits(value, ty);
-            let offset = element_offset(slot, 8);
-            store(&mut self.builder, Region::Buffers, bits, buffer, offset);
-            slot += ty.kind().slots() as u32;
-        }
+        self.store_results(values, &self.ty.results);
         self.builder.ins().return_(&[]);
     }
 
     /// What fills a value's whole slot in canonical form.
-    fn slot_bits(&mut self, value: Value, ty: ValType) -> Value {
+    pub(super) fn slot_bits(&mut self, value: Value, ty: ValType) -> Value {
         let value = match ty {
             ValType::F32 => self.builder.ins().bitcast(types::I32, MemFlagsData::new(), value),
             ValType::I32 => value,

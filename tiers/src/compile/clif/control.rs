@@ -22,10 +22,12 @@ pub(super) struct ControlFrame<'a> {
     results: &'a [ValType],
     /// Operands below its parameters.
     height: usize,
+    /// The hidden local of a legacy `try`.
+    caught: Option<u32>,
 }
 
-enum FrameKind {
-    /// `block`, the function itself, or an `if` whose `else` has begun.
+pub(super) enum FrameKind {
+    /// `block`, `try`, `try_table`, the function itself, or an `if` whose `else` has begun.
     Block,
     Loop,
     /// An `if` without `else` as yet.
@@ -48,7 +50,10 @@ impl ControlFrame<'_> {
 }
 
 /// Parameter and result types of a block.
-fn block_type(env: &ModuleEnv, ty: BlockType) -> Result<(&[ValType], &[ValType]), TranslateError> {
+pub(super) fn block_type(
+    env: &ModuleEnv,
+    ty: BlockType,
+) -> Result<(&[ValType], &[ValType]), TranslateError> {
     Ok(match ty {
         BlockType::Empty => (&[], &[]),
         BlockType::Type(ty) => (
@@ -81,6 +86,7 @@ impl<'a> Translator<'a, '_> {
             params: &[],
             results: &self.ty.results,
             height: 0,
+            caught: None,
         });
     }
 
@@ -90,16 +96,17 @@ impl<'a> Translator<'a, '_> {
         let EntryPoint::Loop(point) = self.source.entry else { return Ok(0) };
         let operators = body.reader().get_operators_reader()?;
         let Some(prefix) = skipped_prefix(env, operators, point)? else { return Ok(0) };
-        for ty in prefix.open {
+        for (ty, point) in prefix.open {
             let (_, results) = block_type(env, ty)?;
             let label = self.create_block_with(results);
             // Also for an `if`: its other arm cannot be reached.
             self.push_frame(FrameKind::Block, label, &[], results);
+            self.set_caught(self.source.caught.of_try(point));
         }
         Ok(prefix.end)
     }
 
-    fn create_block_with(&mut self, params: &[ValType]) -> Block {
+    pub(super) fn create_block_with(&mut self, params: &[ValType]) -> Block {
         let block = self.builder.create_block();
         for &ty in params {
             self.builder.append_block_param(block, clif_type(ty));
@@ -122,16 +129,31 @@ impl<'a> Translator<'a, '_> {
     }
 
     /// Keeps track of nesting in unreachable code.
-    pub(super) fn skip_operator(&mut self, operator: &Operator<'_>) {
-        match operator {
-            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => {
-                self.unreachable_depth += 1;
+    pub(super) fn skip_operator(
+        &mut self,
+        operator: &Operator<'_>,
+        point: u32,
+    ) -> Result<(), TranslateError> {
+        match *operator {
+            Operator::Block { .. }
+            | Operator::Loop { .. }
+            | Operator::If { .. }
+            | Operator::Try { .. }
+            | Operator::TryTable { .. } => self.unreachable_depth += 1,
+            Operator::Catch { tag_index } if self.unreachable_depth == 0 => {
+                self.translate_catch(Some(tag_index), point)?;
+            }
+            Operator::CatchAll if self.unreachable_depth == 0 => {
+                self.translate_catch(None, point)?;
             }
             Operator::Else if self.unreachable_depth == 0 => self.translate_else(),
-            Operator::End if self.unreachable_depth == 0 => self.translate_end(),
-            Operator::End => self.unreachable_depth -= 1,
+            Operator::End | Operator::Delegate { .. } if self.unreachable_depth == 0 => {
+                self.translate_end();
+            }
+            Operator::End | Operator::Delegate { .. } => self.unreachable_depth -= 1,
             _ => {}
         }
+        Ok(())
     }
 
     /// Translates the operator if it is one of control; returns whether it is.
@@ -146,11 +168,7 @@ impl<'a> Translator<'a, '_> {
                 self.builder.ins().trap(code);
                 self.reachable = false;
             }
-            Operator::Block { blockty } => {
-                let (params, results) = block_type(self.source.env, blockty)?;
-                let label = self.create_block_with(results);
-                self.push_frame(FrameKind::Block, label, params, results);
-            }
+            Operator::Block { blockty } => self.push_block(blockty)?,
             Operator::Loop { blockty } => self.translate_loop(blockty, point)?,
             Operator::If { blockty } => {
                 let (params, results) = block_type(self.source.env, blockty)?;
@@ -218,7 +236,7 @@ impl<'a> Translator<'a, '_> {
         Ok(true)
     }
 
-    fn push_frame(
+    pub(super) fn push_frame(
         &mut self,
         kind: FrameKind,
         label: Block,
@@ -232,7 +250,44 @@ impl<'a> Translator<'a, '_> {
             params,
             results,
             height: self.stack.len() - params.len(),
+            caught: None,
         });
+    }
+
+    /// The innermost frame is a legacy `try`, to which this one of the hidden locals belongs.
+    pub(super) fn set_caught(&mut self, caught: Option<usize>) {
+        let first = self.source.locals.len() - self.source.caught.count();
+        if let Some(frame) = self.control.last_mut() {
+            frame.caught = caught.map(|n| (first + n) as u32);
+        }
+    }
+
+    pub(super) fn innermost_caught(&self) -> Option<u32> {
+        self.control.last().and_then(|frame| frame.caught)
+    }
+
+    /// Operands below those of the innermost frame.
+    pub(super) fn innermost_height(&self) -> usize {
+        self.control.last().map_or(0, |frame| frame.height)
+    }
+
+    /// The hidden local of the `try` that a `rethrow` names.
+    pub(super) fn caught_local(&self, depth: u32) -> u32 {
+        let index = self.control.len() - 1 - depth as usize;
+        self.control[index].caught.expect("a `try` that is named by a `rethrow` has a hidden local")
+    }
+
+    /// Operands below those that a branch carries.
+    pub(super) fn label_height(&self, depth: u32) -> usize {
+        self.control[self.control.len() - 1 - depth as usize].height
+    }
+
+    /// The block that a branch goes to which somebody makes.
+    pub(super) fn branched_label(&mut self, depth: u32) -> Block {
+        let index = self.control.len() - 1 - depth as usize;
+        let frame = &mut self.control[index];
+        frame.branched = true;
+        frame.label
     }
 
     fn translate_loop(&mut self, ty: BlockType, point: u32) -> Result<(), TranslateError> {
@@ -273,7 +328,7 @@ impl<'a> Translator<'a, '_> {
         }
     }
 
-    fn translate_end(&mut self) {
+    pub(super) fn translate_end(&mut self) {
         // An `if` without `else` has an empty one: its parameters are its results.
         if let Some(frame) = self.control.last()
             && matches!(frame.kind, FrameKind::If { .. })
@@ -306,7 +361,7 @@ impl<'a> Translator<'a, '_> {
     }
 
     /// Jumps to the label with its operands, which stay on the stack.
-    fn jump_to_label(&mut self, depth: u32) {
+    pub(super) fn jump_to_label(&mut self, depth: u32) {
         let (label, arguments) = self.label_arguments(depth);
         self.builder.ins().jump(label, &arguments);
     }

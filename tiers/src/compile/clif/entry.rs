@@ -155,6 +155,25 @@ impl Translator<'_, '_> {
         parameters: usize,
     ) -> Result<(), TranslateError> {
         let below = self.stack.len() - parameters;
+        let (buffer, mut slot) = self.load_frame_from_buffer(osr_block, point, below)?;
+        let mut arguments: SmallVec<[BlockArg; 4]> = SmallVec::new();
+        for depth in below..self.stack.len() {
+            let ty = self.stack.type_at(depth);
+            arguments.push(self.load_slot(buffer, slot, ty).into());
+            slot += ty.kind().slots();
+        }
+        self.builder.ins().jump(header, &arguments);
+        Ok(())
+    }
+
+    /// Goes on in the block that loads an OSR entry's frame, and loads the locals and the lowest `below` operands.
+    /// Answers with the buffer, and the first slot behind these.
+    pub(super) fn load_frame_from_buffer(
+        &mut self,
+        osr_block: Block,
+        point: u32,
+        below: usize,
+    ) -> Result<(Value, usize), TranslateError> {
         if below > self.stack.shared() {
             return Err(TranslateError::ShareOperands(below));
         }
@@ -169,19 +188,13 @@ impl Translator<'_, '_> {
             }
             slot += ty.kind().slots();
         }
-        let mut arguments: SmallVec<[BlockArg; 4]> = SmallVec::new();
-        for depth in 0..self.stack.len() {
+        for depth in 0..below {
             let ty = self.stack.type_at(depth);
             let value = self.load_slot(buffer, slot, ty);
             slot += ty.kind().slots();
-            if depth < below {
-                self.stack.redefine(&mut self.builder, depth, value);
-            } else {
-                arguments.push(value.into());
-            }
+            self.stack.redefine(&mut self.builder, depth, value);
         }
-        self.builder.ins().jump(header, &arguments);
-        Ok(())
+        Ok((buffer, slot))
     }
 
     /// Loads a value from a buffer of 64-bit slots.

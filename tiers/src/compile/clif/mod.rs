@@ -6,8 +6,8 @@
 //! * [`translator`](self::translator): the state of a translation, and the loop over the operators;
 //! * `entry`: what comes first: parameters, stack check, polls, the loading of an OSR frame;
 //!   `osr_prefix`: how much of the body an OSR entry leaves out;
-//! * `control`: blocks, loops, branches; `calls`: guest calls and runtime calls; `memory`: memories,
-//!   tables, globals, fuel; `numeric`: everything that only computes; `vector`: operators on vectors;
+//! * `control`: blocks, loops, branches; `calls`: guest calls and runtime calls; `exceptions`: what
+//!   throws, and where code is entered at a handler; `memory`: memories, tables, globals, fuel; `numeric`: everything that only computes; `vector`: operators on vectors;
 //! * `frame_state`: how the canonical frame at a safepoint becomes exception-table items or poll
 //!   arguments; `aliases`: which value an alias stands for;
 //! * `runtime`: loads from the context, with what they may be assumed to alias.
@@ -23,6 +23,7 @@ mod aliases;
 mod calls;
 mod control;
 mod entry;
+mod exceptions;
 #[cfg(test)]
 mod execution;
 mod frame_state;

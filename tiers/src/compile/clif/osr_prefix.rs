@@ -1,6 +1,6 @@
 //! How much of a body an OSR entry can skip.
 //!
-//! Nothing before the outermost loop around the entered loop can be reached from it. Where the operand
+//! Nothing before the outermost loop around the entered loop or handler can be reached from it. Where the operand
 //! stack is empty at that outermost loop, which compilers from C-like languages see to, translation
 //! starts right there. (Where it is not, the types of the operands are not known without
 //! translating what pushed them.)
@@ -8,15 +8,15 @@
 use crate::module_env::ModuleEnv;
 use wasmparser::{
     BlockType, ContType, FrameKind, FuncType, ModuleArity, Operator, OperatorsReader, RefType,
-    SubType,
+    SubType, TryTable,
 };
 
 /// The part of a body before the outermost loop around an OSR entry.
 pub(super) struct SkippedPrefix {
     /// The point of that outermost loop.
     pub(super) end: u32,
-    /// Types of the blocks that are open there, outermost first.
-    pub(super) open: Vec<BlockType>,
+    /// Types and points of the blocks that are open there, outermost first.
+    pub(super) open: Vec<(BlockType, u32)>,
 }
 
 /// A block that is open.
@@ -44,7 +44,21 @@ pub(super) fn skipped_prefix(
         let base = open.last().map_or(0, |block| block.height);
         let below = |height: usize, popped: usize| height.saturating_sub(popped).max(base);
         match operator {
-            Operator::Block { blockty } | Operator::Loop { blockty } | Operator::If { blockty } => {
+            Operator::TryTable { ref try_table }
+                if point
+                    .checked_sub(offset as u32 + 1)
+                    .is_some_and(|n| (n as usize) < try_table.catches.len()) =>
+            {
+                return Ok(prefix_of(&open));
+            }
+            Operator::Catch { .. } | Operator::CatchAll if offset as u32 == point => {
+                return Ok(prefix_of(&open));
+            }
+            Operator::Block { blockty }
+            | Operator::Loop { blockty }
+            | Operator::If { blockty }
+            | Operator::Try { blockty }
+            | Operator::TryTable { try_table: TryTable { ty: blockty, .. } } => {
                 let (params, results) = block_arity(env, blockty);
                 height = below(height, usize::from(matches!(operator, Operator::If { .. })));
                 open.push(OpenBlock {
@@ -60,7 +74,14 @@ pub(super) fn skipped_prefix(
                 }
             }
             Operator::Else => height = open.last().map_or(0, |block| block.height + block.params),
-            Operator::End => height = open.pop().map_or(0, |block| block.height + block.results),
+            Operator::Catch { tag_index } => {
+                let values = env.tag_params(tag_index).len();
+                height = open.last().map_or(0, |block| block.height) + values;
+            }
+            Operator::CatchAll => height = open.last().map_or(0, |block| block.height),
+            Operator::End | Operator::Delegate { .. } => {
+                height = open.pop().map_or(0, |block| block.height + block.results)
+            }
             Operator::Call { function_index } => {
                 let ty = env.func_type(function_index);
                 height = below(height, ty.params.len()) + ty.results.len();
@@ -78,6 +99,9 @@ pub(super) fn skipped_prefix(
             Operator::Br { .. }
             | Operator::BrTable { .. }
             | Operator::Return
+            | Operator::Throw { .. }
+            | Operator::ThrowRef
+            | Operator::Rethrow { .. }
             | Operator::Unreachable => height = base,
             _ => match operator.operator_arity(&NoModule) {
                 Some((popped, pushed)) => {
@@ -96,7 +120,7 @@ fn prefix_of(open: &[OpenBlock]) -> Option<SkippedPrefix> {
     let start = &open[outermost];
     (start.height + start.params == 0).then(|| SkippedPrefix {
         end: start.point,
-        open: open[..outermost].iter().map(|block| block.ty).collect(),
+        open: open[..outermost].iter().map(|block| (block.ty, block.point)).collect(),
     })
 }
 

@@ -5,6 +5,7 @@ use super::frame_state::{FrameStates, SiteInstructions, StateValue, TooManyFrame
 use super::operand_stack::{Operand, OperandStack, clif_type};
 use super::runtime::Runtime;
 use crate::body::FunctionBody;
+use crate::caught::CaughtLocals;
 use crate::compile::EntryPoint;
 use crate::liveness::Liveness;
 use crate::module_env::ModuleEnv;
@@ -27,7 +28,7 @@ pub(crate) enum TranslateError {
     TooLarge(&'static str),
     /// Something that is not built yet, or that the processor lacks.
     Unsupported(String),
-    /// The OSR entry's point is not a reachable loop.
+    /// The OSR entry's point is not a reachable loop or handler.
     NoSuchLoop(u32),
     /// The body does not parse.
     Parse(wasmparser::BinaryReaderError),
@@ -65,8 +66,10 @@ pub(crate) struct Translation {
 pub(crate) struct Source<'a> {
     pub(crate) env: &'a ModuleEnv,
     pub(crate) body: &'a FunctionBody,
-    /// Types of parameters and declared locals.
+    /// Types of parameters, declared and hidden locals.
     pub(crate) locals: &'a [ValType],
+    /// The last of `locals`.
+    pub(crate) caught: &'a CaughtLocals,
     pub(crate) liveness: &'a Liveness,
     pub(crate) entry: EntryPoint,
     /// The element of `StoreContext::calls` that calls are counted in, if they are.
@@ -147,6 +150,8 @@ pub(super) struct Translator<'a, 'f> {
     pub(super) has_vector_instructions: bool,
     /// Signatures of guest calls by type index.
     pub(super) signatures: HashMap<u32, SigRef>,
+    /// Signature of what is called to throw.
+    pub(super) throw_signature: Option<SigRef>,
     /// Signatures of runtime calls by their number.
     pub(super) builtin_signatures: HashMap<u8, SigRef>,
 }
@@ -183,6 +188,7 @@ impl<'a, 'f> Translator<'a, 'f> {
             values_in_memory: 0,
             has_vector_instructions: false,
             signatures: HashMap::new(),
+            throw_signature: None,
             builtin_signatures: HashMap::new(),
         }
     }
@@ -232,8 +238,7 @@ impl<'a, 'f> Translator<'a, 'f> {
         point: u32,
     ) -> Result<(), TranslateError> {
         if !self.reachable {
-            self.skip_operator(operator);
-            return Ok(());
+            return self.skip_operator(operator, point);
         }
         match *operator {
             Operator::Nop => {}
@@ -262,6 +267,7 @@ impl<'a, 'f> Translator<'a, 'f> {
             _ => {
                 let done = self.translate_control(operator, point)?
                     || self.translate_call(operator, point)?
+                    || self.translate_exceptions(operator, point)?
                     || self.translate_memory(operator)?
                     || self.translate_numeric(operator)?
                     || self.translate_vector(operator)?;

@@ -5,6 +5,7 @@ use crate::context::{FuncRef, FunctionState, InstanceContext, StoreContext};
 use crate::interp::catch_up::{self, go_on};
 use crate::interp::machine::{Flow, Machine, handlers};
 use crate::interp::safepoint;
+use crate::interp::unwind;
 use crate::lowered::code::LoweredCode;
 use crate::lowered::frame::{self, CALLER_FP, CODE, RETURN_IP};
 use crate::trap::TrapCode;
@@ -310,8 +311,8 @@ unsafe fn call_machine_code(
 }
 
 /// Leaves the interpreter for machine code. The top frame is suspended at the call behind which
-/// `m.ip` stands. If the call has returned, the activation says where the top frame goes on; if the answer
-/// is false, a trap is on its way.
+/// `m.ip` stands. If the call has returned, or an exception that has come out of it is handled here, the activation
+/// says where the top frame goes on; if the answer is false, a trap or an exception is on its way.
 ///
 /// # Safety
 /// `native` must be code for functions of the type, and `args` must hold their arguments, in the top
@@ -337,7 +338,7 @@ pub(in crate::interp) unsafe fn leave(
         let outcome = midair_osr::call::call_native(native, context.cast(), shape, args);
         (*st).value_top = top;
         if outcome != midair_osr::NativeOutcome::Returned {
-            return false;
+            return unwind::is_exception(m) && unwind::unwind(m);
         }
         let results = std::slice::from_raw_parts(args, shape.result_slots());
         shape.verify_results("results in the interpreter", results);

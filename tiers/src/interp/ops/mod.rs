@@ -4,6 +4,7 @@ pub(super) mod calls;
 pub(super) mod compare;
 pub(super) mod control;
 pub(super) mod convert;
+pub(super) mod exceptions;
 pub(super) mod float;
 pub(super) mod fused;
 pub(super) mod integer;

@@ -2,8 +2,8 @@
 
 use super::{spectest, values};
 use midair::{
-    Config, Engine, Error, Extern, Instance, Linker, Module, PrintableName, Result, Store, Trap,
-    UnlinkedImports, Val,
+    Config, Engine, Error, Exception, Extern, Instance, Linker, Module, PrintableName, Result,
+    Store, Trap, UnlinkedImports, Val,
 };
 use std::collections::HashMap;
 use wast::token::Id;
@@ -76,7 +76,6 @@ impl Script {
             | WastDirective::ModuleDefinition(QuoteWat::Wat(Wat::Component(_)))
             | WastDirective::Thread(_)
             | WastDirective::Wait { .. }
-            | WastDirective::AssertException { .. }
             | WastDirective::AssertSuspension { .. }
             | WastDirective::AssertInvalidCustom { .. }
             | WastDirective::AssertMalformedCustom { .. } => return Ok(Outcome::Skipped),
@@ -129,6 +128,11 @@ impl Script {
             WastDirective::AssertExhaustion { call, message, .. } => {
                 let result = self.invoke(&call);
                 check_trap(result, message)?;
+            }
+
+            WastDirective::AssertException { exec, .. } => {
+                let result = self.execute(exec);
+                check_exception(result)?;
             }
 
             WastDirective::AssertInvalid { mut module, message, .. } => {
@@ -256,6 +260,15 @@ fn check_trap(result: Result<Vec<Val>>, expected: &str) -> Result<()> {
             }
             None => Err(error.context(format!("expected the trap `{expected}`, got an error"))),
         },
+    }
+}
+
+/// Whether a call ended in an exception that nothing has caught.
+fn check_exception(result: Result<Vec<Val>>) -> Result<()> {
+    match result {
+        Ok(values) => anyhow::bail!("expected an exception, got {}", values::show(&values)),
+        Err(error) if error.is::<Exception>() => Ok(()),
+        Err(error) => Err(error.context("expected an exception, got another error")),
     }
 }
 

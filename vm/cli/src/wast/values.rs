@@ -27,6 +27,7 @@ fn argument(argument: &WastArg<'_>) -> Result<Val, Error> {
         WastArgCore::RefNull(HeapType::Abstract { ty, .. }) => match ty {
             AbstractHeapType::Func | AbstractHeapType::NoFunc => Val::FuncRef(None),
             AbstractHeapType::Extern | AbstractHeapType::NoExtern => Val::ExternRef(None),
+            AbstractHeapType::Exn | AbstractHeapType::NoExn => Val::ExnRef(None),
             other => anyhow::bail!("null references of type {other:?} are not supported"),
         },
         WastArgCore::RefExtern(value) => Val::from(ExternRef::new(HostValue(*value))),
@@ -65,6 +66,9 @@ fn is_match(value: &Val, expected: &WastRetCore<'_>) -> bool {
         }
         (Val::ExternRef(None), WastRetCore::RefNull(ty)) => {
             is_type(ty, [AbstractHeapType::Extern, AbstractHeapType::NoExtern])
+        }
+        (Val::ExnRef(None), WastRetCore::RefNull(ty)) => {
+            is_type(ty, [AbstractHeapType::Exn, AbstractHeapType::NoExn])
         }
         // A script cannot say which function: it only knows that there is one.
         (Val::FuncRef(Some(_)), WastRetCore::RefFunc(_)) => true,
@@ -134,6 +138,8 @@ pub fn show(values: &[Val]) -> String {
         Val::FuncRef(None) => "(ref.null func)".to_owned(),
         Val::FuncRef(Some(_)) => "(ref.func)".to_owned(),
         Val::ExternRef(None) => "(ref.null extern)".to_owned(),
+        Val::ExnRef(None) => "(ref.null exn)".to_owned(),
+        Val::ExnRef(Some(_)) => "(ref.exn)".to_owned(),
         Val::ExternRef(Some(value)) => match host_value(value) {
             Some(number) => format!("(ref.extern {number})"),
             None => "(ref.extern)".to_owned(),

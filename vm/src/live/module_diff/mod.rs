@@ -15,6 +15,7 @@
 //!   functions     where functions go, and which bodies differ
 //!   globals       where globals go, and what they begin with
 //!   tables_and_memories  which are the same, and how large they are
+//!   tags                 they have to be the same
 //!   known_values  of constant expressions
 //!   initial_data  data segments, and the policies for those that differ
 //!   addresses     whether all code agrees on where static data lies
@@ -42,6 +43,7 @@ mod structs;
 pub(crate) mod summary;
 mod table_slots;
 mod tables_and_memories;
+mod tags;
 #[cfg(test)]
 mod tests;
 
@@ -75,6 +77,7 @@ pub(crate) fn diff(
     diff.types();
     diff.memories();
     diff.tables();
+    diff.tags();
     diff.imports();
     diff.segments_fit();
     // Without the items that code refers to, there is nothing to compare code with.
@@ -432,6 +435,8 @@ impl<'a> Diff<'a> {
                 Item::Table(i) => Item::Table(self.maps.tables[i as usize]),
                 Item::Memory(i) => Item::Memory(self.maps.memories[i as usize]),
                 Item::Global(i) => Item::Global(self.maps.globals[i as usize]),
+                // They are the same in both.
+                Item::Tag(i) => Item::Tag(i),
             };
             if live.get(&*export.name) != Some(&item) {
                 self.changes.exports.push((export.name.clone(), item));

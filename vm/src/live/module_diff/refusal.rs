@@ -18,9 +18,9 @@ pub enum ModuleRefusal {
         /// The type of the import of this name that the running module has.
         before: Option<String>,
     },
-    /// A memory or table is added.
+    /// A memory, table or tag is added.
     ItemAdded {
-        /// `memory` or `table`, and its number in the new module.
+        /// `memory`, `table` or `tag`, and its number or name in the new module.
         item: String,
     },
     /// A memory or table begins with more than the running one can have: its limit is that which it was made
@@ -74,6 +74,29 @@ pub enum ModuleRefusal {
         /// Its type.
         old: String,
         /// Its type in the new module.
+        new: String,
+    },
+    /// A tag carries values of other types.
+    TagType {
+        /// Name or number of the tag in the new module.
+        tag: String,
+        /// Types of what it carries.
+        old: String,
+        /// Types in the new module.
+        new: String,
+    },
+    /// A tag is gone.
+    TagRemoved {
+        /// Name or number of the tag.
+        tag: String,
+    },
+    /// There is another tag in the place of one.
+    TagReplaced {
+        /// Its number.
+        index: u32,
+        /// Name or number of the tag in the running program.
+        old: String,
+        /// Name or number of the tag in the new module.
         new: String,
     },
     /// A data segment has other contents where it was, is new or is gone.
@@ -272,6 +295,15 @@ impl fmt::Display for ModuleRefusal {
             }
             ModuleRefusal::GlobalType { global, old, new } => {
                 write!(f, "{global} is of type {new} instead of {old}")
+            }
+            ModuleRefusal::TagType { tag, old, new } => {
+                write!(f, "{tag} carries {new} instead of {old}")
+            }
+            ModuleRefusal::TagRemoved { tag } => {
+                write!(f, "{tag} is gone, and exceptions of a running program may have it")
+            }
+            ModuleRefusal::TagReplaced { index, old, new } => {
+                write!(f, "tag number {index} is {new} instead of {old}")
             }
             ModuleRefusal::DataMoved { segment, difference }
             | ModuleRefusal::DataChanged { segment, difference } => {
