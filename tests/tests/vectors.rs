@@ -378,29 +378,34 @@ const ACCESSES: [(&str, usize); 22] = [
     ("v128.store64_lane 0", 8),
 ];
 
-/// At every address around the memory's end, of the first memory and of another one.
+/// At every address around the memory's end, of the first memory, of another one, and of one with 64-bit addresses.
 #[test]
 fn accesses_are_the_same_in_every_tier_and_trap_beyond_the_end() {
     const PAGE: usize = 1 << 16;
     let mut text = String::from(
-        r#"(module (memory (export "m0") 1) (memory (export "m1") 1)
+        r#"(module (memory (export "m0") 1) (memory (export "m1") 1) (memory (export "m2") i64 1)
             (data (memory 0) (i32.const 0) "\01\82\03\84\05\86\07\88\09\8a\0b\8c\0d\8e\0f\90\11")
-            (data (memory 1) (i32.const 0) "\f1\72\f3\74\f5\76\f7\78\f9\7a\fb\7c\fd\7e\ff\60\e1")"#,
+            (data (memory 1) (i32.const 0) "\f1\72\f3\74\f5\76\f7\78\f9\7a\fb\7c\fd\7e\ff\60\e1")
+            (data (memory 2) (i64.const 0) "\92\13\94\15\96\17\98\19\9a\1b\9c\1d\9e\1f\a0\21\a2")"#,
     );
     let mut names = Vec::new();
     for (access, bytes) in ACCESSES {
         let (operator, lane) = access.split_once(' ').unwrap_or((access, ""));
-        let operands = match (access.contains("load"), lane) {
-            (true, "") => "(local.get 0)",
-            _ => "(local.get 0) (local.get 1)",
+        let vector = match (access.contains("load"), lane) {
+            (true, "") => "",
+            _ => "(local.get 1)",
         };
         let result = if access.contains("load") { "(result v128)" } else { "" };
-        for memory in 0..2 {
+        for memory in 0..3 {
+            let address = match memory {
+                2 => "(i64.extend_i32_u (local.get 0))",
+                _ => "(local.get 0)",
+            };
             for offset in [0, 3] {
                 let name = format!("{access} {memory} {offset}");
                 text += &format!(
                     "(func (export \"{name}\") (param i32 v128) {result}
-                        {operands} {operator} {memory} offset={offset} {lane})"
+                        {address} {vector} {operator} {memory} offset={offset} {lane})"
                 );
                 names.push((name, memory, offset, bytes));
             }
@@ -411,7 +416,8 @@ fn accesses_are_the_same_in_every_tier_and_trap_beyond_the_end() {
     let mut expected: Option<Vec<String>> = None;
     for (tier, config) in tiers() {
         let Instantiated { mut store, instance, results } = instantiate(&config, &text, &exports);
-        let memories = ["m0", "m1"].map(|name| instance.get_memory(&mut store, name).unwrap());
+        let memories =
+            ["m0", "m1", "m2"].map(|name| instance.get_memory(&mut store, name).unwrap());
         let mut found = Vec::new();
         for ((name, memory, offset, bytes), (func, ty)) in names.iter().zip(results) {
             let last = PAGE - offset - bytes;
