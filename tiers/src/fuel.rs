@@ -138,6 +138,9 @@ impl Planner {
             | Operator::Throw { .. }
             | Operator::ThrowRef
             | Operator::Rethrow { .. }
+            | Operator::ReturnCall { .. }
+            | Operator::ReturnCallIndirect { .. }
+            | Operator::ReturnCallRef { .. }
             | Operator::Unreachable => {
                 self.close();
                 self.unreachable = Some(0);

@@ -634,7 +634,11 @@ impl GraphBuilder<'_> {
                 let all = targets.targets().filter_map(Result::ok);
                 self.branch(all.chain(std::iter::once(targets.default())), false);
             }
-            Operator::Return | Operator::Unreachable => self.place(None),
+            Operator::Return
+            | Operator::ReturnCall { .. }
+            | Operator::ReturnCallIndirect { .. }
+            | Operator::ReturnCallRef { .. }
+            | Operator::Unreachable => self.place(None),
             Operator::MemoryGrow { .. }
             | Operator::MemoryFill { .. }
             | Operator::MemoryCopy { .. }

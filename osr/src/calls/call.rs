@@ -38,7 +38,8 @@ pub enum CalloutOutcome {
     Unwind,
     /// Unwind to the frame that [`StackContext::unwind_to_frame`] has found.
     UnwindToFrame,
-    /// Jump to this code with the arguments in the frame and the original return address.
+    /// Jump to this code with the arguments and the context in the frame, and the original return address. It may have no
+    /// more arguments on the stack than the callout has.
     TailCall(*const u8),
 }
 
@@ -145,6 +146,11 @@ impl CallShape {
         self.results_in_registers
     }
 
+    /// Slots that arguments take on the native stack.
+    pub fn stack_slots(&self) -> usize {
+        self.stack_slots as usize
+    }
+
     /// Slots of all arguments.
     pub fn param_slots(&self) -> usize {
         self.param_slots as usize
@@ -200,7 +206,8 @@ impl CallShape {
     /// Replaces the arguments of a callout, for [`CalloutOutcome::TailCall`] to code of this shape.
     ///
     /// # Safety
-    /// As for [`CallShape::read_arguments`].
+    /// `frame` must be the frame of a callout that was called with this shape, or with another one that has at least as
+    /// many [`CallShape::stack_slots`].
     pub unsafe fn write_arguments(&self, frame: &mut CalloutFrame, slots: &[u64]) {
         self.verify_arguments("arguments of a tail call", slots);
         let mut at = 0;

@@ -71,7 +71,11 @@ impl Reachability {
                 }
                 self.now = false;
             }
-            Operator::Return | Operator::Unreachable => self.now = false,
+            Operator::Return
+            | Operator::ReturnCall { .. }
+            | Operator::ReturnCallIndirect { .. }
+            | Operator::ReturnCallRef { .. }
+            | Operator::Unreachable => self.now = false,
             _ => {}
         }
         reached

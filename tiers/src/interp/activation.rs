@@ -1,6 +1,6 @@
 //! Activations of the interpreter, and the frames in them.
 
-use super::LANDING;
+use super::{LANDING, TailCall};
 use crate::body::FunctionBody;
 use crate::context::{InstanceContext, StoreContext};
 use crate::lowered::code::{LoweredCode, Site, SuspendedAt};
@@ -23,6 +23,8 @@ pub struct Activation {
     position: Position,
     /// Machine code for the base frame to go on in.
     enter: *const u8,
+    /// What is called in the base frame's place.
+    tail_call: Option<TailCall>,
     /// `InstanceContext::epoch` as of which the frames inside the landing, or all if there is none, have
     /// been looked at: see `interp/catch_up.rs`.
     pub(super) epoch: u64,
@@ -77,6 +79,7 @@ impl Activation {
             ip: ptr::null(),
             position: Position::Trap,
             enter: ptr::null(),
+            tail_call: None,
             epoch,
             landing: None,
             #[cfg(any(debug_assertions, feature = "loop-dispatch"))]
@@ -108,6 +111,17 @@ impl Activation {
     pub(super) fn give_up_base(&mut self, native: *const u8) {
         self.fp = ptr::null_mut();
         self.enter = native;
+    }
+
+    /// The base frame is gone; this is called in its place.
+    pub(super) fn give_up_base_for(&mut self, call: TailCall) {
+        self.fp = ptr::null_mut();
+        self.tail_call = Some(call);
+    }
+
+    /// What is called in the place of the base frame, which has given itself up for it.
+    pub(super) fn tail_called(&self) -> TailCall {
+        self.tail_call.expect("the base frame is gone for it")
     }
 
     /// Takes the landing out, if there is one. `ip` is the instruction at which the top frame goes on;

@@ -397,7 +397,7 @@ impl Instance {
         match unsafe { call(self.context, function, base) } {
             Exit::Returned => Ok(self.results(function)),
             Exit::Trapped => Err(TrapCode::from_number(self.store.trap).unwrap()),
-            Exit::Enter(_) => panic!("the interpreter wants to leave"),
+            Exit::Enter(_) | Exit::TailCall(_) => panic!("the interpreter wants to leave"),
         }
     }
 

@@ -36,9 +36,11 @@ impl Flow {
     pub(crate) const TRAPPED: Flow = Flow(1);
     /// The base frame goes on in machine code: its address is in the activation.
     pub(crate) const ENTER: Flow = Flow(2);
+    /// The base frame is gone and somebody else is called in its place: see the activation.
+    pub(crate) const TAIL_CALL: Flow = Flow(3);
     /// Loop dispatch: the registers are parked in the activation.
     #[cfg(any(debug_assertions, feature = "loop-dispatch"))]
-    pub(crate) const CONTINUE: Flow = Flow(3);
+    pub(crate) const CONTINUE: Flow = Flow(4);
 }
 
 /// Executes one instruction and all that follow it.

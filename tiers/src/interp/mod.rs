@@ -48,6 +48,20 @@ pub enum Exit {
     /// The function goes on in this machine code: called with the arguments, which still lie in
     /// place. For an OSR entry its state is in `StackContext::resume`.
     Enter(*const u8),
+    /// The function has called another one in its place, which is to be called with the arguments that lie where its
+    /// own have.
+    TailCall(TailCall),
+}
+
+/// A call that takes the place of its caller.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TailCall {
+    /// Machine code, or an entry thunk.
+    pub code: *const u8,
+    /// The callee's instance, or whatever its thunk knows it by.
+    pub context: *mut InstanceContext,
+    /// The callee's type, in the caller's module.
+    pub type_index: u32,
 }
 
 /// Where a base frame returns to.
@@ -156,6 +170,8 @@ unsafe fn exit(flow: Flow, activation: *const Activation) -> Exit {
         Flow::RETURNED => Exit::Returned,
         // SAFETY: callers pass their running activation.
         Flow::ENTER => Exit::Enter(unsafe { (*activation).entered() }),
+        // SAFETY: as above.
+        Flow::TAIL_CALL => Exit::TailCall(unsafe { (*activation).tail_called() }),
         _ => Exit::Trapped,
     }
 }

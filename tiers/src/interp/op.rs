@@ -61,6 +61,11 @@ define_ops! {
     exceptions {
         throw "uS", throw_ref "s",
     }
+    tail_calls {
+        return_call "us", return_call_far "uS", return_call_import "us", return_call_import_far "uS",
+        return_call_indirect "suuus", return_call_indirect_far "suuuS",
+        return_call_ref "suus", return_call_ref_far "suuS",
+    }
     integer {
         i32_add_ss "dss", i32_add_si "dsi", i32_sub_ss "dss", i32_sub_si "dsi", i32_mul_ss "dss",
         i32_mul_si "dsi", i32_and_ss "dss", i32_and_si "dsi", i32_or_ss "dss", i32_or_si "dsi",

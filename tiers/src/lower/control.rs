@@ -457,6 +457,53 @@ impl Lowerer<'_> {
         self.finish_call(&ty.params, &ty.results, point);
     }
 
+    pub(super) fn return_call(&mut self, function: u32) {
+        let args = self.place_tail_arguments(self.env.func_type(function).params.len());
+        let is_far = self.code.is_far(args);
+        if function < self.env.imported_functions {
+            let op = if is_far { Op::return_call_import_far } else { Op::return_call_import };
+            self.code.op(op).uint(function);
+        } else {
+            let op = if is_far { Op::return_call_far } else { Op::return_call };
+            let state = self.state_offset(function);
+            self.code.op(op).uint(state);
+        }
+        self.first_argument(args);
+        self.unreachable = Some(0);
+    }
+
+    pub(super) fn return_call_indirect(&mut self, type_index: u32, table: u32) {
+        let (operand, temp) = self.pop();
+        let index = self.slot_of(operand, temp);
+        let args = self.place_tail_arguments(self.env.types[type_index as usize].params.len());
+        let is_far = self.code.is_far(args);
+        let op = if is_far { Op::return_call_indirect_far } else { Op::return_call_indirect };
+        let code = self.code.op(op).slot(index);
+        code.uint(table).uint(type_index).uint(self.env.imported_functions);
+        self.first_argument(args);
+        self.unreachable = Some(0);
+    }
+
+    pub(super) fn return_call_ref(&mut self, type_index: u32) {
+        let (operand, temp) = self.pop();
+        let reference = self.slot_of(operand, temp);
+        let args = self.place_tail_arguments(self.env.types[type_index as usize].params.len());
+        let is_far = self.code.is_far(args);
+        let op = if is_far { Op::return_call_ref_far } else { Op::return_call_ref };
+        let code = self.code.op(op).slot(reference);
+        code.uint(type_index).uint(self.env.imported_functions);
+        self.first_argument(args);
+        self.unreachable = Some(0);
+    }
+
+    /// Puts the topmost `count` operands into their temporaries and answers the slot of the first. Nobody reads
+    /// those below any more.
+    fn place_tail_arguments(&mut self, count: usize) -> i32 {
+        let first = self.stack.height() - count;
+        self.move_operands(first, count);
+        self.temp_slot(first)
+    }
+
     /// The last operand of a call: where its arguments begin.
     fn first_argument(&mut self, slot: i32) {
         if self.code.is_far(slot) {

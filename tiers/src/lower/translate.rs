@@ -63,6 +63,11 @@ impl Lowerer<'_> {
                 self.call_indirect(type_index, table_index, point)
             }
             Operator::CallRef { type_index } => self.call_ref(type_index, point),
+            Operator::ReturnCall { function_index } => self.return_call(function_index),
+            Operator::ReturnCallIndirect { type_index, table_index } => {
+                self.return_call_indirect(type_index, table_index)
+            }
+            Operator::ReturnCallRef { type_index } => self.return_call_ref(type_index),
 
             Operator::Drop => {
                 if self.stack.is_top_vector() {

@@ -1,5 +1,6 @@
 //! Machine code calls a function that has no machine code: the interpreter runs it.
 
+use crate::call::tail_calls;
 use crate::code::version::CodeOwner;
 use crate::config::Tier;
 use crate::stack::exceptions::{propagate, throw_from_code};
@@ -126,7 +127,7 @@ unsafe fn leave(
     cx: *mut InstanceContext,
     shape: &CallShape,
     frame: &mut CalloutFrame,
-    base: *const u64,
+    base: *mut u64,
     exit: Exit,
 ) -> CalloutOutcome {
     match exit {
@@ -141,6 +142,8 @@ unsafe fn leave(
         Exit::Trapped => unsafe { propagate(store_of(cx)) },
         // At an entry the arguments are still in the frame; an OSR entry does not look at them.
         Exit::Enter(code) => CalloutOutcome::TailCall(code),
+        // SAFETY: as the caller vouches.
+        Exit::TailCall(call) => unsafe { tail_calls::leave_for(cx, call, shape, frame, base) },
     }
 }
 

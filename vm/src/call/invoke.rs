@@ -1,5 +1,6 @@
 //! Calls from the host into guest code, and what comes back out of it.
 
+use crate::call::tail_calls;
 use crate::code::sampling::Place;
 use crate::stack::raise::raise;
 use crate::store::backtrace::WasmBacktrace;
@@ -214,6 +215,7 @@ unsafe fn run(
             Exit::Returned => NativeOutcome::Returned,
             Exit::Trapped => NativeOutcome::Unwound,
             Exit::Enter(code) => call_native(code, context, shape, base),
+            Exit::TailCall(call) => tail_calls::run(context.cast(), call, base),
         };
         if outcome == NativeOutcome::Returned {
             slots.as_mut_ptr().copy_from_nonoverlapping(base, slots.len());

@@ -7,6 +7,7 @@
 //!   host           host functions, and how guest code reaches them
 //!   into_func      Rust closures as host functions
 //!   callout        machine code calls a function that has none
+//!   tail_calls     tail calls that leave the interpreter
 //!   builtins       what guest code calls in the runtime
 //! ```
 
@@ -16,4 +17,5 @@ pub(crate) mod func;
 pub(crate) mod host;
 pub(crate) mod into_func;
 pub(crate) mod invoke;
+pub(crate) mod tail_calls;
 pub(crate) mod typed_func;

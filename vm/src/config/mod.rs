@@ -76,6 +76,7 @@ pub struct Config {
     pub(crate) custom_page_sizes: bool,
     pub(crate) wide_arithmetic: bool,
     pub(crate) exceptions: bool,
+    pub(crate) tail_call: bool,
     pub(crate) osr: bool,
     pub(crate) background_compilation: bool,
     pub(crate) stress: StressSpec,
@@ -105,6 +106,7 @@ impl Default for Config {
             custom_page_sizes: true,
             wide_arithmetic: true,
             exceptions: true,
+            tail_call: true,
             osr: true,
             background_compilation: true,
             stress: StressSpec::default(),
@@ -240,6 +242,12 @@ impl Config {
     /// Whether modules may add, subtract and multiply with 128 bits (the proposal of wide arithmetic). Default: on.
     pub fn wasm_wide_arithmetic(&mut self, on: bool) -> &mut Config {
         self.wide_arithmetic = on;
+        self
+    }
+
+    /// Whether modules may make tail calls (a part of WebAssembly 3.0). Default: on.
+    pub fn wasm_tail_call(&mut self, on: bool) -> &mut Config {
+        self.tail_call = on;
         self
     }
 

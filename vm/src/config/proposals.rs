@@ -18,6 +18,7 @@ pub(crate) fn accepted(config: &Config) -> WasmFeatures {
     features.set(WasmFeatures::WIDE_ARITHMETIC, config.wide_arithmetic);
     features.set(WasmFeatures::EXCEPTIONS, config.exceptions);
     features.set(WasmFeatures::LEGACY_EXCEPTIONS, config.exceptions);
+    features.set(WasmFeatures::TAIL_CALL, config.tail_call);
     features
 }
 

@@ -284,7 +284,7 @@ impl Search<'_> {
         while let Ok((operator, offset)) = operators.read_with_offset() {
             let offset = offset as u32;
             let (function, reference): (u32, fn(FunctionLabel, u32) -> Reference) = match operator {
-                Operator::Call { function_index } => {
+                Operator::Call { function_index } | Operator::ReturnCall { function_index } => {
                     (function_index, |by, offset| Reference::Call { by, offset })
                 }
                 Operator::RefFunc { function_index } => {

@@ -610,6 +610,15 @@ impl Builder<'_> {
             | Operator::ThrowRef
             | Operator::Rethrow { .. } => self.exceptional(operator, point, bytes)?,
             Operator::Return | Operator::Unreachable => self.reachable = false,
+            Operator::ReturnCall { function_index } => {
+                let params = self.env.func_type(function_index).params.len();
+                self.tail_call(params, bytes)?;
+            }
+            Operator::ReturnCallIndirect { type_index, .. }
+            | Operator::ReturnCallRef { type_index } => {
+                let params = self.env.types[type_index as usize].params.len();
+                self.tail_call(params + 1, bytes)?;
+            }
             Operator::Call { function_index } => {
                 let ty = self.env.func_type(function_index).clone();
                 self.call(point, ty.params.len(), &ty.results)?;
@@ -654,6 +663,15 @@ impl Builder<'_> {
             // Nobody uses it; but its arguments have been used.
             self.value(Kind::Call { safepoint, result: u32::MAX }, None, inputs)?;
         }
+        Ok(())
+    }
+
+    /// Nobody uses what it returns; but its arguments have been used.
+    fn tail_call(&mut self, arguments: usize, bytes: &[u8]) -> Result<(), TooLarge> {
+        let inputs = self.pop_many(arguments);
+        let hash = KEY.hash_one(bytes);
+        self.value(Kind::Op { hash, result: u32::MAX, commutes: false }, None, inputs)?;
+        self.reachable = false;
         Ok(())
     }
 

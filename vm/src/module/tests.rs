@@ -11,7 +11,6 @@ fn error(text: &str) -> String {
 #[test]
 fn unsupported_proposals_are_named() {
     for (text, name) in [
-        ("(module (func $f (return_call $f)))", "tail calls"),
         ("(module (memory 1 1 shared))", "threads"),
         ("(module (rec (type (func)) (type (array i32))))", "garbage collection"),
         (
@@ -39,7 +38,7 @@ fn later_proposals_can_be_turned_off() {
     Module::new(&engine(), exceptions).unwrap();
     let mut config = Config::new();
     config.wasm_multi_memory(false).wasm_extended_const(false).wasm_function_references(false);
-    config.wasm_memory64(false).wasm_custom_page_sizes(false).wasm_wide_arithmetic(false);
+    config.wasm_tail_call(false).wasm_memory64(false).wasm_custom_page_sizes(false).wasm_wide_arithmetic(false);
     let engine = Engine::new(config.wasm_exceptions(false)).unwrap();
     let error = Module::new(&engine, exceptions).unwrap_err().to_string();
     assert!(error.starts_with("exception handling is not supported yet"), "{error}");
@@ -50,6 +49,7 @@ fn later_proposals_can_be_turned_off() {
     let error = Module::new(&engine, references).unwrap_err().to_string();
     assert!(error.starts_with("function references is not supported yet"), "{error}");
     for (text, name) in [
+        ("(module (func $f (return_call $f)))", "tail calls"),
         ("(module (table i64 1 funcref))", "memory64"),
         ("(module (memory 1 (pagesize 1)))", "custom page sizes"),
         (

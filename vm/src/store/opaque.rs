@@ -12,6 +12,7 @@ use super::limits::Limiter;
 use super::memory::MemoryEntity;
 use super::table::TableEntity;
 use super::tag::TagEntity;
+use super::tail_calls::TailCalls;
 use super::transitions::TransitionState;
 use super::value::ExternRef;
 use crate::engine::Engine;
@@ -109,6 +110,7 @@ pub struct StoreOpaque {
     /// [`StoreOpaque::lower_stack_limit`].
     pub(crate) full_stack_limit: usize,
     pub(crate) transitions: TransitionState,
+    pub(crate) tail_calls: TailCalls,
     /// There while a guest runs; a large one also afterwards.
     pub(crate) guest_stack: Option<GuestStack>,
     /// What other threads change.
@@ -155,6 +157,7 @@ impl StoreOpaque {
             backtrace: None,
             depth: 0,
             transitions: TransitionState::default(),
+            tail_calls: TailCalls::default(),
             guest_stack: None,
             contents: Arc::new(Contents::new(engine.process())),
             limiter: None,

@@ -231,7 +231,7 @@ impl CompiledInstance {
                 CalloutOutcome::Return
             }
             Exit::Trapped => CalloutOutcome::Unwind,
-            Exit::Enter(_) => panic!("nothing asks the interpreter to leave"),
+            Exit::Enter(_) | Exit::TailCall(_) => panic!("nothing asks the interpreter to leave"),
         }
     }
 }

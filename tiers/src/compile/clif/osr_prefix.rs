@@ -102,6 +102,9 @@ pub(super) fn skipped_prefix(
             | Operator::Throw { .. }
             | Operator::ThrowRef
             | Operator::Rethrow { .. }
+            | Operator::ReturnCall { .. }
+            | Operator::ReturnCallIndirect { .. }
+            | Operator::ReturnCallRef { .. }
             | Operator::Unreachable => height = base,
             _ => match operator.operator_arity(&NoModule) {
                 Some((popped, pushed)) => {

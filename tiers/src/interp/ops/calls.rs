@@ -90,10 +90,7 @@ macro_rules! calls {
             #[inline(never)]
             fn $call_subtype(m) {
                 let (reference, expected) = (referenced(m), m.operand::<u32>(14));
-                let signature = *(*m.cx).signatures.add(expected as usize);
-                if !(*(*m.cx).env).can_have_subtypes(expected)
-                    || ((*(*m.cx).builtins).is_subtype)(m.cx, (*reference).signature, signature) == 0
-                {
+                if !is_subtype(m, reference, expected) {
                     return m.trap(TrapCode::BadSignature);
                 }
                 if (*reference).context.cast::<InstanceContext>() != m.cx {
@@ -174,7 +171,7 @@ handlers! {
 /// # Safety
 /// The registers must be those of a running activation, and `code` must be alive.
 #[inline(always)]
-unsafe fn fits(m: Machine, code: *const LoweredCode, args: *mut u64) -> bool {
+pub(super) unsafe fn fits(m: Machine, code: *const LoweredCode, args: *mut u64) -> bool {
     // SAFETY: callers pass live code. Addresses are compared as numbers: a frame that does not fit
     // may lie outside the stack's allocation.
     unsafe {
@@ -209,7 +206,7 @@ unsafe fn push_frame(m: &mut Machine, code: *const LoweredCode, args: *mut u64, 
 /// The instruction must be a `call` of a function that the module defines, whose operand lowering has
 /// made an offset into `functions`.
 #[inline(always)]
-unsafe fn callee(m: Machine) -> *const FunctionState {
+pub(super) unsafe fn callee(m: Machine) -> *const FunctionState {
     // SAFETY: the operand is the offset of an element of the instance's `functions`.
     unsafe { (*m.cx).functions.byte_add(m.operand::<u32>(8) as usize) }
 }
@@ -220,11 +217,24 @@ unsafe fn callee(m: Machine) -> *const FunctionState {
 /// The instruction must be a `call_indirect` that has checked its index against the table's length, and
 /// the element against null and the type.
 #[inline(always)]
-unsafe fn referenced(m: Machine) -> *const FuncRef {
+pub(super) unsafe fn referenced(m: Machine) -> *const FuncRef {
     // SAFETY: the same handler has just checked the index against the table's length.
     unsafe {
         let table = *(*m.cx).tables.add(m.operand::<u32>(10) as usize);
         *(*table).base.add(m.get::<u64>(8) as usize) as *const FuncRef
+    }
+}
+
+/// Whether the function that a `call_indirect` has found has a subtype of this type of the module.
+///
+/// # Safety
+/// The registers must be those of a running activation, `reference` a function's, and the type one of the module's.
+pub(super) unsafe fn is_subtype(m: Machine, reference: *const FuncRef, expected: u32) -> bool {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let signature = *(*m.cx).signatures.add(expected as usize);
+        (*(*m.cx).env).can_have_subtypes(expected)
+            && ((*(*m.cx).builtins).is_subtype)(m.cx, (*reference).signature, signature) != 0
     }
 }
 
@@ -235,7 +245,7 @@ unsafe fn referenced(m: Machine) -> *const FuncRef {
 /// The instruction must be a call with that operand, and `reference` one with this instance's context, so that
 /// it names a function that the module defines.
 #[inline(always)]
-unsafe fn own_function(
+pub(super) unsafe fn own_function(
     m: Machine,
     reference: *const FuncRef,
     imported_at: usize,

@@ -11,5 +11,6 @@ pub(super) mod integer;
 mod lanes;
 pub(super) mod memory;
 pub(super) mod table;
+pub(super) mod tail_calls;
 pub(super) mod vector;
 pub(super) mod vector_memory;

@@ -1,0 +1,329 @@
+//! Tail calls take no stack, whatever their functions run in, and are calls like any others for those who replace,
+//! interrupt, charge and describe them.
+
+use anyhow::{Context, Result};
+use midair::{
+    Caller, Config, Engine, Func, Instance, Linker, Module, Store, StressSpec, Tier, Trap,
+    WasmBacktrace,
+};
+use midair_watchdog::Watchdog;
+
+/// Links that no stack of [`STACK`] bytes would have frames for.
+const LINKS: i64 = 20_000;
+const STACK: usize = 64 << 10;
+
+/// Everything that functions may run in.
+const CONFIGURATIONS: [(Tier, &str); 8] = [
+    (Tier::Interp, ""),
+    (Tier::Baseline, ""),
+    (Tier::Optimized, ""),
+    (Tier::Auto, ""),
+    (Tier::Optimized, "osr:1,retire:1"),
+    (Tier::Auto, "osr:3,retire:7"),
+    (Tier::Auto, "mixed:1"),
+    (Tier::Auto, "mixed:20,osr:7,retire:5"),
+];
+
+fn in_each(mut test: impl FnMut(&Engine) -> Result<()>) -> Result<()> {
+    for (tier, stress) in CONFIGURATIONS {
+        let mut config = Config::new();
+        config.tier(tier).max_wasm_stack(STACK).background_compilation(false);
+        if !stress.is_empty() {
+            config.stress(stress.parse::<StressSpec>()?);
+        }
+        test(&Engine::new(&config)?).with_context(|| format!("{tier:?} {stress}"))?;
+    }
+    Ok(())
+}
+
+fn call(store: &mut Store<()>, instance: &Instance, name: &str, argument: i64) -> Result<i64> {
+    instance.get_typed_func::<i64, i64>(&mut *store, name)?.call(store, argument)
+}
+
+/// Two functions that call each other in their last step: with other locals, operands below the arguments, as many
+/// arguments as wanted, directly and through a table, and one of them calls a third one that can be compiled.
+fn two(arguments: usize) -> String {
+    let params = "i64 ".repeat(arguments);
+    let rest: String = (1..arguments).map(|i| format!("(local.get {i})")).collect();
+    let more: String =
+        (1..arguments).map(|i| format!("(i64.add (local.get {i}) (i64.const {i}))")).collect();
+    let sum: String = (1..arguments)
+        .fold("(i64.const 0)".to_owned(), |sum, i| format!("(i64.add {sum} (local.get {i}))"));
+    let zeros = "(i64.const 0)".repeat(arguments - 1);
+    format!(
+        r#"(module
+            (type $t (func (param {params}) (result i64)))
+            (table funcref (elem $even $odd))
+            (func $compiled (param i64) (result i64) (i64.sub (local.get 0) (i64.const 1)))
+            (func $even (param {params}) (result i64)
+                (if (i64.eqz (local.get 0)) (then (return {sum})))
+                (i64.const 1) (i32.const 2)
+                (return_call $odd (call $compiled (local.get 0)) {more}))
+            (func $odd (param {params}) (result i64) (local f64 i32 i64 i64)
+                (if (i64.eqz (local.get 0)) (then (return (i64.const -1))))
+                (return_call_indirect (type $t)
+                    (i64.sub (local.get 0) (i64.const 1)) {rest} (i32.wrap_i64 (local.get {}))))
+            (func (export "run") (param i64) (result i64) (call $even (local.get 0) {zeros}))
+            (func (export "at_once") (param i64) (result i64)
+                (return_call $even (local.get 0) {zeros})))"#,
+        arguments + 2
+    )
+}
+
+#[test]
+fn a_chain_within_an_instance_takes_no_stack() -> Result<()> {
+    let _watchdog = Watchdog::start();
+    in_each(|engine| {
+        for arguments in [2, 5, 6, 12] {
+            let module = Module::new(engine, two(arguments))?;
+            let mut store = Store::new(engine, ());
+            let instance = Linker::new(engine).instantiate(&mut store, &module)?;
+            let steps: i64 = (1..arguments as i64).sum();
+            for name in ["run", "at_once"] {
+                let sum = call(&mut store, &instance, name, LINKS)?;
+                anyhow::ensure!(sum == steps * LINKS / 2, "{arguments}: {sum}");
+            }
+        }
+        Ok(())
+    })
+}
+
+/// A link of a chain that leads through instances: with so many arguments, the last of them what remains to be done.
+fn link(arguments: usize, next: usize) -> String {
+    let params = "i64 ".repeat(arguments);
+    let next_params = "i64 ".repeat(next);
+    let last = arguments - 1;
+    let values: String = (0..next - 1).map(|i| format!("(i64.const {i})")).collect();
+    format!(
+        r#"(module
+            (import "next" "f" (func $next (param {next_params}) (result i64)))
+            (func (export "f") (param {params}) (result i64)
+                (if (i64.eqz (local.get {last})) (then (return (i64.const {arguments}))))
+                {values} (i64.sub (local.get {last}) (i64.const 1)) (return_call $next))
+            (func (export "begin") (param i64) (result i64)
+                {} (local.get 0) (call 1)))"#,
+        "(i64.const 0)".repeat(arguments - 1)
+    )
+}
+
+/// A ring of instances of these numbers of arguments: each calls the next one, and the last the first. What the first
+/// imports is a host function that is told of the ring's end.
+fn ring(engine: &Engine, store: &mut Store<()>, arguments: &[usize]) -> Result<Instance> {
+    // The way back is through a table of the first one.
+    let (first, second) = (arguments[0], arguments.get(1).copied().unwrap_or(arguments[0]));
+    let params = |count: usize| "i64 ".repeat(count);
+    let values = |count: usize| (1..count).map(|i| format!("(i64.const {i})")).collect::<String>();
+    let last = first - 1;
+    let text = format!(
+        r#"(module
+            (type $own (func (param {0}) (result i64)))
+            (type $next (func (param {1}) (result i64)))
+            (table (export "t") 1 funcref)
+            (func $f (export "f") (type $own)
+                (if (i64.eqz (local.get {last})) (then (return (i64.const {first}))))
+                {2} (i64.sub (local.get {last}) (i64.const 1))
+                (return_call_indirect (type $next) (i32.const 0)))
+            (func (export "begin") (param i64) (result i64) {3} (local.get 0) (call $f)))"#,
+        params(first),
+        params(second),
+        values(second),
+        values(first),
+    );
+    let begin = Linker::new(engine).instantiate(&mut *store, &Module::new(engine, text)?)?;
+    let mut next = begin.get_func(&mut *store, "f").context("f")?;
+    for i in (1..arguments.len()).rev() {
+        let after = arguments.get(i + 1).copied().unwrap_or(first);
+        let mut linker = Linker::new(engine);
+        linker.define(&mut *store, "next", "f", next)?;
+        let module = Module::new(engine, link(arguments[i], after))?;
+        let instance = linker.instantiate(&mut *store, &module)?;
+        next = instance.get_func(&mut *store, "f").context("f")?;
+    }
+    let table = begin.get_table(&mut *store, "t").context("t")?;
+    table.set(&mut *store, 0, midair::Val::FuncRef(Some(next)))?;
+    Ok(begin)
+}
+
+#[test]
+fn a_chain_through_instances_takes_no_stack() -> Result<()> {
+    let _watchdog = Watchdog::start();
+    in_each(|engine| {
+        for arguments in [&[2, 3][..], &[1, 6, 8], &[12, 2], &[6, 12, 7, 20, 5]] {
+            let mut store = Store::new(engine, ());
+            let first = ring(engine, &mut store, arguments)?;
+            for links in [0, 1, LINKS, LINKS + 1] {
+                let found = call(&mut store, &first, "begin", links)?;
+                let at = arguments[links as usize % arguments.len()];
+                anyhow::ensure!(found == at as i64, "{arguments:?}, {links}: {found}");
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn host_functions_can_be_called_in_the_last_step() -> Result<()> {
+    const TEXT: &str = r#"(module
+        (import "host" "f" (func $host (param i64 i64 i64 i64 i64 i64 i64) (result i64)))
+        (func $last (param i64) (result i64)
+            (return_call $host (local.get 0) (i64.const 1) (i64.const 2) (i64.const 3) (i64.const 4)
+                (i64.const 5) (i64.const 6)))
+        (func $sum (param i64 i64) (result i64)
+            (if (i64.eqz (local.get 0)) (then (return (local.get 1))))
+            (return_call $sum (i64.sub (local.get 0) (i64.const 1))
+                (i64.add (local.get 1) (call $last (local.get 0)))))
+        (func (export "f") (param i64) (result i64) (return_call $last (local.get 0)))
+        (func (export "sum") (param i64) (result i64) (call $sum (local.get 0) (i64.const 0))))"#;
+    let _watchdog = Watchdog::start();
+    in_each(|engine| {
+        let module = Module::new(engine, TEXT)?;
+        let mut store = Store::new(engine, ());
+        let mut linker = Linker::new(engine);
+        let host = |a: i64, b: i64, c: i64, d: i64, e: i64, f: i64, g: i64| -> i64 {
+            a * (b + 2 * c + 3 * d + 4 * e + 5 * f + 6 * g)
+        };
+        linker.func_wrap("host", "f", host)?;
+        let instance = linker.instantiate(&mut store, &module)?;
+        let factor = 1 + 4 + 9 + 16 + 25 + 36;
+        anyhow::ensure!(call(&mut store, &instance, "f", 5)? == 5 * factor);
+        let sum = call(&mut store, &instance, "sum", LINKS)?;
+        anyhow::ensure!(sum == LINKS * (LINKS + 1) / 2 * factor, "{sum}");
+        Ok(())
+    })
+}
+
+/// Host and guest in turn: what the host calls makes a chain of its own, in the midst of another one.
+#[test]
+fn chains_can_be_nested() -> Result<()> {
+    let _watchdog = Watchdog::start();
+    in_each(|engine| {
+        let mut store = Store::new(engine, ());
+        let inner = ring(engine, &mut store, &[6, 12, 7])?;
+        let inner = inner.get_typed_func::<i64, i64>(&mut store, "begin")?;
+        let host = Func::wrap(&mut store, move |mut caller: Caller<'_, ()>, links: i64| {
+            inner.call(&mut caller, links)
+        });
+        let mut linker = Linker::new(engine);
+        linker.define(&mut store, "host", "f", host)?;
+        let text = r#"(module
+            (import "host" "f" (func $host (param i64) (result i64)))
+            (func $f (param i64 i64) (result i64)
+                (if (i64.eqz (local.get 0)) (then (return (local.get 1))))
+                (return_call $f (i64.sub (local.get 0) (i64.const 1))
+                    (i64.add (local.get 1) (call $host (local.get 0)))))
+            (func (export "f") (param i64) (result i64) (call $f (local.get 0) (i64.const 0))))"#;
+        let instance = linker.instantiate(&mut store, &Module::new(engine, text)?)?;
+        // A third each of 1, 2 and 3 links more than a whole number of rounds.
+        anyhow::ensure!(call(&mut store, &instance, "f", 300)? == 100 * (6 + 12 + 7));
+        Ok(())
+    })
+}
+
+struct Edits {
+    module: Module,
+    body: Vec<u8>,
+}
+
+/// A link is replaced while the chain that it belongs to goes on, by the host that the chain calls.
+#[test]
+fn a_link_can_be_replaced_in_the_middle_of_a_chain() -> Result<()> {
+    let text = |step: i64| {
+        format!(
+            r#"(module
+            (import "host" "edit" (func $edit (param i64)))
+            (func $a (param i64 i64) (result i64)
+                (if (i64.eqz (local.get 0)) (then (return (local.get 1))))
+                (call $edit (local.get 0))
+                (return_call $b (i64.sub (local.get 0) (i64.const 1)) (local.get 1)))
+            (func $b (export "b") (param i64 i64) (result i64) (local i64)
+                (if (i64.eqz (local.get 0)) (then (return (local.get 1))))
+                (call $edit (local.get 0))
+                (return_call $a (i64.sub (local.get 0) (i64.const 1))
+                    (i64.add (local.get 1) (i64.const {step}))))
+            (func (export "run") (param i64) (result i64) (call $a (local.get 0) (i64.const 0))))"#
+        )
+    };
+    let _watchdog = Watchdog::start();
+    // While its frame is there, and while that of the other one is.
+    for at in [1000, 1001] {
+        in_each(|engine| {
+            let module = Module::new(engine, text(1))?;
+            let edited = Module::new(engine, text(1000))?;
+            let body = edited.function_body("b").context("b")?;
+            let mut store = Store::new(engine, Edits { module: module.clone(), body });
+            let mut linker = Linker::new(engine);
+            linker.func_wrap(
+                "host",
+                "edit",
+                move |caller: Caller<'_, Edits>, left: i64| -> Result<()> {
+                    if left == at {
+                        let Edits { module, body } = caller.data();
+                        let b = module.function_index("b").context("b")?;
+                        module.replace_function(b, body)?;
+                    }
+                    Ok(())
+                },
+            )?;
+            let instance = linker.instantiate(&mut store, &module)?;
+            let run = instance.get_typed_func::<i64, i64>(&mut store, "run")?;
+            // Of 1,000 calls of `b` the first 500 take the old step, and that in whose midst it is replaced the new one.
+            let found = run.call(&mut store, 2000)?;
+            let new = if at == 1001 { 501 } else { 500 };
+            anyhow::ensure!(found == (1000 - new) + 1000 * new, "{at}: {found}");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn an_endless_chain_can_be_interrupted_and_runs_out_of_fuel() -> Result<()> {
+    const TEXT: &str = r#"(module
+        (func $a (param i64) (return_call $b (local.get 0)))
+        (func $b (param i64) (return_call $a (local.get 0)))
+        (func (export "run") (return_call $a (i64.const 0))))"#;
+    let _watchdog = Watchdog::start();
+    for tier in [Tier::Interp, Tier::Baseline, Tier::Optimized, Tier::Auto] {
+        let engine = Engine::new(Config::new().tier(tier).consume_fuel(true))?;
+        let module = Module::new(&engine, TEXT)?;
+        let mut store = Store::new(&engine, ());
+        store.set_fuel(1_000_003)?;
+        let instance = Linker::new(&engine).instantiate(&mut store, &module)?;
+        let run = instance.get_typed_func::<(), ()>(&mut store, "run")?;
+        let error = run.call(&mut store, ()).unwrap_err();
+        assert_eq!(error.downcast_ref(), Some(&Trap::OutOfFuel), "{tier:?}");
+        assert_eq!(store.get_fuel()?, 1, "{tier:?}: two units a link");
+
+        let engine = Engine::new(Config::new().tier(tier))?;
+        let module = Module::new(&engine, TEXT)?;
+        let mut store = Store::new(&engine, ());
+        let instance = Linker::new(&engine).instantiate(&mut store, &module)?;
+        let run = instance.get_typed_func::<(), ()>(&mut store, "run")?;
+        let handle = store.interrupt_handle();
+        let interrupter = std::thread::spawn(move || handle.interrupt());
+        let error = run.call(&mut store, ()).unwrap_err();
+        assert_eq!(error.downcast_ref(), Some(&Trap::Interrupt), "{tier:?}");
+        interrupter.join().expect("it has interrupted");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_backtrace_has_the_frames_that_are_there() -> Result<()> {
+    const TEXT: &str = r#"(module
+        (func $inner (unreachable))
+        (func $gone (return_call $inner))
+        (func $outer (call $gone) (nop))
+        (func (export "run") (return_call $outer)))"#;
+    in_each(|engine| {
+        let module = Module::new(engine, TEXT)?;
+        let mut store = Store::new(engine, ());
+        let instance = Linker::new(engine).instantiate(&mut store, &module)?;
+        let run = instance.get_typed_func::<(), ()>(&mut store, "run")?;
+        let error = run.call(&mut store, ()).unwrap_err();
+        let backtrace = error.downcast_ref::<WasmBacktrace>().context("a backtrace")?;
+        let names: Vec<_> = backtrace.frames().iter().map(|frame| frame.func_name()).collect();
+        anyhow::ensure!(names == [Some("inner"), Some("outer")], "{names:?}");
+        Ok(())
+    })
+}
