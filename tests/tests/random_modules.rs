@@ -104,7 +104,7 @@ fn any_config() -> wasm_smith::Config {
         extended_const_enabled: true,
         simd_enabled: true,
         relaxed_simd_enabled: false,
-        tail_call_enabled: false,
+        tail_call_enabled: true,
         exceptions_enabled: false,
         gc_enabled: false,
         memory64_enabled: true,

@@ -81,11 +81,18 @@ impl<'c, 'b> Body<'c, 'b> {
         for _ in 0..1 + self.choices.below(8) {
             self.statement();
         }
-        for ty in results {
-            if self.choices.one_in(2) {
-                self.narrowed(ty);
-            } else {
-                self.expression(ty);
+        let alike = (0..self.callees.len()).filter(|&i| self.callees[i].results == results);
+        let alike: Vec<usize> = alike.collect();
+        if !alike.is_empty() && self.choices.one_in(5) {
+            let callee = self.choices.of(&alike);
+            self.tail_call(callee);
+        } else {
+            for ty in results {
+                if self.choices.one_in(2) {
+                    self.narrowed(ty);
+                } else {
+                    self.expression(ty);
+                }
             }
         }
         self.emit(Instruction::End);
@@ -442,10 +449,7 @@ impl<'c, 'b> Body<'c, 'b> {
         }
     }
 
-    fn call(&mut self, callee: usize) {
-        let signature = self.callees[callee].clone();
-        let reference = self.limits.references && self.choices.one_in(4);
-        let reference = reference.then(|| self.take_reference(callee, &signature));
+    fn arguments(&mut self, signature: &Signature) {
         for &ty in &signature.params {
             if self.choices.one_in(4) {
                 self.narrowed(ty);
@@ -453,6 +457,31 @@ impl<'c, 'b> Body<'c, 'b> {
                 self.expression(ty);
             }
         }
+    }
+
+    /// In the last step: a callee with the results of this function.
+    fn tail_call(&mut self, callee: usize) {
+        let signature = self.callees[callee].clone();
+        let reference = self.limits.references && self.choices.one_in(4);
+        let reference = reference.then(|| self.take_reference(callee, &signature));
+        self.arguments(&signature);
+        if let Some((ty, local)) = reference {
+            self.emit(Instruction::LocalGet(local));
+            return self.emit(Instruction::ReturnCallRef(ty));
+        }
+        if callee < self.imports || self.choices.one_in(2) {
+            return self.emit(Instruction::ReturnCall(callee as u32));
+        }
+        let type_index = type_index(self.types, &signature);
+        self.emit(Instruction::I32Const(callee as i32));
+        self.emit(Instruction::ReturnCallIndirect { type_index, table_index: 0 });
+    }
+
+    fn call(&mut self, callee: usize) {
+        let signature = self.callees[callee].clone();
+        let reference = self.limits.references && self.choices.one_in(4);
+        let reference = reference.then(|| self.take_reference(callee, &signature));
+        self.arguments(&signature);
         match reference {
             Some((ty, local)) => {
                 self.emit(Instruction::LocalGet(local));
