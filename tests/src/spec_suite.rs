@@ -13,9 +13,6 @@ pub struct Script {
     pub text: &'static str,
 }
 
-/// Scripts of proposals that use another one which is not built yet, and that one.
-const NOT_YET: [(&str, &str); 1] = [("try_table.wast", "tail calls")];
-
 /// All scripts, by name.
 pub fn scripts() -> Vec<Script> {
     let mut scripts: Vec<Script> = data::spec(SpecVersion::V2)
@@ -25,7 +22,6 @@ pub fn scripts() -> Vec<Script> {
         .map(|file| Script { name: file.name().to_owned(), text: file.raw() })
         .collect();
     let exceptions = data::proposal(Proposal::ExceptionHandling)
-        .filter(|file| NOT_YET.iter().all(|(name, _)| file.name() != *name))
         .map(|file| Script { name: format!("exceptions/{}", file.name()), text: file.raw() });
     scripts.extend(exceptions);
     let legacy = include_str!("legacy_exceptions.wast");

@@ -21,8 +21,6 @@ pub struct Activation {
     fp: *mut u64,
     ip: *const u8,
     position: Position,
-    /// Machine code for the base frame to go on in.
-    enter: *const u8,
     /// What is called in the base frame's place.
     tail_call: Option<TailCall>,
     /// `InstanceContext::epoch` as of which the frames inside the landing, or all if there is none, have
@@ -78,7 +76,6 @@ impl Activation {
             fp: ptr::null_mut(),
             ip: ptr::null(),
             position: Position::Trap,
-            enter: ptr::null(),
             tail_call: None,
             epoch,
             landing: None,
@@ -105,12 +102,6 @@ impl Activation {
     #[inline(always)]
     pub(super) fn saved(&self) -> (*mut u64, *const u8) {
         (self.fp, self.ip)
-    }
-
-    /// The base frame goes on in machine code.
-    pub(super) fn give_up_base(&mut self, native: *const u8) {
-        self.fp = ptr::null_mut();
-        self.enter = native;
     }
 
     /// The base frame is gone; this is called in its place.
@@ -170,10 +161,6 @@ impl Activation {
             Some(landing) if is_landing(ip) => landing.ip,
             _ => ip,
         }
-    }
-
-    pub(super) fn entered(&self) -> *const u8 {
-        self.enter
     }
 
     /// The innermost activation of a store.

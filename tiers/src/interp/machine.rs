@@ -34,13 +34,11 @@ impl Flow {
     pub(crate) const RETURNED: Flow = Flow(0);
     /// A trap was raised, or came out of machine code.
     pub(crate) const TRAPPED: Flow = Flow(1);
-    /// The base frame goes on in machine code: its address is in the activation.
-    pub(crate) const ENTER: Flow = Flow(2);
-    /// The base frame is gone and somebody else is called in its place: see the activation.
-    pub(crate) const TAIL_CALL: Flow = Flow(3);
+    /// The base frame is gone and something is called in its place: see the activation.
+    pub(crate) const TAIL_CALL: Flow = Flow(2);
     /// Loop dispatch: the registers are parked in the activation.
     #[cfg(any(debug_assertions, feature = "loop-dispatch"))]
-    pub(crate) const CONTINUE: Flow = Flow(4);
+    pub(crate) const CONTINUE: Flow = Flow(3);
 }
 
 /// Executes one instruction and all that follow it.

@@ -45,11 +45,11 @@ pub enum Exit {
     Returned,
     /// A trap, or an exception that no frame has handled: its number is in `StoreContext::trap`.
     Trapped,
-    /// The function goes on in this machine code: called with the arguments, which still lie in
-    /// place. For an OSR entry its state is in `StackContext::resume`.
+    /// The function has not begun and has this machine code: it is to be called with the arguments, which still lie in
+    /// place.
     Enter(*const u8),
-    /// The function has called another one in its place, which is to be called with the arguments that lie where its
-    /// own have.
+    /// In the place of the frame something else is called, with the arguments that lie where its own have: what it has
+    /// called in its last step, or machine code to go on in. For an OSR entry the state is in `StackContext::resume`.
     TailCall(TailCall),
 }
 
@@ -169,8 +169,6 @@ unsafe fn exit(flow: Flow, activation: *const Activation) -> Exit {
     match flow {
         Flow::RETURNED => Exit::Returned,
         // SAFETY: callers pass their running activation.
-        Flow::ENTER => Exit::Enter(unsafe { (*activation).entered() }),
-        // SAFETY: as above.
         Flow::TAIL_CALL => Exit::TailCall(unsafe { (*activation).tail_called() }),
         _ => Exit::Trapped,
     }

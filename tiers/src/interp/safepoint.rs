@@ -4,7 +4,7 @@ use super::catch_up::{self, go_on};
 use super::machine::{Flow, Machine, handlers};
 use super::ops::calls::leave;
 use super::ops::control::LOOP_HEADER;
-use super::{Activation, Position};
+use super::{Activation, Position, TailCall};
 use crate::body::FunctionBody;
 use crate::context::{SafepointAction, StoreContext};
 use crate::lowered::code::LoweredCode;
@@ -125,12 +125,13 @@ unsafe fn go_on_in(mut m: Machine, native: *const u8) -> Flow {
         let first = m.fp.sub(code.locals as usize);
         m.ip = m.fp.add(RETURN_IP).read() as *const u8;
         m.fp = m.fp.add(CALLER_FP).read() as *mut u64;
-        if m.fp.is_null() {
-            let activation = (*m.st).activation.cast::<Activation>();
-            (*activation).give_up_base(native);
-            return Flow::ENTER;
-        }
         let type_index = (&(*(*m.cx).env).functions)[code.body().function as usize];
+        if m.fp.is_null() {
+            // It need not be the function that was called.
+            let activation = (*m.st).activation.cast::<Activation>();
+            (*activation).give_up_base_for(TailCall { code: native, context: m.cx, type_index });
+            return Flow::TAIL_CALL;
+        }
         go_on!(m, leave(m, native, m.cx, type_index, first))
     }
 }
