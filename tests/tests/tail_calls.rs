@@ -88,6 +88,33 @@ fn a_chain_within_an_instance_takes_no_stack() -> Result<()> {
     })
 }
 
+#[test]
+fn vectors_and_references_are_passed_on() -> Result<()> {
+    const TEXT: &str = r#"(module
+        (type $t (func (param i64 v128 f32 (ref null $t) v128) (result i64)))
+        (elem declare func $b)
+        (func $a (type $t) (local v128)
+            (if (i64.eqz (local.get 0)) (then (return (i64x2.extract_lane 1 (local.get 4)))))
+            (return_call_ref $t (i64.sub (local.get 0) (i64.const 1))
+                (local.get 4) (f32.const 1) (local.get 3) (local.get 1) (local.get 3)))
+        (func $b (type $t)
+            (if (i64.eqz (local.get 0)) (then (return (i64x2.extract_lane 1 (local.get 1)))))
+            (return_call $a (i64.sub (local.get 0) (i64.const 1))
+                (local.get 4) (f32.const 1) (local.get 3)
+                (i64x2.add (local.get 1) (v128.const i64x2 1 2))))
+        (func (export "run") (param i64) (result i64)
+            (call $a (local.get 0) (v128.const i64x2 0 5) (f32.const 0) (ref.func $b)
+                (v128.const i64x2 0 7))))"#;
+    in_each(|engine| {
+        let module = Module::new(engine, TEXT)?;
+        let mut store = Store::new(engine, ());
+        let instance = Linker::new(engine).instantiate(&mut store, &module)?;
+        let found = call(&mut store, &instance, "run", LINKS)?;
+        anyhow::ensure!(found == 7 + LINKS, "{found}");
+        Ok(())
+    })
+}
+
 /// A link of a chain that leads through instances: with so many arguments, the last of them what remains to be done.
 fn link(arguments: usize, next: usize) -> String {
     let params = "i64 ".repeat(arguments);

@@ -458,7 +458,7 @@ impl Lowerer<'_> {
     }
 
     pub(super) fn return_call(&mut self, function: u32) {
-        let args = self.place_tail_arguments(self.env.func_type(function).params.len());
+        let args = self.place_tail_arguments(self.env.func_type(function));
         let is_far = self.code.is_far(args);
         if function < self.env.imported_functions {
             let op = if is_far { Op::return_call_import_far } else { Op::return_call_import };
@@ -475,7 +475,7 @@ impl Lowerer<'_> {
     pub(super) fn return_call_indirect(&mut self, type_index: u32, table: u32) {
         let (operand, temp) = self.pop();
         let index = self.slot_of(operand, temp);
-        let args = self.place_tail_arguments(self.env.types[type_index as usize].params.len());
+        let args = self.place_tail_arguments(&self.env.types[type_index as usize]);
         let is_far = self.code.is_far(args);
         let op = if is_far { Op::return_call_indirect_far } else { Op::return_call_indirect };
         let code = self.code.op(op).slot(index);
@@ -487,7 +487,7 @@ impl Lowerer<'_> {
     pub(super) fn return_call_ref(&mut self, type_index: u32) {
         let (operand, temp) = self.pop();
         let reference = self.slot_of(operand, temp);
-        let args = self.place_tail_arguments(self.env.types[type_index as usize].params.len());
+        let args = self.place_tail_arguments(&self.env.types[type_index as usize]);
         let is_far = self.code.is_far(args);
         let op = if is_far { Op::return_call_ref_far } else { Op::return_call_ref };
         let code = self.code.op(op).slot(reference);
@@ -496,9 +496,10 @@ impl Lowerer<'_> {
         self.unreachable = Some(0);
     }
 
-    /// Puts the topmost `count` operands into their temporaries and answers the slot of the first. Nobody reads
-    /// those below any more.
-    fn place_tail_arguments(&mut self, count: usize) -> i32 {
+    /// Puts the arguments into their temporaries and answers the slot of the first. Nobody reads the operands below them
+    /// any more.
+    fn place_tail_arguments(&mut self, ty: &FuncType) -> i32 {
+        let count = slot_count(&ty.params);
         let first = self.stack.height() - count;
         self.move_operands(first, count);
         self.temp_slot(first)
