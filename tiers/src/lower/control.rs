@@ -6,6 +6,7 @@ use super::code_buffer::Label;
 use super::exceptions::Exceptions;
 use super::operands::Operand;
 use crate::interp::op::Op;
+use crate::types::FuncType;
 use crate::types::{ValType, slot_count};
 use midair_osr::SiteKind;
 use std::collections::HashMap;

@@ -38,7 +38,11 @@ fn later_proposals_can_be_turned_off() {
     Module::new(&engine(), exceptions).unwrap();
     let mut config = Config::new();
     config.wasm_multi_memory(false).wasm_extended_const(false).wasm_function_references(false);
-    config.wasm_tail_call(false).wasm_memory64(false).wasm_custom_page_sizes(false).wasm_wide_arithmetic(false);
+    config
+        .wasm_tail_call(false)
+        .wasm_memory64(false)
+        .wasm_custom_page_sizes(false)
+        .wasm_wide_arithmetic(false);
     let engine = Engine::new(config.wasm_exceptions(false)).unwrap();
     let error = Module::new(&engine, exceptions).unwrap_err().to_string();
     assert!(error.starts_with("exception handling is not supported yet"), "{error}");
