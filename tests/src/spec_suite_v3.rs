@@ -10,23 +10,11 @@ pub struct Script {
     pub text: &'static str,
 }
 
-const TAIL_CALLS: &str = "tail calls";
-const EXCEPTIONS: &str = "exceptions";
 const GARBAGE_COLLECTION: &str = "garbage-collected types";
 
 /// Scripts that are not run, and what they need.
-pub const SKIPPED: &[(&str, &str)] = &[
-    ("function-references/return_call.wast", TAIL_CALLS),
-    ("function-references/return_call_indirect.wast", TAIL_CALLS),
-    ("function-references/return_call_ref.wast", TAIL_CALLS),
-    ("v3/imports.wast", EXCEPTIONS),
-    ("v3/instance.wast", EXCEPTIONS),
-    ("v3/ref_null.wast", GARBAGE_COLLECTION),
-    ("v3/return_call.wast", TAIL_CALLS),
-    ("v3/return_call_indirect.wast", TAIL_CALLS),
-    ("v3/return_call_ref.wast", TAIL_CALLS),
-    ("v3/type-rec.wast", GARBAGE_COLLECTION),
-];
+pub const SKIPPED: &[(&str, &str)] =
+    &[("v3/ref_null.wast", GARBAGE_COLLECTION), ("v3/type-rec.wast", GARBAGE_COLLECTION)];
 
 /// Scripts that are run, by name.
 pub fn scripts() -> Vec<Script> {

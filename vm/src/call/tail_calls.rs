@@ -10,6 +10,7 @@
 //! a chain of such calls takes no stack either, the next of them unwinds the one before and is called in its place, by the
 //! loop that has called that.
 
+use crate::stack::exceptions::propagate;
 use crate::store::of_context::store_of;
 use crate::store::tail_calls::NextCall;
 use midair_osr::call::call_native;
@@ -52,7 +53,7 @@ pub(crate) unsafe fn leave_for(
                 shape.write_results(frame, &mut *stack, results);
                 CalloutOutcome::Return
             }
-            NativeOutcome::Unwound => CalloutOutcome::Unwind,
+            NativeOutcome::Unwound => propagate(store_of(cx)),
         }
     }
 }
