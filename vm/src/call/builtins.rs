@@ -345,7 +345,8 @@ unsafe extern "sysv64" fn is_subtype(cx: *mut InstanceContext, found: u32, expec
 unsafe extern "sysv64" fn raise(cx: *mut InstanceContext, code: u32) {
     // SAFETY: the interpreter passes the context of the instance whose code runs, and waits.
     let store = unsafe { store_of(cx) };
-    if code != TrapCode::HostError as u32 {
+    let has_an_error = [TrapCode::HostError as u32, TrapCode::InvalidFunction as u32];
+    if !has_an_error.contains(&code) {
         // It may be that a frame traps which an exception of a host function has come to.
         store.pending = None;
     }

@@ -166,14 +166,15 @@ impl Script {
 
     /// Whether a module is refused, as it should be for the reason that `message` tells.
     fn is_refused(&self, wat: &mut QuoteWat<'_>, message: &str) -> bool {
+        let Ok(bytes) = wat.encode() else { return true };
+        let refuses = |engine| Module::new(engine, &bytes).is_err();
         // Scripts of 2.0 expect to be refused what later scripts expect to work.
-        let engine = match message {
-            "multiple memories" | "zero byte expected" => &self.plain_engine,
-            _ => &self.engine,
-        };
-        match wat.encode() {
-            Ok(bytes) => Module::new(engine, bytes).is_err(),
-            Err(_) => true,
+        match message {
+            "multiple memories" | "zero byte expected" => refuses(&self.plain_engine),
+            "integer representation too long" => {
+                refuses(&self.engine) || refuses(&self.plain_engine)
+            }
+            _ => refuses(&self.engine),
         }
     }
 
