@@ -688,3 +688,29 @@ fn modules_with_other_tags_are_refused_by_name() {
     }
     module.update().module(text("(tag (param i32)) (tag)")).unwrap().apply().unwrap();
 }
+
+#[test]
+fn throwing_in_a_loop_takes_no_native_stack() {
+    for tier in TIERS {
+        let mut config = Config::new();
+        config.tier(tier);
+        let (mut store, instance) = instance(
+            &Engine::new(&config).unwrap(),
+            r#"(module
+                (tag $e (param i32))
+                (func $down (param $depth i32)
+                    (if (local.get $depth)
+                        (then (call $down (i32.sub (local.get $depth) (i32.const 1))))
+                        (else (throw $e (i32.const 1)))))
+                (func (export "run") (param $n i32) (result i32) (local $sum i32)
+                    (loop $again
+                        (block $caught (result i32)
+                            (try_table (catch $e $caught) (call $down (i32.const 3)))
+                            (unreachable))
+                        (local.set $sum (i32.add (local.get $sum)))
+                        (br_if $again (i32.lt_u (local.get $sum) (local.get $n))))
+                    (local.get $sum)))"#,
+        );
+        assert_eq!(call(&mut store, instance, "run", 200_000).unwrap(), 200_000, "{tier:?}");
+    }
+}

@@ -10,22 +10,35 @@
 use super::catch_up::{is_due, look_at};
 use super::machine::Machine;
 use super::{Activation, Position, epoch};
-use crate::context::StoreContext;
+use crate::context::{InstanceContext, StoreContext};
 use crate::lowered::code::{Handler, LoweredCode};
 use crate::lowered::frame::{self, CALLER_FP, RETURN_IP};
 use crate::trap::TrapCode;
 
-/// Throws a new exception, with its values at `values`. The top frame is suspended at the `throw` behind which `m.ip`
-/// stands. If a frame of the activation handles it, the activation says where that goes on; if the answer is false,
-/// the exception or a trap is on its way.
+/// Throws a new exception, with its values at `values`. The top frame has been saved, suspended at the `throw`. If a frame
+/// of the activation handles it, the activation says where that goes on; if the answer is false, the exception or a
+/// trap is on its way.
+///
+/// What is handed over are registers and not a [`Machine`], whose address would escape: handlers that throw must end in a
+/// jump.
 ///
 /// # Safety
 /// The registers must be those of a running activation; the values must be those of the tag.
 #[cold]
 #[inline(never)]
-pub(super) unsafe fn throw(m: Machine, tag: u32, values: *const u64) -> bool {
+pub(super) unsafe fn throw(
+    cx: *mut InstanceContext,
+    st: *mut StoreContext,
+    tag: u32,
+    values: *const u64,
+) -> bool {
     // SAFETY: the caller's contract.
-    unsafe { throw_by(m, || ((*(*m.cx).builtins).throw)(m.cx, tag, values)) }
+    unsafe {
+        let top = expose_frames(st);
+        ((*(*cx).builtins).throw)(cx, tag, values);
+        (*st).value_top = top;
+        unwind(cx, st)
+    }
 }
 
 /// The same for an exception that has been caught by reference.
@@ -34,45 +47,54 @@ pub(super) unsafe fn throw(m: Machine, tag: u32, values: *const u64) -> bool {
 /// As for [`throw`]; `exception` must be an `exnref` that is not null.
 #[cold]
 #[inline(never)]
-pub(super) unsafe fn throw_ref(m: Machine, exception: u64) -> bool {
+pub(super) unsafe fn throw_ref(
+    cx: *mut InstanceContext,
+    st: *mut StoreContext,
+    exception: u64,
+) -> bool {
     // SAFETY: the caller's contract.
-    unsafe { throw_by(m, || ((*(*m.cx).builtins).throw_ref)(m.cx, exception)) }
+    unsafe {
+        let top = expose_frames(st);
+        ((*(*cx).builtins).throw_ref)(cx, exception);
+        (*st).value_top = top;
+        unwind(cx, st)
+    }
 }
 
+/// Lets who looks for references find those of all frames, which lie below `value_top`. Answers what that was.
+///
 /// # Safety
 /// As for [`throw`].
-unsafe fn throw_by(m: Machine, throw: impl FnOnce()) -> bool {
-    // SAFETY: the caller's contract. Who looks for references finds those of all frames below `value_top`.
+unsafe fn expose_frames(st: *mut StoreContext) -> *mut u64 {
+    // SAFETY: an activation runs, whose top frame has been saved.
     unsafe {
-        m.save(Position::Call);
-        let st: *mut StoreContext = m.st;
-        let top = (*st).value_top;
-        (*st).value_top = m.fp.add((*frame::code(m.fp)).slots_above as usize);
-        throw();
-        (*st).value_top = top;
-        unwind(m)
+        let (fp, _) = (*(*st).activation.cast::<Activation>()).saved();
+        std::mem::replace(&mut (*st).value_top, fp.add((*frame::code(fp)).slots_above as usize))
     }
 }
 
 /// Whether what is on its way is an exception.
 ///
 /// # Safety
-/// The registers must be those of a running activation.
-pub(super) unsafe fn is_exception(m: Machine) -> bool {
+/// `st` must be the context of a live store.
+pub(super) unsafe fn is_exception(st: *const StoreContext) -> bool {
     // SAFETY: the store's context is alive.
-    unsafe { (*m.st).trap == TrapCode::UncaughtException as u32 }
+    unsafe { (*st).trap == TrapCode::UncaughtException as u32 }
 }
 
-/// An exception is on its way out of the call behind which `m.ip` stands. The answer is that of [`throw`].
+/// An exception is on its way out of the call that the top frame is suspended at, which has been saved. The answer is
+/// that of [`throw`].
 ///
 /// # Safety
-/// The registers must be those of a running activation.
+/// As for [`throw`].
 #[cold]
 #[inline(never)]
-pub(super) unsafe fn unwind(mut m: Machine) -> bool {
+pub(super) unsafe fn unwind(cx: *mut InstanceContext, st: *mut StoreContext) -> bool {
     // SAFETY: an activation runs, so the store context points to it; its frames are alive, and so is their code.
     unsafe {
-        let activation = (*m.st).activation.cast::<Activation>();
+        let activation = (*st).activation.cast::<Activation>();
+        let mut m = Machine::outside(cx);
+        (m.fp, m.ip) = (*activation).saved();
         // Whether some frames have not been looked at as of the present epoch.
         let unseen = is_due(m) || (*activation).has_landing();
         (*activation).epoch = epoch(m.cx);

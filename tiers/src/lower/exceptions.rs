@@ -15,7 +15,6 @@
 use super::Lowerer;
 use super::code_buffer::Label;
 use super::control::{Frame, FrameKind};
-use super::operands::Operand;
 use crate::interp::op::Op;
 use crate::lowered::code::{Handler, TryRegion};
 use midair_osr::SiteKind;
@@ -229,7 +228,7 @@ impl Lowerer<'_> {
         let frame = self.frame_at(depth);
         match self.frames[frame].exceptions.caught {
             Some(local) => {
-                self.stack.push(Operand::Local(local));
+                self.get_local(local);
                 self.throw_ref(point);
             }
             None => {

@@ -659,7 +659,7 @@ impl Lowerer<'_> {
     }
 
     /// `local.get`.
-    fn get_local(&mut self, local: u32) {
+    pub(super) fn get_local(&mut self, local: u32) {
         let first = self.local_slots.first(local);
         if self.local_slots.is_vector(local) {
             self.stack.push_vector(Operand::Local(first), Operand::Local(first + 1));

@@ -121,6 +121,8 @@ impl Val {
             Val::FuncRef(Some(func)) => (false, HeapType::Concrete(func.type_id(store))),
             Val::ExternRef(None) => (true, HeapType::NoExtern),
             Val::ExternRef(Some(_)) => (false, HeapType::Extern),
+            Val::ExnRef(None) => (true, HeapType::NoExn),
+            Val::ExnRef(Some(_)) => (false, HeapType::Exn),
             _ => return false,
         };
         store.engine().is_subtype(RefType::new(is_null, heap).into(), ty.into())

@@ -348,7 +348,7 @@ pub(in crate::interp) unsafe fn leave(
         let outcome = midair_osr::call::call_native(native, context.cast(), shape, args);
         (*st).value_top = top;
         if outcome != midair_osr::NativeOutcome::Returned {
-            return unwind::is_exception(m) && unwind::unwind(m);
+            return unwind::is_exception(st) && unwind::unwind(m.cx, st);
         }
         let results = std::slice::from_raw_parts(args, shape.result_slots());
         shape.verify_results("results in the interpreter", results);
