@@ -90,6 +90,7 @@ fn a_chain_within_an_instance_takes_no_stack() -> Result<()> {
 
 #[test]
 fn vectors_and_references_are_passed_on() -> Result<()> {
+    let _watchdog = Watchdog::start();
     const TEXT: &str = r#"(module
         (type $t (func (param i64 v128 f32 (ref null $t) v128) (result i64)))
         (elem declare func $b)
@@ -190,6 +191,7 @@ fn a_chain_through_instances_takes_no_stack() -> Result<()> {
 
 #[test]
 fn host_functions_can_be_called_in_the_last_step() -> Result<()> {
+    let _watchdog = Watchdog::start();
     const TEXT: &str = r#"(module
         (import "host" "f" (func $host (param i64 i64 i64 i64 i64 i64 i64) (result i64)))
         (func $last (param i64) (result i64)
@@ -201,7 +203,6 @@ fn host_functions_can_be_called_in_the_last_step() -> Result<()> {
                 (i64.add (local.get 1) (call $last (local.get 0)))))
         (func (export "f") (param i64) (result i64) (return_call $last (local.get 0)))
         (func (export "sum") (param i64) (result i64) (call $sum (local.get 0) (i64.const 0))))"#;
-    let _watchdog = Watchdog::start();
     in_each(|engine| {
         let module = Module::new(engine, TEXT)?;
         let mut store = Store::new(engine, ());
@@ -256,6 +257,7 @@ struct Edits {
 /// who wait for the end of the chain have not heard of the first time.
 #[test]
 fn a_link_can_be_replaced_in_the_middle_of_a_chain() -> Result<()> {
+    let _watchdog = Watchdog::start();
     let text = |step: i64| {
         format!(
             r#"(module
@@ -274,7 +276,6 @@ fn a_link_can_be_replaced_in_the_middle_of_a_chain() -> Result<()> {
             (func (export "run") (param i64) (result i64) (call $outer (local.get 0))))"#
         )
     };
-    let _watchdog = Watchdog::start();
     // While its frame is there, and while that of the other one is.
     for [first, second] in [[1001, 501], [1000, 500]] {
         in_each(|engine| {
@@ -310,11 +311,11 @@ fn a_link_can_be_replaced_in_the_middle_of_a_chain() -> Result<()> {
 
 #[test]
 fn an_endless_chain_can_be_interrupted_and_runs_out_of_fuel() -> Result<()> {
+    let _watchdog = Watchdog::start();
     const TEXT: &str = r#"(module
         (func $a (param i64) (return_call $b (local.get 0)))
         (func $b (param i64) (return_call $a (local.get 0)))
         (func (export "run") (return_call $a (i64.const 0))))"#;
-    let _watchdog = Watchdog::start();
     for tier in [Tier::Interp, Tier::Baseline, Tier::Optimized, Tier::Auto] {
         let engine = Engine::new(Config::new().tier(tier).consume_fuel(true))?;
         let module = Module::new(&engine, TEXT)?;
@@ -342,6 +343,7 @@ fn an_endless_chain_can_be_interrupted_and_runs_out_of_fuel() -> Result<()> {
 
 #[test]
 fn a_backtrace_has_the_frames_that_are_there() -> Result<()> {
+    let _watchdog = Watchdog::start();
     const TEXT: &str = r#"(module
         (func $inner (unreachable))
         (func $gone (return_call $inner))
