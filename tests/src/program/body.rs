@@ -83,7 +83,7 @@ impl<'c, 'b> Body<'c, 'b> {
         }
         let alike = (0..self.callees.len()).filter(|&i| self.callees[i].results == results);
         let alike: Vec<usize> = alike.collect();
-        if !alike.is_empty() && self.choices.one_in(5) {
+        if self.limits.tail_calls && !alike.is_empty() && self.choices.one_in(5) {
             let callee = self.choices.of(&alike);
             self.tail_call(callee);
         } else {

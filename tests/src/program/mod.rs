@@ -54,15 +54,25 @@ struct Signature {
 
 /// A program made from random bytes. Fewer bytes make a smaller one.
 pub fn program(bytes: &[u8]) -> Vec<u8> {
-    let limits =
-        Limits { budget: BUDGET, iterations: ITERATIONS, references: true, exceptions: false };
+    let limits = Limits {
+        budget: BUDGET,
+        iterations: ITERATIONS,
+        references: true,
+        exceptions: false,
+        tail_calls: true,
+    };
     program_with_limits(bytes, &limits)
 }
 
 /// A program that throws and catches exceptions, made from random bytes.
 pub fn program_with_exceptions(bytes: &[u8]) -> Vec<u8> {
-    let limits =
-        Limits { budget: BUDGET, iterations: ITERATIONS, references: true, exceptions: true };
+    let limits = Limits {
+        budget: BUDGET,
+        iterations: ITERATIONS,
+        references: true,
+        exceptions: true,
+        tail_calls: true,
+    };
     program_with_limits(bytes, &limits)
 }
 
@@ -82,6 +92,8 @@ pub struct Limits {
     pub references: bool,
     /// Whether exceptions are thrown and caught.
     pub exceptions: bool,
+    /// Whether functions call others in their last step.
+    pub tail_calls: bool,
 }
 
 /// A program made from random bytes that runs longer, or less long, than others.
@@ -280,6 +292,7 @@ mod tests {
                 iterations: ITERATIONS,
                 references: false,
                 exceptions: false,
+                tail_calls: false,
             };
             let wasm = program_with_limits(&bytes, &limits);
             for observation in crate::differential::observe_wasmi(&wasm).unwrap() {
