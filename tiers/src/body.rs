@@ -1,6 +1,7 @@
 //! The bytecode of one version of one function.
 
 use std::sync::Arc;
+use wasmparser::Operator;
 
 /// Bytes that many functions share: a mapped file or a buffer.
 pub trait ByteSource: Send + Sync {
@@ -69,4 +70,21 @@ impl std::fmt::Debug for FunctionBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "func[{}] version {} ({} bytes)", self.function, self.version, self.len)
     }
+}
+
+/// Whether control never goes on to the operator behind this one: it branches, leaves the function, or traps.
+pub(crate) fn never_goes_on(operator: &Operator<'_>) -> bool {
+    matches!(
+        operator,
+        Operator::Br { .. }
+            | Operator::BrTable { .. }
+            | Operator::Return
+            | Operator::ReturnCall { .. }
+            | Operator::ReturnCallIndirect { .. }
+            | Operator::ReturnCallRef { .. }
+            | Operator::Throw { .. }
+            | Operator::ThrowRef
+            | Operator::Rethrow { .. }
+            | Operator::Unreachable
+    )
 }

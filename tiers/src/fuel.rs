@@ -9,7 +9,7 @@
 //! Filling, copying and initialising costs its length beside, which is charged before it begins, and whether or not
 //! it is in bounds. Growing does not: the sum of what grows is bounded.
 
-use crate::body::FunctionBody;
+use crate::body::{FunctionBody, never_goes_on};
 use wasmparser::{BinaryReaderError, Operator};
 
 /// The charges of one body, in the order of their points.
@@ -132,16 +132,7 @@ impl Planner {
             | Operator::BrIf { .. }
             | Operator::BrOnNull { .. }
             | Operator::BrOnNonNull { .. } => self.close(),
-            Operator::Br { .. }
-            | Operator::BrTable { .. }
-            | Operator::Return
-            | Operator::Throw { .. }
-            | Operator::ThrowRef
-            | Operator::Rethrow { .. }
-            | Operator::ReturnCall { .. }
-            | Operator::ReturnCallIndirect { .. }
-            | Operator::ReturnCallRef { .. }
-            | Operator::Unreachable => {
+            operator if never_goes_on(operator) => {
                 self.close();
                 self.unreachable = Some(0);
             }

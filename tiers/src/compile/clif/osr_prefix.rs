@@ -5,6 +5,7 @@
 //! starts right there. (Where it is not, the types of the operands are not known without
 //! translating what pushed them.)
 
+use crate::body::never_goes_on;
 use crate::module_env::ModuleEnv;
 use wasmparser::{
     BlockType, ContType, FrameKind, FuncType, ModuleArity, Operator, OperatorsReader, RefType,
@@ -96,16 +97,7 @@ pub(super) fn skipped_prefix(
             }
             Operator::BrIf { .. } | Operator::BrOnNonNull { .. } => height = below(height, 1),
             Operator::BrOnNull { .. } | Operator::RefAsNonNull => height = below(height, 1) + 1,
-            Operator::Br { .. }
-            | Operator::BrTable { .. }
-            | Operator::Return
-            | Operator::Throw { .. }
-            | Operator::ThrowRef
-            | Operator::Rethrow { .. }
-            | Operator::ReturnCall { .. }
-            | Operator::ReturnCallIndirect { .. }
-            | Operator::ReturnCallRef { .. }
-            | Operator::Unreachable => height = base,
+            ref operator if never_goes_on(operator) => height = base,
             _ => match operator.operator_arity(&NoModule) {
                 Some((popped, pushed)) => {
                     height = below(height, popped as usize) + pushed as usize;
