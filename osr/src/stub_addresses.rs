@@ -6,6 +6,8 @@ unsafe extern "sysv64" {
     fn midair_osr_callout();
     fn midair_osr_resume();
     fn midair_osr_request();
+    fn midair_osr_more_arguments();
+    fn midair_osr_more_arguments_return();
     fn midair_osr_poll();
     fn midair_osr_landing();
     #[cfg(feature = "verify-walks")]
@@ -40,6 +42,16 @@ pub(crate) fn resume_address() -> *const u8 {
 /// See `call::request_entry`.
 pub(crate) const fn request_entry() -> unsafe extern "sysv64" fn() {
     midair_osr_request
+}
+
+/// See `call::more_arguments_entry`.
+pub(crate) const fn more_arguments_entry() -> unsafe extern "sysv64" fn() {
+    midair_osr_more_arguments
+}
+
+/// Where that callee returns: to a frame between it and the next managed one.
+pub(crate) fn more_arguments_return_address() -> usize {
+    midair_osr_more_arguments_return as *const () as usize
 }
 
 /// What its field `poll` holds.

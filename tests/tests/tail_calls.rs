@@ -31,7 +31,14 @@ fn in_each(mut test: impl FnMut(&Engine) -> Result<()>) -> Result<()> {
         if !stress.is_empty() {
             config.stress(stress.parse::<StressSpec>()?);
         }
-        test(&Engine::new(&config)?).with_context(|| format!("{tier:?} {stress}"))?;
+        let engine = Engine::new(&config)?;
+        test(&engine).with_context(|| format!("{tier:?} {stress}"))?;
+        let stats = engine.stats();
+        let compiled = [&stats.baseline_compilation, &stats.optimized_compilation];
+        anyhow::ensure!(compiled.iter().all(|tier| tier.failed == 0), "{tier:?} {stress}: refused");
+        let some = compiled.iter().any(|tier| tier.count > 0);
+        let wanted = matches!(tier, Tier::Baseline | Tier::Optimized) && stress.is_empty();
+        anyhow::ensure!(some || !wanted, "{tier:?} {stress}: nothing was compiled");
     }
     Ok(())
 }

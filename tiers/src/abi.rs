@@ -3,7 +3,8 @@
 //! Managed code is System V: the context pointer in `rdi`, then the parameters. Results are in
 //! `rax`, `rdx`, `xmm0`, `xmm1` when at most two of them are integers and at most two are floats;
 //! otherwise **all** results are in the buffer at `StackContext::results`, one 64-bit slot each
-//! (two for v128), and the machine function returns nothing.
+//! (two for v128), and the machine function returns nothing. Functions that end in tail calls are of this convention too,
+//! although Cranelift is told of another: see `compile/clif/tail_calls.rs`.
 
 use crate::types::FuncType;
 use midair_osr::CallShape;

@@ -343,6 +343,9 @@ pub struct Builtins {
     /// tag, whose values are in `StackContext::results`, or with [`THROWS_REFERENCE`] and an `exnref`. It does not
     /// return.
     pub throw_entry: unsafe extern "sysv64" fn(),
+    /// 13: What machine code jumps to for a tail call for whose arguments there is no room: see
+    /// [`midair_osr::more_arguments_entry`].
+    pub more_arguments_entry: unsafe extern "sysv64" fn(),
 
     // For the interpreter only:
     /// Makes `FunctionState::lowered` of the function (an index into `functions`, imports first)
@@ -399,6 +402,7 @@ pub enum BuiltinIndex {
     RefFunc,
     IsSubtype,
     ThrowEntry,
+    MoreArgumentsEntry,
 }
 
 /// In place of a tag: see [`Builtins::throw_entry`].
@@ -422,6 +426,8 @@ const _: () = {
     assert!(offset_of!(Builtins, ref_func) == 8 * BuiltinIndex::RefFunc as usize);
     assert!(offset_of!(Builtins, is_subtype) == 8 * BuiltinIndex::IsSubtype as usize);
     assert!(offset_of!(Builtins, throw_entry) == 8 * BuiltinIndex::ThrowEntry as usize);
+    let more_arguments_entry = offset_of!(Builtins, more_arguments_entry);
+    assert!(more_arguments_entry == 8 * BuiltinIndex::MoreArgumentsEntry as usize);
 };
 impl StoreContext {
     /// Offset of `fuel`.

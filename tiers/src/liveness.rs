@@ -76,6 +76,7 @@ pub struct Liveness {
     calls: u32,
     loops: u32,
     runtime_calls: bool,
+    tail_calls: bool,
 }
 
 impl Liveness {
@@ -106,6 +107,7 @@ impl Liveness {
             calls: graph.calls,
             loops: graph.loops,
             runtime_calls: graph.runtime_calls,
+            tail_calls: graph.tail_calls,
         };
         let mut live = vec![0; words_per_set];
         for (index, block) in graph.blocks.iter().enumerate() {
@@ -155,6 +157,11 @@ impl Liveness {
     /// Whether an operator is carried out by the runtime.
     pub fn runtime_calls(&self) -> bool {
         self.runtime_calls
+    }
+
+    /// Whether there are reachable tail calls.
+    pub fn tail_calls(&self) -> bool {
+        self.tail_calls
     }
 }
 
@@ -219,6 +226,7 @@ struct Graph {
     loops: u32,
     handlers: u32,
     runtime_calls: bool,
+    tail_calls: bool,
 }
 
 /// Builds a [`Graph`].
@@ -249,6 +257,7 @@ impl Graph {
                 loops: 0,
                 handlers: 0,
                 runtime_calls: false,
+                tail_calls: false,
             },
             current: None,
             constructs: Vec::new(),
@@ -634,11 +643,13 @@ impl GraphBuilder<'_> {
                 let all = targets.targets().filter_map(Result::ok);
                 self.branch(all.chain(std::iter::once(targets.default())), false);
             }
-            Operator::Return
-            | Operator::ReturnCall { .. }
+            Operator::ReturnCall { .. }
             | Operator::ReturnCallIndirect { .. }
-            | Operator::ReturnCallRef { .. }
-            | Operator::Unreachable => self.place(None),
+            | Operator::ReturnCallRef { .. } => {
+                self.graph.tail_calls |= self.current.is_some();
+                self.place(None);
+            }
+            Operator::Return | Operator::Unreachable => self.place(None),
             Operator::MemoryGrow { .. }
             | Operator::MemoryFill { .. }
             | Operator::MemoryCopy { .. }

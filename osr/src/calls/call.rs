@@ -29,6 +29,13 @@ pub const fn request_entry() -> unsafe extern "sysv64" fn() {
     stub_addresses::request_entry()
 }
 
+/// Code that a tail call jumps to whose callee has more arguments on the stack than its caller: with the registers as the
+/// callee wants them, and in [`StackContext::resume`] the code to call, the number of words of arguments on the stack (even,
+/// and not 0), and these words. A chain of such calls takes constant stack.
+pub const fn more_arguments_entry() -> unsafe extern "sysv64" fn() {
+    stub_addresses::more_arguments_entry()
+}
+
 /// Answer of a callout handler, as the machine word that the stub understands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CalloutOutcome {
@@ -39,7 +46,7 @@ pub enum CalloutOutcome {
     /// Unwind to the frame that [`StackContext::unwind_to_frame`] has found.
     UnwindToFrame,
     /// Jump to this code with the arguments and the context in the frame, and the original return address. It may have no
-    /// more arguments on the stack than the callout has.
+    /// more arguments on the stack than the callout has: see [`CallShape::tail_call`].
     TailCall(*const u8),
 }
 
@@ -151,6 +158,14 @@ impl CallShape {
         self.stack_slots as usize
     }
 
+    /// The first slot of an argument on the native stack; `None` if it is passed in a register.
+    pub fn stack_slot(&self, param: usize) -> Option<u32> {
+        match self.params[param].0 {
+            ParamPlace::Stack(slot) => Some(slot),
+            ParamPlace::Gpr(_) | ParamPlace::Xmm(_) => None,
+        }
+    }
+
     /// Slots of all arguments.
     pub fn param_slots(&self) -> usize {
         self.param_slots as usize
@@ -209,6 +224,16 @@ impl CallShape {
     /// `frame` must be the frame of a callout that was called with this shape, or with another one that has at least as
     /// many [`CallShape::stack_slots`].
     pub unsafe fn write_arguments(&self, frame: &mut CalloutFrame, slots: &[u64]) {
+        let on_stack = frame.stack_args;
+        // SAFETY: the callee owns its incoming argument slots.
+        unsafe { self.put_arguments(frame, on_stack, slots) };
+    }
+
+    /// Puts arguments into the registers of a frame, and what goes on the stack to `on_stack`.
+    ///
+    /// # Safety
+    /// There must be room for it.
+    unsafe fn put_arguments(&self, frame: &mut CalloutFrame, on_stack: *mut u64, slots: &[u64]) {
         self.verify_arguments("arguments of a tail call", slots);
         let mut at = 0;
         for (place, kind) in &self.params {
@@ -217,9 +242,9 @@ impl CallShape {
             match *place {
                 ParamPlace::Gpr(n) => frame.gpr[usize::from(n)] = low,
                 ParamPlace::Xmm(n) => frame.xmm[usize::from(n)] = [low, high.unwrap_or(0)],
-                // SAFETY: the callee owns its incoming argument slots.
+                // SAFETY: the caller's contract.
                 ParamPlace::Stack(n) => unsafe {
-                    let argument = frame.stack_args.add(n as usize);
+                    let argument = on_stack.add(n as usize);
                     *argument = low;
                     if let Some(high) = high {
                         *argument.add(1) = high;
@@ -227,6 +252,36 @@ impl CallShape {
                 },
             }
         }
+    }
+
+    /// The answer of a callout that was called with the shape `callout`, and in whose place `code` of this shape is to be
+    /// called with `context` and these arguments.
+    ///
+    /// # Safety
+    /// `frame` must be that of the callout, and `resume` the [buffer](StackContext::resume) of the stack that it came from,
+    /// with room for the arguments and two words more. The results of both shapes must be alike.
+    pub unsafe fn tail_call(
+        &self,
+        code: *const u8,
+        context: *mut ContextHeader,
+        slots: &[u64],
+        callout: &CallShape,
+        frame: &mut CalloutFrame,
+        resume: *mut u64,
+    ) -> CalloutOutcome {
+        frame.set_context(context);
+        if self.stack_slots <= callout.stack_slots {
+            // SAFETY: as the caller vouches.
+            unsafe { self.write_arguments(frame, slots) };
+            return CalloutOutcome::TailCall(code);
+        }
+        // SAFETY: the buffer has room.
+        unsafe {
+            resume.write(code as u64);
+            resume.add(1).write(u64::from(self.stack_slots.next_multiple_of(2)));
+            self.put_arguments(frame, resume.add(2), slots);
+        }
+        CalloutOutcome::TailCall(more_arguments_entry() as *const u8)
     }
 
     /// Writes the results of a callout.

@@ -1,4 +1,4 @@
-//! The eight hand-written pieces of machine code, and nothing else.
+//! The nine hand-written pieces of machine code, and nothing else.
 //!
 //! All offsets into Rust structures that the assembly uses are passed as constants that are checked
 //! against `offset_of!` in the modules that own them.
@@ -263,6 +263,62 @@ global_asm!(
     "jmp [rdi]",
     ".size midair_osr_request, . - midair_osr_request",
     token = const crate::calls::call::REQUEST_TOKEN as i32,
+);
+
+// A tail call whose callee has more arguments on the stack than its caller has room for: the caller has jumped here when
+// its frame was gone, with the registers as the callee wants them, rdi = the callee's context. In the resume buffer are
+//
+//   +0     the code to call
+//   +8     number of words that follow; even, and not 0
+//   +16    what goes on the stack
+//
+// A frame is put in between that has room:
+//
+//   rbp+8   return address into whoever has called the first function of the chain
+//   rbp     saved rbp
+//   ...     stack arguments               <- rsp at the call
+//
+// If such a frame is there already, because the caller itself was called from here, it is used again: so a chain of
+// these calls has one. rax, r10 and r11 are free. One call, and jumps after it, for the one return that there will be:
+// so the processor predicts where it goes.
+global_asm!(
+    ".text",
+    ".p2align 4",
+    ".globl midair_osr_more_arguments",
+    ".type midair_osr_more_arguments,@function",
+    "midair_osr_more_arguments:",
+    ".cfi_startproc",
+    "lea rax, [rip + midair_osr_more_arguments_return]",
+    "mov r11, [rdi + {stack}]",
+    "mov r11, [r11 + {resume}]",
+    "mov r10, [r11 + 8]",
+    "cmp [rsp], rax",
+    "je 3f",
+    "push rbp",
+    "mov rbp, rsp",
+    ".cfi_def_cfa rbp, 16",
+    ".cfi_offset rbp, -16",
+    "2:",
+    "push qword ptr [r11 + r10 * 8 + 8]",
+    "dec r10",
+    "jnz 2b",
+    "call [r11]",
+    ".globl midair_osr_more_arguments_return",
+    "midair_osr_more_arguments_return:",
+    "leave",
+    "ret",
+    "3:",
+    "mov rsp, rbp",
+    "4:",
+    "push qword ptr [r11 + r10 * 8 + 8]",
+    "dec r10",
+    "jnz 4b",
+    "push rax",
+    "jmp [r11]",
+    ".cfi_endproc",
+    ".size midair_osr_more_arguments, . - midair_osr_more_arguments",
+    stack = const ContextHeader::STACK,
+    resume = const StackContext::RESUME,
 );
 
 // Drops the frames inside the one that unwinding has found, rdi = stack: that one's registers are as they were when

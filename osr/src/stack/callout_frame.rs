@@ -1,7 +1,6 @@
 //! What managed code hands over when it leaves for Rust at a callout.
 
 use super::context::ContextHeader;
-use crate::stub_addresses::enter_return_address;
 
 pub(crate) const GPR_PARAMS: usize = 5;
 pub(crate) const XMM_PARAMS: usize = 8;
@@ -42,13 +41,6 @@ impl CalloutFrame {
     /// The context that the code gets to which the callout jumps: see [`crate::CalloutOutcome::TailCall`].
     pub fn set_context(&mut self, context: *mut ContextHeader) {
         self.context = context;
-    }
-
-    /// Whether the callout was called by the entry trampoline, with no managed frame in between.
-    pub fn returns_to_entry(&self) -> bool {
-        // SAFETY: the stub has made the frame, below the return address that it was called with.
-        let returns_to = unsafe { self.stack_args.sub(1).read() };
-        returns_to == enter_return_address() as u64
     }
 }
 

@@ -114,10 +114,9 @@ impl<'a> FrameReader<'a> {
     /// Goes to the next frame outwards, of which nothing is read.
     pub fn advance(&mut self) -> Option<&WalkedFrame> {
         let frame = self.walk.next()?;
-        let record = frame.callee_record();
         match self.callee.take() {
             // SAFETY: the frame is suspended behind its prologue.
-            Some(callee) if callee.fp == record => unsafe {
+            Some(callee) if callee.fp == frame.inside => unsafe {
                 self.registers.restore_saved(callee.fp, callee.object().saved_registers());
             },
             _ => {
@@ -125,12 +124,12 @@ impl<'a> FrameReader<'a> {
                 let kind = map.map_or(SiteKind::Call, |map| map.kind);
                 // SAFETY: the callee is not the managed frame before, so it is the stub of an exit: the poll
                 // stub at polls, else the callout stub.
-                self.registers = unsafe { registers_at_exit(record, kind) };
+                self.registers = unsafe { registers_at_exit(frame.inside, kind) };
             }
         }
         self.registers.gpr[RBP] = frame.fp as u64;
-        // Above the callee's frame record: a callee pops its return address and nothing else.
-        self.registers.gpr[RSP] = (record + 16) as u64;
+        // A callee pops its return address and nothing else.
+        self.registers.gpr[RSP] = frame.return_slot as u64 + 8;
         Some(self.callee.insert(frame))
     }
 
@@ -183,13 +182,6 @@ impl Iterator for FrameReader<'_> {
             state,
             object: frame.object_arc(),
         })
-    }
-}
-
-impl WalkedFrame {
-    /// The frame record of what this frame has called.
-    pub(crate) fn callee_record(&self) -> usize {
-        self.return_slot as usize - 8
     }
 }
 

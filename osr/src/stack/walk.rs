@@ -6,6 +6,8 @@
 //! of Rust frames in between is skipped in one step, whatever they look like, and on whatever native stack
 //! they and the frames outside them lie: see [`Position`].
 //!
+//! A tail call can have put a frame of its stub between a callee and its caller, which is skipped too.
+//!
 //! ```text
 //!   exit_fp ->  stub frame        [fp+8] return address into frame 0, [fp] frame 0's fp
 //!               frame 0           [fp+8] return address into frame 1, ...
@@ -35,6 +37,8 @@ pub struct WalkedFrame {
     pub entries: usize,
     /// The stack slot that holds the return address.
     pub(crate) return_slot: *mut usize,
+    /// The frame record of the managed frame or stub that runs inside it. Usually the return slot belongs to it.
+    pub(crate) inside: usize,
     /// Whether the frame will leave its code when it is returned to.
     pub redirected: bool,
     /// Whether the slot leads to the landing stub.
@@ -149,6 +153,7 @@ impl Iterator for StackWalk<'_> {
     type Item = WalkedFrame;
 
     fn next(&mut self) -> Option<WalkedFrame> {
+        let mut inside = self.record;
         loop {
             if self.record == 0 {
                 return None;
@@ -162,9 +167,14 @@ impl Iterator for StackWalk<'_> {
                 // trampoline's frame pointer.
                 self.record = unsafe { *((fp - TRAMPOLINE_EXIT_FP) as *const usize) };
                 self.entries -= 1;
+                inside = self.record;
                 continue;
             }
             self.record = fp;
+            if pc == stub_addresses::more_arguments_return_address() {
+                // What keeps arguments of a tail call is a frame like any other, but nobody's.
+                continue;
+            }
             if pc == stub_addresses::landing_address() {
                 let at = Position { entries: self.entries, address: fp };
                 let entry = self.table.get(at).expect("a redirected return address has an entry");
@@ -173,6 +183,7 @@ impl Iterator for StackWalk<'_> {
                     pc: entry.return_address,
                     entries: self.entries,
                     return_slot,
+                    inside,
                     redirected: entry.moves,
                     lands: true,
                     object: entry.object(),
@@ -184,6 +195,7 @@ impl Iterator for StackWalk<'_> {
                 pc,
                 entries: self.entries,
                 return_slot,
+                inside,
                 redirected: false,
                 lands: false,
                 object,

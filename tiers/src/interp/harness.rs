@@ -463,7 +463,11 @@ macro_rules! builtins {
             }
         )*
         const BUILTINS: Builtins =
-            Builtins { throw_entry: midair_osr::request_entry(), $($name,)* };
+            Builtins {
+                throw_entry: midair_osr::request_entry(),
+                more_arguments_entry: midair_osr::more_arguments_entry(),
+                $($name,)*
+            };
     };
 }
 

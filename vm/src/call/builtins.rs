@@ -8,7 +8,7 @@ use crate::stack::transition::while_suspended;
 use crate::stack::{backtrace, exceptions, interpreter_frames, transition};
 use crate::store::of_context::{instance_of, module_of, store_of};
 use crate::store::opaque::{PendingExit, StoreOpaque};
-use midair_osr::request_entry;
+use midair_osr::{more_arguments_entry, request_entry};
 use midair_tiers::context::{GROW_TRAPS, Status};
 use midair_tiers::{Builtins, FuncRef, InstanceContext, MemoryDef, TableDef, TrapCode, TypeId};
 use std::ptr::NonNull;
@@ -28,6 +28,7 @@ static TABLE: Builtins = Builtins {
     ref_func,
     is_subtype,
     throw_entry: request_entry(),
+    more_arguments_entry: more_arguments_entry(),
     prepare,
     hot: transition::hot,
     safepoint: transition::safepoint,

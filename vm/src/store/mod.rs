@@ -42,7 +42,6 @@ pub(crate) mod reservation;
 pub(crate) mod running;
 pub(crate) mod table;
 pub(crate) mod tag;
-pub(crate) mod tail_calls;
 pub(crate) mod transitions;
 pub(crate) mod value;
 

@@ -12,7 +12,6 @@ use super::limits::Limiter;
 use super::memory::MemoryEntity;
 use super::table::TableEntity;
 use super::tag::TagEntity;
-use super::tail_calls::TailCalls;
 use super::transitions::TransitionState;
 use super::value::ExternRef;
 use crate::engine::Engine;
@@ -110,7 +109,6 @@ pub struct StoreOpaque {
     /// [`StoreOpaque::lower_stack_limit`].
     pub(crate) full_stack_limit: usize,
     pub(crate) transitions: TransitionState,
-    pub(crate) tail_calls: TailCalls,
     /// There while a guest runs; a large one also afterwards.
     pub(crate) guest_stack: Option<GuestStack>,
     /// What other threads change.
@@ -157,7 +155,6 @@ impl StoreOpaque {
             backtrace: None,
             depth: 0,
             transitions: TransitionState::default(),
-            tail_calls: TailCalls::default(),
             guest_stack: None,
             contents: Arc::new(Contents::new(engine.process())),
             limiter: None,

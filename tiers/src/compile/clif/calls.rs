@@ -17,12 +17,12 @@ use smallvec::SmallVec;
 use wasmparser::Operator;
 
 /// What a guest call needs to know of its callee.
-struct Callee {
-    type_index: u32,
+pub(super) struct Callee {
+    pub(super) type_index: u32,
     /// Address to call.
-    code: Value,
+    pub(super) code: Value,
     /// Context to pass.
-    context: Value,
+    pub(super) context: Value,
 }
 
 impl Translator<'_, '_> {
@@ -44,7 +44,7 @@ impl Translator<'_, '_> {
         Ok(true)
     }
 
-    fn direct_callee(&mut self, function: u32) -> Callee {
+    pub(super) fn direct_callee(&mut self, function: u32) -> Callee {
         let env = self.source.env;
         let type_index = env.functions[function as usize];
         let builder = &mut self.builder;
@@ -65,7 +65,7 @@ impl Translator<'_, '_> {
         Callee { type_index, code: load(builder, types::I64, Region::Entries, word, 0), context }
     }
 
-    fn indirect_callee(&mut self, type_index: u32, table: u32) -> Callee {
+    pub(super) fn indirect_callee(&mut self, type_index: u32, table: u32) -> Callee {
         let index = self.pop();
         let element = self.table_element_address(table, index);
         let builder = &mut self.builder;
@@ -108,7 +108,7 @@ impl Translator<'_, '_> {
         self.builder.switch_to_block(next);
     }
 
-    fn referenced_callee(&mut self, type_index: u32) -> Callee {
+    pub(super) fn referenced_callee(&mut self, type_index: u32) -> Callee {
         let reference = self.pop();
         let builder = &mut self.builder;
         // The first load through a null reference faults, as above.
@@ -189,7 +189,12 @@ impl Translator<'_, '_> {
     /// Returns from the function.
     pub(super) fn return_values(&mut self, values: &[Value]) {
         if crate::abi::results_in_registers(self.ty) {
-            self.builder.ins().return_(values);
+            if self.has_tail_calls() {
+                let returned = self.returned(values);
+                self.builder.ins().return_(&returned);
+            } else {
+                self.builder.ins().return_(values);
+            }
             return;
         }
         self.store_results(values, &self.ty.results);

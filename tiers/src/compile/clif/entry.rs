@@ -11,7 +11,7 @@ use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, Value, types};
 use midair_osr::{SiteKind, ValueKind};
 use smallvec::SmallVec;
 
-/// A function without calls and loops, and with a body of at most so many bytes, does not check the
+/// A function without calls of any kind and loops, and with a body of at most so many bytes, does not check the
 /// stack: its frame is small, because a value of it takes at least two bytes of the body.
 const MAX_UNCHECKED_BODY: usize = 512;
 
@@ -55,8 +55,14 @@ impl Translator<'_, '_> {
         let Some(entry) = self.builder.current_block() else {
             return;
         };
+        // Parameter 0 is the context.
+        let registers = &self.builder.block_params(entry)[1..];
+        if self.has_tail_calls() {
+            let registers: SmallVec<[Value; 8]> = registers.into();
+            self.define_register_parameters(&registers);
+            return;
+        }
         for local in 0..self.ty.params.len() {
-            // Parameter 0 is the context.
             let value = self.builder.block_params(entry)[local + 1];
             self.set_local(local as u32, value);
         }
@@ -90,6 +96,7 @@ impl Translator<'_, '_> {
             || liveness.calls() > 0
             || liveness.loops() > 0
             || liveness.runtime_calls()
+            || liveness.tail_calls()
             || self.source.body.bytes().len() > MAX_UNCHECKED_BODY
     }
 
@@ -100,8 +107,17 @@ impl Translator<'_, '_> {
         let stack_pointer = self.builder.ins().get_stack_pointer(types::I64);
         let limit = self.runtime.stack_limit(&mut self.builder);
         let below = self.builder.ins().icmp(IntCC::UnsignedLessThan, stack_pointer, limit);
-        let values = self.entry_state();
-        self.poll_if(below, FunctionBody::ENTRY, values)
+        self.poll_if(below, FunctionBody::ENTRY, |this| {
+            // They are loaded behind the poll: before, they would only take registers.
+            if this.has_tail_calls() {
+                this.load_stack_parameters();
+            }
+            this.entry_state()
+        })?;
+        if self.has_tail_calls() {
+            self.load_stack_parameters();
+        }
+        Ok(())
     }
 
     /// The canonical frame before the first operator.
@@ -120,16 +136,16 @@ impl Translator<'_, '_> {
     pub(super) fn poll_loop(&mut self, point: u32) -> Result<(), TranslateError> {
         let flag = self.runtime.poll_flag(&mut self.builder);
         let values = self.frame_state(point);
-        self.poll_if(flag, point, values)
+        self.poll_if(flag, point, |_| values)
     }
 
     /// Branches to a cold block that polls if `condition` is not zero, and goes on behind it with all
-    /// values as they are.
+    /// values as they are. `values` makes the frame state there.
     fn poll_if(
         &mut self,
         condition: Value,
         point: u32,
-        values: Vec<(ValueKind, StateValue)>,
+        values: impl FnOnce(&mut Self) -> Vec<(ValueKind, StateValue)>,
     ) -> Result<(), TranslateError> {
         let cold = self.builder.create_block();
         let next = self.builder.create_block();
@@ -137,6 +153,7 @@ impl Translator<'_, '_> {
         self.builder.ins().brif(condition, cold, &[], next, &[]);
         self.builder.seal_block(cold);
         self.builder.switch_to_block(cold);
+        let values = values(self);
         // The call is put before this jump when the frame states are resolved.
         let jump = self.builder.ins().jump(next, &[]);
         self.states.push(SiteKind::Poll, point, jump, values)?;

@@ -6,7 +6,7 @@
 //! * [`translator`](self::translator): the state of a translation, and the loop over the operators;
 //! * `entry`: what comes first: parameters, stack check, polls, the loading of an OSR frame;
 //!   `osr_prefix`: how much of the body an OSR entry leaves out;
-//! * `control`: blocks, loops, branches; `calls`: guest calls and runtime calls; `exceptions`: what
+//! * `control`: blocks, loops, branches; `calls`: guest calls and runtime calls; `tail_calls`; `exceptions`: what
 //!   throws, and where code is entered at a handler; `memory`: memories, tables, globals, fuel; `numeric`: everything that only computes; `vector`: operators on vectors;
 //! * `frame_state`: how the canonical frame at a safepoint becomes exception-table items or poll
 //!   arguments; `aliases`: which value an alias stands for;
@@ -34,6 +34,7 @@ mod osr_prefix;
 mod runtime;
 #[cfg(test)]
 mod spec_tests;
+mod tail_calls;
 mod translator;
 pub mod traps;
 mod vector;

@@ -33,8 +33,10 @@ pub(super) enum Region {
     Fuel,
     /// Counted calls.
     Calls,
-    /// The buffers that results and OSR state are passed in, and the pointers to them.
+    /// The buffers that results, OSR state, and what a tail call has no room for are passed in, and the pointers to them.
     Buffers,
+    /// The function's own arguments on the stack.
+    Arguments,
 }
 
 /// Globals from this index on share one region: the number of distinct flags of a function is limited.
@@ -53,6 +55,7 @@ impl Region {
             Region::Fuel => (7, "fuel"),
             Region::Buffers => (8, "buffers"),
             Region::Calls => (9, "calls"),
+            Region::Arguments => (10, "arguments"),
             Region::Global(index) => (16 + index.min(MAX_GLOBAL_REGIONS), "global"),
         };
         AliasRegionData { user_id, description: description.into() }
@@ -135,7 +138,7 @@ impl Runtime {
         store(builder, Region::Calls, calls, context, offset);
     }
 
-    /// The buffer that an OSR entry's frame is passed in.
+    /// The buffer that an OSR entry's frame is passed in, and what a tail call has no room for.
     pub(super) fn resume_buffer(self, builder: &mut FunctionBuilder<'_>) -> Value {
         self.store_field(builder, Region::Buffers, StackContext::RESUME)
     }

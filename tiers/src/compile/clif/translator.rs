@@ -4,6 +4,7 @@ use super::control::ControlFrame;
 use super::frame_state::{FrameStates, SiteInstructions, StateValue, TooManyFrameValues};
 use super::operand_stack::{Operand, OperandStack, clif_type};
 use super::runtime::Runtime;
+use super::tail_calls;
 use crate::body::FunctionBody;
 use crate::caught::CaughtLocals;
 use crate::compile::EntryPoint;
@@ -106,7 +107,10 @@ fn translate_sharing(
 ) -> Result<Translation, TranslateError> {
     let ty = source.env.func_type(source.body.function);
     func.name = UserFuncName::user(0, source.body.function);
-    func.signature = signature(ty);
+    func.signature = match source.liveness.tail_calls() {
+        true => tail_calls::signature(ty),
+        false => signature(ty),
+    };
     let mut translator = Translator::new(source, ty, func, builder_context, shared_operands);
     translator.run()?;
     let (states, context) = (translator.states, translator.runtime.context);
@@ -150,6 +154,8 @@ pub(super) struct Translator<'a, 'f> {
     pub(super) has_vector_instructions: bool,
     /// Signatures of guest calls by type index.
     pub(super) signatures: HashMap<u32, SigRef>,
+    /// The same of tail calls.
+    pub(super) tail_signatures: HashMap<u32, SigRef>,
     /// Signature of what is called to throw.
     pub(super) throw_signature: Option<SigRef>,
     /// Signatures of runtime calls by their number.
@@ -188,6 +194,7 @@ impl<'a, 'f> Translator<'a, 'f> {
             values_in_memory: 0,
             has_vector_instructions: false,
             signatures: HashMap::new(),
+            tail_signatures: HashMap::new(),
             throw_signature: None,
             builtin_signatures: HashMap::new(),
         }
@@ -267,6 +274,7 @@ impl<'a, 'f> Translator<'a, 'f> {
             _ => {
                 let done = self.translate_control(operator, point)?
                     || self.translate_call(operator, point)?
+                    || self.translate_tail_call(operator)?
                     || self.translate_exceptions(operator, point)?
                     || self.translate_memory(operator)?
                     || self.translate_numeric(operator)?
