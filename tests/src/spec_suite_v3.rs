@@ -36,6 +36,7 @@ pub fn all() -> Vec<Script> {
         ("function-references", Proposal::FunctionReferences),
         ("extended-const", Proposal::ExtendedConst),
         ("annotations", Proposal::Annotations),
+        ("threads", Proposal::Threads),
     ];
     let mut scripts: Vec<Script> =
         data::spec(SpecVersion::V3).map(|file| script("v3", &file)).collect();

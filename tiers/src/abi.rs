@@ -6,12 +6,19 @@
 //! (two for v128), and the machine function returns nothing. Functions that end in tail calls are of this convention too,
 //! although Cranelift is told of another: see `compile/clif/tail_calls.rs`.
 
-use crate::types::FuncType;
+use crate::types::{FuncType, ValType};
 use midair_osr::CallShape;
+use std::sync::OnceLock;
 
 /// The shape of calls of functions of this type, for [`midair_osr::call`].
 pub fn call_shape(ty: &FuncType) -> CallShape {
     CallShape::new(ty.params.iter().map(|p| p.kind()), ty.results.iter().map(|r| r.kind()))
+}
+
+/// The shape of a wait in a memory, as far as its result goes.
+pub fn wait_shape() -> &'static CallShape {
+    static SHAPE: OnceLock<CallShape> = OnceLock::new();
+    SHAPE.get_or_init(|| call_shape(&FuncType::new([], [ValType::I32])))
 }
 
 /// How many arguments and results a call of a function of this type passes in memory.

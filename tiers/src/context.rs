@@ -8,7 +8,7 @@ use crate::lowered::code::{Handler, LoweredCode};
 use crate::trap::TrapCode;
 use midair_osr::{ContextHeader, StackContext};
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64};
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 /// State of one store. Machine code reaches it through `ContextHeader::stack`, its first field.
 #[repr(C)]
@@ -122,8 +122,33 @@ impl FuncRef {
 pub struct MemoryDef {
     /// +0
     pub base: *mut u8,
-    /// +8: bytes that are accessible.
-    pub len: usize,
+    /// +8: bytes that are accessible. They only become more; those of a shared memory while others read this.
+    len: AtomicUsize,
+}
+
+impl MemoryDef {
+    /// A memory of which so many bytes are accessible.
+    pub const fn new(base: *mut u8, len: usize) -> MemoryDef {
+        MemoryDef { base, len: AtomicUsize::new(len) }
+    }
+
+    /// Bytes that are accessible.
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        // For the processor it is what any load is. Who reads a greater length may use the bytes: they have been made
+        // accessible by the system, for all threads.
+        self.len.load(Ordering::Acquire)
+    }
+
+    /// Whether nothing is accessible.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Says that so many bytes are accessible now. Those who do that keep others out.
+    pub fn set_len(&self, len: usize) {
+        self.len.store(len, Ordering::SeqCst);
+    }
 }
 
 /// A table of references: 64 bits each, 0 is null.
@@ -339,13 +364,21 @@ pub struct Builtins {
     /// 11: whether functions of signature `found`, which is another one than `expected`, are of a subtype of that.
     pub is_subtype:
         unsafe extern "sysv64" fn(*mut InstanceContext, found: u32, expected: u32) -> u32,
-    /// 12: What machine code calls to throw, as it calls a function (see [`midair_osr::request_entry`]): with the
-    /// tag, whose values are in `StackContext::results`, or with [`THROWS_REFERENCE`] and an `exnref`. It does not
-    /// return.
-    pub throw_entry: unsafe extern "sysv64" fn(),
+    /// 12: What machine code calls to throw and to wait, as it calls a function (see [`midair_osr::request_entry`]).
+    ///
+    /// To throw: with the tag, whose values are in `StackContext::results`, or with [`THROWS_REFERENCE`] and an `exnref`.
+    /// It does not return.
+    ///
+    /// To wait: with [`WAITS_32`] or [`WAITS_64`], the memory, the effective address, the expected value, and the time in
+    /// nanoseconds. It returns what `memory.atomic.wait` does.
+    pub request_entry: unsafe extern "sysv64" fn(),
     /// 13: What machine code jumps to for a tail call for whose arguments there is no room: see
     /// [`midair_osr::more_arguments_entry`].
     pub more_arguments_entry: unsafe extern "sysv64" fn(),
+    /// 14: `memory.atomic.notify` at an effective address, whose alignment has been checked: how many were woken, or
+    /// [`OUTSIDE`].
+    pub notify:
+        unsafe extern "sysv64" fn(*mut InstanceContext, memory: u32, at: u64, count: u32) -> u64,
 
     // For the interpreter only:
     /// Makes `FunctionState::lowered` of the function (an index into `functions`, imports first)
@@ -378,6 +411,10 @@ pub struct Builtins {
     pub throw_ref: unsafe extern "sysv64" fn(*mut InstanceContext, exception: u64),
     /// The exception that is on its way is caught by this handler, whose operands are put to `to`, in canonical slots.
     pub catch: unsafe extern "sysv64" fn(*mut InstanceContext, handler: &Handler, to: *mut u64),
+    /// The interpreter waits, for a value of 8 bytes or else of 4, at an effective address that has been checked for
+    /// alignment; the top frame is suspended as in a call, and other threads may replace functions meanwhile. The answer
+    /// is the operator's result, or the number of a trap in its upper half.
+    pub wait: unsafe extern "sysv64" fn(*mut InstanceContext, &Wait) -> u64,
     /// The interpreter raises a trap: `StoreContext::trap` is set, the frames of the innermost
     /// activation still stand and can be walked. Called once for each trap, where it is raised, and
     /// not for traps that come out of machine code.
@@ -401,12 +438,35 @@ pub enum BuiltinIndex {
     ElemDrop,
     RefFunc,
     IsSubtype,
-    ThrowEntry,
+    RequestEntry,
     MoreArgumentsEntry,
+    Notify,
 }
 
-/// In place of a tag: see [`Builtins::throw_entry`].
+/// In place of a tag: see [`Builtins::request_entry`].
 pub const THROWS_REFERENCE: u32 = u32::MAX;
+/// In place of a tag: see [`Builtins::request_entry`].
+pub const WAITS_32: u32 = u32::MAX - 1;
+/// In place of a tag: see [`Builtins::request_entry`].
+pub const WAITS_64: u32 = u32::MAX - 2;
+
+/// What `memory.atomic.notify` is answered where the address lies outside the memory.
+pub const OUTSIDE: u64 = u64::MAX;
+
+/// A `memory.atomic.wait32` or `memory.atomic.wait64`.
+#[derive(Clone, Copy, Debug)]
+pub struct Wait {
+    /// Memory index.
+    pub memory: u32,
+    /// Effective address.
+    pub at: u64,
+    /// Whether the value has 8 bytes, and not 4.
+    pub is_64: bool,
+    /// The value that must be there.
+    pub expected: u64,
+    /// Nanoseconds; negative for ever.
+    pub timeout: i64,
+}
 
 const _: () = {
     use std::mem::{offset_of, size_of};
@@ -425,9 +485,11 @@ const _: () = {
     assert!(offset_of!(InstanceContext, builtins) == InstanceContext::BUILTINS as usize);
     assert!(offset_of!(Builtins, ref_func) == 8 * BuiltinIndex::RefFunc as usize);
     assert!(offset_of!(Builtins, is_subtype) == 8 * BuiltinIndex::IsSubtype as usize);
-    assert!(offset_of!(Builtins, throw_entry) == 8 * BuiltinIndex::ThrowEntry as usize);
+    assert!(offset_of!(Builtins, request_entry) == 8 * BuiltinIndex::RequestEntry as usize);
     let more_arguments_entry = offset_of!(Builtins, more_arguments_entry);
     assert!(more_arguments_entry == 8 * BuiltinIndex::MoreArgumentsEntry as usize);
+    assert!(offset_of!(Builtins, notify) == 8 * BuiltinIndex::Notify as usize);
+    assert!(offset_of!(MemoryDef, len) == 8);
 };
 impl StoreContext {
     /// Offset of `fuel`.

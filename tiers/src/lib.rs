@@ -7,6 +7,7 @@
 
 pub mod abi;
 mod append_vec;
+pub mod atomics;
 pub mod body;
 pub mod caught;
 pub mod compile;
@@ -17,6 +18,7 @@ pub mod liveness;
 pub mod lower;
 mod lowered;
 pub mod module_env;
+pub mod shared_bytes;
 pub mod trap;
 pub mod types;
 

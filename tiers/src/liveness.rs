@@ -537,9 +537,12 @@ impl GraphBuilder<'_> {
             Operator::LocalSet { local_index } | Operator::LocalTee { local_index } => {
                 self.event(Event::Write(local_index))
             }
-            Operator::Call { .. } | Operator::CallIndirect { .. } | Operator::CallRef { .. } => {
-                self.throws(point, false);
-            }
+            // Nothing is thrown out of a wait; all else is as at calls.
+            Operator::Call { .. }
+            | Operator::CallIndirect { .. }
+            | Operator::CallRef { .. }
+            | Operator::MemoryAtomicWait32 { .. }
+            | Operator::MemoryAtomicWait64 { .. } => self.throws(point, false),
             Operator::Throw { .. } | Operator::ThrowRef => self.throws(point, true),
             Operator::Rethrow { relative_depth } => {
                 let named = self.constructs.len() - 1 - relative_depth as usize;
@@ -660,6 +663,7 @@ impl GraphBuilder<'_> {
             | Operator::TableCopy { .. }
             | Operator::TableInit { .. }
             | Operator::ElemDrop { .. }
+            | Operator::MemoryAtomicNotify { .. }
             | Operator::RefFunc { .. } => self.graph.runtime_calls = true,
             _ => {}
         }

@@ -43,6 +43,8 @@ pub struct MemoryType {
     pub is_64: bool,
     /// Binary logarithm of the bytes of a page: 16, or 0.
     pub page_size_log2: u8,
+    /// Whether several threads may use it at once. Such a memory has a maximum.
+    pub shared: bool,
 }
 
 impl MemoryType {
@@ -51,12 +53,18 @@ impl MemoryType {
 
     /// A memory of `minimum` to `maximum` pages of 64 KiB, with addresses of 32 bits.
     pub fn new(minimum: u64, maximum: Option<u64>) -> MemoryType {
-        MemoryType { minimum, maximum, is_64: false, page_size_log2: Self::PAGE_SIZE_LOG2 }
+        let page_size_log2 = Self::PAGE_SIZE_LOG2;
+        MemoryType { minimum, maximum, is_64: false, page_size_log2, shared: false }
     }
 
     /// The same with addresses of 64 bits.
     pub fn new64(minimum: u64, maximum: Option<u64>) -> MemoryType {
         MemoryType { is_64: true, ..MemoryType::new(minimum, maximum) }
+    }
+
+    /// A memory of `minimum` to `maximum` pages of 64 KiB, with addresses of 32 bits, that several threads may use at once.
+    pub fn shared(minimum: u64, maximum: u64) -> MemoryType {
+        MemoryType { shared: true, ..MemoryType::new(minimum, Some(maximum)) }
     }
 
     /// The same with pages of single bytes, in which both limits are counted then.

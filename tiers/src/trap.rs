@@ -37,11 +37,15 @@ pub enum TrapCode {
     FunctionReplaced = 15,
     /// An exception is on its way, and has not been caught so far: it is at `StoreContext::exception`.
     UncaughtException = 16,
+    /// An atomic access at an address that is no multiple of its size.
+    UnalignedAtomic = 17,
+    /// A wait in a memory that is not shared.
+    WaitInUnsharedMemory = 18,
 }
 
 impl TrapCode {
     /// All codes, in order of their numbers.
-    pub const ALL: [TrapCode; 16] = [
+    pub const ALL: [TrapCode; 18] = [
         TrapCode::Unreachable,
         TrapCode::MemoryOutOfBounds,
         TrapCode::TableOutOfBounds,
@@ -58,6 +62,8 @@ impl TrapCode {
         TrapCode::HostError,
         TrapCode::FunctionReplaced,
         TrapCode::UncaughtException,
+        TrapCode::UnalignedAtomic,
+        TrapCode::WaitInUnsharedMemory,
     ];
 
     /// The code with this number.
@@ -85,6 +91,8 @@ impl TrapCode {
             TrapCode::HostError => "host function failed",
             TrapCode::FunctionReplaced => "function was replaced while it was suspended",
             TrapCode::UncaughtException => "uncaught exception",
+            TrapCode::UnalignedAtomic => "unaligned atomic",
+            TrapCode::WaitInUnsharedMemory => "expected shared memory",
         }
     }
 }

@@ -91,6 +91,7 @@ pub use store::global::Global;
 pub use store::interrupt::InterruptHandle;
 pub use store::limits::{ResourceLimiter, StoreLimits};
 pub use store::memory::{Memory, MemoryAccessError};
+pub use store::shared_memory::{SharedMemory, WaitResult};
 pub use store::table::Table;
 pub use store::tag::Tag;
 pub use store::value::{ExternRef, Val};

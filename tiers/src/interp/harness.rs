@@ -151,10 +151,8 @@ impl Instance {
                         }
                         env.memories.push(MemoryType::new(ty.initial, ty.maximum));
                         let mut bytes = vec![0u8; RESERVED];
-                        memories.push(Box::new(MemoryDef {
-                            base: bytes.as_mut_ptr(),
-                            len: (ty.initial as usize) << 16,
-                        }));
+                        let len = (ty.initial as usize) << 16;
+                        memories.push(Box::new(MemoryDef::new(bytes.as_mut_ptr(), len)));
                         own.push(Box::new(bytes));
                     }
                 }
@@ -214,7 +212,7 @@ impl Instance {
             memories.iter_mut().map(|m| &raw mut **m).collect();
         let table_pointers: Vec<*mut TableDef> = tables.iter_mut().map(|t| &raw mut **t).collect();
         let empty: &'static mut MemoryDef =
-            Box::leak(Box::new(MemoryDef { base: ptr::dangling_mut(), len: 0 }));
+            Box::leak(Box::new(MemoryDef::new(ptr::dangling_mut(), 0)));
         let memory0 = memory_pointers.first().copied().unwrap_or(empty);
         let builtins = Box::leak(Box::new(BUILTINS));
 
@@ -310,7 +308,7 @@ impl Instance {
             if let DataKind::Active { memory_index, offset_expr } = segment.kind {
                 let at = instance.evaluate(&offset_expr) as usize;
                 let memory = &instance.memories[memory_index as usize];
-                if at + segment.data.len() > memory.len {
+                if at + segment.data.len() > memory.len() {
                     return Err("a segment out of bounds");
                 }
                 // SAFETY: within the memory.
@@ -464,7 +462,7 @@ macro_rules! builtins {
         )*
         const BUILTINS: Builtins =
             Builtins {
-                throw_entry: midair_osr::request_entry(),
+                request_entry: midair_osr::request_entry(),
                 more_arguments_entry: midair_osr::more_arguments_entry(),
                 $($name,)*
             };
@@ -482,30 +480,30 @@ builtins! {
     fn memory_grow(i, memory: u32, delta: u64) -> u64 {
         let maximum = i.env.memories[memory as usize].maximum.unwrap_or(65536);
         let memory = i.memory(memory);
-        let old = (memory.len >> 16) as u64;
+        let old = (memory.len() >> 16) as u64;
         if old + delta > maximum || (old + delta) << 16 > RESERVED as u64 {
             return 0xffff_ffff;
         }
-        memory.len = ((old + delta) << 16) as usize;
+        memory.set_len(((old + delta) << 16) as usize);
         old
     }
     fn memory_fill(i, memory: u32, dst: u64, value: u32, len: u64) -> Status {
         let m = i.memory(memory);
-        if !fits(dst, len, m.len) { return OUT_OF_MEMORY; }
+        if !fits(dst, len, m.len()) { return OUT_OF_MEMORY; }
         ptr::write_bytes(m.base.add(dst as usize), value as u8, len as usize);
         0
     }
     fn memory_copy(i, to: u32, from: u32, dst: u64, src: u64, len: u64) -> Status {
-        let (base, size) = (i.memory(from).base, i.memory(from).len);
+        let (base, size) = (i.memory(from).base, i.memory(from).len());
         let m = i.memory(to);
-        if !fits(dst, len, m.len) || !fits(src, len, size) { return OUT_OF_MEMORY; }
+        if !fits(dst, len, m.len()) || !fits(src, len, size) { return OUT_OF_MEMORY; }
         ptr::copy(base.add(src as usize), m.base.add(dst as usize), len as usize);
         0
     }
     fn memory_init(i, memory: u32, segment: u32, dst: u64, src: u64, len: u64) -> Status {
         let data = i.data[segment as usize].clone();
         let m = i.memory(memory);
-        if !fits(dst, len, m.len) || !fits(src, len, data.len()) { return OUT_OF_MEMORY; }
+        if !fits(dst, len, m.len()) || !fits(src, len, data.len()) { return OUT_OF_MEMORY; }
         ptr::copy(data.as_ptr().add(src as usize), m.base.add(dst as usize), len as usize);
         0
     }
@@ -579,6 +577,12 @@ builtins! {
     }
     fn catch(_i, _handler: &crate::Handler, _to: *mut u64) {
         unreachable!()
+    }
+    fn notify(_i, _memory: u32, _at: u64, _count: u32) -> u64 {
+        unreachable!("these modules have one thread")
+    }
+    fn wait(_i, _wait: &crate::context::Wait) -> u64 {
+        unreachable!("these modules have one thread")
     }
     fn raise(i, code: u32) {
         assert_eq!(i.store.trap, code);

@@ -271,6 +271,10 @@ impl Machine {
             TrapCode::HostError => raise_trap::<{ TrapCode::HostError as u32 }>,
             TrapCode::FunctionReplaced => raise_trap::<{ TrapCode::FunctionReplaced as u32 }>,
             TrapCode::UncaughtException => raise_trap::<{ TrapCode::UncaughtException as u32 }>,
+            TrapCode::UnalignedAtomic => raise_trap::<{ TrapCode::UnalignedAtomic as u32 }>,
+            TrapCode::WaitInUnsharedMemory => {
+                raise_trap::<{ TrapCode::WaitInUnsharedMemory as u32 }>
+            }
         };
         // SAFETY: the caller's contract.
         unsafe { raise(self.ip, self.fp, self.mem, self.mem_len, self.cx, self.st) }
@@ -342,7 +346,7 @@ impl Machine {
     #[inline(always)]
     pub(crate) unsafe fn reload_memory(&mut self) {
         // SAFETY: `memory0` always points to a memory's definition.
-        self.mem_len = unsafe { (*(*self.cx).memory0).len };
+        self.mem_len = unsafe { (*(*self.cx).memory0).len() };
     }
 }
 

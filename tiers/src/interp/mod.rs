@@ -187,7 +187,7 @@ impl Machine {
                 ip: std::ptr::null(),
                 fp: std::ptr::null_mut(),
                 mem: (*cx).memory0_base,
-                mem_len: (*(*cx).memory0).len,
+                mem_len: (*(*cx).memory0).len(),
                 cx,
                 st,
             }

@@ -145,6 +145,20 @@ define_ops! {
         store64_at "su", store64_m "ssuu", memory_size "du", memory_size_of "duu", memory_grow "dsu", memory_fill "sssu",
         memory_copy "sssuu", memory_init "sssuu", data_drop "u",
         load8_u_64 "dsqu", load16_u_64 "dsqu", load32_64 "dsqu", load64_64 "dsqu", i32_load8_s_64 "dsqu", i32_load16_s_64 "dsqu", i64_load8_s_64 "dsqu", i64_load16_s_64 "dsqu", i64_load32_s_64 "dsqu", store8_64 "ssqu", store16_64 "ssqu", store32_64 "ssqu", store64_64 "ssqu",
+        load8_u_shared "dsqu", load16_u_shared "dsqu", load32_shared "dsqu", load64_shared "dsqu", i32_load8_s_shared "dsqu", i32_load16_s_shared "dsqu", i64_load8_s_shared "dsqu", i64_load16_s_shared "dsqu", i64_load32_s_shared "dsqu", store8_shared "ssqu", store16_shared "ssqu", store32_shared "ssqu", store64_shared "ssqu",
+    }
+    atomics {
+        atomic_load8 "dsqu", atomic_load16 "dsqu", atomic_load32 "dsqu", atomic_load64 "dsqu",
+        atomic_store8 "ssqu", atomic_store16 "ssqu", atomic_store32 "ssqu", atomic_store64 "ssqu",
+        atomic_add8 "dssqu", atomic_add16 "dssqu", atomic_add32 "dssqu", atomic_add64 "dssqu",
+        atomic_sub8 "dssqu", atomic_sub16 "dssqu", atomic_sub32 "dssqu", atomic_sub64 "dssqu",
+        atomic_and8 "dssqu", atomic_and16 "dssqu", atomic_and32 "dssqu", atomic_and64 "dssqu",
+        atomic_or8 "dssqu", atomic_or16 "dssqu", atomic_or32 "dssqu", atomic_or64 "dssqu",
+        atomic_xor8 "dssqu", atomic_xor16 "dssqu", atomic_xor32 "dssqu", atomic_xor64 "dssqu",
+        atomic_xchg8 "dssqu", atomic_xchg16 "dssqu", atomic_xchg32 "dssqu", atomic_xchg64 "dssqu",
+        atomic_cmpxchg8 "dsssqu", atomic_cmpxchg16 "dsssqu", atomic_cmpxchg32 "dsssqu",
+        atomic_cmpxchg64 "dsssqu", atomic_fence "", notify "dssqu", wait32 "uqs", wait32_far "uqS",
+        wait64 "uqs", wait64_far "uqS",
     }
     table {
         table_get "dsu", table_set "ssu", table_size "du", table_grow "dssu", table_fill "sssu",
@@ -234,5 +248,6 @@ define_ops! {
         v128_store64_lane "svuu", v128_store64_lane_m "svuuu", v128_store "svuu",
         v128_store_m "svuuu",
         v128_load_64 "Vsqu", v128_load8x8_s_64 "Vsqu", v128_load8x8_u_64 "Vsqu", v128_load16x4_s_64 "Vsqu", v128_load16x4_u_64 "Vsqu", v128_load32x2_s_64 "Vsqu", v128_load32x2_u_64 "Vsqu", v128_load8_splat_64 "Vsqu", v128_load16_splat_64 "Vsqu", v128_load32_splat_64 "Vsqu", v128_load64_splat_64 "Vsqu", v128_load32_zero_64 "Vsqu", v128_load64_zero_64 "Vsqu", v128_load8_lane_64 "Vsvquu", v128_load16_lane_64 "Vsvquu", v128_load32_lane_64 "Vsvquu", v128_load64_lane_64 "Vsvquu", v128_store8_lane_64 "svquu", v128_store16_lane_64 "svquu", v128_store32_lane_64 "svquu", v128_store64_lane_64 "svquu", v128_store_64 "svquu",
+        v128_load_shared "Vsqu", v128_load8x8_s_shared "Vsqu", v128_load8x8_u_shared "Vsqu", v128_load16x4_s_shared "Vsqu", v128_load16x4_u_shared "Vsqu", v128_load32x2_s_shared "Vsqu", v128_load32x2_u_shared "Vsqu", v128_load8_splat_shared "Vsqu", v128_load16_splat_shared "Vsqu", v128_load32_splat_shared "Vsqu", v128_load64_splat_shared "Vsqu", v128_load32_zero_shared "Vsqu", v128_load64_zero_shared "Vsqu", v128_load8_lane_shared "Vsvquu", v128_load16_lane_shared "Vsvquu", v128_load32_lane_shared "Vsvquu", v128_load64_lane_shared "Vsvquu", v128_store8_lane_shared "svquu", v128_store16_lane_shared "svquu", v128_store32_lane_shared "svquu", v128_store64_lane_shared "svquu", v128_store_shared "svquu",
     }
 }

@@ -506,7 +506,7 @@ impl Lowerer<'_> {
     }
 
     /// The last operand of a call: where its arguments begin.
-    fn first_argument(&mut self, slot: i32) {
+    pub(super) fn first_argument(&mut self, slot: i32) {
         if self.code.is_far(slot) {
             self.code.far_slot(slot);
         } else {

@@ -17,6 +17,8 @@ pub(super) struct Load {
     other: Op,
     /// In memories with addresses of 64 bits.
     long: Op,
+    /// In shared memories.
+    shared: Op,
 }
 
 impl Load {
@@ -26,6 +28,7 @@ impl Load {
         at: Op::load32_at,
         other: Op::load32_m,
         long: Op::load32_64,
+        shared: Op::load32_shared,
     };
     pub(super) const BITS_64: Load = Load {
         sums: Some((Op::load64_sum, Op::load64_scaled)),
@@ -33,6 +36,7 @@ impl Load {
         at: Op::load64_at,
         other: Op::load64_m,
         long: Op::load64_64,
+        shared: Op::load64_shared,
     };
     pub(super) const I32_8_S: Load = Load {
         sums: None,
@@ -40,6 +44,7 @@ impl Load {
         at: Op::i32_load8_s_at,
         other: Op::i32_load8_s_m,
         long: Op::i32_load8_s_64,
+        shared: Op::i32_load8_s_shared,
     };
     pub(super) const BITS_8_U: Load = Load {
         sums: Some((Op::load8_u_sum, Op::load8_u_scaled)),
@@ -47,6 +52,7 @@ impl Load {
         at: Op::load8_u_at,
         other: Op::load8_u_m,
         long: Op::load8_u_64,
+        shared: Op::load8_u_shared,
     };
     pub(super) const I32_16_S: Load = Load {
         sums: None,
@@ -54,6 +60,7 @@ impl Load {
         at: Op::i32_load16_s_at,
         other: Op::i32_load16_s_m,
         long: Op::i32_load16_s_64,
+        shared: Op::i32_load16_s_shared,
     };
     pub(super) const BITS_16_U: Load = Load {
         sums: Some((Op::load16_u_sum, Op::load16_u_scaled)),
@@ -61,6 +68,7 @@ impl Load {
         at: Op::load16_u_at,
         other: Op::load16_u_m,
         long: Op::load16_u_64,
+        shared: Op::load16_u_shared,
     };
     pub(super) const I64_8_S: Load = Load {
         sums: None,
@@ -68,6 +76,7 @@ impl Load {
         at: Op::i64_load8_s_at,
         other: Op::i64_load8_s_m,
         long: Op::i64_load8_s_64,
+        shared: Op::i64_load8_s_shared,
     };
     pub(super) const I64_16_S: Load = Load {
         sums: None,
@@ -75,6 +84,7 @@ impl Load {
         at: Op::i64_load16_s_at,
         other: Op::i64_load16_s_m,
         long: Op::i64_load16_s_64,
+        shared: Op::i64_load16_s_shared,
     };
     pub(super) const I64_32_S: Load = Load {
         sums: None,
@@ -82,6 +92,7 @@ impl Load {
         at: Op::i64_load32_s_at,
         other: Op::i64_load32_s_m,
         long: Op::i64_load32_s_64,
+        shared: Op::i64_load32_s_shared,
     };
 }
 
@@ -96,6 +107,8 @@ pub(super) struct Store {
     other: Op,
     /// In memories with addresses of 64 bits.
     long: Op,
+    /// In shared memories.
+    shared: Op,
     width: Width,
 }
 
@@ -107,6 +120,7 @@ impl Store {
         at: Op::store32_at,
         other: Op::store32_m,
         long: Op::store32_64,
+        shared: Op::store32_shared,
         width: Width::W32,
     };
     pub(super) const BITS_64: Store = Store {
@@ -116,6 +130,7 @@ impl Store {
         at: Op::store64_at,
         other: Op::store64_m,
         long: Op::store64_64,
+        shared: Op::store64_shared,
         width: Width::W64,
     };
     pub(super) const BITS_8: Store = Store {
@@ -125,6 +140,7 @@ impl Store {
         at: Op::store8_at,
         other: Op::store8_m,
         long: Op::store8_64,
+        shared: Op::store8_shared,
         width: Width::W32,
     };
     pub(super) const BITS_16: Store = Store {
@@ -134,6 +150,7 @@ impl Store {
         at: Op::store16_at,
         other: Op::store16_m,
         long: Op::store16_64,
+        shared: Op::store16_shared,
         width: Width::W32,
     };
 }
@@ -142,10 +159,12 @@ impl Lowerer<'_> {
     pub(super) fn load(&mut self, load: Load, memarg: MemArg) -> Result<(), Unsupported> {
         let memory = memory_operand(memarg)?;
         let (address, temp) = self.pop();
-        if self.env.memories[memory as usize].is_64 {
+        let ty = self.env.memories[memory as usize];
+        if ty.is_64 || ty.shared {
             let slot = self.slot_of(address, temp);
             let dst = self.push_temp();
-            let code = self.code.op(load.long).slot(dst).slot(slot);
+            let code =
+                self.code.op(if ty.shared { load.shared } else { load.long }).slot(dst).slot(slot);
             code.quad(memarg.offset).uint(memory);
             return Ok(());
         }
@@ -179,10 +198,15 @@ impl Lowerer<'_> {
         let memory = memory_operand(memarg)?;
         let (value, value_temp) = self.pop();
         let (address, temp) = self.pop();
-        if self.env.memories[memory as usize].is_64 {
+        let ty = self.env.memories[memory as usize];
+        if ty.is_64 || ty.shared {
             let address = self.slot_of(address, temp);
             let value = self.slot_of(value, value_temp);
-            let code = self.code.op(store.long).slot(address).slot(value);
+            let code = self
+                .code
+                .op(if ty.shared { store.shared } else { store.long })
+                .slot(address)
+                .slot(value);
             code.quad(memarg.offset).uint(memory);
             return Ok(());
         }

@@ -6,7 +6,8 @@
 //! its last instruction back, which is how results are put straight into locals and comparisons are
 //! fused with branches. [`control`] has blocks and branches, [`arithmetic`] the choice among an
 //! operator's forms, [`exceptions`] what throws and where it is handled, [`fusion`] pairs of operators that are one
-//! instruction, [`translate`] the operators one by one, [`vector`] those on vectors.
+//! instruction, [`translate`] the operators one by one, [`vector`] those on vectors, [`atomics`] those
+//! of threads.
 //!
 //! Everything is counted in slots. A vector is two operands, its halves, one right above the other and both in the same form;
 //! and so are locals ([`local_slots`]). Only operators that take either kind have to know what is on the stack.
@@ -19,6 +20,7 @@
 //! to find out which.
 
 mod arithmetic;
+mod atomics;
 mod code_buffer;
 mod control;
 mod exceptions;

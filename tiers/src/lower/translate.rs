@@ -4,6 +4,7 @@ use super::arithmetic::{Forms, Width};
 use super::memory_access::{Load, Store};
 use super::operands::Operand;
 use super::{Lowerer, Unsupported};
+use crate::atomics::Atomic;
 use crate::context::InstanceContext;
 use crate::fuel::Bulk;
 use crate::interp::op::Op;
@@ -653,7 +654,15 @@ impl Lowerer<'_> {
             Operator::I64Sub128 => self.wide_sum(Op::i64_lt_u_ss, Op::i64_sub3, Op::i64_sub_ss),
             Operator::I64MulWideS => self.wide_product(Op::i64_mul_high_s),
             Operator::I64MulWideU => self.wide_product(Op::i64_mul_high_u),
-            _ => return self.vector_operator(operator),
+            Operator::AtomicFence { .. } => {
+                self.code.op(Op::atomic_fence);
+            }
+            _ => {
+                return match Atomic::of(operator) {
+                    Some(atomic) => self.atomic(atomic, point),
+                    None => self.vector_operator(operator),
+                };
+            }
         }
         Ok(())
     }

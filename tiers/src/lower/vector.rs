@@ -169,8 +169,11 @@ impl Lowerer<'_> {
 
     fn vector_access(&mut self, access: VectorAccess, memarg: MemArg) -> Result<(), Unsupported> {
         let memory = memory_operand(memarg)?;
-        let is_64 = self.env.memories[memory as usize].is_64;
-        let choose = |(own, other, long)| match memory {
+        let ty = self.env.memories[memory as usize];
+        // Those of shared memories have offsets of 64 bits too.
+        let is_64 = ty.is_64 || ty.shared;
+        let choose = |(own, other, long, shared)| match memory {
+            _ if ty.shared => shared,
             _ if is_64 => long,
             0 => own,
             _ => other,
@@ -214,119 +217,231 @@ impl Lowerer<'_> {
     }
 }
 
-/// A load or store, with its instructions for memory 0, for any other, and for memories with addresses of 64 bits.
+/// A load or store, with its instructions for memory 0, for any other, for memories with
+/// addresses of 64 bits, and for shared ones.
 #[derive(Clone, Copy)]
 enum VectorAccess {
-    Load((Op, Op, Op)),
-    LoadLane((Op, Op, Op), u8),
+    Load((Op, Op, Op, Op)),
+    LoadLane((Op, Op, Op, Op), u8),
     /// A whole vector is lane 0 of one.
-    StoreLane((Op, Op, Op), u8),
+    StoreLane((Op, Op, Op, Op), u8),
 }
 
 impl VectorAccess {
     fn of(operator: &Operator<'_>) -> Option<(VectorAccess, MemArg)> {
         use VectorAccess::{Load, LoadLane, StoreLane};
         Some(match *operator {
-            Operator::V128Load { memarg } => {
-                (Load((Op::v128_load, Op::v128_load_m, Op::v128_load_64)), memarg)
-            }
-            Operator::V128Load8x8S { memarg } => {
-                (Load((Op::v128_load8x8_s, Op::v128_load8x8_s_m, Op::v128_load8x8_s_64)), memarg)
-            }
-            Operator::V128Load8x8U { memarg } => {
-                (Load((Op::v128_load8x8_u, Op::v128_load8x8_u_m, Op::v128_load8x8_u_64)), memarg)
-            }
-            Operator::V128Load16x4S { memarg } => {
-                (Load((Op::v128_load16x4_s, Op::v128_load16x4_s_m, Op::v128_load16x4_s_64)), memarg)
-            }
-            Operator::V128Load16x4U { memarg } => {
-                (Load((Op::v128_load16x4_u, Op::v128_load16x4_u_m, Op::v128_load16x4_u_64)), memarg)
-            }
-            Operator::V128Load32x2S { memarg } => {
-                (Load((Op::v128_load32x2_s, Op::v128_load32x2_s_m, Op::v128_load32x2_s_64)), memarg)
-            }
-            Operator::V128Load32x2U { memarg } => {
-                (Load((Op::v128_load32x2_u, Op::v128_load32x2_u_m, Op::v128_load32x2_u_64)), memarg)
-            }
+            Operator::V128Load { memarg } => (
+                Load((Op::v128_load, Op::v128_load_m, Op::v128_load_64, Op::v128_load_shared)),
+                memarg,
+            ),
+            Operator::V128Load8x8S { memarg } => (
+                Load((
+                    Op::v128_load8x8_s,
+                    Op::v128_load8x8_s_m,
+                    Op::v128_load8x8_s_64,
+                    Op::v128_load8x8_s_shared,
+                )),
+                memarg,
+            ),
+            Operator::V128Load8x8U { memarg } => (
+                Load((
+                    Op::v128_load8x8_u,
+                    Op::v128_load8x8_u_m,
+                    Op::v128_load8x8_u_64,
+                    Op::v128_load8x8_u_shared,
+                )),
+                memarg,
+            ),
+            Operator::V128Load16x4S { memarg } => (
+                Load((
+                    Op::v128_load16x4_s,
+                    Op::v128_load16x4_s_m,
+                    Op::v128_load16x4_s_64,
+                    Op::v128_load16x4_s_shared,
+                )),
+                memarg,
+            ),
+            Operator::V128Load16x4U { memarg } => (
+                Load((
+                    Op::v128_load16x4_u,
+                    Op::v128_load16x4_u_m,
+                    Op::v128_load16x4_u_64,
+                    Op::v128_load16x4_u_shared,
+                )),
+                memarg,
+            ),
+            Operator::V128Load32x2S { memarg } => (
+                Load((
+                    Op::v128_load32x2_s,
+                    Op::v128_load32x2_s_m,
+                    Op::v128_load32x2_s_64,
+                    Op::v128_load32x2_s_shared,
+                )),
+                memarg,
+            ),
+            Operator::V128Load32x2U { memarg } => (
+                Load((
+                    Op::v128_load32x2_u,
+                    Op::v128_load32x2_u_m,
+                    Op::v128_load32x2_u_64,
+                    Op::v128_load32x2_u_shared,
+                )),
+                memarg,
+            ),
             Operator::V128Load8Splat { memarg } => (
-                Load((Op::v128_load8_splat, Op::v128_load8_splat_m, Op::v128_load8_splat_64)),
+                Load((
+                    Op::v128_load8_splat,
+                    Op::v128_load8_splat_m,
+                    Op::v128_load8_splat_64,
+                    Op::v128_load8_splat_shared,
+                )),
                 memarg,
             ),
             Operator::V128Load16Splat { memarg } => (
-                Load((Op::v128_load16_splat, Op::v128_load16_splat_m, Op::v128_load16_splat_64)),
+                Load((
+                    Op::v128_load16_splat,
+                    Op::v128_load16_splat_m,
+                    Op::v128_load16_splat_64,
+                    Op::v128_load16_splat_shared,
+                )),
                 memarg,
             ),
             Operator::V128Load32Splat { memarg } => (
-                Load((Op::v128_load32_splat, Op::v128_load32_splat_m, Op::v128_load32_splat_64)),
+                Load((
+                    Op::v128_load32_splat,
+                    Op::v128_load32_splat_m,
+                    Op::v128_load32_splat_64,
+                    Op::v128_load32_splat_shared,
+                )),
                 memarg,
             ),
             Operator::V128Load64Splat { memarg } => (
-                Load((Op::v128_load64_splat, Op::v128_load64_splat_m, Op::v128_load64_splat_64)),
+                Load((
+                    Op::v128_load64_splat,
+                    Op::v128_load64_splat_m,
+                    Op::v128_load64_splat_64,
+                    Op::v128_load64_splat_shared,
+                )),
                 memarg,
             ),
             Operator::V128Load32Zero { memarg } => (
-                Load((Op::v128_load32_zero, Op::v128_load32_zero_m, Op::v128_load32_zero_64)),
+                Load((
+                    Op::v128_load32_zero,
+                    Op::v128_load32_zero_m,
+                    Op::v128_load32_zero_64,
+                    Op::v128_load32_zero_shared,
+                )),
                 memarg,
             ),
             Operator::V128Load64Zero { memarg } => (
-                Load((Op::v128_load64_zero, Op::v128_load64_zero_m, Op::v128_load64_zero_64)),
+                Load((
+                    Op::v128_load64_zero,
+                    Op::v128_load64_zero_m,
+                    Op::v128_load64_zero_64,
+                    Op::v128_load64_zero_shared,
+                )),
                 memarg,
             ),
-            Operator::V128Store { memarg } => {
-                (StoreLane((Op::v128_store, Op::v128_store_m, Op::v128_store_64), 0), memarg)
-            }
+            Operator::V128Store { memarg } => (
+                StoreLane(
+                    (Op::v128_store, Op::v128_store_m, Op::v128_store_64, Op::v128_store_shared),
+                    0,
+                ),
+                memarg,
+            ),
             Operator::V128Load8Lane { memarg, lane } => (
                 LoadLane(
-                    (Op::v128_load8_lane, Op::v128_load8_lane_m, Op::v128_load8_lane_64),
+                    (
+                        Op::v128_load8_lane,
+                        Op::v128_load8_lane_m,
+                        Op::v128_load8_lane_64,
+                        Op::v128_load8_lane_shared,
+                    ),
                     lane,
                 ),
                 memarg,
             ),
             Operator::V128Load16Lane { memarg, lane } => (
                 LoadLane(
-                    (Op::v128_load16_lane, Op::v128_load16_lane_m, Op::v128_load16_lane_64),
+                    (
+                        Op::v128_load16_lane,
+                        Op::v128_load16_lane_m,
+                        Op::v128_load16_lane_64,
+                        Op::v128_load16_lane_shared,
+                    ),
                     lane,
                 ),
                 memarg,
             ),
             Operator::V128Load32Lane { memarg, lane } => (
                 LoadLane(
-                    (Op::v128_load32_lane, Op::v128_load32_lane_m, Op::v128_load32_lane_64),
+                    (
+                        Op::v128_load32_lane,
+                        Op::v128_load32_lane_m,
+                        Op::v128_load32_lane_64,
+                        Op::v128_load32_lane_shared,
+                    ),
                     lane,
                 ),
                 memarg,
             ),
             Operator::V128Load64Lane { memarg, lane } => (
                 LoadLane(
-                    (Op::v128_load64_lane, Op::v128_load64_lane_m, Op::v128_load64_lane_64),
+                    (
+                        Op::v128_load64_lane,
+                        Op::v128_load64_lane_m,
+                        Op::v128_load64_lane_64,
+                        Op::v128_load64_lane_shared,
+                    ),
                     lane,
                 ),
                 memarg,
             ),
             Operator::V128Store8Lane { memarg, lane } => (
                 StoreLane(
-                    (Op::v128_store8_lane, Op::v128_store8_lane_m, Op::v128_store8_lane_64),
+                    (
+                        Op::v128_store8_lane,
+                        Op::v128_store8_lane_m,
+                        Op::v128_store8_lane_64,
+                        Op::v128_store8_lane_shared,
+                    ),
                     lane,
                 ),
                 memarg,
             ),
             Operator::V128Store16Lane { memarg, lane } => (
                 StoreLane(
-                    (Op::v128_store16_lane, Op::v128_store16_lane_m, Op::v128_store16_lane_64),
+                    (
+                        Op::v128_store16_lane,
+                        Op::v128_store16_lane_m,
+                        Op::v128_store16_lane_64,
+                        Op::v128_store16_lane_shared,
+                    ),
                     lane,
                 ),
                 memarg,
             ),
             Operator::V128Store32Lane { memarg, lane } => (
                 StoreLane(
-                    (Op::v128_store32_lane, Op::v128_store32_lane_m, Op::v128_store32_lane_64),
+                    (
+                        Op::v128_store32_lane,
+                        Op::v128_store32_lane_m,
+                        Op::v128_store32_lane_64,
+                        Op::v128_store32_lane_shared,
+                    ),
                     lane,
                 ),
                 memarg,
             ),
             Operator::V128Store64Lane { memarg, lane } => (
                 StoreLane(
-                    (Op::v128_store64_lane, Op::v128_store64_lane_m, Op::v128_store64_lane_64),
+                    (
+                        Op::v128_store64_lane,
+                        Op::v128_store64_lane_m,
+                        Op::v128_store64_lane_64,
+                        Op::v128_store64_lane_shared,
+                    ),
                     lane,
                 ),
                 memarg,

@@ -111,6 +111,9 @@ fn write_text(out: &mut String, stats: &Stats) -> std::fmt::Result {
             exceptions.code_to_interpreter
         )?;
     }
+    if stats.waits > 0 {
+        writeln!(out, "waits         {} in shared memories", stats.waits)?;
+    }
     let mixed = &stats.mixed;
     writeln!(
         out,
@@ -131,11 +134,12 @@ fn write_text(out: &mut String, stats: &Stats) -> std::fmt::Result {
     writeln!(
         out,
         "  moved       {} at polls, {} in calls ({} of themselves, {} of the host), \
-         {} into another version, {} with vectors",
+         {} in waits, {} into another version, {} with vectors",
         kinds.at_poll,
         kinds.at_call,
         kinds.recursive,
         kinds.below_host,
+        kinds.at_wait,
         kinds.into_other_version,
         kinds.with_vectors
     )?;
@@ -218,6 +222,7 @@ fn json(stats: &Stats, ledger: &LedgerSummary) -> Value {
             "handled_in_code": stats.exceptions.handled_in_code,
             "code_to_interpreter": stats.exceptions.code_to_interpreter,
         },
+        "waits": stats.waits,
         "mixed_tiers": {
             "linked": stats.mixed.linked,
             "unlinked": stats.mixed.unlinked,

@@ -4,13 +4,16 @@
 //! None of them unwinds, and each is complete in itself: a guest that gives wrong operands gets a trap,
 //! and nothing has been changed.
 
+use crate::call::waits;
 use crate::stack::transition::while_suspended;
 use crate::stack::{backtrace, exceptions, interpreter_frames, transition};
 use crate::store::of_context::{instance_of, module_of, store_of};
 use crate::store::opaque::{PendingExit, StoreOpaque};
 use midair_osr::{more_arguments_entry, request_entry};
-use midair_tiers::context::{GROW_TRAPS, Status};
-use midair_tiers::{Builtins, FuncRef, InstanceContext, MemoryDef, TableDef, TrapCode, TypeId};
+use midair_tiers::context::{GROW_TRAPS, OUTSIDE, Status};
+use midair_tiers::{
+    Builtins, FuncRef, InstanceContext, MemoryDef, TableDef, TrapCode, TypeId, shared_bytes,
+};
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 
@@ -27,8 +30,10 @@ static TABLE: Builtins = Builtins {
     elem_drop,
     ref_func,
     is_subtype,
-    throw_entry: request_entry(),
+    request_entry: request_entry(),
     more_arguments_entry: more_arguments_entry(),
+    notify,
+    wait: waits::wait_in_interpreter,
     prepare,
     hot: transition::hot,
     safepoint: transition::safepoint,
@@ -64,7 +69,16 @@ fn grown(store: &mut StoreOpaque, old: Result<Option<u64>, PendingExit>, is_64: 
 unsafe fn bytes(cx: *mut InstanceContext, memory: u32, at: u64, len: u64) -> Option<*mut u8> {
     // SAFETY: as the caller vouches.
     let def: &MemoryDef = unsafe { &**(*cx).memories.add(memory as usize) };
-    (at.checked_add(len)? <= def.len as u64).then(|| def.base.wrapping_add(at as usize))
+    (at.checked_add(len)? <= def.len() as u64).then(|| def.base.wrapping_add(at as usize))
+}
+
+/// Whether other threads may use a memory at the same time.
+///
+/// # Safety
+/// As for [`bytes`].
+unsafe fn is_shared(cx: *mut InstanceContext, memory: u32) -> bool {
+    // SAFETY: as the caller vouches.
+    unsafe { (&(*(*cx).env).memories)[memory as usize].shared }
 }
 
 /// The elements at `at..at + len` of a table, if they are all there.
@@ -137,7 +151,11 @@ unsafe extern "sysv64" fn memory_fill(
             return INTERRUPTED;
         }
         let Some(dst) = bytes(cx, memory, dst, len) else { return MEMORY_OUT_OF_BOUNDS };
-        dst.write_bytes(value as u8, len as usize);
+        if is_shared(cx, memory) {
+            shared_bytes::fill(dst, value as u8, len as usize);
+        } else {
+            dst.write_bytes(value as u8, len as usize);
+        }
     }
     0
 }
@@ -164,7 +182,11 @@ unsafe extern "sysv64" fn memory_copy(
         else {
             return MEMORY_OUT_OF_BOUNDS;
         };
-        dst.copy_from(src, len as usize);
+        if is_shared(cx, dst_memory) || is_shared(cx, src_memory) {
+            shared_bytes::copy(src, dst, len as usize);
+        } else {
+            dst.copy_from(src, len as usize);
+        }
     }
     0
 }
@@ -190,9 +212,32 @@ unsafe extern "sysv64" fn memory_init(
         let (Some(dst), Some(src)) = (bytes(cx, memory, dst, len), part(segment, src, len)) else {
             return MEMORY_OUT_OF_BOUNDS;
         };
-        dst.copy_from_nonoverlapping(src.as_ptr(), src.len());
+        if is_shared(cx, memory) {
+            shared_bytes::copy(src.as_ptr(), dst, src.len());
+        } else {
+            dst.copy_from_nonoverlapping(src.as_ptr(), src.len());
+        }
     }
     0
+}
+
+/// `memory.atomic.notify`.
+///
+/// # Safety
+/// As for [`memory_grow`].
+unsafe extern "sysv64" fn notify(
+    cx: *mut InstanceContext,
+    memory: u32,
+    at: u64,
+    count: u32,
+) -> u64 {
+    // SAFETY: guest code passes its context, and an index that was validated; memories live as long as their store.
+    let memory = unsafe { instance_of(cx).memory(memory).as_ref() };
+    if memory.atomic_place(at, size_of::<u32>() as u64).is_err() {
+        return OUTSIDE;
+    }
+    // Nobody can wait in a memory that is not shared.
+    memory.shared.as_ref().map_or(0, |shared| shared.waiters.notify(at, count)).into()
 }
 
 /// `data.drop`.

@@ -1,6 +1,7 @@
 //! Machine code calls a function that has no machine code: the interpreter runs it.
 
 use crate::call::tail_calls;
+use crate::call::waits::wait_in_code;
 use crate::code::version::CodeOwner;
 use crate::config::Tier;
 use crate::stack::exceptions::{propagate, throw_from_code};
@@ -12,6 +13,7 @@ use midair_osr::{
     StackContext,
 };
 use midair_tiers::compile::EntryPoint;
+use midair_tiers::context::{WAITS_32, WAITS_64};
 use midair_tiers::interp::{self, CanonicalFrame, Exit};
 use midair_tiers::{FunctionBody, InstanceContext, TrapCode};
 
@@ -28,7 +30,10 @@ pub(crate) unsafe extern "sysv64" fn on_callout(
     unsafe {
         match token {
             RESUME_TOKEN => resume(context.cast(), &mut *frame),
-            REQUEST_TOKEN => throw_from_code(context.cast(), &*frame),
+            REQUEST_TOKEN => match (*frame).integer_argument(0) as u32 {
+                WAITS_32 | WAITS_64 => wait_in_code(context.cast(), &mut *frame),
+                _ => throw_from_code(context.cast(), &*frame),
+            },
             function => interpret(context.cast(), function, &mut *frame),
         }
     }

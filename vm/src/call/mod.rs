@@ -8,6 +8,7 @@
 //!   into_func      Rust closures as host functions
 //!   callout        machine code calls a function that has none
 //!   tail_calls     tail calls that leave the interpreter
+//!   waits          guests that wait in a shared memory
 //!   builtins       what guest code calls in the runtime
 //! ```
 
@@ -19,3 +20,4 @@ pub(crate) mod into_func;
 pub(crate) mod invoke;
 pub(crate) mod tail_calls;
 pub(crate) mod typed_func;
+pub(crate) mod waits;

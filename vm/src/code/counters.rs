@@ -94,6 +94,7 @@ pub(crate) struct MovedFrames {
     at_call: Counter,
     recursive: Counter,
     below_host: Counter,
+    at_wait: Counter,
     into_other_version: Counter,
     with_vectors: Counter,
     trapped: Counter,
@@ -119,6 +120,7 @@ impl MovedFrames {
         match at {
             SuspendedIn::Poll => self.at_poll.add(1),
             SuspendedIn::Call | SuspendedIn::OwnCall | SuspendedIn::HostCall => self.at_call.add(1),
+            SuspendedIn::Wait => self.at_wait.add(1),
         }
         if at == SuspendedIn::OwnCall {
             self.recursive.add(1);
@@ -146,6 +148,7 @@ impl MovedFrames {
             at_call: self.at_call.get(),
             recursive: self.recursive.get(),
             below_host: self.below_host.get(),
+            at_wait: self.at_wait.get(),
             into_other_version: self.into_other_version.get(),
             with_vectors: self.with_vectors.get(),
             trapped: self.trapped.get(),
@@ -161,6 +164,7 @@ pub(crate) struct Counters {
     /// In the order of `StoreContext::calls`.
     pub(crate) calls: [Counter; 3],
     pub(crate) host_calls: Counter,
+    pub(crate) waits: Counter,
     pub(crate) samples: TierSamples,
     pub(crate) lowering: CompilerCounters,
     pub(crate) baseline: CompilerCounters,
@@ -241,6 +245,7 @@ impl Counters {
         stats.mixed.exchanged = self.mixed_exchanged.get();
         stats.mixed.interpreter_to_code = self.mixed_interpreter_to_code.get();
         stats.mixed.code_to_interpreter = self.mixed_code_to_interpreter.get();
+        stats.waits = self.waits.get();
         stats.exceptions.thrown = self.exceptions_thrown.get();
         stats.exceptions.handled_in_interpreter = self.exceptions_interpreter.get();
         stats.exceptions.handled_in_code = self.exceptions_code.get();

@@ -36,6 +36,8 @@ pub struct Stats {
     pub osr_exits: OsrExits,
     /// Exceptions of guests.
     pub exceptions: ExceptionStats,
+    /// Waits of guests in shared memories: those that did not find what they expected are counted as well.
+    pub waits: u64,
     /// What a stress schedule of [mixed tiers](crate::StressSpec::mixed) has done.
     pub mixed: MixedTierStats,
     /// Suspended frames of retired code and of replaced functions.
@@ -200,6 +202,8 @@ pub struct FrameKinds {
     /// Of those, the ones that were suspended in a call of an imported function, so that host frames lay
     /// above them.
     pub below_host: u64,
+    /// Frames that were suspended in a `memory.atomic.wait`.
+    pub at_wait: u64,
     /// Frames that went on in another version of their function.
     pub into_other_version: u64,
     /// Frames with vectors among their locals or operands.
@@ -225,6 +229,8 @@ pub enum SuspendedIn {
     OwnCall,
     /// In a call of an imported function, so that host frames may lie above it.
     HostCall,
+    /// In a `memory.atomic.wait`.
+    Wait,
 }
 
 impl fmt::Display for SuspendedIn {
@@ -234,6 +240,7 @@ impl fmt::Display for SuspendedIn {
             SuspendedIn::Call => "in a call",
             SuspendedIn::OwnCall => "in a call of itself",
             SuspendedIn::HostCall => "in a call of the host",
+            SuspendedIn::Wait => "in a wait",
         })
     }
 }

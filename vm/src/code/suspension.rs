@@ -2,24 +2,42 @@
 
 use super::module_code::ModuleCode;
 use super::stats::SuspendedIn;
+use midair_osr::CallShape;
 use midair_tiers::FunctionBody;
+use midair_tiers::abi::wait_shape;
+use midair_tiers::atomics::Atomic;
 use wasmparser::Operator;
 
 /// What is called at a point.
-pub(crate) struct Callee {
-    /// Type index.
-    pub(crate) ty: usize,
-    /// The function, unless it is called through a table.
-    function: Option<u32>,
+pub(crate) enum Callee {
+    /// A function of this type index; which one, unless it is called through a table or a reference.
+    Function { ty: usize, function: Option<u32> },
+    /// The runtime, to wait.
+    Wait,
 }
 
 impl Callee {
     /// How the frame is suspended that has called this.
     pub(crate) fn suspension(&self, module: &ModuleCode, body: &FunctionBody) -> SuspendedIn {
-        match self.function {
-            Some(function) if function < module.env.imported_functions => SuspendedIn::HostCall,
-            Some(function) if function == body.function => SuspendedIn::OwnCall,
-            _ => SuspendedIn::Call,
+        match *self {
+            Callee::Wait => SuspendedIn::Wait,
+            Callee::Function { function: Some(function), .. }
+                if function < module.env.imported_functions =>
+            {
+                SuspendedIn::HostCall
+            }
+            Callee::Function { function: Some(function), .. } if function == body.function => {
+                SuspendedIn::OwnCall
+            }
+            Callee::Function { .. } => SuspendedIn::Call,
+        }
+    }
+
+    /// How its results are returned.
+    pub(crate) fn shape<'a>(&self, module: &'a ModuleCode) -> &'a CallShape {
+        match *self {
+            Callee::Function { ty, .. } => &module.env.shapes[ty],
+            Callee::Wait => wait_shape(),
         }
     }
 }
@@ -36,12 +54,13 @@ pub(crate) fn callee(module: &ModuleCode, body: &FunctionBody, point: u32) -> Op
     let mut reader =
         wasmparser::OperatorsReader::new(wasmparser::BinaryReader::new(bytes, point.into()));
     match reader.read() {
-        Ok(Operator::Call { function_index }) => Some(Callee {
+        Ok(operator) if Atomic::is_wait(&operator) => Some(Callee::Wait),
+        Ok(Operator::Call { function_index }) => Some(Callee::Function {
             ty: module.env.functions[function_index as usize] as usize,
             function: Some(function_index),
         }),
         Ok(Operator::CallIndirect { type_index, .. } | Operator::CallRef { type_index }) => {
-            Some(Callee { ty: type_index as usize, function: None })
+            Some(Callee::Function { ty: type_index as usize, function: None })
         }
         _ => None,
     }

@@ -77,6 +77,7 @@ pub struct Config {
     pub(crate) wide_arithmetic: bool,
     pub(crate) exceptions: bool,
     pub(crate) tail_call: bool,
+    pub(crate) threads: bool,
     pub(crate) osr: bool,
     pub(crate) background_compilation: bool,
     pub(crate) stress: StressSpec,
@@ -107,6 +108,7 @@ impl Default for Config {
             wide_arithmetic: true,
             exceptions: true,
             tail_call: true,
+            threads: true,
             osr: true,
             background_compilation: true,
             stress: StressSpec::default(),
@@ -248,6 +250,12 @@ impl Config {
     /// Whether modules may make tail calls (a part of WebAssembly 3.0). Default: on.
     pub fn wasm_tail_call(&mut self, on: bool) -> &mut Config {
         self.tail_call = on;
+        self
+    }
+
+    /// Whether modules may have shared memories and atomic operators (the threads proposal). Default: on.
+    pub fn wasm_threads(&mut self, on: bool) -> &mut Config {
+        self.threads = on;
         self
     }
 

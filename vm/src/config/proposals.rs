@@ -19,6 +19,7 @@ pub(crate) fn accepted(config: &Config) -> WasmFeatures {
     features.set(WasmFeatures::EXCEPTIONS, config.exceptions);
     features.set(WasmFeatures::LEGACY_EXCEPTIONS, config.exceptions);
     features.set(WasmFeatures::TAIL_CALL, config.tail_call);
+    features.set(WasmFeatures::THREADS, config.threads);
     features
 }
 

@@ -19,6 +19,7 @@ use crate::store::instance::{InstanceEntity, Scope};
 use crate::store::instance_context::ContextAllocation;
 use crate::store::memory::Memory;
 use crate::store::opaque::{StoreId, StoreOpaque};
+use crate::store::shared_memory::SharedMemory;
 use crate::store::table::Table;
 use crate::store::tag::Tag;
 use crate::types::ExternType;
@@ -28,7 +29,7 @@ use crate::types::trap::Trap;
 use anyhow::{Context as _, Result};
 use midair_osr::ContextHeader;
 use midair_tiers::module_env::{MemoryType, TableType};
-use midair_tiers::{GlobalCell, ValType};
+use midair_tiers::{GlobalCell, ValType, shared_bytes};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -55,7 +56,7 @@ unsafe impl Send for Instance {}
 unsafe impl Sync for Instance {}
 
 /// An export of an instance.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Export<'instance> {
     name: &'instance str,
     item: Extern,
@@ -83,7 +84,7 @@ impl Instance {
         imports: &[Extern],
     ) -> Result<Instance> {
         let mut store = store.as_context_mut();
-        let imports: Vec<_> = imports.iter().copied().map(ImportValue::Extern).collect();
+        let imports: Vec<_> = imports.iter().cloned().map(ImportValue::Extern).collect();
         // SAFETY: the store is borrowed mutably.
         unsafe { instantiate(store.opaque_ptr(), module, &imports) }
     }
@@ -137,9 +138,14 @@ impl Instance {
         exists.then(|| Func::from_raw(store, entity.func_ref(function)))
     }
 
-    /// The exported memory of this name.
+    /// The exported memory of this name, if it is one that is not shared.
     pub fn get_memory(&self, store: impl AsContextMut, name: &str) -> Option<Memory> {
         self.get_export(store, name)?.into_memory()
+    }
+
+    /// The exported shared memory of this name.
+    pub fn get_shared_memory(&self, store: impl AsContextMut, name: &str) -> Option<SharedMemory> {
+        self.get_export(store, name)?.into_shared_memory()
     }
 
     /// The exported table of this name.
@@ -238,7 +244,7 @@ fn check_imports(store: &StoreOpaque, module: &ModuleState, imports: &[ImportVal
             ImportValue::Extern(item) => {
                 anyhow::ensure!(
                     item.belongs_to(store),
-                    "import `{}` `{}` belongs to another store",
+                    "import `{}` `{}` belongs to another store, or to another engine",
                     PrintableName(&import.module),
                     PrintableName(&import.name)
                 );
@@ -295,6 +301,7 @@ fn is_subtype(engine: &Engine, found: &ExternType, expected: &ExternType) -> boo
         (ExternType::Memory(found), ExternType::Memory(expected)) => {
             found.is_64 == expected.is_64
                 && found.page_size_log2 == expected.page_size_log2
+                && found.shared == expected.shared
                 && within(memory(found), memory(expected))
         }
         (ExternType::Table(found), ExternType::Table(expected)) => {
@@ -322,6 +329,7 @@ fn build(
             ImportValue::Extern(item) => match item {
                 Extern::Func(_) => functions.push(import.clone()),
                 Extern::Memory(memory) => memories.push(memory.raw(store)),
+                Extern::SharedMemory(memory) => memories.push(store.hold_shared_memory(memory)),
                 Extern::Table(table) => tables.push(table.raw(store)),
                 Extern::Global(global) => globals.push(global.raw(store)),
                 Extern::Tag(tag) => tags.push(tag.raw(store)),
@@ -372,7 +380,8 @@ fn build(
         let func_ref = match function {
             ImportValue::Host(definition) => store.new_host_function(definition, Some(entity))?,
             ImportValue::Extern(item) => {
-                let func = item.into_func().expect("only functions were collected").raw(store);
+                let func =
+                    item.clone().into_func().expect("only functions were collected").raw(store);
                 // SAFETY: the function belongs to this store.
                 match unsafe { definition_of(func) } {
                     // A copy that knows its importer.
@@ -460,20 +469,34 @@ unsafe fn initialize(instance: &mut InstanceEntity, contents: &mut LockedContent
         let offset = offset.evaluate(source, &mut Scope::new(instance, ValType::I64)) as usize;
         let bytes = &module.bytes()[segment.bytes.start as usize..segment.bytes.end as usize];
         // SAFETY: the memory belongs to the store, which nothing else uses now.
-        let (base, len) = unsafe {
-            let def = &instance.memory(memory).as_ref().def;
-            (def.base, def.len)
+        let (base, len, is_shared) = unsafe {
+            let memory = instance.memory(memory);
+            let def = &memory.as_ref().def;
+            (def.base, def.len(), memory.as_ref().is_shared())
         };
         if offset.checked_add(bytes.len()).is_none_or(|end| end > len) {
             return Err(Trap::MemoryOutOfBounds.into());
         }
         // SAFETY: the segment fits into the memory, as was checked; the module's bytes lie elsewhere.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), base.add(offset), bytes.len()) };
+        unsafe {
+            if is_shared {
+                shared_bytes::copy(bytes.as_ptr(), base.add(offset), bytes.len());
+            } else {
+                std::ptr::copy_nonoverlapping(bytes.as_ptr(), base.add(offset), bytes.len());
+            }
+        }
         instance.dropped_data[i] = true;
     }
-    for (&memory, added) in &*module.added.memories() {
-        // SAFETY: the memory belongs to the store, which nothing else uses now.
-        unsafe { crate::store::contents::write(instance.memory(memory), &added.data) };
+    let patches = module.added.memories();
+    for memory in 0..module.env.memories.len() as u32 {
+        let entity = instance.memory(memory);
+        // SAFETY: memories live as long as their store.
+        let (is_shared, is_new) =
+            unsafe { (entity.as_ref().is_shared(), entity.as_ref().is_new_to(&module)) };
+        // What updates have written into a shared memory is there already: they did so when an instance had it.
+        let Some(added) = patches.get(&memory).filter(|_| !is_shared || is_new) else { continue };
+        // SAFETY: the memory belongs to the store, which nothing else uses now, or is shared.
+        unsafe { crate::store::contents::write(entity, &added.data) };
     }
     Ok(())
 }

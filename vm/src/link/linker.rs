@@ -254,7 +254,7 @@ impl<T: 'static> Linker<T> {
         name: &str,
     ) -> Option<Extern> {
         match self.find(module, name)? {
-            ImportValue::Extern(item) => Some(*item),
+            ImportValue::Extern(item) => Some(item.clone()),
             ImportValue::Host(definition) => {
                 let mut store = store.as_context_mut();
                 let store: &mut StoreOpaque = store.opaque_mut();

@@ -1,5 +1,6 @@
 //! What operators have to do with memory, tables and globals, which others read and write.
 
+use midair_tiers::atomics::Atomic;
 use wasmparser::Operator;
 
 /// What an operator has to do with what others write.
@@ -73,6 +74,9 @@ pub(super) fn access(operator: &Operator<'_>) -> Access {
         | Operator::V128Store16Lane { .. }
         | Operator::V128Store32Lane { .. }
         | Operator::V128Store64Lane { .. } => Access::Write,
+        // Also a load orders what others do before and behind it.
+        Operator::AtomicFence { .. } => Access::Write,
+        operator if Atomic::of(operator).is_some() => Access::Write,
         _ => Access::Pure,
     }
 }

@@ -53,11 +53,16 @@ impl LargerMemories {
         // What is counted for all memories of the store is kept with the first of them.
         let mut counted = self.reserved.take(shared);
         for &AtLeast { index, size } in &self.sizes {
-            contents.extend_memory_later(
-                instance.memory(index),
-                size,
-                std::mem::take(&mut counted),
-            );
+            let memory = instance.memory(index);
+            // SAFETY: memories live as long as the stores of their instances.
+            if unsafe { memory.as_ref() }.is_shared() {
+                // Nobody can have borrowed it, and what the update writes into it is written at once.
+                contents.uncount_bytes(std::mem::take(&mut counted));
+                // SAFETY: it is shared.
+                unsafe { contents.extend_memory(memory, size) };
+                continue;
+            }
+            contents.extend_memory_later(memory, size, std::mem::take(&mut counted));
         }
         shared.set_memory_pending();
     }

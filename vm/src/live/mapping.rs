@@ -130,6 +130,7 @@ impl Names<'_> {
                 Some(ty) => format!("the call of a reference of type {ty}"),
                 None => "the call of a reference".to_owned(),
             },
+            SafepointKind::Wait(_) => "the wait".to_owned(),
         }
     }
 }
@@ -549,7 +550,7 @@ fn checked(
         SafepointKind::CallIndirect(ty) | SafepointKind::CallRef(ty) => {
             Some(&names.env.types[ty as usize].results)
         }
-        SafepointKind::Entry | SafepointKind::Loop => None,
+        SafepointKind::Entry | SafepointKind::Loop | SafepointKind::Wait(_) => None,
     };
     let same = from.kind == to.kind
         || results(from.kind).is_some() && results(from.kind) == results(to.kind);

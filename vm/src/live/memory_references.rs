@@ -7,6 +7,7 @@
 //! a field; none is called what it is not, but for constants that only look like addresses.
 
 use super::canonical;
+use midair_tiers::atomics::{Atomic, AtomicKind};
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use wasmparser::{BinaryReader, FunctionBody, MemArg, MemArgTarget, Operator};
@@ -213,6 +214,10 @@ pub(super) fn hash(value: &impl Hash) -> u64 {
 /// A load or store of one value: its memory argument, what it takes memory for, and whether it is a store.
 fn access(operator: &Operator<'_>) -> Option<(MemArg, Access, bool)> {
     use Operator as O;
+    if let Some(atomic) = Atomic::of(operator) {
+        let access = Access { bytes: atomic.bytes as u8, is_float: false };
+        return Some((atomic.memarg, access, atomic.kind == AtomicKind::Store));
+    }
     let (memarg, bytes, is_store) = match *operator {
         O::I32Load8S { memarg }
         | O::I32Load8U { memarg }
@@ -517,6 +522,15 @@ impl Reader {
                         self.take();
                     }
                     accessed = Some((access, is_store));
+                    // What an atomic operator has besides its address, but for a value that it only stores.
+                    let more = match Atomic::of(operator).map(|atomic| atomic.kind) {
+                        Some(AtomicKind::Modify(_) | AtomicKind::Notify) => 1,
+                        Some(AtomicKind::CompareExchange | AtomicKind::Wait) => 2,
+                        _ => 0,
+                    };
+                    for _ in 0..more {
+                        self.take();
+                    }
                     let stored = is_store.then(|| self.take());
                     let base = self.take();
                     let is_word = access.bytes == if self.long { 8 } else { 4 };

@@ -4,6 +4,7 @@ use super::body_types::BodyTypes;
 use super::canonical;
 use super::operand_stacks::{OperandStack, OperandStackBuilder, OperandStacks};
 use anyhow::Result;
+use midair_tiers::atomics::WAIT_OPERANDS;
 use midair_tiers::caught::CaughtLocals;
 use midair_tiers::{FunctionBody, ModuleEnv, TypeId, ValType};
 use std::collections::HashMap;
@@ -22,6 +23,8 @@ pub(crate) enum SafepointKind {
     CallIndirect(u32),
     /// A call of a reference to a function of this type: as above.
     CallRef(u32),
+    /// A wait in a shared memory, for a value of 8 bytes or else of 4.
+    Wait(bool),
 }
 
 /// A safepoint of a body.
@@ -130,24 +133,30 @@ impl Safepoints {
             });
             let reachable = !validator.get_control_frame(0).is_some_and(|frame| frame.unreachable);
             // A call's frame is described without its arguments.
+            let params = |ty: u32| Some(env.types.get(ty as usize)?.params.len());
             let call = match operator {
                 Operator::Call { function_index } => {
                     let ty = env.functions.get(function_index as usize).copied();
-                    ty.map(|ty| (SafepointKind::Call(function_index), ty, 0))
+                    ty.and_then(|ty| Some((SafepointKind::Call(function_index), params(ty)?)))
                 }
                 Operator::CallIndirect { type_index, .. } => {
                     let ty = canonical.of(env, type_index);
-                    Some((SafepointKind::CallIndirect(ty), ty, 1))
+                    params(ty).map(|params| (SafepointKind::CallIndirect(ty), params + 1))
                 }
                 Operator::CallRef { type_index } => {
                     let ty = canonical.of(env, type_index);
-                    Some((SafepointKind::CallRef(ty), ty, 1))
+                    params(ty).map(|params| (SafepointKind::CallRef(ty), params + 1))
+                }
+                Operator::MemoryAtomicWait32 { .. } => {
+                    Some((SafepointKind::Wait(false), WAIT_OPERANDS))
+                }
+                Operator::MemoryAtomicWait64 { .. } => {
+                    Some((SafepointKind::Wait(true), WAIT_OPERANDS))
                 }
                 _ => None,
             };
             let height = validator.operand_stack_height() as usize;
-            let below = call.and_then(|(kind, ty, extra)| {
-                let arguments = env.types.get(ty as usize)?.params.len() + extra;
+            let below = call.and_then(|(kind, arguments)| {
                 let count = height.checked_sub(arguments)?;
                 let operands =
                     stacks.stack(count, |i| operand(env, &mut types, &validator, height, i));

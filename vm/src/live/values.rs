@@ -29,6 +29,7 @@ use super::safepoints::Safepoints;
 use crate::types::slots::halves;
 use assigned::assigned_in_loops;
 use exceptions::Handlers;
+use midair_tiers::atomics::WAIT_OPERANDS;
 use midair_tiers::caught::CaughtLocals;
 use midair_tiers::liveness::Liveness;
 use midair_tiers::{FunctionBody, ModuleEnv, ValType};
@@ -626,6 +627,9 @@ impl Builder<'_> {
             Operator::CallIndirect { type_index, .. } | Operator::CallRef { type_index } => {
                 let ty = self.env.types[type_index as usize].clone();
                 self.call(point, ty.params.len() + 1, &ty.results)?;
+            }
+            Operator::MemoryAtomicWait32 { .. } | Operator::MemoryAtomicWait64 { .. } => {
+                self.call(point, WAIT_OPERANDS, &[ValType::I32])?;
             }
             _ => {
                 let (params, results) = arity.ok_or(TooLarge)?;

@@ -210,7 +210,7 @@ fn memory_type(ty: &midair_tiers::module_env::MemoryType) -> MemoryType {
         minimum: ty.minimum,
         maximum: ty.maximum,
         memory64: ty.is_64,
-        shared: false,
+        shared: ty.shared,
         page_size_log2: (ty.page_size() == 1).then_some(0),
     }
 }

@@ -161,7 +161,8 @@ fn check(bytes: &[u8], features: WasmFeatures) -> Result<(), Refused> {
 
 fn memory_type(ty: &wasmparser::MemoryType) -> MemoryType {
     let new = if ty.memory64 { MemoryType::new64 } else { MemoryType::new };
-    let memory = new(ty.initial, ty.maximum);
+    let mut memory = new(ty.initial, ty.maximum);
+    memory.shared = ty.shared;
     if ty.page_size_log2 == Some(0) { memory.with_single_bytes() } else { memory }
 }
 

@@ -11,7 +11,7 @@ fn error(text: &str) -> String {
 #[test]
 fn unsupported_proposals_are_named() {
     for (text, name) in [
-        ("(module (memory 1 1 shared))", "threads"),
+        ("(module (table shared 1 1 (ref null (shared func))))", "shared-everything threads"),
         ("(module (rec (type (func)) (type (array i32))))", "garbage collection"),
         (
             "(module (global externref (extern.convert_any (ref.i31 (i32.const 1)))))",

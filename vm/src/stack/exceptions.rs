@@ -82,7 +82,7 @@ pub(crate) unsafe extern "sysv64" fn catch(
     }
 }
 
-/// Machine code throws: the callout of `Builtins::throw_entry`.
+/// Machine code throws: the callout of `Builtins::request_entry`.
 ///
 /// # Safety
 /// Only the callout handler of instances calls it, with its arguments.

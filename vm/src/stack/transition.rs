@@ -355,7 +355,7 @@ impl TransferHook for Transfer {
             let (gpr, xmm) = (frame.returned.gpr, frame.returned.xmm);
             let callee = callee(&module, &version.body, point).expect("the site is a call");
             at = callee.suspension(&module, &version.body);
-            let shape = &module.env.shapes[callee.ty];
+            let shape = callee.shape(&module);
             // SAFETY: a call of this type has just returned to the landing.
             unsafe { shape.read_results(gpr, xmm, &*stack, |_, value| values.push(value)) };
         }
@@ -441,7 +441,7 @@ fn handle(
     let at = callee.as_ref().map(|callee| callee.suspension(module, &owner.version.body));
     if let Some(layout) = layout {
         // As if the call had returned; handlers do not have its results.
-        let results = callee.map_or(0, |callee| module.env.shapes[callee.ty].result_slots());
+        let results = callee.map_or(0, |callee| callee.shape(module).result_slots());
         values.resize(values.len() + results, 0);
         values = layout.apply(&values);
     }

@@ -14,7 +14,7 @@ use super::memory::MemoryEntity;
 use super::table::TableEntity;
 use crate::module::patches::Patches;
 use midair_osr::Process;
-use midair_tiers::ValType;
+use midair_tiers::{ValType, shared_bytes};
 use std::collections::{BTreeMap, HashMap};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -115,17 +115,20 @@ impl Contents {
 /// Writes bytes into a memory, as far as it reaches.
 ///
 /// # Safety
-/// The memory must be alive, and nothing else may use its contents.
+/// The memory must be alive, and nothing else may use its contents, unless it is shared.
 pub(crate) unsafe fn write(memory: NonNull<MemoryEntity>, data: &Patches) {
     // SAFETY: the memory is alive.
-    let (base, len) = unsafe {
+    let (base, len, is_shared) = unsafe {
         let def = &memory.as_ref().def;
-        (def.base, def.len)
+        (def.base, def.len(), memory.as_ref().is_shared())
     };
     for (address, bytes) in data.pieces() {
         let Ok(address) = usize::try_from(address) else { return };
         let count = bytes.len().min(len.saturating_sub(address));
-        if count > 0 {
+        if is_shared {
+            // SAFETY: so many bytes from the address on are in the memory.
+            unsafe { shared_bytes::copy(bytes.as_ptr(), base.wrapping_add(address), count) };
+        } else if count > 0 {
             // SAFETY: so many bytes from the address on are in the memory, and nothing else uses them.
             unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), base.add(address), count) };
         }
@@ -192,18 +195,8 @@ impl LockedContents {
         memory: NonNull<MemoryEntity>,
         delta: u64,
     ) -> Option<u64> {
-        // SAFETY: as the caller vouches; others only look at memories with the lock held.
-        let memory = unsafe { &mut *memory.as_ptr() };
-        let old = memory.size();
-        let bytes = memory.missing(old.checked_add(delta)?)?;
-        if !self.count_bytes(bytes) {
-            return None;
-        }
-        if !memory.extend(bytes) {
-            self.uncount_bytes(bytes);
-            return None;
-        }
-        Some(old)
+        // SAFETY: as the caller vouches.
+        unsafe { memory.as_ref() }.grow(delta, Some(self))
     }
 
     /// Finds out whether a memory can have at least so many pages, now and when that is asked for; how many
@@ -236,12 +229,7 @@ impl LockedContents {
     /// As for [`LockedContents::grow_memory`].
     pub(crate) unsafe fn extend_memory(&mut self, memory: NonNull<MemoryEntity>, pages: u64) {
         // SAFETY: as in `grow_memory`.
-        let memory = unsafe { &mut *memory.as_ptr() };
-        if let Some(bytes) = memory.missing(pages)
-            && memory.extend(bytes)
-        {
-            self.memory_bytes += bytes;
-        }
+        self.memory_bytes += unsafe { memory.as_ref() }.grow_to(pages);
     }
 
     /// Counts so many more elements, unless that is more than the limit.

@@ -5,12 +5,14 @@ use super::func::Func;
 use super::global::Global;
 use super::memory::Memory;
 use super::opaque::StoreOpaque;
+use super::shared_memory::SharedMemory;
 use super::table::Table;
 use super::tag::Tag;
+use crate::engine::Engine;
 use crate::types::ExternType;
 
 /// A handle to something that an instance can import or export.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Extern {
     /// A function.
@@ -21,6 +23,8 @@ pub enum Extern {
     Table(Table),
     /// A linear memory.
     Memory(Memory),
+    /// A linear memory that several threads use at once. It can be used with any store of its engine.
+    SharedMemory(SharedMemory),
     /// A tag.
     Tag(Tag),
 }
@@ -50,7 +54,15 @@ impl Extern {
         }
     }
 
-    /// The memory, if it is one.
+    /// The shared memory, if it is one.
+    pub fn into_shared_memory(self) -> Option<SharedMemory> {
+        match self {
+            Extern::SharedMemory(memory) => Some(memory),
+            _ => None,
+        }
+    }
+
+    /// The memory, if it is one that is not shared.
     pub fn into_memory(self) -> Option<Memory> {
         match self {
             Extern::Memory(memory) => Some(memory),
@@ -80,17 +92,21 @@ impl Extern {
             Extern::Global(global) => ExternType::Global(global.ty_in(store)),
             Extern::Table(table) => ExternType::Table(table.ty_in(store)),
             Extern::Memory(memory) => ExternType::Memory(memory.ty_in(store)),
+            Extern::SharedMemory(memory) => ExternType::Memory(memory.ty()),
             Extern::Tag(tag) => ExternType::Tag(tag.ty_in(store)),
         }
     }
 
-    /// Whether it belongs to this store.
+    /// Whether it can be used with this store.
     pub(crate) fn belongs_to(&self, store: &StoreOpaque) -> bool {
         let id = match self {
             Extern::Func(func) => func.store_id(),
             Extern::Global(global) => global.store_id(),
             Extern::Table(table) => table.store_id(),
             Extern::Memory(memory) => memory.store_id(),
+            Extern::SharedMemory(memory) => {
+                return Engine::same(memory.engine(), store.engine());
+            }
             Extern::Tag(tag) => tag.store_id(),
         };
         id == store.id()
@@ -124,5 +140,11 @@ impl From<Tag> for Extern {
 impl From<Memory> for Extern {
     fn from(memory: Memory) -> Extern {
         Extern::Memory(memory)
+    }
+}
+
+impl From<SharedMemory> for Extern {
+    fn from(memory: SharedMemory) -> Extern {
+        Extern::SharedMemory(memory)
     }
 }

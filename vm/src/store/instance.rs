@@ -6,6 +6,7 @@ use super::global::Global;
 use super::instance_context::ContextAllocation;
 use super::memory::{Memory, MemoryEntity};
 use super::opaque::StoreOpaque;
+use super::shared_memory::SharedMemory;
 use super::table::{Table, TableEntity};
 use super::tag::Tag;
 use crate::module::added::Moves;
@@ -82,7 +83,16 @@ impl InstanceEntity {
         match item {
             Item::Func(index) => Extern::Func(Func::from_raw(store, self.func_ref(index))),
             Item::Table(index) => Extern::Table(Table::from_raw(store, self.table(index))),
-            Item::Memory(index) => Extern::Memory(Memory::from_raw(store, self.memory(index))),
+            Item::Memory(index) => {
+                let memory = self.memory(index);
+                // SAFETY: memories live as long as the stores of their instances.
+                if unsafe { memory.as_ref() }.is_shared() {
+                    // SAFETY: as above.
+                    let memory = unsafe { SharedMemory::from_raw(store.engine(), memory) };
+                    return Extern::SharedMemory(memory);
+                }
+                Extern::Memory(Memory::from_raw(store, memory))
+            }
             Item::Tag(index) => {
                 Extern::Tag(Tag::from_raw(store, self.context.tags[index as usize]))
             }

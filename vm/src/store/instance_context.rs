@@ -13,7 +13,7 @@ struct NoMemory(MemoryDef);
 // SAFETY: it is never written: its length is 0, and a memory that a module does not have cannot grow.
 unsafe impl Sync for NoMemory {}
 
-static NO_MEMORY: NoMemory = NoMemory(MemoryDef { base: std::ptr::dangling_mut::<u8>(), len: 0 });
+static NO_MEMORY: NoMemory = NoMemory(MemoryDef::new(std::ptr::dangling_mut::<u8>(), 0));
 
 /// Zeroed memory for `T`s, with a stable address. Large pieces cost nothing until they are written.
 struct Zeroed<T> {

@@ -1,26 +1,39 @@
 //! Stopping a guest from another thread.
 
+use super::waiters::Wakeable;
 use midair_osr::{Mutator, Process};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What interrupt handles and their store share.
 pub(crate) struct InterruptState {
     requested: AtomicBool,
     process: Process,
     mutator: Arc<Mutator>,
+    /// The guest, while it waits in a shared memory.
+    waiting: Mutex<Option<Wakeable>>,
 }
 
 impl InterruptState {
     /// For a store of this process, whose stack is the mutator's.
     pub(crate) fn new(process: Process, mutator: Arc<Mutator>) -> InterruptState {
-        InterruptState { requested: AtomicBool::new(false), process, mutator }
+        InterruptState {
+            requested: AtomicBool::new(false),
+            process,
+            mutator,
+            waiting: Mutex::new(None),
+        }
     }
 
     /// Whether an interruption is pending.
     #[inline]
     pub(crate) fn is_requested(&self) -> bool {
         self.requested.load(Ordering::Acquire)
+    }
+
+    /// Says whether the guest waits. It looks for a request after that, and before it sleeps.
+    pub(crate) fn wait_as(&self, wakeable: Option<Wakeable>) {
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = wakeable;
     }
 
     /// Takes the pending interruption: true once for each time that it was asked for.
@@ -32,7 +45,8 @@ impl InterruptState {
 /// Stops the guest of one store, from any thread.
 ///
 /// The guest traps with [`Trap::Interrupt`](crate::Trap::Interrupt) at its next function entry or loop
-/// iteration, or before it next fills, copies or initialises 4 KiB or more. What it is doing of these when it is
+/// iteration, or before it next fills, copies or initialises 4 KiB or more; also while it waits in a
+/// [`SharedMemory`](crate::SharedMemory). What it is doing of these when it is
 /// interrupted is done to the end. If no guest is running, the next call traps.
 ///
 /// ```
@@ -68,6 +82,10 @@ impl InterruptHandle {
         // stays: see `StoreOpaque::rearm`.
         fence(Ordering::SeqCst);
         self.0.mutator.arm();
+        let waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(waiting) = waiting {
+            waiting.wake();
+        }
     }
 }
 

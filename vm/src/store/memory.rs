@@ -1,15 +1,21 @@
 //! Linear memories.
 
+use super::contents::LockedContents;
 use super::limits::{Question, Resource};
 use super::opaque::{PendingExit, StoreId, StoreOpaque};
 use super::reservation::{Reservation, host_page_size};
+use super::shared_memory::SharedMemory;
+use super::waiters::Waiters;
 use super::{AsContext, AsContextMut, StoreContextMut, StoreContextRef};
+use crate::module::ModuleState;
 use crate::types::error::{ErrorKind, Failure};
+use crate::types::trap::Trap;
 use anyhow::{Context as _, Result};
 use midair_tiers::MemoryDef;
 use midair_tiers::module_env::MemoryType;
 use std::fmt;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Bytes that a 32-bit index plus a 32-bit offset can reach, and the widest access beyond.
 const REACH: usize = (8 << 30) + (64 << 10);
@@ -49,23 +55,74 @@ fn reserve(ty: &MemoryType, len: usize) -> Result<Reservation> {
 pub(crate) struct MemoryEntity {
     pub(crate) def: MemoryDef,
     ty: MemoryType,
-    pages: Reservation,
+    /// Locked while it grows.
+    pages: Mutex<Reservation>,
+    /// What only shared memories have. These lie in an `Arc`.
+    pub(crate) shared: Option<SharedPart>,
 }
 
+/// What only shared memories have.
+#[derive(Default)]
+pub(crate) struct SharedPart {
+    pub(crate) waiters: Arc<Waiters>,
+    /// Modules of which it has instances, or had.
+    modules: Mutex<Vec<Weak<ModuleState>>>,
+}
+
+// SAFETY: a memory belongs to no thread. What is known of one changes under a lock, or is atomic; its bytes are the
+// concern of who accesses them.
+unsafe impl Send for MemoryEntity {}
+// SAFETY: as above.
+unsafe impl Sync for MemoryEntity {}
+
 impl MemoryEntity {
-    fn new(ty: MemoryType) -> Result<MemoryEntity> {
+    pub(crate) fn new(ty: MemoryType) -> Result<MemoryEntity> {
         let system = |text| Failure::new(ErrorKind::System, text);
         let len = ty.minimum.checked_mul(ty.page_size()).and_then(|len| usize::try_from(len).ok());
         let len = len.context(system("a linear memory is larger than the address space"))?;
         let mut pages = reserve(&ty, len)
             .context(system("cannot reserve the address range of a linear memory"))?;
         pages.make_accessible(len).context(system("cannot allocate a linear memory"))?;
-        Ok(MemoryEntity { def: MemoryDef { base: pages.base(), len }, ty, pages })
+        let def = MemoryDef::new(pages.base(), len);
+        let shared = ty.shared.then(SharedPart::default);
+        Ok(MemoryEntity { def, ty, pages: Mutex::new(pages), shared })
+    }
+
+    fn pages(&self) -> MutexGuard<'_, Reservation> {
+        // What panics under the lock has changed nothing before.
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether other threads may use it at the same time.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.shared.is_some()
+    }
+
+    /// Whether it is the first time that this shared memory is given to an instance of this module.
+    pub(crate) fn is_new_to(&self, module: &Arc<ModuleState>) -> bool {
+        let Some(shared) = &self.shared else { return false };
+        let mut modules = shared.modules.lock().unwrap_or_else(PoisonError::into_inner);
+        modules.retain(|known| known.strong_count() > 0);
+        let is_known = modules.iter().any(|known| ptr::eq(known.as_ptr(), Arc::as_ptr(module)));
+        if !is_known {
+            modules.push(Arc::downgrade(module));
+        }
+        !is_known
+    }
+
+    /// Where so many bytes lie for an atomic access.
+    pub(crate) fn atomic_place(&self, at: u64, bytes: u64) -> Result<*mut u8, Trap> {
+        if !at.is_multiple_of(bytes) {
+            return Err(Trap::UnalignedAtomic);
+        }
+        let end = at.checked_add(bytes).filter(|end| *end <= self.def.len() as u64);
+        end.ok_or(Trap::MemoryOutOfBounds)?;
+        Ok(self.def.base.wrapping_add(at as usize))
     }
 
     /// Pages.
     pub(crate) fn size(&self) -> u64 {
-        self.def.len as u64 >> self.ty.page_size_log2
+        self.def.len() as u64 >> self.ty.page_size_log2
     }
 
     /// The type, with the present size as its minimum.
@@ -89,16 +146,46 @@ impl MemoryEntity {
 
     /// Whether the host has so many more bytes for it, as far as that can be known before they are used.
     pub(crate) fn has_room_for(&self, bytes: u64) -> bool {
-        let len = usize::try_from(bytes).ok().and_then(|bytes| self.def.len.checked_add(bytes));
-        len.is_some_and(|len| self.pages.can_make_accessible(len))
+        let pages = self.pages();
+        let len = usize::try_from(bytes).ok().and_then(|bytes| self.def.len().checked_add(bytes));
+        // To ask the system is to try, and other threads would see that.
+        len.is_some_and(|len| {
+            if self.is_shared() { len <= pages.len() } else { pages.can_make_accessible(len) }
+        })
     }
 
-    /// Grows by so many bytes, if the host has them.
-    pub(crate) fn extend(&mut self, bytes: u64) -> bool {
-        let len = usize::try_from(bytes).ok().and_then(|bytes| self.def.len.checked_add(bytes));
-        let extended = len.filter(|len| self.pages.make_accessible(*len).is_ok());
+    /// Grows by `delta` pages; the size before. `None` if its type, the store that counts the bytes, or the host do not
+    /// allow it; then nothing has changed.
+    pub(crate) fn grow(&self, delta: u64, mut store: Option<&mut LockedContents>) -> Option<u64> {
+        let mut pages = self.pages();
+        let old = self.size();
+        let bytes = self.missing(old.checked_add(delta)?)?;
+        if let Some(store) = &mut store
+            && !store.count_bytes(bytes)
+        {
+            return None;
+        }
+        if self.extend(&mut pages, bytes) {
+            return Some(old);
+        }
+        if let Some(store) = store {
+            store.uncount_bytes(bytes);
+        }
+        None
+    }
+
+    /// Grows to at least so many pages, if the host has them; by how many bytes.
+    pub(crate) fn grow_to(&self, size: u64) -> u64 {
+        let mut pages = self.pages();
+        let bytes = self.missing(size).unwrap_or(0);
+        if self.extend(&mut pages, bytes) { bytes } else { 0 }
+    }
+
+    fn extend(&self, pages: &mut Reservation, bytes: u64) -> bool {
+        let len = usize::try_from(bytes).ok().and_then(|bytes| self.def.len().checked_add(bytes));
+        let extended = len.filter(|len| pages.make_accessible(*len).is_ok());
         if let Some(len) = extended {
-            self.def.len = len;
+            self.def.set_len(len);
         }
         extended.is_some()
     }
@@ -128,14 +215,27 @@ impl StoreOpaque {
             self.tell_limiter_of_failure(Resource::Memory).map_err(PendingExit::into_error)?;
             return fail(format!("a memory of {bytes} bytes exceeds the store's limit"));
         }
-        match MemoryEntity::new(ty) {
-            Ok(memory) => Ok(self.memories.alloc(memory)),
+        let memory = if ty.shared {
+            SharedMemory::new(self.engine(), ty).map(|memory| self.hold_shared_memory(&memory))
+        } else {
+            MemoryEntity::new(ty).map(|memory| self.memories.alloc(memory))
+        };
+        match memory {
+            Ok(memory) => Ok(memory),
             Err(error) => {
                 self.contents.lock().uncount_bytes(bytes);
                 self.tell_limiter_of_failure(Resource::Memory).map_err(PendingExit::into_error)?;
                 Err(error)
             }
         }
+    }
+
+    /// Keeps a shared memory as long as the store.
+    pub(crate) fn hold_shared_memory(&mut self, memory: &SharedMemory) -> NonNull<MemoryEntity> {
+        if self.shared_memories.iter().all(|known| known.raw() != memory.raw()) {
+            self.shared_memories.push(memory.clone());
+        }
+        memory.raw()
     }
 
     /// Grows a memory of this store by `delta` pages; the size before. `None` if that is more than its
@@ -218,8 +318,12 @@ impl fmt::Display for MemoryAccessError {
 impl std::error::Error for MemoryAccessError {}
 
 impl Memory {
-    /// A new memory of zeroes.
+    /// A new memory of zeroes, which is not shared: see [`SharedMemory`] for those that are.
     pub fn new(mut store: impl AsContextMut, ty: MemoryType) -> Result<Memory> {
+        if ty.shared {
+            let text = "a shared memory is no part of a store: see `SharedMemory`";
+            return Err(Failure::new(ErrorKind::Misuse, text).into());
+        }
         let mut store = store.as_context_mut();
         let entity = store.opaque_mut().new_memory(ty)?;
         Ok(Memory::from_raw(store.opaque(), entity))
@@ -269,7 +373,7 @@ impl Memory {
 
     /// Size in bytes.
     pub fn data_size(&self, store: impl AsContext) -> usize {
-        self.entity(store.as_context().opaque()).def.len
+        self.entity(store.as_context().opaque()).def.len()
     }
 
     /// Address of the first byte in the host. It stays the same when the memory grows.
@@ -282,7 +386,7 @@ impl Memory {
         let def = &self.entity(store.into().opaque()).def;
         // SAFETY: so many bytes are accessible, and the store is borrowed for `'a`, so no guest and no
         // host changes them.
-        unsafe { std::slice::from_raw_parts(def.base, def.len) }
+        unsafe { std::slice::from_raw_parts(def.base, def.len()) }
     }
 
     /// All bytes.
@@ -302,7 +406,7 @@ impl Memory {
         let def = &self.entity(store.opaque()).def;
         // SAFETY: so many bytes are accessible, the store is borrowed mutably for `'a`, and the bytes
         // lie in a mapping of their own, apart from the embedder's data.
-        let bytes = unsafe { std::slice::from_raw_parts_mut(def.base, def.len) };
+        let bytes = unsafe { std::slice::from_raw_parts_mut(def.base, def.len()) };
         (bytes, store.into_data_mut())
     }
 

@@ -15,6 +15,7 @@
 //!   func, memory, table, global, tag   what instances own, and handles to it
 //!   exceptions        exceptions that guests have thrown, and handles to them
 //!   external, value   whatever can be imported; values of any type
+//!   shared_memory, waiters   memories that several threads use at once, and who waits in one
 //!   caller            what a host function knows of who called it
 //!   arena             objects that stay where they are as long as their store
 //!   reservation       address space that becomes memory step by step
@@ -40,10 +41,12 @@ pub(crate) mod of_context;
 pub(crate) mod opaque;
 pub(crate) mod reservation;
 pub(crate) mod running;
+pub(crate) mod shared_memory;
 pub(crate) mod table;
 pub(crate) mod tag;
 pub(crate) mod transitions;
 pub(crate) mod value;
+pub(crate) mod waiters;
 
 use crate::engine::Engine;
 use anyhow::Result;

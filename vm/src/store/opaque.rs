@@ -10,6 +10,7 @@ use super::instance::InstanceEntity;
 use super::interrupt::{InterruptHandle, InterruptState};
 use super::limits::Limiter;
 use super::memory::MemoryEntity;
+use super::shared_memory::SharedMemory;
 use super::table::TableEntity;
 use super::tag::TagEntity;
 use super::transitions::TransitionState;
@@ -124,6 +125,8 @@ pub struct StoreOpaque {
     pub(crate) host_functions: Arena<HostFunction>,
     pub(crate) instances: Arena<InstanceEntity>,
     pub(crate) memories: Arena<MemoryEntity>,
+    /// Those that its instances have.
+    pub(crate) shared_memories: Vec<SharedMemory>,
     pub(crate) tables: Arena<TableEntity>,
     pub(crate) globals: Arena<GlobalCell>,
     pub(crate) tags: Arena<TagEntity>,
@@ -165,6 +168,7 @@ impl StoreOpaque {
             host_functions: Arena::default(),
             instances: Arena::default(),
             memories: Arena::default(),
+            shared_memories: Vec::new(),
             tables: Arena::default(),
             globals: Arena::default(),
             tags: Arena::default(),

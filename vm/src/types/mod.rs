@@ -128,6 +128,9 @@ impl fmt::Display for ExternType {
                 if let Some(maximum) = ty.maximum {
                     write!(f, " {maximum}")?;
                 }
+                if ty.shared {
+                    f.write_str(" shared")?;
+                }
                 if ty.page_size_log2 != MemoryType::PAGE_SIZE_LOG2 {
                     write!(f, " (pagesize {})", ty.page_size())?;
                 }

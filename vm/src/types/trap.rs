@@ -53,6 +53,10 @@ pub enum Trap {
     /// The function got a new body while it was suspended or in a loop, by an update that said
     /// [`Policy::Trap`](crate::Policy::Trap).
     FunctionReplaced,
+    /// An atomic access at an address that is no multiple of its size.
+    UnalignedAtomic,
+    /// A wait in a memory that is not shared.
+    WaitInUnsharedMemory,
 }
 
 impl Trap {
@@ -77,6 +81,8 @@ impl Trap {
             Trap::NullReference => TrapCode::NullReference,
             Trap::InvalidFunction => TrapCode::InvalidFunction,
             Trap::FunctionReplaced => TrapCode::FunctionReplaced,
+            Trap::UnalignedAtomic => TrapCode::UnalignedAtomic,
+            Trap::WaitInUnsharedMemory => TrapCode::WaitInUnsharedMemory,
         }
     }
 
@@ -97,6 +103,8 @@ impl Trap {
             TrapCode::NullReference => Trap::NullReference,
             TrapCode::InvalidFunction => Trap::InvalidFunction,
             TrapCode::FunctionReplaced => Trap::FunctionReplaced,
+            TrapCode::UnalignedAtomic => Trap::UnalignedAtomic,
+            TrapCode::WaitInUnsharedMemory => Trap::WaitInUnsharedMemory,
             _ => return None,
         })
     }

@@ -32,6 +32,8 @@ const HOUSES: [House; 3] = [
         rooms: &[
             "types",
             "append_vec",
+            "atomics",
+            "shared_bytes",
             "trap",
             "module_env",
             "body",

@@ -80,7 +80,7 @@ impl Translator<'_, '_> {
         let signature =
             *self.throw_signature.get_or_insert_with(|| builder.import_signature(signature));
         let builtins = self.runtime.context_field(builder, InstanceContext::BUILTINS);
-        let offset = element_offset(BuiltinIndex::ThrowEntry as u32, 8);
+        let offset = element_offset(BuiltinIndex::RequestEntry as u32, 8);
         let code = load_constant(builder, types::I64, builtins, offset);
         let state = self.frame_state(point);
         let next = self.builder.create_block();

@@ -134,8 +134,8 @@ impl CompiledInstance {
                 );
                 assert_ne!(base, libc::MAP_FAILED);
                 let base = base.cast::<u8>();
-                make_accessible(base, (*memory).len);
-                ptr::copy_nonoverlapping((*memory).base, base, (*memory).len);
+                make_accessible(base, (*memory).len());
+                ptr::copy_nonoverlapping((*memory).base, base, (*memory).len());
                 (*memory).base = base;
                 self.reservations.push(base);
                 if index == 0 {
@@ -361,14 +361,14 @@ unsafe extern "sysv64" fn memory_grow(
     unsafe {
         let env = &*(*context).env;
         let memory: *mut MemoryDef = *(*context).memories.add(index as usize);
-        let old = ((*memory).len >> 16) as u64;
+        let old = ((*memory).len() >> 16) as u64;
         let maximum = env.memories[index as usize].maximum.unwrap_or(65536);
         if old + delta > maximum {
             return 0xffff_ffff;
         }
         let len = ((old + delta) << 16) as usize;
         make_accessible((*memory).base, len);
-        (*memory).len = len;
+        (*memory).set_len(len);
         old
     }
 }

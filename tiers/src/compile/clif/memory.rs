@@ -257,11 +257,25 @@ impl Translator<'_, '_> {
         memarg: MemArg,
         bytes: u64,
     ) -> Result<(Value, i32), TranslateError> {
-        let MemArgTarget::Memory(memory) = memarg.target else {
-            return Err(TranslateError::Unsupported("access to an array".into()));
-        };
+        let index = self.pop_heap_index(memarg)?;
+        self.heap_address_at(index, memarg, bytes)
+    }
+
+    /// Pops an index into a memory; the answer always has 64 bits.
+    pub(super) fn pop_heap_index(&mut self, memarg: MemArg) -> Result<Value, TranslateError> {
+        let memory = accessed_memory(memarg)?;
+        Ok(self.pop_index(self.memory_is_64(memory)))
+    }
+
+    /// The same with an index that [has been popped](Self::pop_heap_index).
+    pub(super) fn heap_address_at(
+        &mut self,
+        index: Value,
+        memarg: MemArg,
+        bytes: u64,
+    ) -> Result<(Value, i32), TranslateError> {
+        let memory = accessed_memory(memarg)?;
         let ty = self.source.env.memories[memory as usize];
-        let index = self.pop_index(ty.is_64);
         if !ty.is_guarded() {
             self.check_address(memory, index, memarg.offset, bytes);
         }
@@ -458,5 +472,13 @@ impl Translator<'_, '_> {
         let out = self.builder.ins().icmp_imm_s(IntCC::SignedLessThan, rest, 0);
         self.builder.ins().trapnz(out, Self::trap_code(TrapCode::OutOfFuel));
         self.runtime.set_fuel(&mut self.builder, rest);
+    }
+}
+
+/// The memory of an access.
+pub(super) fn accessed_memory(memarg: MemArg) -> Result<u32, TranslateError> {
+    match memarg.target {
+        MemArgTarget::Memory(memory) => Ok(memory),
+        _ => Err(TranslateError::Unsupported("access to an array".into())),
     }
 }

@@ -8,6 +8,7 @@
 //!   `osr_prefix`: how much of the body an OSR entry leaves out;
 //! * `control`: blocks, loops, branches; `calls`: guest calls and runtime calls; `tail_calls`; `exceptions`: what
 //!   throws, and where code is entered at a handler; `memory`: memories, tables, globals, fuel; `numeric`: everything that only computes; `vector`: operators on vectors;
+//!   `atomics`: those of threads;
 //! * `frame_state`: how the canonical frame at a safepoint becomes exception-table items or poll
 //!   arguments; `aliases`: which value an alias stands for;
 //! * `runtime`: loads from the context, with what they may be assumed to alias.
@@ -20,6 +21,7 @@
 //! values. Either carries its point as its source location, which names its frame state.
 
 mod aliases;
+mod atomics;
 mod calls;
 mod control;
 mod entry;

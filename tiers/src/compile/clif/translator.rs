@@ -278,7 +278,8 @@ impl<'a, 'f> Translator<'a, 'f> {
                     || self.translate_exceptions(operator, point)?
                     || self.translate_memory(operator)?
                     || self.translate_numeric(operator)?
-                    || self.translate_vector(operator)?;
+                    || self.translate_vector(operator)?
+                    || self.translate_atomic(operator, point)?;
                 if !done {
                     return Err(TranslateError::Unsupported(format!("{operator:?}")));
                 }

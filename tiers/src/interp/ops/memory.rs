@@ -2,16 +2,18 @@
 //!
 //! An address is a 32-bit index in a slot plus a 32-bit offset, both zero-extended: the sum cannot
 //! wrap. Memory 0 is in the machine registers; the forms `_m` are for any other memory. The forms `_64` are for memories
-//! with addresses of 64 bits, where the sum is checked.
+//! with addresses of 64 bits, where the sum is checked, and `_shared` for those that other threads may use at the same time,
+//! with addresses of either kind: above those of 32 bits there are zeroes.
 //!
 //! The operators on whole memories take 64 bits of each operand: above those of 32 bits there are zeroes.
 
 use crate::context::{Builtins, GROW_TRAPS, MemoryDef};
 use crate::interp::machine::{Machine, handlers};
+use crate::shared_bytes::SharedBytes as _;
 use crate::trap::TrapCode;
 
 macro_rules! loads {
-    ($($raw:ty => $value:ty: $slot:ident, $at:ident, $other:ident, $long:ident;)*) => {
+    ($($raw:ty => $value:ty: $slot:ident, $at:ident, $other:ident, $long:ident, $shared:ident;)*) => {
         handlers! {$(
             fn $slot(m) {
                 const SIZE: usize = size_of::<$raw>();
@@ -37,7 +39,7 @@ macro_rules! loads {
                 const SIZE: usize = size_of::<$raw>();
                 let address = m.get::<u32>(10) as usize + m.operand::<u32>(12) as usize;
                 let memory = other_memory(m, m.operand(16));
-                if address + SIZE > (*memory).len {
+                if address + SIZE > (*memory).len() {
                     return m.trap(TrapCode::MemoryOutOfBounds);
                 }
                 let value = (*memory).base.add(address).cast::<$raw>().read_unaligned();
@@ -52,12 +54,20 @@ macro_rules! loads {
                 m.set(8, <$value>::from(at.read_unaligned()));
                 m.next(24)
             }
+            fn $shared(m) {
+                let memory = other_memory(m, m.operand(20));
+                let Some(at) = long_address::<$raw>(m.get(10), m.operand(12), memory) else {
+                    return m.trap(TrapCode::MemoryOutOfBounds);
+                };
+                m.set(8, <$value>::from(<$raw>::load(at)));
+                m.next(24)
+            }
         )*}
     };
 }
 
 macro_rules! stores {
-    ($($raw:ty: $ss:ident, $si:ident, $at:ident, $other:ident, $long:ident;)*) => {
+    ($($raw:ty: $ss:ident, $si:ident, $at:ident, $other:ident, $long:ident, $shared:ident;)*) => {
         handlers! {$(
             fn $ss(m) {
                 const SIZE: usize = size_of::<$raw>();
@@ -93,7 +103,7 @@ macro_rules! stores {
                 const SIZE: usize = size_of::<$raw>();
                 let address = m.get::<u32>(8) as usize + m.operand::<u32>(12) as usize;
                 let memory = other_memory(m, m.operand(16));
-                if address + SIZE > (*memory).len {
+                if address + SIZE > (*memory).len() {
                     return m.trap(TrapCode::MemoryOutOfBounds);
                 }
                 let value = m.get::<u64>(10) as $raw;
@@ -108,39 +118,47 @@ macro_rules! stores {
                 at.write_unaligned(m.get::<u64>(10) as $raw);
                 m.next(24)
             }
+            fn $shared(m) {
+                let memory = other_memory(m, m.operand(20));
+                let Some(at) = long_address::<$raw>(m.get(8), m.operand(12), memory) else {
+                    return m.trap(TrapCode::MemoryOutOfBounds);
+                };
+                <$raw>::store(at, m.get::<u64>(10) as $raw);
+                m.next(24)
+            }
         )*}
     };
 }
 
 loads! {
-    u8 => u32: load8_u, load8_u_at, load8_u_m, load8_u_64;
-    u16 => u32: load16_u, load16_u_at, load16_u_m, load16_u_64;
-    u32 => u32: load32, load32_at, load32_m, load32_64;
-    u64 => u64: load64, load64_at, load64_m, load64_64;
-    i8 => i32: i32_load8_s, i32_load8_s_at, i32_load8_s_m, i32_load8_s_64;
-    i16 => i32: i32_load16_s, i32_load16_s_at, i32_load16_s_m, i32_load16_s_64;
-    i8 => i64: i64_load8_s, i64_load8_s_at, i64_load8_s_m, i64_load8_s_64;
-    i16 => i64: i64_load16_s, i64_load16_s_at, i64_load16_s_m, i64_load16_s_64;
-    i32 => i64: i64_load32_s, i64_load32_s_at, i64_load32_s_m, i64_load32_s_64;
+    u8 => u32: load8_u, load8_u_at, load8_u_m, load8_u_64, load8_u_shared;
+    u16 => u32: load16_u, load16_u_at, load16_u_m, load16_u_64, load16_u_shared;
+    u32 => u32: load32, load32_at, load32_m, load32_64, load32_shared;
+    u64 => u64: load64, load64_at, load64_m, load64_64, load64_shared;
+    i8 => i32: i32_load8_s, i32_load8_s_at, i32_load8_s_m, i32_load8_s_64, i32_load8_s_shared;
+    i16 => i32: i32_load16_s, i32_load16_s_at, i32_load16_s_m, i32_load16_s_64, i32_load16_s_shared;
+    i8 => i64: i64_load8_s, i64_load8_s_at, i64_load8_s_m, i64_load8_s_64, i64_load8_s_shared;
+    i16 => i64: i64_load16_s, i64_load16_s_at, i64_load16_s_m, i64_load16_s_64, i64_load16_s_shared;
+    i32 => i64: i64_load32_s, i64_load32_s_at, i64_load32_s_m, i64_load32_s_64, i64_load32_s_shared;
 }
 
 stores! {
-    u8: store8, store8_si, store8_at, store8_m, store8_64;
-    u16: store16, store16_si, store16_at, store16_m, store16_64;
-    u32: store32, store32_si, store32_at, store32_m, store32_64;
-    u64: store64, store64_si, store64_at, store64_m, store64_64;
+    u8: store8, store8_si, store8_at, store8_m, store8_64, store8_shared;
+    u16: store16, store16_si, store16_at, store16_m, store16_64, store16_shared;
+    u32: store32, store32_si, store32_at, store32_m, store32_64, store32_shared;
+    u64: store64, store64_si, store64_at, store64_m, store64_64, store64_shared;
 }
 
 handlers! {
     fn memory_size(m) {
         let memory = other_memory(m, m.operand(10));
-        m.set(8, ((*memory).len >> 16) as u32);
+        m.set(8, ((*memory).len() >> 16) as u32);
         m.next(14)
     }
     /// Of a memory with addresses of 64 bits, or with pages of another size.
     fn memory_size_of(m) {
         let memory = other_memory(m, m.operand(10));
-        m.set(8, ((*memory).len >> m.operand::<u32>(14)) as u64);
+        m.set(8, ((*memory).len() >> m.operand::<u32>(14)) as u64);
         m.next(18)
     }
     fn memory_grow(m) {
@@ -192,7 +210,7 @@ pub(super) unsafe fn other_memory(m: Machine, index: u32) -> *const MemoryDef {
 /// # Safety
 /// The registers must be those of a running activation, whose instance outlives the reference.
 #[inline(always)]
-unsafe fn builtins<'a>(m: Machine) -> &'a Builtins {
+pub(super) unsafe fn builtins<'a>(m: Machine) -> &'a Builtins {
     // SAFETY: an instance's table of runtime calls lives as long as the instance.
     unsafe { &*(*m.cx).builtins }
 }
@@ -222,6 +240,6 @@ pub(super) unsafe fn long_address<T>(
     unsafe {
         let start = index.checked_add(offset)?;
         let end = start.checked_add(size_of::<T>() as u64)?;
-        (end <= (*memory).len as u64).then(|| (*memory).base.add(start as usize).cast())
+        (end <= (*memory).len() as u64).then(|| (*memory).base.add(start as usize).cast())
     }
 }

@@ -1,5 +1,6 @@
 //! The handlers, by kind. Each file says what its instructions do; [`super::op`] lists them.
 
+pub(super) mod atomics;
 pub(super) mod calls;
 pub(super) mod compare;
 pub(super) mod control;

@@ -1,13 +1,16 @@
 //! Runs the directives of one script.
 
 use super::{spectest, values};
+use anyhow::Context as _;
 use midair::{
     Config, Engine, Error, Exception, Extern, Instance, Linker, Module, PrintableName, Result,
-    Store, Trap, UnlinkedImports, Val,
+    SharedMemory, Store, Trap, UnlinkedImports, Val,
 };
 use std::collections::HashMap;
+use std::thread::{Scope, ScopedJoinHandle};
+use wasmparser::{Validator, WasmFeatures};
 use wast::token::Id;
-use wast::{QuoteWat, WastDirective, WastExecute, WastInvoke, Wat};
+use wast::{QuoteWat, WastDirective, WastExecute, WastInvoke, WastThread, Wat};
 
 /// What became of a directive that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +21,8 @@ pub enum Outcome {
     Skipped,
 }
 
-/// State of a script.
-pub struct Script {
+/// State of a script, or of a thread of one. Threads run in `'s`.
+pub struct Script<'s, 'env> {
     engine: Engine,
     /// An engine that knows nothing later than WebAssembly 2.0.
     plain_engine: Engine,
@@ -37,21 +40,40 @@ pub struct Script {
     instances: HashMap<String, Instance>,
     /// The instance that directives mean if they name none.
     current: Option<Instance>,
+    /// What a thread's parent shares with it: memories, by the name of their instance.
+    shared: HashMap<String, SharedExports>,
+    /// Of that, what has been registered.
+    registered_memories: HashMap<String, SharedExports>,
+    scope: &'s Scope<'s, 'env>,
+    /// Threads that have not been waited for.
+    threads: HashMap<String, ScopedJoinHandle<'s, Result<()>>>,
 }
 
-impl Script {
-    pub fn new(config: &Config) -> Result<Script> {
-        let engine = Engine::new(config)?;
+/// Shared memories that an instance exports, by name.
+type SharedExports = Vec<(String, SharedMemory)>;
+
+impl<'s, 'env: 's> Script<'s, 'env> {
+    pub fn new(config: &Config, scope: &'s Scope<'s, 'env>) -> Result<Script<'s, 'env>> {
         let mut plain = config.clone();
         plain.wasm_multi_memory(false).wasm_extended_const(false);
         plain.wasm_function_references(false).wasm_memory64(false).wasm_relaxed_simd(false);
+        plain.wasm_threads(false);
+        Script::on(Engine::new(config)?, Engine::new(&plain)?, scope)
+    }
+
+    /// A script, or a thread of one, in a store of its own.
+    fn on(
+        engine: Engine,
+        plain_engine: Engine,
+        scope: &'s Scope<'s, 'env>,
+    ) -> Result<Script<'s, 'env>> {
         let mut store = Store::new(&engine, ());
         let mut linker = Linker::new(&engine);
         linker.allow_shadowing(true);
         spectest::define(&mut linker, &mut store)?;
         Ok(Script {
             engine,
-            plain_engine: Engine::new(&plain)?,
+            plain_engine,
             store,
             base: linker.clone(),
             registered: HashMap::new(),
@@ -60,11 +82,56 @@ impl Script {
             last_definition: None,
             instances: HashMap::new(),
             current: None,
+            shared: HashMap::new(),
+            registered_memories: HashMap::new(),
+            scope,
+            threads: HashMap::new(),
         })
     }
 
+    /// Starts a thread that runs directives. What fails there is told where it is waited for.
+    fn start(&mut self, thread: WastThread<'env>) -> Result<()> {
+        let mut shared = HashMap::new();
+        if let Some(id) = thread.shared_module {
+            let instance = self.instance(Some(id))?;
+            let exports = instance.exports(&mut self.store);
+            let memories = exports.filter_map(|export| {
+                Some((export.name().to_owned(), export.into_extern().into_shared_memory()?))
+            });
+            shared.insert(id.name().to_owned(), memories.collect());
+        }
+        let (engine, plain_engine) = (self.engine.clone(), self.plain_engine.clone());
+        let scope = self.scope;
+        let name = thread.name.name().to_owned();
+        let directives = thread.directives;
+        let handle = std::thread::Builder::new()
+            .name(name.clone())
+            .stack_size(super::GUEST_STACK + super::HOST_STACK)
+            .spawn_scoped(scope, move || {
+                let mut script = Script::on(engine, plain_engine, scope)?;
+                script.shared = shared;
+                for directive in directives {
+                    let offset = directive.span().offset();
+                    script.run(directive).with_context(|| format!("at byte {offset}"))?;
+                }
+                script.wait_for_all()
+            })
+            .context("cannot start a thread")?;
+        match self.threads.insert(name, handle) {
+            Some(before) => wait_for(before),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits for all threads that have not been waited for. Fails if one of them has failed.
+    pub fn wait_for_all(&mut self) -> Result<()> {
+        let ended: Vec<Result<()>> =
+            self.threads.drain().map(|(_, thread)| wait_for(thread)).collect();
+        ended.into_iter().collect()
+    }
+
     /// Runs the next directive. An error says how it failed.
-    pub fn run(&mut self, directive: WastDirective<'_>) -> Result<Outcome> {
+    pub fn run(&mut self, directive: WastDirective<'env>) -> Result<Outcome> {
         match directive {
             WastDirective::Module(
                 QuoteWat::QuoteComponent(..) | QuoteWat::Wat(Wat::Component(_)),
@@ -74,11 +141,15 @@ impl Script {
             }
             WastDirective::ModuleDefinition(QuoteWat::QuoteComponent(..))
             | WastDirective::ModuleDefinition(QuoteWat::Wat(Wat::Component(_)))
-            | WastDirective::Thread(_)
-            | WastDirective::Wait { .. }
             | WastDirective::AssertSuspension { .. }
             | WastDirective::AssertInvalidCustom { .. }
             | WastDirective::AssertMalformedCustom { .. } => return Ok(Outcome::Skipped),
+
+            WastDirective::Thread(thread) => self.start(thread)?,
+            WastDirective::Wait { thread, .. } => match self.threads.remove(thread.name()) {
+                Some(thread) => wait_for(thread)?,
+                None => anyhow::bail!("there is no thread ${}", PrintableName(thread.name())),
+            },
 
             WastDirective::Module(mut wat) => {
                 let name = wat.name();
@@ -108,6 +179,13 @@ impl Script {
                     .cloned()
                     .ok_or_else(|| Error::msg("there is no such module definition"))?;
                 self.instantiate_as(instance, &module)?;
+            }
+            WastDirective::Register { name, module: Some(id), .. }
+                if self.shared.contains_key(id.name()) =>
+            {
+                let memories = self.shared[id.name()].clone();
+                self.registered_memories.insert(name.to_owned(), memories);
+                self.link()?;
             }
             WastDirective::Register { name, module, .. } => {
                 let instance = self.instance(module);
@@ -171,6 +249,11 @@ impl Script {
         // Scripts of 2.0 expect to be refused what later scripts expect to work.
         match message {
             "multiple memories" | "zero byte expected" => refuses(&self.plain_engine),
+            // Of before reference types.
+            "multiple tables" => {
+                let mut validator = Validator::new_with_features(WasmFeatures::MVP);
+                validator.validate_all(&bytes).is_err()
+            }
             "integer representation too long" => {
                 refuses(&self.engine) || refuses(&self.plain_engine)
             }
@@ -193,11 +276,22 @@ impl Script {
         if let Ok(instance) = &instance {
             self.registered.insert(name.to_owned(), *instance);
         }
+        self.link()?;
+        instance.map(drop)
+    }
+
+    /// Defines what can be imported.
+    fn link(&mut self) -> Result<()> {
         self.linker = self.base.clone();
         for (name, instance) in &self.registered {
             self.linker.instance(&mut self.store, name, *instance)?;
         }
-        instance.map(drop)
+        for (module, memories) in &self.registered_memories {
+            for (name, memory) in memories {
+                self.linker.define(&self.store, module, name, memory.clone())?;
+            }
+        }
+        Ok(())
     }
 
     fn instantiate_as(&mut self, name: Option<Id<'_>>, module: &Module) -> Result<()> {
@@ -246,6 +340,13 @@ impl Script {
         function.call(&mut self.store, &arguments, &mut results)?;
         Ok(results)
     }
+}
+
+/// What became of a thread.
+fn wait_for(thread: ScopedJoinHandle<'_, Result<()>>) -> Result<()> {
+    let name = thread.thread().name().unwrap_or_default().to_owned();
+    let ended = thread.join().unwrap_or_else(|_| Err(Error::msg("panicked")));
+    ended.with_context(|| format!("thread ${}", PrintableName(&name)))
 }
 
 /// Whether a call or an instantiation ended in the trap that `expected` describes.

@@ -149,21 +149,28 @@ fn run_directives(config: &Config, name: &str, text: &str, progress: &Mutex<Prog
         Ok(script) => script.directives,
         Err(error) => return fail(error.span(), error.message()),
     };
-    let mut script = match Script::new(config) {
-        Ok(script) => script,
-        Err(error) => return fail(wast::token::Span::from_offset(0), causes(&error)),
-    };
-    for directive in directives {
-        let span = directive.span();
-        progress.lock().unwrap_or_else(PoisonError::into_inner).offset = span.offset();
-        let outcome = script.run(directive);
-        let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
-        match outcome {
-            Ok(Outcome::Passed) => progress.report.passed += 1,
-            Ok(Outcome::Skipped) => progress.report.skipped += 1,
-            Err(error) => progress.fail(name, text, span, causes(&error)),
+    std::thread::scope(|scope| {
+        let mut script = match Script::new(config, scope) {
+            Ok(script) => script,
+            Err(error) => return fail(wast::token::Span::from_offset(0), causes(&error)),
+        };
+        let mut last = wast::token::Span::from_offset(0);
+        for directive in directives {
+            let span = directive.span();
+            last = span;
+            progress.lock().unwrap_or_else(PoisonError::into_inner).offset = span.offset();
+            let outcome = script.run(directive);
+            let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
+            match outcome {
+                Ok(Outcome::Passed) => progress.report.passed += 1,
+                Ok(Outcome::Skipped) => progress.report.skipped += 1,
+                Err(error) => progress.fail(name, text, span, causes(&error)),
+            }
         }
-    }
+        if let Err(error) = script.wait_for_all() {
+            fail(last, causes(&error));
+        }
+    });
 }
 
 /// `midair wast`

@@ -1,8 +1,8 @@
 //! The host module `spectest`, which scripts import from.
 
 use midair::{
-    Error, FuncType, Global, GlobalType, Linker, Memory, MemoryType, Store, Table, TableType, Val,
-    ValType,
+    Error, FuncType, Global, GlobalType, Linker, Memory, MemoryType, SharedMemory, Store, Table,
+    TableType, Val, ValType,
 };
 
 /// Defines the module. Its `print` functions are silent.
@@ -37,5 +37,7 @@ pub fn define(linker: &mut Linker<()>, store: &mut Store<()>) -> Result<(), Erro
     let memory = MemoryType::new(1, Some(2));
     let memory = Memory::new(&mut *store, memory)?;
     linker.define(&mut *store, MODULE, "memory", memory)?;
+    let memory = SharedMemory::new(store.engine(), MemoryType::shared(1, 2))?;
+    linker.define(&mut *store, MODULE, "shared_memory", memory)?;
     Ok(())
 }

@@ -12,7 +12,7 @@ use crate::store::memory::most_pages;
 use crate::store::table::MAX_ELEMENTS;
 use crate::types::ExternType;
 use midair_tiers::ValType;
-use midair_tiers::module_env::TableType;
+use midair_tiers::module_env::{MemoryType, TableType};
 use std::collections::HashMap;
 
 /// What a table or memory is known by.
@@ -135,7 +135,8 @@ impl<'a> Diff<'a> {
                 continue;
             };
             let most = before.maximum.unwrap_or_else(|| most_pages(before));
-            if (ty.is_64, ty.page_size_log2) != (before.is_64, before.page_size_log2) {
+            let kind = |ty: &MemoryType| (ty.is_64, ty.page_size_log2, ty.shared);
+            if kind(ty) != kind(before) {
                 let (old, new) = (ExternType::Memory(*before), ExternType::Memory(*ty));
                 let (old, new) = (old.to_string(), new.to_string());
                 self.refuse(ModuleRefusal::MemoryType { memory: i as u32, old, new });
