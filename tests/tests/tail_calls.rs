@@ -3,8 +3,8 @@
 
 use anyhow::{Context, Result};
 use midair::{
-    Caller, Config, Engine, Func, Instance, Linker, Module, Store, StressSpec, Tier, Trap,
-    WasmBacktrace,
+    Caller, Config, Engine, Func, Instance, Linker, Module, RecompileOptions, Store, StressSpec,
+    Tier, Trap, WasmBacktrace,
 };
 use midair_watchdog::Watchdog;
 
@@ -367,4 +367,181 @@ fn a_backtrace_has_the_frames_that_are_there() -> Result<()> {
         anyhow::ensure!(names == [Some("inner"), Some("outer")], "{names:?}");
         Ok(())
     })
+}
+
+/// A recursion in which every call goes by way of a frame that only keeps arguments: `f` calls `g`, which calls `h` in its
+/// last step, which has more of them.
+const RECURSION: &str = r#"(module
+    (import "host" "f" (func $host (param i64)))
+    (func $f (export "run") (param $n i64) (result i64) (local $a i64) (local $b f64)
+        (local.set $a (i64.mul (local.get $n) (i64.const 3)))
+        (local.set $b (f64.convert_i64_s (local.get $n)))
+        (if (i64.eqz (local.get $n)) (then
+            (call $host (i64.const 7))
+            (return (i64.add (i64.const 1) (local.get $n)))))
+        (i64.add (i64.add (local.get $a) (i64.trunc_f64_s (local.get $b)))
+            (i64.add (call $g (local.get $n)) (local.get $n))))
+    (func $g (param $n i64) (result i64)
+        (return_call $h (local.get $n) (i64.const 1) (i64.const 2) (i64.const 3) (i64.const 4)
+            (i64.const 5) (f32.const 0.5) (v128.const i64x2 6 7) (i64.const 8)))
+    (func $h (param i64 i64 i64 i64 i64 i64 f32 v128 i64) (result i64)
+        (i64.add (i64.add (local.get 5) (local.get 8))
+            (i64.sub (call $f (i64.sub (local.get 0) (i64.const 1))) (local.get 4)))
+        (if (param i64) (result i64) (i64.eqz (local.get 0))
+            (then (drop) (return_call $f (i64.const 0)))
+            (else)))
+)"#;
+
+#[test]
+fn frames_outside_those_that_only_keep_arguments_are_walked_read_and_moved() -> Result<()> {
+    let _watchdog = Watchdog::start();
+    const DEPTH: i64 = 20;
+    in_each(|engine| {
+        let module = Module::new(engine, RECURSION)?;
+        let mut store = Store::new(engine, module.clone());
+        let mut linker = Linker::new(engine);
+        let names = ["f", "h"];
+        let host = move |caller: Caller<'_, Module>, _: i64| -> Result<()> {
+            // Under the name of each function, outermost last: the recursion, and what each frame counts from.
+            let frames = caller.frames();
+            anyhow::ensure!(frames.len() as i64 == 2 * DEPTH + 1, "{} frames", frames.len());
+            for (i, frame) in frames.iter().enumerate() {
+                let name = names[i % 2];
+                anyhow::ensure!(frame.func_name() == Some(name), "{i}: {:?}", frame.func_name());
+                let n = frame.locals()[0].as_ref().context("the parameter is kept")?;
+                anyhow::ensure!(n.unwrap_i64() == i.div_ceil(2) as i64, "{i} {name}: {n:?}");
+            }
+            let module = caller.data();
+            // The imported function is number 0.
+            for function in [1, 3] {
+                for options in [RecompileOptions::baseline(), RecompileOptions::optimized()] {
+                    module.recompile(function, &options)?;
+                }
+            }
+            Ok(())
+        };
+        linker.func_wrap("host", "f", host)?;
+        let instance = linker.instantiate(&mut store, &module)?;
+        let run = instance.get_typed_func::<i64, i64>(&mut store, "run")?;
+        let expected = 1 + (1..=DEPTH).map(|n| 5 * n + 5 + 8 - 4).sum::<i64>();
+        for _ in 0..2 {
+            let found = run.call(&mut store, DEPTH)?;
+            anyhow::ensure!(found == expected, "{found}, {expected}");
+        }
+        // Without an end it runs out of stack, as any recursion does.
+        let error = run.call(&mut store, 1 << 40).unwrap_err();
+        anyhow::ensure!(error.downcast_ref() == Some(&Trap::StackOverflow), "{error:#}");
+        Ok(())
+    })
+}
+
+/// What is recompiled by the host while a chain calls it in every link.
+#[test]
+fn links_can_be_recompiled_in_the_middle_of_a_chain() -> Result<()> {
+    let _watchdog = Watchdog::start();
+    const TEXT: &str = r#"(module
+        (import "host" "f" (func $host (param i64)))
+        (func $a (param i64 i64 i64 i64 i64 i64 i64) (result i64)
+            (call $host (local.get 0))
+            (if (i64.eqz (local.get 0)) (then (return (i64.add (local.get 5) (local.get 6)))))
+            (return_call $b (i64.sub (local.get 0) (i64.const 1))
+                (i64.add (local.get 5) (i64.const 1)) (local.get 6)))
+        (func $b (param i64 i64 i64) (result i64)
+            (call $host (local.get 0))
+            (if (i64.eqz (local.get 0)) (then (return (i64.add (local.get 1) (local.get 2)))))
+            (return_call $a (i64.sub (local.get 0) (i64.const 1)) (i64.const 1) (i64.const 2)
+                (i64.const 3) (i64.const 4) (local.get 1) (i64.add (local.get 2) (i64.const 1000))))
+        (func $run (export "run") (param i64) (result i64)
+            (i64.add (local.get 0) (call $b (local.get 0) (i64.const 0) (i64.const 0)))))"#;
+    in_each(|engine| {
+        let module = Module::new(engine, TEXT)?;
+        let mut store = Store::new(engine, module.clone());
+        let mut linker = Linker::new(engine);
+        let host = |caller: Caller<'_, Module>, left: i64| -> Result<()> {
+            let options = match left % 3 {
+                0 => RecompileOptions::baseline(),
+                _ => RecompileOptions::optimized(),
+            };
+            let function = 1 + (left / 3 % 3) as u32;
+            caller.data().recompile(function, &options)?;
+            Ok(())
+        };
+        linker.func_wrap("host", "f", host)?;
+        let instance = linker.instantiate(&mut store, &module)?;
+        let run = instance.get_typed_func::<i64, i64>(&mut store, "run")?;
+        for links in [400, 401] {
+            let found = run.call(&mut store, links)?;
+            let expected = links + links / 2 + (links + 1) / 2 * 1000;
+            anyhow::ensure!(found == expected, "{links}: {found}, {expected}");
+        }
+        anyhow::ensure!(engine.stats().frames.redirected > 0, "no frame was redirected");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_chain_that_becomes_hot_goes_on_in_machine_code() -> Result<()> {
+    let _watchdog = Watchdog::start();
+    let mut config = Config::new();
+    config.tier(Tier::Auto).max_wasm_stack(STACK).background_compilation(false);
+    config.sample_tiers(true);
+    for arguments in [2, 12] {
+        let engine = Engine::new(&config)?;
+        let module = Module::new(&engine, two(arguments))?;
+        let mut store = Store::new(&engine, ());
+        let instance = Linker::new(&engine).instantiate(&mut store, &module)?;
+        for name in ["run", "at_once"] {
+            call(&mut store, &instance, name, 100 * LINKS)?;
+        }
+        let (interpreter, optimized) = (engine.stats().interpreter, engine.stats().optimized);
+        anyhow::ensure!(
+            interpreter.calls < 100_000 && optimized.calls as i64 > 190 * LINKS,
+            "{arguments}: {interpreter:?}, {optimized:?}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn handlers_around_a_tail_call_are_gone_with_their_frame() -> Result<()> {
+    let _watchdog = Watchdog::start();
+    const TEXT: &str = r#"(module
+        (tag $e)
+        (func $throws (param i64 i64 i64 i64 i64 i64 i64) (result i64) (throw $e))
+        (func $gone (param i64) (result i64)
+            (block
+                (try_table (catch_all 0)
+                    (return_call $throws (local.get 0) (local.get 0) (local.get 0) (local.get 0)
+                        (local.get 0) (local.get 0) (local.get 0))))
+            (i64.const -1))
+        (func (export "run") (param i64) (result i64) (local i64)
+            (loop
+                (block
+                    (try_table (catch_all 0)
+                        (drop (call $gone (local.get 0)))
+                        (return (i64.const -2))))
+                (local.set 1 (i64.add (local.get 1) (i64.const 3)))
+                (br_if 0 (i32.wrap_i64
+                    (local.tee 0 (i64.sub (local.get 0) (i64.const 1))))))
+            (local.get 1)))"#;
+    in_each(|engine| {
+        let module = Module::new(engine, TEXT)?;
+        let mut store = Store::new(engine, ());
+        let instance = Linker::new(engine).instantiate(&mut store, &module)?;
+        let found = call(&mut store, &instance, "run", 100)?;
+        anyhow::ensure!(found == 300, "{found}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_thousand_million_links_take_no_stack() -> Result<()> {
+    let _watchdog = Watchdog::start();
+    let engine = Engine::new(Config::new().tier(Tier::Optimized).max_wasm_stack(STACK))?;
+    let module = Module::new(&engine, two(2))?;
+    let mut store = Store::new(&engine, ());
+    let instance = Linker::new(&engine).instantiate(&mut store, &module)?;
+    let sum = call(&mut store, &instance, "at_once", 1_000_000_000)?;
+    anyhow::ensure!(sum == 500_000_000, "{sum}");
+    Ok(())
 }

@@ -81,8 +81,7 @@ impl<'c, 'b> Body<'c, 'b> {
         for _ in 0..1 + self.choices.below(8) {
             self.statement();
         }
-        let alike = (0..self.callees.len()).filter(|&i| self.callees[i].results == results);
-        let alike: Vec<usize> = alike.collect();
+        let alike = self.alike();
         if self.limits.tail_calls && !alike.is_empty() && self.choices.one_in(5) {
             let callee = self.choices.of(&alike);
             self.tail_call(callee);
@@ -357,6 +356,11 @@ impl<'c, 'b> Body<'c, 'b> {
             self.depth -= 1;
             return;
         }
+        if self.limits.tail_calls && self.choices.one_in(24) {
+            self.perhaps_tail_call();
+            self.depth -= 1;
+            return;
+        }
         match self.choices.below(14) {
             0..=2 => {
                 self.expression(ty);
@@ -457,6 +461,29 @@ impl<'c, 'b> Body<'c, 'b> {
                 self.expression(ty);
             }
         }
+    }
+
+    /// What can be called in the last step.
+    fn alike(&self) -> Vec<usize> {
+        let results = &self.signature.results;
+        (0..self.callees.len()).filter(|&i| self.callees[i].results == *results).collect()
+    }
+
+    /// Perhaps leaves the function for another one, wherever this is.
+    fn perhaps_tail_call(&mut self) {
+        let alike = self.alike();
+        if alike.is_empty() {
+            return;
+        }
+        self.expression(ValType::I32);
+        self.emit(Instruction::I32Const(3));
+        self.emit(Instruction::I32And);
+        self.emit(Instruction::I32Eqz);
+        self.emit(Instruction::If(BlockType::Empty));
+        self.labels.push(None);
+        let callee = self.choices.of(&alike);
+        self.tail_call(callee);
+        self.end();
     }
 
     /// In the last step: a callee with the results of this function.

@@ -36,8 +36,8 @@ impl Generated {
             // Many calls, or long loops.
             let limits = [(300, 12), (3_000, 12), (20_000, 250), (200_000, 4_000)];
             let (budget, iterations) = limits[random.below(limits.len())];
-            // The edits of this harness do not know where handlers may stand, and it compiles all functions.
-            let (exceptions, tail_calls) = (false, false);
+            // The edits of this harness do not know where handlers may stand.
+            let (exceptions, tail_calls) = (false, true);
             let limits = Limits { budget, iterations, references: true, exceptions, tail_calls };
             let wasm = program_with_limits(&bytes, &limits);
             let start = Instant::now();

@@ -15,6 +15,7 @@ const KINDS: &[Kind] = &[
     ("  suspended in a call of the host", true, |s| s.frames.kinds.below_host),
     ("  into another version", true, |s| s.frames.kinds.into_other_version),
     ("  with vectors", true, |s| s.frames.kinds.with_vectors),
+    ("  with tail calls", true, |s| s.frames.kinds.with_tail_calls),
     ("  from the interpreter", true, |s| s.frames.kinds.from.interpreter),
     ("  from baseline code", true, |s| s.frames.kinds.from.baseline),
     ("  from optimized code", true, |s| s.frames.kinds.from.optimized),

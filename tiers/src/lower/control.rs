@@ -499,6 +499,7 @@ impl Lowerer<'_> {
     /// Puts the arguments into their temporaries and answers the slot of the first. Nobody reads the operands below them
     /// any more.
     fn place_tail_arguments(&mut self, ty: &FuncType) -> i32 {
+        self.has_tail_calls = true;
         let count = slot_count(&ty.params);
         let first = self.stack.height() - count;
         self.move_operands(first, count);

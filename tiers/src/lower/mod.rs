@@ -264,6 +264,7 @@ fn run_within(
         has_vectors,
         too_large,
         has_handlers: lowerer.sites.regions.iter().any(|region| !region.handlers.is_empty()),
+        has_tail_calls: lowerer.has_tail_calls,
     };
     let recording = Recording { sites: lowerer.sites, instructions };
     Ok(Attempt::Done(lowered, recording))
@@ -310,6 +311,7 @@ struct Lowerer<'a> {
     /// Offset of the function's state in the instance's `functions`.
     state: u32,
     sites: Sites,
+    has_tail_calls: bool,
 }
 
 impl<'a> Lowerer<'a> {
@@ -346,6 +348,7 @@ impl<'a> Lowerer<'a> {
             needs_caught: false,
             state: 0,
             sites: Sites::default(),
+            has_tail_calls: false,
         };
         lowerer.state = lowerer.state_offset(body.function);
         lowerer.frames.push(Frame::of_function(results));

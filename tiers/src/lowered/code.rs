@@ -24,6 +24,7 @@ pub struct LoweredCode {
     has_vectors: bool,
     /// Whether the body has handlers.
     pub(crate) has_handlers: bool,
+    has_tail_calls: bool,
     code: Box<[u8]>,
     body: FunctionBody,
     /// Only few functions ever need it, so it is made on demand by lowering the body again.
@@ -76,6 +77,7 @@ pub(crate) struct Lowered {
     /// Whether no frame of the code can be made.
     pub(crate) too_large: bool,
     pub(crate) has_handlers: bool,
+    pub(crate) has_tail_calls: bool,
 }
 
 /// More bytes than any stack has. The sum of this and an address does not wrap.
@@ -100,6 +102,7 @@ impl LoweredCode {
             first_temp: lowered.first_temp,
             has_vectors: lowered.has_vectors,
             has_handlers: lowered.has_handlers,
+            has_tail_calls: lowered.has_tail_calls,
             code: lowered.code,
             body,
             sites: OnceLock::new(),
@@ -119,6 +122,11 @@ impl LoweredCode {
     /// Whether locals or operands of its frames are vectors.
     pub fn has_vectors(&self) -> bool {
         self.has_vectors
+    }
+
+    /// Whether the body ends in tail calls, or may.
+    pub fn has_tail_calls(&self) -> bool {
+        self.has_tail_calls
     }
 
     /// Slots of a frame on the value stack.

@@ -134,14 +134,15 @@ fn write_text(out: &mut String, stats: &Stats) -> std::fmt::Result {
     writeln!(
         out,
         "  moved       {} at polls, {} in calls ({} of themselves, {} of the host), \
-         {} in waits, {} into another version, {} with vectors",
+         {} in waits, {} into another version, {} with vectors, {} with tail calls",
         kinds.at_poll,
         kinds.at_call,
         kinds.recursive,
         kinds.below_host,
         kinds.at_wait,
         kinds.into_other_version,
-        kinds.with_vectors
+        kinds.with_vectors,
+        kinds.with_tail_calls
     )?;
     let code = &stats.code;
     writeln!(

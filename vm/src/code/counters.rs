@@ -97,6 +97,7 @@ pub(crate) struct MovedFrames {
     at_wait: Counter,
     into_other_version: Counter,
     with_vectors: Counter,
+    with_tail_calls: Counter,
     trapped: Counter,
     from: TierCounters,
     to: TierCounters,
@@ -109,12 +110,14 @@ pub(crate) struct Departure {
     pub(crate) at: SuspendedIn,
     /// Whether its locals or operands are vectors.
     pub(crate) has_vectors: bool,
+    /// Whether its body ends in tail calls, so that it may stand in the place of another one.
+    pub(crate) has_tail_calls: bool,
 }
 
 impl MovedFrames {
     /// A frame goes on in `to`.
     pub(crate) fn moved(&self, departure: Departure, to: Tier, into_other_version: bool) {
-        let Departure { from, at, has_vectors } = departure;
+        let Departure { from, at, has_vectors, has_tail_calls } = departure;
         self.from.count(from);
         self.to.count(to);
         match at {
@@ -134,6 +137,9 @@ impl MovedFrames {
         if has_vectors {
             self.with_vectors.add(1);
         }
+        if has_tail_calls {
+            self.with_tail_calls.add(1);
+        }
     }
 
     /// A frame does not go on, but traps.
@@ -151,6 +157,7 @@ impl MovedFrames {
             at_wait: self.at_wait.get(),
             into_other_version: self.into_other_version.get(),
             with_vectors: self.with_vectors.get(),
+            with_tail_calls: self.with_tail_calls.get(),
             trapped: self.trapped.get(),
             from: self.from.stats(),
             to: self.to.stats(),

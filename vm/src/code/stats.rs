@@ -208,6 +208,9 @@ pub struct FrameKinds {
     pub into_other_version: u64,
     /// Frames with vectors among their locals or operands.
     pub with_vectors: u64,
+    /// Frames of functions that end in tail calls: links of chains. Of machine code only those are known whose function has
+    /// been interpreted too.
+    pub with_tail_calls: u64,
     /// Frames that did not go on but trapped, because the policy of their function said so; they are counted
     /// nowhere else here.
     pub trapped: u64,

@@ -49,8 +49,13 @@ pub(crate) unsafe extern "sysv64" fn continuation(
             };
             let at = suspended_in(&module, from, frame.point);
             // SAFETY: lowered code is kept while frames run it.
-            let has_vectors = unsafe { (*frame.code).has_vectors() };
-            let departure = Departure { from: Tier::Interp, at, has_vectors };
+            let old = unsafe { &*frame.code };
+            let departure = Departure {
+                from: Tier::Interp,
+                at,
+                has_vectors: old.has_vectors(),
+                has_tail_calls: old.has_tail_calls(),
+            };
             version.frame_moved(&module, departure, Tier::Interp, &next);
             frame.code = next.code_of_frames(&module.env, code);
             frame.point = point;
