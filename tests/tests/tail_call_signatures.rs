@@ -107,6 +107,8 @@ impl Text {
             self.line("(local.set $n (i32.const 4))");
             self.line("(loop (local.set $acc (i64.rotl (local.get $acc) (i64.const 3)))");
             self.line("(br_if 0 (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))");
+            // And behind the loop.
+            self.fold_parameters(function);
         }
         self.line("(global.set $seed (local.get $acc))");
         self.line("(if (i64.eqz (global.get $left)) (then");
@@ -210,6 +212,8 @@ fn links_of_all_signatures_pass_on_what_they_get() -> Result<()> {
         (Tier::Baseline, "osr:1,retire:1", 200),
         (Tier::Optimized, "osr:1,retire:1", 200),
         (Tier::Optimized, "osr:2,retire:3", 200),
+        (Tier::Auto, "osr:3", 1_000),
+        (Tier::Auto, "osr:7,retire:5", 1_000),
         (Tier::Auto, "mixed:1", 1_000),
         (Tier::Auto, "mixed:3,osr:7,retire:5", 1_000),
     ];
@@ -236,6 +240,45 @@ fn links_of_all_signatures_pass_on_what_they_get() -> Result<()> {
             let moved = stats.frames.kinds.with_tail_calls;
             anyhow::ensure!(moved > 0 || !stress.contains("retire"), "{}: nothing moved", what());
         }
+    }
+    Ok(())
+}
+
+/// As many parameters as there may be, where there was room for none.
+#[test]
+fn a_callee_has_as_many_parameters_as_there_may_be() -> Result<()> {
+    let _watchdog = Watchdog::start();
+    for ty in ["v128", "i64", "f32"] {
+        let value = |i: usize| match ty {
+            "v128" => format!("(v128.const i64x2 {i} {})", 3 * i),
+            "i64" => format!("(i64.const {i})"),
+            _ => format!("(f32.const {i})"),
+        };
+        let get = |i: usize| bits(ty, i);
+        let sum = (0..1000).fold("(i64.const 0)".to_owned(), |sum, i| {
+            format!("(i64.add (i64.mul (i64.const 31) {sum}) {})", get(i))
+        });
+        let values: String = (0..1000).map(value).collect();
+        let text = format!(
+            "(module (type $t (func (param {}) (result i64)))
+                (table funcref (elem $f))
+                (func $f (type $t) {sum})
+                (func $none (result i64) (return_call_indirect (type $t) {values} (i32.const 0)))
+                (func (export \"run\") (param i64 i64) (result i64)
+                    (i64.add (local.get 0) (call $none))))",
+            format!("{ty} ").repeat(1000)
+        );
+        let mut found = Vec::new();
+        for (tier, stress) in [
+            (Tier::Interp, ""),
+            (Tier::Baseline, ""),
+            (Tier::Optimized, ""),
+            (Tier::Optimized, "osr:1,retire:1"),
+            (Tier::Auto, "mixed:1"),
+        ] {
+            found.push(run(&engine(tier, stress)?, &text, 5)?);
+        }
+        anyhow::ensure!(found.iter().all(|sum| *sum == found[0] && *sum != 5), "{found:?}");
     }
     Ok(())
 }

@@ -30,7 +30,7 @@ pub const fn request_entry() -> unsafe extern "sysv64" fn() {
 }
 
 /// Code that a tail call jumps to whose callee has more arguments on the stack than its caller: with the registers as the
-/// callee wants them, and in [`StackContext::resume`] the code to call, the number of words of arguments on the stack (even,
+/// callee wants them, and in [`StackContext::results`] the code to call, the number of words of arguments on the stack (even,
 /// and not 0), and these words. A chain of such calls takes constant stack.
 pub const fn more_arguments_entry() -> unsafe extern "sysv64" fn() {
     stub_addresses::more_arguments_entry()
@@ -258,7 +258,7 @@ impl CallShape {
     /// called with `context` and these arguments.
     ///
     /// # Safety
-    /// `frame` must be that of the callout, and `resume` the [buffer](StackContext::resume) of the stack that it came from,
+    /// `frame` must be that of the callout, and `buffer` the [one for results](StackContext::results) of the stack that it came from,
     /// with room for the arguments and two words more. The results of both shapes must be alike.
     pub unsafe fn tail_call(
         &self,
@@ -267,7 +267,7 @@ impl CallShape {
         slots: &[u64],
         callout: &CallShape,
         frame: &mut CalloutFrame,
-        resume: *mut u64,
+        buffer: *mut u64,
     ) -> CalloutOutcome {
         frame.set_context(context);
         if self.stack_slots <= callout.stack_slots {
@@ -277,9 +277,9 @@ impl CallShape {
         }
         // SAFETY: the buffer has room.
         unsafe {
-            resume.write(code as u64);
-            resume.add(1).write(u64::from(self.stack_slots.next_multiple_of(2)));
-            self.put_arguments(frame, resume.add(2), slots);
+            buffer.write(code as u64);
+            buffer.add(1).write(u64::from(self.stack_slots.next_multiple_of(2)));
+            self.put_arguments(frame, buffer.add(2), slots);
         }
         CalloutOutcome::TailCall(more_arguments_entry() as *const u8)
     }

@@ -266,7 +266,7 @@ global_asm!(
 );
 
 // A tail call whose callee has more arguments on the stack than its caller has room for: the caller has jumped here when
-// its frame was gone, with the registers as the callee wants them, rdi = the callee's context. In the resume buffer are
+// its frame was gone, with the registers as the callee wants them, rdi = the callee's context. In the buffer for results are
 //
 //   +0     the code to call
 //   +8     number of words that follow; even, and not 0
@@ -290,7 +290,7 @@ global_asm!(
     ".cfi_startproc",
     "lea rax, [rip + midair_osr_more_arguments_return]",
     "mov r11, [rdi + {stack}]",
-    "mov r11, [r11 + {resume}]",
+    "mov r11, [r11 + {results}]",
     "mov r10, [r11 + 8]",
     "cmp [rsp], rax",
     "je 3f",
@@ -318,7 +318,7 @@ global_asm!(
     ".cfi_endproc",
     ".size midair_osr_more_arguments, . - midair_osr_more_arguments",
     stack = const ContextHeader::STACK,
-    resume = const StackContext::RESUME,
+    results = const StackContext::RESULTS,
 );
 
 // Drops the frames inside the one that unwinding has found, rdi = stack: that one's registers are as they were when

@@ -26,13 +26,14 @@ pub(crate) unsafe fn leave_for(
     base: *const u64,
 ) -> CalloutOutcome {
     // SAFETY: the caller vouches for the context, whose guest waits for the callout; the callee is of this type, and its
-    // arguments are in place. The resume buffer has room for those of any function.
+    // arguments are in place. The buffer for results has room for those of any function; an OSR entry's
+    // state, which may be under way, is in the other one.
     unsafe {
         let callee = callee_shape(cx, call);
         let arguments = std::slice::from_raw_parts(base, callee.param_slots());
         let stack: *mut StackContext = (*cx).header.stack;
-        let resume = (*stack).resume;
-        callee.tail_call(call.code, call.context.cast(), arguments, shape, frame, resume)
+        let buffer = (*stack).results;
+        callee.tail_call(call.code, call.context.cast(), arguments, shape, frame, buffer)
     }
 }
 

@@ -3,7 +3,8 @@
 use super::reservation::Reservation;
 use std::cell::RefCell;
 
-/// Slots for results that do not fit into registers. Validation allows 1000 results of up to 2 slots.
+/// Slots for results that do not fit into registers. Validation allows 1000 results of up to 2 slots, and as many
+/// arguments: tail calls put those that are not in registers here, behind two words. At least eight vectors are in registers.
 const RESULT_SLOTS: usize = 2000;
 
 /// Least number of slots for the state of a frame that changes its tier.

@@ -138,12 +138,12 @@ impl Runtime {
         store(builder, Region::Calls, calls, context, offset);
     }
 
-    /// The buffer that an OSR entry's frame is passed in, and what a tail call has no room for.
+    /// The buffer that an OSR entry's frame is passed in.
     pub(super) fn resume_buffer(self, builder: &mut FunctionBuilder<'_>) -> Value {
         self.store_field(builder, Region::Buffers, StackContext::RESUME)
     }
 
-    /// The buffer for results that do not fit into registers.
+    /// The buffer for results that do not fit into registers, and for arguments of tail calls for which there is no room.
     pub(super) fn results_buffer(self, builder: &mut FunctionBuilder<'_>) -> Value {
         self.store_field(builder, Region::Buffers, StackContext::RESULTS)
     }

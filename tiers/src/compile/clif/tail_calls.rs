@@ -150,7 +150,7 @@ impl Translator<'_, '_> {
         let shape = crate::abi::call_shape(ty);
         let arguments = self.pop_many(ty.params.len());
         if shape.stack_slots() > crate::abi::call_shape(self.ty).stack_slots() {
-            let buffer = self.runtime.resume_buffer(&mut self.builder);
+            let buffer = self.runtime.results_buffer(&mut self.builder);
             let words = shape.stack_slots().next_multiple_of(2);
             let words = self.builder.ins().iconst(types::I64, words as i64);
             store(&mut self.builder, Region::Buffers, code, buffer, 0);

@@ -59,7 +59,7 @@
 ;; @0036                               v31 = load.i64 notrap aligned readonly can_move v0+72
 ;; @0036                               v32 = load.i64 notrap aligned region2 v31+64
 ;; @0036                               v33 = load.i64 notrap aligned readonly can_move v0+16
-;; @0036                               v34 = load.i64 notrap aligned region3 v33+32
+;; @0036                               v34 = load.i64 notrap aligned region3 v33+40
 ;; @0036                               v35 = iconst.i64 2
 ;; @0036                               store notrap aligned region3 v32, v34
 ;; @0036                               store notrap aligned region3 v35, v34+8  ; v35 = 2
