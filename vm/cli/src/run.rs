@@ -6,6 +6,7 @@ use crate::ending::{End, Ending};
 use crate::failure::{CANNOT_RUN, report};
 use crate::{invoke, output, signals};
 use anyhow::Context;
+use midair::wasi::threads::Threads;
 use midair::wasi::{Dir, WasiCtx, WasiCtxBuilder, ambient_authority};
 use midair::{
     Config, Engine, ExternType, Linker, Module, PrintableName, Result, Store, StoreLimits,
@@ -17,13 +18,16 @@ use std::sync::Arc;
 /// Native stack for the host, below what the guest may use.
 const HOST_STACK: usize = 4 << 20;
 
+/// How many threads the program may start.
+const MAX_THREADS: usize = 1024;
+
 /// Status for an error in Midair itself: that of a Rust program that panics.
 const PANICKED: i32 = 101;
 
 /// Runs the program, and ends the process as it ends.
 pub fn run(options: RunOptions) -> End {
     in_guest_thread(options.max_stack, move || {
-        run_guest(&options, |_| {}, |engine| Module::from_file(engine, options.file()))
+        run_guest(&options, |_| {}, |engine| Module::from_file(engine, options.file()), || {})
     })
 }
 
@@ -54,11 +58,13 @@ pub fn in_guest_thread(max_stack: u64, guest: impl FnOnce() -> End + Send + 'sta
 }
 
 /// Runs the program, prints what there is to say, and returns how the process is to end. `configure` has the last
-/// word on the engine's configuration; `load` loads the program.
+/// word on the engine's configuration; `load` loads the program. If a thread that the program has started ends it, the
+/// process ends there and then, after `before_end`.
 pub fn run_guest(
     options: &RunOptions,
     configure: impl FnOnce(&mut Config),
     load: impl FnOnce(&Engine) -> Result<Module>,
+    before_end: impl Fn() + Send + Sync + 'static,
 ) -> End {
     let engine = match engine(options, configure) {
         Ok(engine) => engine,
@@ -70,7 +76,17 @@ pub fn run_guest(
     {
         return report(&midair::Error::from(error).context("cannot handle signals"));
     }
-    let result = load(&engine).and_then(|module| run_program(options, &engine, &module, &ending));
+    let end_by_thread = {
+        let ending = ending.clone();
+        move |error| -> Option<midair::Error> {
+            ending.begin();
+            let end = ending.finish(report(&error));
+            before_end();
+            end.now()
+        }
+    };
+    let result = load(&engine)
+        .and_then(|module| run_program(options, &engine, &module, &ending, end_by_thread));
     ending.begin();
     let end = match result {
         Ok(lines) => match output::print(&lines) {
@@ -100,6 +116,7 @@ fn run_program(
     engine: &Engine,
     module: &Module,
     ending: &Arc<Ending>,
+    end_by_thread: impl Fn(midair::Error) -> Option<midair::Error> + Send + Sync + 'static,
 ) -> Result<String> {
     let file = options.file();
     let entry = options.invoke.as_deref().unwrap_or("_start");
@@ -112,6 +129,8 @@ fn run_program(
         .collect::<Result<Vec<String>>>()?;
     let mut linker = Linker::new(engine);
     midair::wasi::add_to_linker(&mut linker, |wasi: &mut WasiCtx| wasi)?;
+    let threads = link(options, linker, module)?;
+    threads.on_failure(end_by_thread);
     let mut store = Store::new(engine, wasi(options, &file, &arguments)?);
     if let Some(fuel) = options.fuel {
         store.set_fuel(fuel)?;
@@ -124,9 +143,9 @@ fn run_program(
         Some(time) => Some(Deadline::start(time, store.interrupt_handle(), ending.clone())?),
         None => None,
     };
-    let result = call(options, &linker, &mut store, module, entry, &arguments);
-    // Dropping a store takes time, and the process is about to end.
-    std::mem::forget(store);
+    let result = call(options, &threads, &mut store, entry, &arguments);
+    // Dropping a store takes time, and the process is about to end: with it, all threads that there still are.
+    std::mem::forget((store, threads));
     let lines = match deadline {
         Some(deadline) => result.map_err(|error| deadline.explain(error))?,
         None => result?,
@@ -134,16 +153,30 @@ fn run_program(
     Ok(lines.into_iter().map(|line| line + "\n").collect())
 }
 
+/// Links the program, and the threads that it may start.
+fn link(
+    options: &RunOptions,
+    linker: Linker<WasiCtx>,
+    module: &Module,
+) -> Result<Threads<WasiCtx>> {
+    let most = options.max_memory.unwrap_or(u64::MAX);
+    let threads = Threads::with_limits(linker, module, WasiCtx::clone, MAX_THREADS, most)?;
+    if let Some(bytes) = options.max_memory {
+        threads
+            .prepare_stores(move |store| store.set_limits(StoreLimits::new().memory_bytes(bytes)));
+    }
+    Ok(threads)
+}
+
 /// Instantiates the program and calls its entry; returns the lines to print.
 fn call(
     options: &RunOptions,
-    linker: &Linker<WasiCtx>,
+    threads: &Threads<WasiCtx>,
     store: &mut Store<WasiCtx>,
-    module: &Module,
     entry: &str,
     arguments: &[String],
 ) -> Result<Vec<String>> {
-    let instance = linker.instantiate(&mut *store, module)?;
+    let instance = threads.instantiate(store)?;
     if options.invoke.is_some()
         && let Some(initialize) = instance.get_func(&mut *store, "_initialize")
     {

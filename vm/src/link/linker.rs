@@ -10,6 +10,7 @@ use crate::store::external::Extern;
 use crate::store::func::Func;
 use crate::store::host_function::HostDefinition;
 use crate::store::opaque::StoreOpaque;
+use crate::store::shared_memory::SharedMemory;
 use crate::store::value::Val;
 use crate::store::{AsContext, AsContextMut};
 use crate::types::ExternType;
@@ -182,6 +183,16 @@ impl<T: 'static> Linker<T> {
             )));
         }
         self.insert(module, name, ImportValue::Extern(item))
+    }
+
+    /// Defines a shared memory, which belongs to no store.
+    pub fn define_shared_memory(
+        &mut self,
+        module: &str,
+        name: &str,
+        memory: SharedMemory,
+    ) -> Result<&mut Self> {
+        self.insert(module, name, ImportValue::Extern(Extern::SharedMemory(memory)))
     }
 
     /// Defines all exports of an instance.

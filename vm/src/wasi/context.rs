@@ -6,22 +6,34 @@ use super::rights::GivenUp;
 use super::standard_streams::StandardStream;
 use anyhow::Result;
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use wasi_common::file::FileAccessMode;
 use wasi_common::sync::net::Socket;
 use wasi_common::sync::{Dir, clocks_ctx, random_ctx};
 use wasi_common::{Table, WasiFile};
 
 /// What one guest sees of the system, and what it has open there: made by a [`WasiCtxBuilder`].
+///
+/// A clone is the same once more, for another thread of that guest: what one opens or closes, it does for all.
+#[derive(Clone)]
 pub struct WasiCtx {
     pub(super) system: wasi_common::WasiCtx,
-    pub(super) given_up: GivenUp,
+    given_up: Arc<Mutex<GivenUp>>,
+}
+
+impl WasiCtx {
+    /// The rights that descriptors do not have any more.
+    pub(super) fn given_up(&self) -> MutexGuard<'_, GivenUp> {
+        // Nothing panics with the lock held.
+        self.given_up.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// With clocks, randomness, files and directories of one's own, as that crate wants them. Corrections of what it
 /// opens and waits for itself are in what [`WasiCtxBuilder`] hands out, and so missing here.
 impl From<wasi_common::WasiCtx> for WasiCtx {
     fn from(system: wasi_common::WasiCtx) -> WasiCtx {
-        WasiCtx { system, given_up: GivenUp::default() }
+        WasiCtx { system, given_up: Arc::default() }
     }
 }
 

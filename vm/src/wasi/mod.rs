@@ -68,7 +68,7 @@
 
 // `preview1` defines the calls, and says which are corrected: by `rights`, `sockets` and `wall_clock`. What they work
 // on is in `context`, which hands out corrected objects: `directory`, `standard_streams` and `poll`. `errno` is the way
-// from errors to numbers, for all of them.
+// from errors to numbers, for all of them. `threads` is what programs with threads need besides.
 mod context;
 mod directory;
 mod errno;
@@ -77,6 +77,7 @@ mod preview1;
 mod rights;
 mod sockets;
 mod standard_streams;
+pub mod threads;
 mod wall_clock;
 
 pub use context::{WasiCtx, WasiCtxBuilder};

@@ -5,6 +5,7 @@ use super::{errno, rights, sockets, wall_clock};
 use crate::link::linker::Linker;
 use crate::store::caller::Caller;
 use crate::store::external::Extern;
+use crate::store::shared_memory::SharedMemory;
 use anyhow::Result;
 use std::future::Future;
 use std::pin::pin;
@@ -41,12 +42,20 @@ fn number(errno: Errno) -> i32 {
     u16::from(errno).into()
 }
 
-/// The guest's memory and the embedder's data.
+/// The guest's memory and the embedder's data. A shared memory is kept in `shared`.
 fn memory_and_data<'a, T: 'static>(
     caller: &'a mut Caller<'_, T>,
-) -> Result<(&'a mut [u8], &'a mut T)> {
+    shared: &'a mut Option<SharedMemory>,
+) -> Result<(GuestMemory<'a>, &'a mut T)> {
     match caller.get_export("memory") {
-        Some(Extern::Memory(memory)) => Ok(memory.data_and_store_mut(caller)),
+        Some(Extern::Memory(memory)) => {
+            let (memory, data) = memory.data_and_store_mut(caller);
+            Ok((GuestMemory::Unshared(memory), data))
+        }
+        Some(Extern::SharedMemory(memory)) => {
+            let memory = GuestMemory::Shared(shared.insert(memory).data());
+            Ok((memory, caller.data_mut()))
+        }
         _ => anyhow::bail!("the module calls WASI but exports no memory named `memory`"),
     }
 }
@@ -84,10 +93,11 @@ macro_rules! define_system_calls {
                     MODULE,
                     stringify!($name),
                     move |mut caller: Caller<'_, T> $(, $arg: $ty)*| -> Result<i32> {
-                        let (memory, data) = memory_and_data(&mut caller)?;
-                        let context = context(data);
+                        let mut shared = None;
+                        let (mut memory, data) = memory_and_data(&mut caller, &mut shared)?;
+                        let (memory, context) = (&mut memory, context(data));
                         $($(
-                            if !context.given_up.leave($arg, $(Rights::$right)|+) {
+                            if !context.given_up().leave($arg, $(Rights::$right)|+) {
                                 return Ok(number(Errno::Notcapable));
                             }
                         )?)*
@@ -107,11 +117,10 @@ macro_rules! define_system_calls {
             $(
                 pub fn $name(
                     context: &mut WasiCtx,
-                    memory: &mut [u8]
+                    memory: &mut GuestMemory<'_>
                     $(, $arg: $ty)*
                 ) -> Result<Errno> {
-                    let mut memory = GuestMemory::Unshared(memory);
-                    errno_of(system::$name(&mut context.system, &mut memory $(, $arg)*))
+                    errno_of(system::$name(&mut context.system, memory $(, $arg)*))
                 }
             )*
         }

@@ -111,19 +111,24 @@ fn stat(context: &mut WasiCtx, fd: i32) -> Result<Result<Fdstat, Errno>> {
             }));
         }
     };
-    let (initial, given_up) = (initial(&stat), context.given_up.of(fd));
+    let (initial, given_up) = (initial(&stat), context.given_up().of(fd));
     stat.fs_rights_base = initial.base - given_up.base;
     stat.fs_rights_inheriting = initial.inheriting - given_up.inheriting;
     Ok(Ok(stat))
 }
 
 /// `fd_fdstat_get`.
-pub fn get(context: &mut WasiCtx, memory: &mut [u8], fd: i32, result: i32) -> Result<Errno> {
+pub fn get(
+    context: &mut WasiCtx,
+    memory: &mut GuestMemory<'_>,
+    fd: i32,
+    result: i32,
+) -> Result<Errno> {
     let stat = match stat(context, fd)? {
         Ok(stat) => stat,
         Err(errno) => return Ok(errno),
     };
-    match GuestMemory::Unshared(memory).write(GuestPtr::new(result.cast_unsigned()), stat) {
+    match memory.write(GuestPtr::new(result.cast_unsigned()), stat) {
         Ok(()) => Ok(Errno::Success),
         Err(error) => errno::from_error(error.into()),
     }
@@ -132,7 +137,7 @@ pub fn get(context: &mut WasiCtx, memory: &mut [u8], fd: i32, result: i32) -> Re
 /// `fd_fdstat_set_rights`.
 pub fn set(
     context: &mut WasiCtx,
-    _memory: &mut [u8],
+    _memory: &mut GuestMemory<'_>,
     fd: i32,
     base: i64,
     inheriting: i64,
@@ -153,7 +158,7 @@ pub fn set(
     if left != had {
         // Also those that the descriptor's kind has no use for: others may be opened through it that have.
         let given_up = OfDescriptor { base: !base, inheriting: !inheriting };
-        context.given_up.set(fd.cast_unsigned(), given_up);
+        context.given_up().set(fd.cast_unsigned(), given_up);
     }
     Ok(Errno::Success)
 }
@@ -162,7 +167,7 @@ pub fn set(
 #[expect(clippy::too_many_arguments, reason = "those of the call")]
 pub fn open(
     context: &mut WasiCtx,
-    memory: &mut [u8],
+    memory: &mut GuestMemory<'_>,
     directory: i32,
     lookup: i32,
     path: i32,
@@ -182,8 +187,8 @@ pub fn open(
         needed |= Rights::PATH_FILESTAT_SET_SIZE;
     }
     let asked = Rights::from_bits_truncate(base.cast_unsigned());
-    let may_not_have = context.given_up.of(directory.cast_unsigned()).inheriting;
-    if !context.given_up.leave(directory, needed) || asked.intersects(may_not_have) {
+    let may_not_have = context.given_up().of(directory.cast_unsigned()).inheriting;
+    if !context.given_up().leave(directory, needed) || asked.intersects(may_not_have) {
         return Ok(Errno::Notcapable);
     }
     // `wasi-common` takes no others, and some guests ask for all that there may ever be.
@@ -200,38 +205,43 @@ pub fn open(
 /// Opens a descriptor through `parent` by `open`, which puts its number at `result`.
 pub fn opening(
     context: &mut WasiCtx,
-    memory: &mut [u8],
+    memory: &mut GuestMemory<'_>,
     parent: i32,
     result: i32,
-    open: impl FnOnce(&mut WasiCtx, &mut [u8]) -> Result<Errno>,
+    open: impl FnOnce(&mut WasiCtx, &mut GuestMemory<'_>) -> Result<Errno>,
 ) -> Result<Errno> {
     let result = GuestPtr::<u32>::new(result.cast_unsigned());
     // Not only afterwards: it would be open, and nobody would know which.
-    if let Err(error) = GuestMemory::Unshared(memory).read(result) {
+    if let Err(error) = memory.read(result) {
         return errno::from_error(error.into());
     }
     let errno = open(context, memory)?;
     if errno == Errno::Success {
-        let fd = GuestMemory::Unshared(memory).read(result)?;
-        context.given_up.opened(parent.cast_unsigned(), fd);
+        let fd = memory.read(result)?;
+        context.given_up().opened(parent.cast_unsigned(), fd);
     }
     Ok(errno)
 }
 
 /// `fd_close`. Whoever gets the number next begins anew.
-pub fn close(context: &mut WasiCtx, memory: &mut [u8], fd: i32) -> Result<Errno> {
+pub fn close(context: &mut WasiCtx, memory: &mut GuestMemory<'_>, fd: i32) -> Result<Errno> {
     let errno = uncorrected::fd_close(context, memory, fd)?;
     if errno == Errno::Success {
-        context.given_up.closed(fd.cast_unsigned());
+        context.given_up().closed(fd.cast_unsigned());
     }
     Ok(errno)
 }
 
 /// `fd_renumber`. Rights are the descriptor's, not the number's.
-pub fn renumber(context: &mut WasiCtx, memory: &mut [u8], from: i32, to: i32) -> Result<Errno> {
+pub fn renumber(
+    context: &mut WasiCtx,
+    memory: &mut GuestMemory<'_>,
+    from: i32,
+    to: i32,
+) -> Result<Errno> {
     let errno = uncorrected::fd_renumber(context, memory, from, to)?;
     if errno == Errno::Success {
-        context.given_up.renumbered(from.cast_unsigned(), to.cast_unsigned());
+        context.given_up().renumbered(from.cast_unsigned(), to.cast_unsigned());
     }
     Ok(errno)
 }

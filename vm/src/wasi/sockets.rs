@@ -7,6 +7,7 @@ use super::preview1::uncorrected;
 use super::rights;
 use anyhow::Result;
 use wasi_common::snapshots::preview_1::types::Errno;
+use wiggle::GuestMemory;
 
 fn correct(context: &WasiCtx, fd: i32, errno: Errno) -> Errno {
     let is_open = context.system.table().contains_key(fd.cast_unsigned());
@@ -16,7 +17,7 @@ fn correct(context: &WasiCtx, fd: i32, errno: Errno) -> Errno {
 /// `sock_accept`.
 pub fn accept(
     context: &mut WasiCtx,
-    memory: &mut [u8],
+    memory: &mut GuestMemory<'_>,
     fd: i32,
     flags: i32,
     result: i32,
@@ -31,7 +32,7 @@ pub fn accept(
 #[expect(clippy::too_many_arguments, reason = "those of the call")]
 pub fn recv(
     context: &mut WasiCtx,
-    memory: &mut [u8],
+    memory: &mut GuestMemory<'_>,
     fd: i32,
     data: i32,
     data_len: i32,
@@ -47,7 +48,7 @@ pub fn recv(
 /// `sock_send`.
 pub fn send(
     context: &mut WasiCtx,
-    memory: &mut [u8],
+    memory: &mut GuestMemory<'_>,
     fd: i32,
     data: i32,
     data_len: i32,
@@ -59,7 +60,12 @@ pub fn send(
 }
 
 /// `sock_shutdown`.
-pub fn shutdown(context: &mut WasiCtx, memory: &mut [u8], fd: i32, how: i32) -> Result<Errno> {
+pub fn shutdown(
+    context: &mut WasiCtx,
+    memory: &mut GuestMemory<'_>,
+    fd: i32,
+    how: i32,
+) -> Result<Errno> {
     let errno = uncorrected::sock_shutdown(context, memory, fd, how)?;
     Ok(correct(context, fd, errno))
 }

@@ -17,7 +17,7 @@ use wiggle::{GuestError, GuestMemory, GuestPtr};
 /// `poll_oneoff`.
 pub fn poll(
     context: &mut WasiCtx,
-    memory: &mut [u8],
+    memory: &mut GuestMemory<'_>,
     subscriptions: i32,
     events: i32,
     n: i32,
@@ -34,7 +34,7 @@ pub fn poll(
             SubscriptionU::Clock(_) => continue,
         };
         let fd = u32::from(of.file_descriptor).cast_signed();
-        if !context.given_up.leave(fd, Rights::POLL_FD_READWRITE | direction) {
+        if !context.given_up().leave(fd, Rights::POLL_FD_READWRITE | direction) {
             return Ok(Errno::Notcapable);
         }
     }
@@ -59,13 +59,13 @@ pub fn poll(
     for (index, given) in (0..).zip(given) {
         GuestMemory::Unshared(copy).write(GuestPtr::new(0).add(index)?, given)?;
     }
-    let errno = uncorrected::poll_oneoff(context, copy, 0, events_in_copy, n, count_in_copy)?;
+    let in_copy = &mut GuestMemory::Unshared(copy);
+    let errno = uncorrected::poll_oneoff(context, in_copy, 0, events_in_copy, n, count_in_copy)?;
     if errno != Errno::Success {
         return Ok(errno);
     }
     let happened = GuestMemory::Unshared(copy).read(GuestPtr::<u32>::new(count_in_copy as u32))?;
     let happened_end = events_at + happened as usize * EVENT;
-    let mut memory = GuestMemory::Unshared(memory);
     let written = memory
         .copy_from_slice(
             &copy[events_at..happened_end],
@@ -88,8 +88,11 @@ fn bytes_at(offset: i32, len: usize) -> GuestPtr<[u8]> {
     GuestPtr::<u8>::new(offset.cast_unsigned()).as_array(len as u32)
 }
 
-fn read(memory: &mut [u8], subscriptions: i32, n: i32) -> Result<Vec<Subscription>, GuestError> {
-    let memory = GuestMemory::Unshared(memory);
+fn read(
+    memory: &GuestMemory<'_>,
+    subscriptions: i32,
+    n: i32,
+) -> Result<Vec<Subscription>, GuestError> {
     let subscriptions = GuestPtr::<Subscription>::new(subscriptions.cast_unsigned());
     subscriptions.as_array(n.cast_unsigned()).iter().map(|given| memory.read(given?)).collect()
 }

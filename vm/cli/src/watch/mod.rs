@@ -34,6 +34,10 @@ pub fn watch(options: WatchOptions) -> End {
                 config.spare_functions(SPARE_FUNCTIONS);
             },
             |engine| start(&options, engine, &edit),
+            {
+                let edit = edit.clone();
+                move || edit.wait_until_reported(LAST_REPORT)
+            },
         );
         edit.wait_until_reported(LAST_REPORT);
         end

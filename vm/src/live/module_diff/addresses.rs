@@ -80,7 +80,7 @@ impl StaticData {
                 let end = if end >= data_end.unwrap_or(lowest) { end } else { stack };
                 lowest..end.max(lowest)
             }
-            None if module.data.iter().all(|segment| segment.active.is_none()) => 0..0,
+            None if placed.is_empty() => 0..0,
             None => lowest.unwrap_or(0).max(LOWEST)..data_end.unwrap_or(0),
         };
         let long = memory_frame::has_long_addresses(module);

@@ -17,6 +17,7 @@
 //!   tables_and_memories  which are the same, and how large they are
 //!   tags                 they have to be the same
 //!   known_values  of constant expressions
+//!   filled_at_start      passive segments that are in memory from the start
 //!   initial_data  data segments, and the policies for those that differ
 //!   addresses     whether all code agrees on where static data lies
 //!   source_layout the same, as debug information says it by the names of the source
@@ -28,6 +29,7 @@
 
 mod addresses;
 mod colours;
+mod filled_at_start;
 mod functions;
 mod globals;
 pub(crate) mod initial_data;
@@ -47,6 +49,7 @@ mod tags;
 #[cfg(test)]
 mod tests;
 
+use self::filled_at_start::filled_at_start;
 use super::changes::{Changes, NewSource};
 use super::memory_frame;
 use crate::module::load::ElementMode;
@@ -354,7 +357,8 @@ impl<'a> Diff<'a> {
     }
 
     /// Passive segments stand for each other if they have the same bytes. Active ones are empty as soon as
-    /// the module has been instantiated, so any may stand for any.
+    /// the module has been instantiated, so any may stand for any; so may those that a start function has copied, for it
+    /// does not run again.
     fn data_segments(&mut self) {
         let loaded = &self.live.loaded;
         let mut passive: HashMap<&[u8], VecDeque<u32>> = HashMap::new();
@@ -364,12 +368,18 @@ impl<'a> Diff<'a> {
         }
         let dropped = loaded.data.iter().position(|segment| segment.active.is_some());
         let dropped = dropped.map(|segment| segment as u32);
+        let filled = |module| filled_at_start(module).into_iter().map(|filled| filled.segment);
+        let mut copied: VecDeque<u32> = filled(loaded).collect();
+        let new_copied: Vec<u32> = filled(self.new).collect();
         for (i, segment) in self.new.data.iter().enumerate() {
             let live = if segment.active.is_some() {
                 dropped
             } else {
                 let bytes = initial_data::segment_bytes(self.new, i);
-                passive.get_mut(bytes).and_then(VecDeque::pop_front)
+                let same = passive.get_mut(bytes).and_then(VecDeque::pop_front);
+                copied.retain(|segment| Some(*segment) != same);
+                let is_copied = new_copied.contains(&(i as u32));
+                same.or_else(|| if is_copied { copied.pop_front() } else { None })
             };
             self.maps.data.push(live.unwrap_or(UNMAPPED));
         }
@@ -468,12 +478,20 @@ fn initial_value(module: &ModuleState, global: u32) -> Option<&[u8]> {
     Some(module.globals.get(defined as usize)?.bytes(&*module.source))
 }
 
-/// The active data segments of a module that `maps` leads from.
+/// The data segments of a module that are in memory from the start, and that `maps` leads from.
 fn segments<'a>(
     module: &'a ModuleState,
     maps: &IndexMaps,
     values: &KnownValues<'_>,
 ) -> Vec<Segment<'a>> {
+    let filled = filled_at_start(module).into_iter().map(|filled| Segment {
+        index: filled.segment,
+        name: module.data_name(filled.segment),
+        memory: maps.memories[filled.memory as usize],
+        base: Base::Absolute,
+        offset: filled.address,
+        bytes: &initial_data::segment_bytes(module, filled.segment as usize)[..filled.len],
+    });
     let active = (0..).zip(&module.data).filter_map(|(i, segment)| Some((i, segment.active?)));
     active
         .map(|(index, (memory, offset))| {
@@ -495,5 +513,6 @@ fn segments<'a>(
                 bytes: initial_data::segment_bytes(module, index as usize),
             }
         })
+        .chain(filled)
         .collect()
 }
