@@ -10,7 +10,7 @@
 use arbitrary::Unstructured;
 use midair::{Config, StressSpec, Tier};
 use midair_tests::differential::{self, Observation, difference};
-use midair_tests::program::{program, program_with_exceptions};
+use midair_tests::program::{program, program_with_atomics, program_with_exceptions};
 use proptest::prelude::*;
 use proptest::test_runner::{
     Config as ProptestConfig, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner,
@@ -75,6 +75,31 @@ fn any_relaxed_module(bytes: &[u8]) -> Option<Vec<u8>> {
 /// The same with exceptions, which wasmi does not know.
 fn any_module_with_exceptions(bytes: &[u8]) -> Option<Vec<u8>> {
     make(wasm_smith::Config { exceptions_enabled: true, ..any_config() }, bytes)
+}
+
+/// The same with shared memories and atomic operators, which wasmi does not know either. Nobody wakes who waits for ever: so
+/// there are no waits.
+fn any_module_with_atomics(bytes: &[u8]) -> Option<Vec<u8>> {
+    let config = wasm_smith::Config { threads_enabled: true, ..any_config() };
+    make(config, bytes).filter(|wasm| !waits(wasm))
+}
+
+/// Whether there is a wait in a module.
+fn waits(wasm: &[u8]) -> bool {
+    let payloads = wasmparser::Parser::new(0).parse_all(wasm).filter_map(Result::ok);
+    let bodies = payloads.filter_map(|payload| match payload {
+        wasmparser::Payload::CodeSectionEntry(body) => body.get_operators_reader().ok(),
+        _ => None,
+    });
+    { bodies }.any(|operators| {
+        operators.into_iter().filter_map(Result::ok).any(|operator| {
+            matches!(
+                operator,
+                wasmparser::Operator::MemoryAtomicWait32 { .. }
+                    | wasmparser::Operator::MemoryAtomicWait64 { .. }
+            )
+        })
+    })
 }
 
 /// Modules of any instructions that exist.
@@ -261,6 +286,16 @@ fn programs_with_exceptions() {
 #[test]
 fn any_instructions_and_exceptions() {
     with_stack(|| run("any-exceptions", any_module_with_exceptions, false));
+}
+
+#[test]
+fn any_instructions_and_atomics() {
+    with_stack(|| run("any-atomics", any_module_with_atomics, false));
+}
+
+#[test]
+fn programs_with_atomics() {
+    with_stack(|| run("atomics", |bytes| Some(program_with_atomics(bytes)), false));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::{Contents, Host, Interlude, Kind, Observation, Outcome, Runner, Stop, Value};
 use midair::{
     AsContextMut, Config, Engine, Error, Exception, Extern, ExternType, Func, Global, Instance,
-    Linker, Memory, Module, Store, Table, Tag, Trap, Val, ValType,
+    Linker, Memory, Module, SharedMemory, Store, Table, Tag, Trap, Val, ValType,
 };
 use std::any::Any;
 
@@ -76,6 +76,12 @@ impl Runner for OnMidair<'_> {
                 let digest = super::digest(bytes.iter().copied());
                 Contents::Memory { bytes: bytes.len(), digest }
             }
+            Some(Extern::SharedMemory(memory)) => {
+                let mut bytes = vec![0; memory.data_size()];
+                memory.read(0, &mut bytes).expect("all of it is there");
+                let digest = super::digest(bytes.iter().copied());
+                Contents::Memory { bytes: bytes.len(), digest }
+            }
             Some(Extern::Global(global)) => Contents::Global(value(&global.get(&mut *store))),
             Some(Extern::Table(table)) => {
                 let elements = (0..table.size(&*store)).map(|index| table.get(&mut *store, index));
@@ -139,6 +145,7 @@ fn linker(store: &mut Store<Host<Func>>, module: &Module) -> midair::Result<Link
                 let init = val(Value::Null(kind(ty.element)));
                 Table::new(&mut *store, ty, init)?.into()
             }
+            ExternType::Memory(ty) if ty.shared => SharedMemory::new(store.engine(), ty)?.into(),
             ExternType::Memory(ty) => Memory::new(&mut *store, ty)?.into(),
             ExternType::Tag(ty) => Tag::new(&mut *store, ty)?.into(),
             _ => unreachable!("the modules import nothing else"),

@@ -192,6 +192,12 @@ impl<'c, 'b> Body<'c, 'b> {
             self.depth -= 1;
             return;
         }
+        let is_integer = matches!(ty, ValType::I32 | ValType::I64);
+        if self.limits.atomics && is_integer && self.choices.one_in(6) {
+            self.atomic(ty);
+            self.depth -= 1;
+            return;
+        }
         match self.choices.below(24) {
             0 => self.constant(ty),
             1 | 2 => {
@@ -351,6 +357,11 @@ impl<'c, 'b> Body<'c, 'b> {
         }
         self.depth += 1;
         let ty = self.choices.of(&TYPES);
+        if self.limits.atomics && self.choices.one_in(10) {
+            self.atomic_statement();
+            self.depth -= 1;
+            return;
+        }
         if self.limits.exceptions && self.choices.one_in(24) {
             self.throw();
             self.depth -= 1;

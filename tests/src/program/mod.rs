@@ -4,6 +4,7 @@
 //! `wasm-smith` knows more instructions, but what it makes traps after a few of them. These programs
 //! go on for as long as a budget lasts, which every call and loop iteration takes from.
 
+mod atomics;
 mod body;
 mod choices;
 mod exceptions;
@@ -60,6 +61,7 @@ pub fn program(bytes: &[u8]) -> Vec<u8> {
         references: true,
         exceptions: false,
         tail_calls: true,
+        atomics: false,
     };
     program_with_limits(bytes, &limits)
 }
@@ -72,6 +74,20 @@ pub fn program_with_exceptions(bytes: &[u8]) -> Vec<u8> {
         references: true,
         exceptions: true,
         tail_calls: true,
+        atomics: false,
+    };
+    program_with_limits(bytes, &limits)
+}
+
+/// A program with the operators of threads, made from random bytes.
+pub fn program_with_atomics(bytes: &[u8]) -> Vec<u8> {
+    let limits = Limits {
+        budget: BUDGET,
+        iterations: ITERATIONS,
+        references: true,
+        exceptions: false,
+        tail_calls: true,
+        atomics: true,
     };
     program_with_limits(bytes, &limits)
 }
@@ -94,6 +110,8 @@ pub struct Limits {
     pub exceptions: bool,
     /// Whether functions call others in their last step.
     pub tail_calls: bool,
+    /// Whether it has atomic operators, and memories that are shared.
+    pub atomics: bool,
 }
 
 /// A program made from random bytes that runs longer, or less long, than others.
@@ -128,7 +146,9 @@ pub fn program_with_limits(bytes: &[u8], limits: &Limits) -> Vec<u8> {
     } else {
         Vec::new()
     };
-    assemble(&types_of(&mut types, &callees), address, types, &tags, &imports, &functions, code)
+    let type_indices = types_of(&mut types, &callees);
+    let own = (&imports[..], &functions[..]);
+    assemble(&type_indices, address, types, &tags, own, memories(limits.atomics), code)
 }
 
 /// A function that narrows a number to an address within memory; the upper half of its register is anything.
@@ -172,13 +192,29 @@ fn wrapper(signature: &Signature, callee: u32, budget: i32) -> Function {
     function
 }
 
+/// The memories; all but one are shared, if any are.
+fn memories(shared: bool) -> MemorySection {
+    let mut memories = MemorySection::new();
+    for (memory64, page_size_log2) in MEMORIES {
+        let pages = if page_size_log2.is_some() { 1500 } else { 1 };
+        memories.memory(MemoryType {
+            minimum: pages,
+            maximum: Some(3 * pages),
+            memory64,
+            shared: shared && page_size_log2.is_none(),
+            page_size_log2,
+        });
+    }
+    memories
+}
+
 fn assemble(
     type_indices: &[u32],
     address: u32,
     types: Vec<Signature>,
     tags: &[u32],
-    imports: &[Signature],
-    functions: &[Signature],
+    (imports, functions): (&[Signature], &[Signature]),
+    memories: MemorySection,
     code: CodeSection,
 ) -> Vec<u8> {
     let mut type_section = TypeSection::new();
@@ -203,17 +239,6 @@ fn assemble(
         maximum: None,
         shared: false,
     });
-    let mut memories = MemorySection::new();
-    for (memory64, page_size_log2) in MEMORIES {
-        let pages = if page_size_log2.is_some() { 1500 } else { 1 };
-        memories.memory(MemoryType {
-            minimum: pages,
-            maximum: Some(3 * pages),
-            memory64,
-            shared: false,
-            page_size_log2,
-        });
-    }
     let mut globals = GlobalSection::new();
     for ty in [ValType::I32].iter().chain(&TYPES) {
         let init = match ty {
@@ -293,6 +318,7 @@ mod tests {
                 references: false,
                 exceptions: false,
                 tail_calls: false,
+                atomics: false,
             };
             let wasm = program_with_limits(&bytes, &limits);
             for observation in crate::differential::observe_wasmi(&wasm).unwrap() {

@@ -289,6 +289,17 @@ impl Body<'_, '_> {
         }
     }
 
+    /// Clears these bits of an address in this memory.
+    pub(super) fn align(&mut self, memory: u32, mask: i64) {
+        if MEMORIES[memory as usize].0 {
+            self.emit(Instruction::I64Const(!mask));
+            self.emit(Instruction::I64And);
+        } else {
+            self.emit(Instruction::I32Const(!mask as i32));
+            self.emit(Instruction::I32And);
+        }
+    }
+
     /// Pushes an address that is mostly within a memory.
     pub(super) fn address(&mut self, memory: u32) {
         if MEMORIES[memory as usize].0 && self.choices.one_in(40) {

@@ -104,6 +104,8 @@ impl Body {
                     | Operator::Call { .. }
                     | Operator::CallIndirect { .. }
                     | Operator::CallRef { .. }
+                    | Operator::MemoryAtomicWait32 { .. }
+                    | Operator::MemoryAtomicWait64 { .. }
             );
             let class = class(&operator)?;
             let reached = reachability.next(&operator);

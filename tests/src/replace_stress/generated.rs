@@ -38,7 +38,9 @@ impl Generated {
             let (budget, iterations) = limits[random.below(limits.len())];
             // The edits of this harness do not know where handlers may stand.
             let (exceptions, tail_calls) = (false, true);
-            let limits = Limits { budget, iterations, references: true, exceptions, tail_calls };
+            let atomics = random.below(2) == 0;
+            let references = true;
+            let limits = Limits { budget, iterations, references, exceptions, tail_calls, atomics };
             let wasm = program_with_limits(&bytes, &limits);
             let start = Instant::now();
             let expected = differential::observe_midair(&config, &wasm)?;

@@ -300,6 +300,45 @@ mod tests {
     }
 
     #[test]
+    fn threads_run_beside_each_other_and_tell_what_fails() {
+        let script = |expected: u32| {
+            format!(
+                r#"(module $m (memory (export "shared") 1 1 shared))
+                (thread $a (shared (module $m))
+                    (register "m" $m)
+                    (module (memory (import "m" "shared") 1 1 shared)
+                        (func (export "run") (result i32)
+                            (i32.atomic.store (i32.const 8) (i32.const 42))
+                            (drop (memory.atomic.notify (i32.const 8) (i32.const 1)))
+                            (memory.atomic.wait32 (i32.const 0) (i32.const 0) (i64.const -1))))
+                    (assert_return (invoke "run") (either (i32.const 0) (i32.const 1))))
+                (thread $b (shared (module $m))
+                    (register "m" $m)
+                    (module (memory (import "m" "shared") 1 1 shared)
+                        (func (export "run") (result i32)
+                            (drop (memory.atomic.wait32 (i32.const 8) (i32.const 0) (i64.const -1)))
+                            (i32.atomic.store (i32.const 0) (i32.const 1))
+                            (drop (memory.atomic.notify (i32.const 0) (i32.const 1)))
+                            (i32.atomic.load (i32.const 8))))
+                    (assert_return (invoke "run") (i32.const {expected})))
+                (wait $a)
+                (wait $b)"#
+            )
+        };
+        let report = run(&script(42));
+        assert_eq!(report.to_string(), "5 passed, 0 failed, 0 skipped", "{report:?}");
+        let failure = failure(&script(41));
+        assert!(
+            failure.contains("thread $b") && failure.contains("got (i32.const 42)"),
+            "{failure}"
+        );
+        // Also if nobody waits for it.
+        let failing = script(41).replace("(wait $b)", "");
+        assert_eq!(run(&failing).failures.len(), 1);
+        assert_eq!(run("(wait $a)").failures.len(), 1);
+    }
+
+    #[test]
     fn a_text_that_is_no_script_fails() {
         assert!(failure("(module (func)").starts_with("test.wast:1: "));
         assert!(failure("\n(assert_frob)").starts_with("test.wast:2: "));
