@@ -32,7 +32,7 @@ const PATTERNS: [u64; 14] = [
 ];
 
 /// Where values are when they are looked at: what [`program`] writes behind each other.
-const PLACES: [&str; 20] = [
+const PLACES: [&str; 24] = [
     "a local that lives across the call",
     "an operand below the call",
     "the call's only result",
@@ -53,6 +53,10 @@ const PLACES: [&str; 20] = [
     "an argument on the stack of a link that passes it on",
     "a value that was narrowed for a tail call just before",
     "the second of two results that come by way of a link",
+    "what an exception carries",
+    "an operand below a handler",
+    "a local that a handler reads",
+    "what an exception carries that is thrown again",
 ];
 
 /// A program for one type. `f` loads a value from address 0, has it in all those places while every function on
@@ -87,6 +91,14 @@ fn program(ty: &str) -> String {
     let swapped = "(local.get 9)".repeat(10);
     let many = "(local.get 0)".repeat(5);
     let put = |place: usize, value: &str| format!("(call $put (i32.const {place}) {value})\n");
+    let caught = format!(
+        "(block $h (result {ty}) (try_table (catch $e $h) (call $throw {value})) (unreachable))"
+    );
+    let caught_again = format!(
+        "try (result {ty})
+            try (result {ty}) (call $throw {value}) unreachable catch $e drop call $edit rethrow 0 end
+        catch $e end"
+    );
     let places: String = [
         put(0, "(local.get $a)"),
         put(1, "(local.get $b)"),
@@ -108,6 +120,12 @@ fn program(ty: &str) -> String {
         put(17, &format!("(call $swap {zeros} {value})")),
         put(18, "(call $narrow_link (i64.load (i32.const 0)))"),
         format!("(call $two {zeros} {value}) (local.set $b) drop {}", put(19, "(local.get $b)")),
+        format!("{value} (local.set $c {value}) {caught} (local.set $b)"),
+        put(20, "(local.get $b)"),
+        format!("(local.set $b) {}", put(21, "(local.get $b)")),
+        put(22, "(local.get $c)"),
+        format!("{caught_again} (local.set $b)"),
+        put(23, "(local.get $b)"),
     ]
     .concat();
     format!(
@@ -119,9 +137,11 @@ fn program(ty: &str) -> String {
             (global $g (mut {ty}) ({zero}))
             (global $never (mut i32) (i32.const 0))
             (type $pass (func (param {ty}) (result {ty})))
+            (tag $e (param {ty}))
             (func $put (export "put") (param i32) (param {ty})
                 ({store} offset=64 (i32.shl (local.get 0) (i32.const 4)) {widen}))
             (func $pass (export "pass") (type $pass) (call $edit) (local.get 0))
+            (func $throw (export "throw") (param {ty}) (call $edit) (throw $e (local.get 0)))
             (func $many (export "many") (param {ty}) (result {ty} {ty} {ty} {ty} {ty})
                 (call $edit) {many})
             (func $tenth (export "tenth")
@@ -170,8 +190,9 @@ enum Edit {
 }
 
 /// Functions of the programs; the first are suspended when the host is called.
-const FUNCTIONS: [&str; 14] = [
+const FUNCTIONS: [&str; 15] = [
     "pass",
+    "throw",
     "many",
     "tenth",
     "loop",
@@ -186,7 +207,7 @@ const FUNCTIONS: [&str; 14] = [
     "pair",
     "two",
 ];
-const SUSPENDED: usize = 6;
+const SUSPENDED: usize = 7;
 
 /// Runs the programs of all types with all patterns; those of [`FUNCTIONS`] whose bits are set in `compiled` are
 /// compiled beforehand.
@@ -313,7 +334,7 @@ fn values_keep_their_bits_at_forced_transitions() {
 #[test]
 fn values_keep_their_bits_between_functions_in_different_tiers() {
     // Not all of the combinations of functions that do not call each other.
-    for compiled in (0..1 << FUNCTIONS.len()).filter(|compiled| compiled % 229 < 2) {
+    for compiled in (0..1 << FUNCTIONS.len()).filter(|compiled| compiled % 457 < 2) {
         check(|config| _ = config.optimized_threshold(u32::MAX), Edit::Nothing, compiled);
     }
 }

@@ -56,6 +56,42 @@ const RECURSION: &str = r#"(module
                 (i64.extend_i32_s (local.get $n))
                 (i64.trunc_f64_s (f64.add (local.get $d) (f64.promote_f32 (local.get $f))))))))"#;
 
+/// The same, in which each call of `rec` by its name is made by a function that has caught an exception, in a handler
+/// that can throw it again.
+fn with_handlers() -> String {
+    let call = "(then (call $rec (i32.sub (local.get $n) (i32.const 1)) (local.get $e)))";
+    assert!(RECURSION.contains(call));
+    let text = RECURSION.replace(call, &call.replace("$rec", "$handled"));
+    let function = r#"
+    (tag $t (param i32 f64))
+    (func $handled (param $n i32) (param $e externref) (result i64)
+        (local $x exnref) (local $kept i64) (local $d f64)
+        (local.set $kept (i64.mul (i64.extend_i32_s (local.get $n)) (i64.const 11)))
+        i64.const 5
+        (block $caught (result i32 f64 exnref)
+            (try_table (catch_ref $t $caught)
+                (throw $t (local.get $n) (f64.convert_i32_s (local.get $n))))
+            (unreachable))
+        local.set $x
+        local.set $d
+        local.set $n
+        try (result i64)
+            local.get $x
+            throw_ref
+        catch $t
+            drop
+            local.get $e
+            call $rec
+            (if (f64.lt (local.get $d) (f64.const -1)) (then rethrow 1))
+        end
+        i64.add
+        (i64.add (local.get $kept))
+        (i64.add (i64.extend_i32_u (ref.is_null (local.get $x)))))
+)"#;
+    let end = text.rfind(')').unwrap();
+    text[..end].to_owned() + function
+}
+
 /// What the host saw, and what it does.
 #[derive(Default)]
 struct Host {
@@ -90,9 +126,9 @@ fn again(mut caller: Caller<'_, Host>, n: i32, e: Option<ExternRef>) -> midair::
 }
 
 /// What `rec(n)` returns and what its frames are while the host looks.
-fn run(config: &mut Config, n: i32, replace: bool) -> (i64, Vec<Frame>) {
+fn run(config: &mut Config, text: &str, n: i32, replace: bool) -> (i64, Vec<Frame>) {
     let engine = Engine::new(config.background_compilation(false)).unwrap();
-    let module = Module::new(&engine, RECURSION).unwrap();
+    let module = Module::new(&engine, text).unwrap();
     let mut linker = Linker::new(&engine);
     linker.func_wrap("host", "look", look).unwrap();
     linker.func_wrap("host", "again", again).unwrap();
@@ -112,6 +148,7 @@ fn value(value: &Val) -> String {
         Val::ExternRef(value) => {
             format!("externref {:?}", value.as_ref().and_then(|v| v.data().downcast_ref::<i32>()))
         }
+        Val::ExnRef(exception) => format!("exnref {}", exception.is_some()),
         other => format!("{other:?}"),
     }
 }
@@ -124,15 +161,15 @@ fn told(frame: &Frame) -> String {
     format!("{index} {:?} {offset} {locals:?} {operands:?}", frame.func_name())
 }
 
-fn interpreted(n: i32) -> (i64, Vec<String>) {
-    let (result, frames) = run(Config::new().tier(Tier::Interp), n, false);
+fn interpreted(text: &str, n: i32) -> (i64, Vec<String>) {
+    let (result, frames) = run(Config::new().tier(Tier::Interp), text, n, false);
     assert!(frames.iter().all(|frame| frame.tier() == Tier::Interp && !frame.waits_to_move()));
     (result, frames.iter().map(told).collect())
 }
 
 #[test]
 fn interpreted_frames_hold_what_the_program_computed() {
-    let (_, frames) = run(Config::new().tier(Tier::Interp), 9, false);
+    let (_, frames) = run(Config::new().tier(Tier::Interp), RECURSION, 9, false);
     assert_eq!(frames.len(), 10);
     for (n, frame) in frames.iter().enumerate() {
         let n = n as i64;
@@ -166,14 +203,31 @@ fn interpreted_frames_hold_what_the_program_computed() {
 }
 
 #[test]
+fn frames_in_handlers_hold_what_was_caught() {
+    let (_, frames) = interpreted(&with_handlers(), 2);
+    assert_eq!(frames.len(), 4);
+    let (d, kept) = (value(&Val::F64(1f64.to_bits())), value(&Val::I64(11)));
+    let below = value(&Val::I64(5));
+    assert!(frames[2].starts_with("3 Some(\"handled\")"), "{}", frames[2]);
+    // `n` and `e` are not read again.
+    let locals = format!("[None, None, Some(\"exnref true\"), Some({kept:?}), Some({d:?})]");
+    assert!(frames[2].ends_with(&format!("{locals} [{below:?}]")), "{}", frames[2]);
+}
+
+#[test]
 fn frames_are_the_same_in_every_tier() {
-    for n in [0, 3, 4, 40] {
-        let (result, frames) = interpreted(n);
-        for tier in [Tier::Baseline, Tier::Optimized] {
-            let (found, seen) = run(Config::new().tier(tier), n, false);
-            assert_eq!(found, result);
-            assert!(seen.iter().all(|frame| frame.tier() == tier));
-            assert_eq!(seen.iter().map(told).collect::<Vec<_>>(), frames, "{tier:?}");
+    for text in [RECURSION, &with_handlers()] {
+        for n in [0, 3, 4, 40] {
+            let (result, frames) = interpreted(text, n);
+            for tier in [Tier::Baseline, Tier::Optimized] {
+                let (found, seen) = run(Config::new().tier(tier), text, n, false);
+                assert_eq!(found, result);
+                // Those that have handled an exception go on in the interpreter.
+                let name = |frame: &Frame| frame.func_name().map(str::to_owned);
+                let handled = |frame: &Frame| name(frame).as_deref() == Some("handled");
+                assert!(seen.iter().all(|frame| frame.tier() == tier || handled(frame)));
+                assert_eq!(seen.iter().map(told).collect::<Vec<_>>(), frames, "{tier:?}");
+            }
         }
     }
 }
@@ -181,40 +235,46 @@ fn frames_are_the_same_in_every_tier() {
 /// The outer frames are interpreted, the inner ones compiled, with host frames among both.
 #[test]
 fn frames_of_two_tiers_are_listed_in_their_order() {
-    let (result, frames) = interpreted(60);
-    let mut config = Config::new();
-    config.tier(Tier::Auto).optimized_threshold(120);
-    let (found, seen) = run(&mut config, 60, false);
-    assert_eq!(found, result);
-    assert_eq!(seen.iter().map(told).collect::<Vec<_>>(), frames);
-    let compiled = seen.iter().filter(|frame| frame.tier() == Tier::Optimized).count();
-    assert!((10..50).contains(&compiled), "{compiled} of 61 frames are compiled");
+    for text in [RECURSION, &with_handlers()] {
+        let (result, frames) = interpreted(text, 60);
+        let mut config = Config::new();
+        config.tier(Tier::Auto).optimized_threshold(120);
+        let (found, seen) = run(&mut config, text, 60, false);
+        assert_eq!(found, result);
+        assert_eq!(seen.iter().map(told).collect::<Vec<_>>(), frames);
+        let compiled = seen.iter().filter(|frame| frame.tier() == Tier::Optimized).count();
+        assert!((10..50).contains(&compiled), "{compiled} of {} are compiled", seen.len());
+    }
 }
 
 #[test]
 fn stress_schedules_do_not_change_what_frames_hold() {
-    let (result, frames) = interpreted(45);
     let mut tiers = std::collections::HashSet::new();
-    for tier in [Tier::Baseline, Tier::Optimized, Tier::Auto] {
-        for stress in [
-            "osr:1",
-            "osr:2",
-            "osr:5",
-            "retire:1",
-            "retire:3",
-            "osr:3,retire:2",
-            "mixed:1",
-            "mixed:3",
-            "osr:4,mixed:2",
-            "retire:3,mixed:2",
-        ] {
-            for seed in 0..3 {
-                let mut config = Config::new();
-                config.tier(tier).stress(format!("{stress},seed:{seed}").parse().unwrap());
-                let (found, seen) = run(&mut config, 45, false);
-                assert_eq!(found, result, "{tier:?} {stress}");
-                assert_eq!(seen.iter().map(told).collect::<Vec<_>>(), frames, "{tier:?} {stress}");
-                tiers.extend(seen.iter().map(|frame| (frame.tier() as u8, frame.waits_to_move())));
+    for text in [RECURSION, &with_handlers()] {
+        let (result, frames) = interpreted(text, 45);
+        for tier in [Tier::Baseline, Tier::Optimized, Tier::Auto] {
+            for stress in [
+                "osr:1",
+                "osr:2",
+                "osr:5",
+                "retire:1",
+                "retire:3",
+                "osr:3,retire:2",
+                "mixed:1",
+                "mixed:3",
+                "osr:4,mixed:2",
+                "retire:3,mixed:2",
+            ] {
+                for seed in 0..3 {
+                    let mut config = Config::new();
+                    config.tier(tier).stress(format!("{stress},seed:{seed}").parse().unwrap());
+                    let (found, seen) = run(&mut config, text, 45, false);
+                    assert_eq!(found, result, "{tier:?} {stress}");
+                    let seen_as: Vec<_> = seen.iter().map(told).collect();
+                    assert_eq!(seen_as, frames, "{tier:?} {stress}");
+                    let found = |frame: &Frame| (frame.tier() as u8, frame.waits_to_move());
+                    tiers.extend(seen.iter().map(found));
+                }
             }
         }
     }
@@ -224,12 +284,15 @@ fn stress_schedules_do_not_change_what_frames_hold() {
 
 #[test]
 fn frames_that_wait_to_move_are_read() {
-    let (result, frames) = interpreted(45);
-    for tier in [Tier::Interp, Tier::Baseline, Tier::Optimized] {
-        let (found, seen) = run(Config::new().tier(tier), 45, true);
-        assert_eq!(found, result);
-        assert_eq!(seen.iter().map(told).collect::<Vec<_>>(), frames, "{tier:?}");
-        assert!(seen.iter().all(|frame| frame.waits_to_move() && frame.version() == 0));
+    for text in [RECURSION, &with_handlers()] {
+        let (result, frames) = interpreted(text, 45);
+        for tier in [Tier::Interp, Tier::Baseline, Tier::Optimized] {
+            let (found, seen) = run(Config::new().tier(tier), text, 45, true);
+            assert_eq!(found, result);
+            assert_eq!(seen.iter().map(told).collect::<Vec<_>>(), frames, "{tier:?}");
+            let waits = |frame: &Frame| frame.waits_to_move() || frame.func_name() != Some("rec");
+            assert!(seen.iter().all(|frame| waits(frame) && frame.version() == 0));
+        }
     }
 }
 

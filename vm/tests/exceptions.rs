@@ -4,7 +4,8 @@
 use anyhow::Result;
 use midair::{
     Caller, Config, Engine, ErrorKind, Exception, FrameMap, Instance, Linker, Module,
-    ModuleRefused, Policy, Store, Tag, TagType, Tier, Trap, Update, Val, ValType, WasmBacktrace,
+    ModuleRefused, Policy, Source, Store, Tag, TagType, Tier, Trap, Update, Val, ValType,
+    WasmBacktrace,
 };
 use std::sync::{Arc, Mutex};
 
@@ -605,14 +606,15 @@ fn a_handler_that_is_new_catches_what_comes_out_of_a_call_that_began_before() {
 
 /// The offset of the first call in a body.
 fn call_point(body: &[u8]) -> u32 {
+    call_points(body)[0]
+}
+
+fn call_points(body: &[u8]) -> Vec<u32> {
     let body = wasmparser::FunctionBody::new(wasmparser::BinaryReader::new(body, 0));
-    let mut operators = body.get_operators_reader().unwrap();
-    loop {
-        let (operator, offset) = operators.read_with_offset().unwrap();
-        if matches!(operator, wasmparser::Operator::Call { .. }) {
-            return offset as u32;
-        }
-    }
+    let operators = body.get_operators_reader().unwrap().into_iter_with_offsets();
+    let is_call = |operator: &_| matches!(operator, wasmparser::Operator::Call { .. });
+    let calls = operators.map(Result::unwrap).filter(|(operator, _)| is_call(operator));
+    calls.map(|(_, offset)| offset as u32).collect()
 }
 
 /// `run` waits inside a legacy handler, whose exception it throws again.
@@ -651,6 +653,47 @@ fn a_caught_exception_goes_along_when_a_frame_moves_inside_its_handler() {
         let (mut store, instance) = edited(engine, &waiting_in_a_handler(2), edit);
         assert_eq!(call(&mut store, instance, "run", 6).unwrap(), 60);
     });
+}
+
+/// The embedder's map says nothing of the exception, which no local of the bodies is.
+#[test]
+fn a_caught_exception_goes_along_where_a_frame_map_says() {
+    in_every_tier(|engine| {
+        let text = waiting_in_a_handler(10);
+        let text = text.replace("try (result i32)", "(local exnref i64) try (result i32)");
+        let new = body(engine, &text, "run");
+        let old = body(engine, &waiting_in_a_handler(2), "run");
+        let (from, to) = (call_points(&old)[1], call_points(&new)[1]);
+        let null = || Source::Const(Val::ExnRef(None));
+        let values = vec![Source::Local(0), null(), Source::Const(Val::I64(5))];
+        for map in [
+            FrameMap::new().point(from, to),
+            FrameMap::new().point_with(from, to, values, Vec::new()),
+        ] {
+            let new = new.clone();
+            let edit: Edit = Box::new(move |module| {
+                let run = module.function_index("run").unwrap();
+                replace_run(module, new).frame_map(run, map).apply()?;
+                Ok(())
+            });
+            let (mut store, instance) = edited(engine, &waiting_in_a_handler(2), edit);
+            assert_eq!(call(&mut store, instance, "run", 6).unwrap(), 60);
+        }
+    });
+}
+
+#[test]
+fn a_frame_map_into_a_handler_that_throws_again_what_the_frame_does_not_hold_is_refused() {
+    let engine = Engine::default();
+    let text = waiting_in_a_handler(2);
+    let forgets = text.replace("rethrow 0", "i32.const 4 call $throw");
+    let module = Module::new(&engine, &forgets).unwrap();
+    let (old, new) = (body(&engine, &forgets, "run"), body(&engine, &text, "run"));
+    let map = FrameMap::new().point(call_points(&old)[1], call_points(&new)[1]);
+    let run = module.function_index("run").unwrap();
+    let error = replace_run(&module, new).frame_map(run, map).apply().unwrap_err();
+    assert_eq!(ErrorKind::of(&error), ErrorKind::UpdateRefused);
+    assert!(format!("{error:#}").contains("throws a caught exception again"), "{error:#}");
 }
 
 #[test]
@@ -712,5 +755,44 @@ fn throwing_in_a_loop_takes_no_native_stack() {
                     (local.get $sum)))"#,
         );
         assert_eq!(call(&mut store, instance, "run", 200_000).unwrap(), 200_000, "{tier:?}");
+    }
+}
+
+/// At each depth at which the stack ends in the frame of what throws, that is told from a frame that was called too deep.
+#[test]
+fn a_throw_without_native_stack_left_is_an_overflow() {
+    let text = r#"(module
+        (tag $e)
+        (func $thrower (throw $e))
+        (func $down (param i32)
+            (if (local.get 0)
+                (then (call $down (i32.sub (local.get 0) (i32.const 1))))
+                (else (call $thrower))))
+        (func (export "run") (param i32) (result i32)
+            (block $caught
+                (try_table (catch $e $caught) (call $down (local.get 0)))
+                (unreachable))
+            (i32.const 1)))"#;
+    for tier in [Tier::Baseline, Tier::Optimized] {
+        let mut config = Config::new();
+        config.tier(tier).max_wasm_stack(64 << 10).background_compilation(false);
+        let (mut store, instance) = instance(&Engine::new(&config).unwrap(), text);
+        let mut run = |depth| match call(&mut store, instance, "run", depth) {
+            Ok(_) => None,
+            Err(error) => {
+                assert_eq!(error.downcast_ref::<Trap>(), Some(&Trap::StackOverflow));
+                let backtrace = error.downcast_ref::<WasmBacktrace>().unwrap();
+                Some(backtrace.frames()[0].func_name().unwrap().to_owned())
+            }
+        };
+        // The first calls compile.
+        assert_eq!(run(100), None);
+        let (mut fits, mut too_deep) = (0, 10_000);
+        while fits + 1 < too_deep {
+            let depth = (fits + too_deep) / 2;
+            if run(depth).is_none() { fits = depth } else { too_deep = depth }
+        }
+        assert_eq!(run(too_deep).as_deref(), Some("thrower"), "{tier:?}");
+        assert_eq!(run(10_000).as_deref(), Some("down"), "{tier:?}");
     }
 }

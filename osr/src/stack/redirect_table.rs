@@ -246,6 +246,15 @@ impl RedirectTable {
         self.blocks.splice(start..start, blocks);
     }
 
+    /// Adds the entry of a frame that lies inside all others.
+    pub(crate) fn add_innermost(&mut self, entry: Redirected) {
+        debug_assert!(self.blocks.last().is_none_or(|block| last(block) > entry.at));
+        match self.blocks.last_mut() {
+            Some(block) if block.len() < BLOCK => block.push(entry),
+            _ => self.blocks.push(vec![entry]),
+        }
+    }
+
     /// Takes away the entries of all frames outside this one.
     pub(crate) fn split_outside(&mut self, at: Position) -> RedirectTable {
         let first = self.blocks.partition_point(|block| last(block) > at);

@@ -64,7 +64,7 @@ impl StackContext {
         };
         self.redirected.forget_inside(at);
         match entry {
-            Some(entry) => self.redirected.add(vec![entry]),
+            Some(entry) => self.redirected.add_innermost(entry),
             None => self.redirected.get_mut(at).expect("it has an entry").moves = true,
         }
         let [rbx, r12, r13, r14, r15] = CALLEE_SAVED.map(|n| gpr[usize::from(n)]);

@@ -6,8 +6,9 @@
 use super::reachability::Reachability;
 use crate::mutation::Random;
 use anyhow::{Context, Result};
+use std::borrow::Cow;
 use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
-use wasm_encoder::{BlockType, Encode, Instruction, ValType};
+use wasm_encoder::{BlockType, Catch, Encode, Instruction, ValType};
 use wasmparser::{BinaryReader, FunctionBody, Operator};
 
 /// What an operator is to the edits.
@@ -23,7 +24,12 @@ enum Class {
     Open(BlockType),
     /// Opens another block.
     OpenOther,
+    /// Opens a `try_table` with these clauses, and with a block type like the two above.
+    TryTable(Option<BlockType>, BlockType, Vec<Catch>),
     End,
+    /// Ends a `try`, and names another block.
+    Delegate(u32),
+    Rethrow(u32),
     Branch(u32),
     BranchIf(u32),
     BranchOnNull(u32),
@@ -40,6 +46,8 @@ struct Op {
     code: usize,
     class: Class,
     safepoint: bool,
+    /// Whether it opens a block that has handlers.
+    guards: bool,
     /// Whether anything leads to it.
     reached: bool,
 }
@@ -107,9 +115,10 @@ impl Body {
                     | Operator::MemoryAtomicWait32 { .. }
                     | Operator::MemoryAtomicWait64 { .. }
             );
+            let guards = matches!(operator, Operator::Try { .. } | Operator::TryTable { .. });
             let class = class(&operator)?;
             let reached = reachability.next(&operator);
-            ops.push(Op { at: at as usize, code: code.len(), class, safepoint, reached });
+            ops.push(Op { at: at as usize, code: code.len(), class, safepoint, guards, reached });
             RoundtripReencoder.instruction(operator)?.encode(&mut code);
         }
         Ok(Body { bytes: bytes.to_vec(), code, locals, groups, ops })
@@ -164,8 +173,8 @@ impl Body {
         let mut depth = 0;
         for (at, op) in self.ops.iter().enumerate().skip(index) {
             match op.class {
-                Class::Open(_) | Class::OpenOther => depth += 1,
-                Class::End => {
+                Class::Open(_) | Class::OpenOther | Class::TryTable(..) => depth += 1,
+                Class::End | Class::Delegate(_) => {
                     depth -= 1;
                     if depth == 0 {
                         return Some(at);
@@ -215,18 +224,20 @@ fn encode_groups(groups: &[(u32, ValType)]) -> Vec<u8> {
 
 fn class(operator: &Operator<'_>) -> Result<Class> {
     use Operator as O;
-    let open = |ty: wasmparser::BlockType| match ty {
-        wasmparser::BlockType::Empty => Class::Open(BlockType::Empty),
+    // The type of a block that fits around one of this type, if there is one.
+    let around = |ty: wasmparser::BlockType| match ty {
+        wasmparser::BlockType::Empty => Some(BlockType::Empty),
         wasmparser::BlockType::Type(ty) => match ty {
-            wasmparser::ValType::I32 => Class::Open(BlockType::Result(ValType::I32)),
-            wasmparser::ValType::I64 => Class::Open(BlockType::Result(ValType::I64)),
-            wasmparser::ValType::F32 => Class::Open(BlockType::Result(ValType::F32)),
-            wasmparser::ValType::F64 => Class::Open(BlockType::Result(ValType::F64)),
-            wasmparser::ValType::V128 => Class::Open(BlockType::Result(ValType::V128)),
-            _ => Class::OpenOther,
+            wasmparser::ValType::I32 => Some(BlockType::Result(ValType::I32)),
+            wasmparser::ValType::I64 => Some(BlockType::Result(ValType::I64)),
+            wasmparser::ValType::F32 => Some(BlockType::Result(ValType::F32)),
+            wasmparser::ValType::F64 => Some(BlockType::Result(ValType::F64)),
+            wasmparser::ValType::V128 => Some(BlockType::Result(ValType::V128)),
+            _ => None,
         },
-        wasmparser::BlockType::FuncType(_) => Class::OpenOther,
+        wasmparser::BlockType::FuncType(_) => None,
     };
+    let open = |ty| around(ty).map_or(Class::OpenOther, Class::Open);
     Ok(match operator {
         O::I32Const { value } => Class::I32Const(*value),
         O::I64Const { value } => Class::I64Const(*value),
@@ -239,7 +250,19 @@ fn class(operator: &Operator<'_>) -> Result<Class> {
         O::I64Add | O::I64Mul | O::I64And | O::I64Or | O::I64Xor | O::I64Eq | O::I64Ne => {
             Class::Commutative
         }
-        O::Block { blockty } | O::Loop { blockty } => open(*blockty),
+        O::Block { blockty } | O::Loop { blockty } | O::Try { blockty } => open(*blockty),
+        O::TryTable { try_table } => {
+            let catches = try_table.catches.iter().map(|&catch| match catch {
+                wasmparser::Catch::One { tag, label } => Catch::One { tag, label },
+                wasmparser::Catch::OneRef { tag, label } => Catch::OneRef { tag, label },
+                wasmparser::Catch::All { label } => Catch::All { label },
+                wasmparser::Catch::AllRef { label } => Catch::AllRef { label },
+            });
+            let ty = RoundtripReencoder.block_type(try_table.ty)?;
+            Class::TryTable(around(try_table.ty), ty, catches.collect())
+        }
+        O::Delegate { relative_depth } => Class::Delegate(*relative_depth),
+        O::Rethrow { relative_depth } => Class::Rethrow(*relative_depth),
         O::If { .. } => Class::OpenOther,
         O::End => Class::End,
         O::Br { relative_depth } => Class::Branch(*relative_depth),
@@ -257,6 +280,8 @@ fn class(operator: &Operator<'_>) -> Result<Class> {
 struct Label {
     /// Whether a block was put around it.
     wrapped: bool,
+    /// Whether it has handlers.
+    guards: bool,
 }
 
 struct Edit<'a> {
@@ -318,11 +343,12 @@ impl Edit<'_> {
                 ]);
             }
             _ => match self.additions.nothing {
-                Some(function) => {
+                // What may throw makes handlers need values that frames of a body without it do not keep.
+                Some(function) if !self.labels.iter().any(|label| label.guards) => {
                     self.differ = true;
                     self.emit(&[Instruction::Call(function)]);
                 }
-                None => self.emit(&[Instruction::Nop]),
+                _ => self.emit(&[Instruction::Nop]),
             },
         }
     }
@@ -371,9 +397,41 @@ impl Edit<'_> {
                 if wrapped {
                     self.emit(&[Instruction::Block(*ty)]);
                 }
-                self.labels.push(Label { wrapped });
+                self.labels.push(Label { wrapped, guards: op.guards });
             }
-            Class::OpenOther => self.labels.push(Label { wrapped: false }),
+            Class::OpenOther => self.labels.push(Label { wrapped: false, guards: op.guards }),
+            Class::TryTable(around, ty, catches) => {
+                let wrapped = chosen && around.is_some() && self.may_wrap(index);
+                if let (Some(around), true) = (around, wrapped) {
+                    self.emit(&[Instruction::Block(*around)]);
+                }
+                // Clauses count from outside the block that they belong to.
+                let depth = |label: u32| self.depth(label) + u32::from(wrapped);
+                let catches = catches.iter().map(|catch| match *catch {
+                    Catch::One { tag, label } => Catch::One { tag, label: depth(label) },
+                    Catch::OneRef { tag, label } => Catch::OneRef { tag, label: depth(label) },
+                    Catch::All { label } => Catch::All { label: depth(label) },
+                    Catch::AllRef { label } => Catch::AllRef { label: depth(label) },
+                });
+                let catches: Vec<Catch> = catches.collect();
+                self.emit(&[Instruction::TryTable(*ty, Cow::Owned(catches))]);
+                self.labels.push(Label { wrapped, guards: op.guards });
+                return 1;
+            }
+            Class::Delegate(depth) => {
+                let wrapped = self.labels.pop().is_some_and(|label| label.wrapped);
+                let depth = self.depth(*depth) + u32::from(wrapped);
+                self.emit(&[Instruction::Delegate(depth)]);
+                if wrapped {
+                    self.emit(&[Instruction::End]);
+                }
+                return 1;
+            }
+            Class::Rethrow(depth) => {
+                let depth = self.depth(*depth);
+                self.emit(&[Instruction::Rethrow(depth)]);
+                return 1;
+            }
             Class::End => {
                 self.out.extend_from_slice(body.bytes_of(index));
                 if self.labels.pop().is_some_and(|label| label.wrapped) {
@@ -436,11 +494,16 @@ impl Edit<'_> {
 mod tests {
     use super::*;
     use crate::differential::{difference, observe_midair};
-    use crate::program::program;
+    use crate::program::{program, program_with_exceptions};
     use crate::replace_stress::functions::Functions;
     use crate::replace_stress::whole_module::may_have_moved;
     use midair::{Config, Engine, Module, Tier};
     use std::collections::BTreeMap;
+
+    /// A program; every other one has exceptions.
+    fn some_program(seed: u64, bytes: &[u8]) -> Vec<u8> {
+        if seed % 4 < 2 { program(bytes) } else { program_with_exceptions(bytes) }
+    }
 
     /// The module with other bodies.
     fn with_bodies(wasm: &[u8], bodies: impl Fn(u32) -> Vec<u8>) -> Vec<u8> {
@@ -454,7 +517,7 @@ mod tests {
         for seed in 0..60 {
             let mut random = Random::new(seed);
             let bytes: Vec<u8> = (0..2_000).map(|_| random.word() as u8).collect();
-            let wasm = program(&bytes);
+            let wasm = some_program(seed, &bytes);
             let functions = Functions::new(&wasm).unwrap();
             let additions = Additions { safepoints: seed % 2 == 0, nothing: None };
             let random = std::cell::RefCell::new(random);
@@ -480,7 +543,7 @@ mod tests {
         for seed in 0..40 {
             let mut random = Random::new(seed);
             let bytes: Vec<u8> = (0..2_000).map(|_| random.word() as u8).collect();
-            let wasm = program(&bytes);
+            let wasm = some_program(seed, &bytes);
             let functions = Functions::new(&wasm).unwrap();
             let edited: BTreeMap<u32, Edited> = functions
                 .defined()
@@ -512,7 +575,7 @@ mod tests {
         for seed in 0..40 {
             let mut random = Random::new(seed);
             let bytes: Vec<u8> = (0..2_000).map(|_| random.word() as u8).collect();
-            let wasm = program(&bytes);
+            let wasm = some_program(seed, &bytes);
             let functions = Functions::new(&wasm).unwrap();
             for function in functions.defined() {
                 let body = functions.body(&wasm, function).unwrap();

@@ -36,8 +36,7 @@ impl Generated {
             // Many calls, or long loops.
             let limits = [(300, 12), (3_000, 12), (20_000, 250), (200_000, 4_000)];
             let (budget, iterations) = limits[random.below(limits.len())];
-            // The edits of this harness do not know where handlers may stand.
-            let (exceptions, tail_calls) = (false, true);
+            let (exceptions, tail_calls) = (random.below(3) != 0, true);
             let atomics = random.below(2) == 0;
             let references = true;
             let limits = Limits { budget, iterations, references, exceptions, tail_calls, atomics };

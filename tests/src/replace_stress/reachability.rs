@@ -15,6 +15,11 @@ enum End {
         /// Whether anything leads to the `if`.
         reached: bool,
     },
+    /// Of a `try`, or of one of its handlers.
+    Try {
+        /// Whether anything leads to the `try`.
+        reached: bool,
+    },
     /// Of anything else.
     Other,
 }
@@ -53,7 +58,28 @@ impl Reachability {
                     self.now = condition;
                 }
             }
-            Operator::End => {
+            Operator::Try { .. } => self.open(End::Try { reached }),
+            // Whatever the body is, it may throw.
+            Operator::TryTable { try_table } => {
+                for catch in &try_table.catches {
+                    let (wasmparser::Catch::One { label, .. }
+                    | wasmparser::Catch::OneRef { label, .. }
+                    | wasmparser::Catch::All { label }
+                    | wasmparser::Catch::AllRef { label }) = *catch;
+                    self.branch(label);
+                }
+                self.open(End::Other);
+            }
+            Operator::Catch { .. } | Operator::CatchAll => {
+                if let Some(block) = self.blocks.last_mut()
+                    && let End::Try { reached: body } = block.end
+                {
+                    block.leads_on |= reached;
+                    self.now = body;
+                    return body;
+                }
+            }
+            Operator::End | Operator::Delegate { .. } => {
                 if let Some(Block { end, leads_on }) = self.blocks.pop() {
                     self.now |= leads_on || matches!(end, End::If { reached: true });
                 }
@@ -75,6 +101,9 @@ impl Reachability {
             | Operator::ReturnCall { .. }
             | Operator::ReturnCallIndirect { .. }
             | Operator::ReturnCallRef { .. }
+            | Operator::Throw { .. }
+            | Operator::ThrowRef
+            | Operator::Rethrow { .. }
             | Operator::Unreachable => self.now = false,
             _ => {}
         }
@@ -101,7 +130,8 @@ mod tests {
 
     /// The constants that are reached in a function with this body.
     fn reached(body: &str) -> Vec<i32> {
-        let wasm = wat::parse_str(format!("(module (func (param i32) {body}))")).unwrap();
+        let text = format!("(module (tag) (func (param i32) {body}))");
+        let wasm = wat::parse_str(text).unwrap();
         let mut found = Vec::new();
         for payload in Parser::new(0).parse_all(&wasm) {
             if let Payload::CodeSectionEntry(body) = payload.unwrap() {
@@ -158,5 +188,21 @@ mod tests {
         let arms = "local.get 0 if return else return end i32.const 1 drop";
         assert_eq!(reached(arms), NONE);
         assert_eq!(reached("return local.get 0 if i32.const 1 drop end i32.const 2 drop"), NONE);
+    }
+
+    #[test]
+    fn handlers_are_reached_from_where_their_block_begins() {
+        let clause = "block try_table (catch 0 0) return end i32.const 1 drop end";
+        assert_eq!(reached(&format!("{clause} i32.const 2 drop")), [2]);
+        assert_eq!(reached(&format!("return {clause} i32.const 2 drop")), NONE);
+        let handlers = "try throw 0 i32.const 1 drop catch 0 i32.const 2 drop rethrow 0
+            i32.const 3 drop catch_all i32.const 4 drop end i32.const 5 drop";
+        assert_eq!(reached(handlers), [2, 4, 5]);
+        assert_eq!(reached(&format!("return {handlers}")), NONE);
+        assert_eq!(reached("try return catch 0 return end i32.const 1 drop"), NONE);
+        assert_eq!(reached("try nop catch 0 return end i32.const 1 drop"), [1]);
+        let delegates = "try try return delegate 0 i32.const 1 drop catch_all end";
+        assert_eq!(reached(&format!("{delegates} i32.const 2 drop")), [2]);
+        assert_eq!(reached("ref.null exn throw_ref i32.const 1 drop"), NONE);
     }
 }

@@ -104,11 +104,13 @@ fn write_text(out: &mut String, stats: &Stats) -> std::fmt::Result {
     if exceptions.thrown > 0 {
         writeln!(
             out,
-            "exceptions    {} thrown; handled {} in the interpreter, {} in code, {} out of code in the interpreter",
+            "exceptions    {} thrown; handled {} in the interpreter, {} in code, {} out of code in the interpreter; \
+             {} uncaught",
             exceptions.thrown,
             exceptions.handled_in_interpreter,
             exceptions.handled_in_code,
-            exceptions.code_to_interpreter
+            exceptions.code_to_interpreter,
+            exceptions.uncaught
         )?;
     }
     if stats.waits > 0 {
@@ -134,7 +136,7 @@ fn write_text(out: &mut String, stats: &Stats) -> std::fmt::Result {
     writeln!(
         out,
         "  moved       {} at polls, {} in calls ({} of themselves, {} of the host), \
-         {} in waits, {} into another version, {} with vectors, {} with tail calls",
+         {} in waits, {} into another version, {} with vectors, {} with tail calls, {} with handlers",
         kinds.at_poll,
         kinds.at_call,
         kinds.recursive,
@@ -142,7 +144,8 @@ fn write_text(out: &mut String, stats: &Stats) -> std::fmt::Result {
         kinds.at_wait,
         kinds.into_other_version,
         kinds.with_vectors,
-        kinds.with_tail_calls
+        kinds.with_tail_calls,
+        kinds.with_handlers
     )?;
     let code = &stats.code;
     writeln!(
@@ -222,6 +225,10 @@ fn json(stats: &Stats, ledger: &LedgerSummary) -> Value {
             "handled_in_interpreter": stats.exceptions.handled_in_interpreter,
             "handled_in_code": stats.exceptions.handled_in_code,
             "code_to_interpreter": stats.exceptions.code_to_interpreter,
+            "in_other_version": stats.exceptions.in_other_version,
+            "in_redirected": stats.exceptions.in_redirected,
+            "through_redirected": stats.exceptions.through_redirected,
+            "uncaught": stats.exceptions.uncaught,
         },
         "waits": stats.waits,
         "mixed_tiers": {

@@ -98,6 +98,7 @@ pub(crate) struct MovedFrames {
     into_other_version: Counter,
     with_vectors: Counter,
     with_tail_calls: Counter,
+    with_handlers: Counter,
     trapped: Counter,
     from: TierCounters,
     to: TierCounters,
@@ -112,12 +113,14 @@ pub(crate) struct Departure {
     pub(crate) has_vectors: bool,
     /// Whether its body ends in tail calls, so that it may stand in the place of another one.
     pub(crate) has_tail_calls: bool,
+    /// Whether its body handles exceptions.
+    pub(crate) has_handlers: bool,
 }
 
 impl MovedFrames {
     /// A frame goes on in `to`.
     pub(crate) fn moved(&self, departure: Departure, to: Tier, into_other_version: bool) {
-        let Departure { from, at, has_vectors, has_tail_calls } = departure;
+        let Departure { from, at, has_vectors, has_tail_calls, has_handlers } = departure;
         self.from.count(from);
         self.to.count(to);
         match at {
@@ -140,6 +143,9 @@ impl MovedFrames {
         if has_tail_calls {
             self.with_tail_calls.add(1);
         }
+        if has_handlers {
+            self.with_handlers.add(1);
+        }
     }
 
     /// A frame does not go on, but traps.
@@ -158,6 +164,7 @@ impl MovedFrames {
             into_other_version: self.into_other_version.get(),
             with_vectors: self.with_vectors.get(),
             with_tail_calls: self.with_tail_calls.get(),
+            with_handlers: self.with_handlers.get(),
             trapped: self.trapped.get(),
             from: self.from.stats(),
             to: self.to.stats(),
@@ -192,6 +199,10 @@ pub(crate) struct Counters {
     pub(crate) exceptions_interpreter: Counter,
     pub(crate) exceptions_code: Counter,
     pub(crate) exceptions_code_to_interpreter: Counter,
+    pub(crate) exceptions_in_other_version: Counter,
+    pub(crate) exceptions_in_redirected: Counter,
+    pub(crate) exceptions_through_redirected: Counter,
+    pub(crate) exceptions_uncaught: Counter,
     pub(crate) frames_redirected: Counter,
     pub(crate) frames_moved: Counter,
     pub(crate) frames_dropped: Counter,
@@ -257,6 +268,10 @@ impl Counters {
         stats.exceptions.handled_in_interpreter = self.exceptions_interpreter.get();
         stats.exceptions.handled_in_code = self.exceptions_code.get();
         stats.exceptions.code_to_interpreter = self.exceptions_code_to_interpreter.get();
+        stats.exceptions.in_other_version = self.exceptions_in_other_version.get();
+        stats.exceptions.in_redirected = self.exceptions_in_redirected.get();
+        stats.exceptions.through_redirected = self.exceptions_through_redirected.get();
+        stats.exceptions.uncaught = self.exceptions_uncaught.get();
         stats.frames.redirected = self.frames_redirected.get();
         stats.frames.moved = self.frames_moved.get();
         stats.frames.dropped = self.frames_dropped.get();

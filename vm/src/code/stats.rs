@@ -148,6 +148,15 @@ pub struct ExceptionStats {
     pub handled_in_code: u64,
     /// Frames of machine code that have gone on in the interpreter at a handler.
     pub code_to_interpreter: u64,
+    /// Of frames of machine code that have handled one, those that have done it in another version of their function,
+    /// which had been replaced.
+    pub in_other_version: u64,
+    /// Of these frames, those whose code had been retired while they waited.
+    pub in_redirected: u64,
+    /// Frames whose code had been retired while they waited, and that an exception has gone through.
+    pub through_redirected: u64,
+    /// Exceptions that a call from the host has ended with.
+    pub uncaught: u64,
 }
 
 impl OsrExits {
@@ -211,6 +220,8 @@ pub struct FrameKinds {
     /// Frames of functions that end in tail calls: links of chains. Of machine code only those are known whose function has
     /// been interpreted too.
     pub with_tail_calls: u64,
+    /// Of functions that handle exceptions.
+    pub with_handlers: u64,
     /// Frames that did not go on but trapped, because the policy of their function said so; they are counted
     /// nowhere else here.
     pub trapped: u64,

@@ -10,7 +10,7 @@ use midair_osr::CodeObject;
 use midair_tiers::compile::{CompileOptions, CompiledTier, EntryPoint};
 use midair_tiers::interp::LoweredCode;
 use midair_tiers::{FunctionBody, ModuleEnv};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 /// After so many exceptions a handler is worth code that is entered there.
@@ -25,6 +25,8 @@ pub(crate) struct FunctionVersion {
     /// Where frames go on that are suspended in this version. It changes when this version is replaced,
     /// and when one is that its frames would go to.
     migration: Mutex<Migration>,
+    /// Whether `migration` may be anything but [`Migration::Stay`]: asked without a lock.
+    migrates: AtomicBool,
     /// Counts its frames that have gone on since it was replaced.
     moved: OnceLock<Arc<MovedFrames>>,
     /// See [`FunctionVersion::exits`].
@@ -57,6 +59,7 @@ impl FunctionVersion {
             lowered: OnceLock::new(),
             code: Mutex::default(),
             migration: Mutex::default(),
+            migrates: AtomicBool::new(false),
             moved: OnceLock::new(),
             exits: OnceLock::new(),
             handled: AtomicU32::new(0),
@@ -162,6 +165,13 @@ impl FunctionVersion {
             && self.exits().is_none_or(|exits| !exits.may_follow(point))
     }
 
+    /// Whether exceptions go through each of its frames: none has a handler, and none goes on in another version that
+    /// may have some.
+    pub(crate) fn never_handles(&self) -> bool {
+        !self.migrates.load(Ordering::Acquire)
+            && self.lowered().is_some_and(|lowered| !lowered.has_handlers())
+    }
+
     /// A frame of machine code goes on at a handler: whether that happens often.
     pub(crate) fn is_handler_hot(&self) -> bool {
         self.handled.fetch_add(1, Ordering::Relaxed) >= HOT_HANDLER
@@ -169,7 +179,10 @@ impl FunctionVersion {
 
     /// Sets where the frames of this version go on.
     pub(crate) fn set_migration(&self, migration: Migration) {
-        let old = std::mem::replace(&mut *self.migration_slot(), migration);
+        let mut slot = self.migration_slot();
+        self.migrates.store(!matches!(migration, Migration::Stay), Ordering::Release);
+        let old = std::mem::replace(&mut *slot, migration);
+        drop(slot);
         // It may hold the last reference to another version: not to be dropped under the lock.
         drop(old);
     }

@@ -21,6 +21,8 @@ pub enum Source {
 /// the results. All other points are mapped as they are by default, unless the map is
 /// [exclusive](FrameMap::exclusive).
 ///
+/// Exceptions that legacy handlers have caught, and throw again, are no locals: they go along by themselves.
+///
 /// A map is checked before anything is changed: both points must exist and be reachable, be of the same
 /// kind (calls with the same results, loops, or the entry), and every value must have the type that the
 /// new body's validation says.

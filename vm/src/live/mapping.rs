@@ -4,7 +4,7 @@ use super::alignment::{Alignment, Unaligned};
 use super::correspondence::{Correspondence, LocalNames, Origin, Place, Unknown};
 use super::frame_map::{FrameMap, PointMap, Source};
 use super::operand_stacks::OperandStack;
-use super::refusal::Refusal;
+use super::refusal::{At, Refusal};
 use super::safepoints::{Safepoint, SafepointKind, Safepoints};
 use super::source_names::SourceNames;
 use super::values::Values;
@@ -53,6 +53,17 @@ impl Analysis {
         let points = &self.safepoints.points;
         let index = points.binary_search_by_key(&point, |safepoint| safepoint.point).ok()?;
         Some(&points[index])
+    }
+
+    /// Number of locals that the body declares, parameters included.
+    fn declared(&self) -> usize {
+        self.safepoints.locals.len() - self.safepoints.hidden
+    }
+
+    /// The hidden locals that are live at a point.
+    fn live_hidden(&self, point: u32) -> Vec<u32> {
+        let hidden = self.declared() as u32..self.locals().len() as u32;
+        hidden.filter(|&local| self.is_live(point, local)).collect()
     }
 
     fn is_live(&self, point: u32, local: u32) -> bool {
@@ -416,7 +427,7 @@ impl<'a> Layouts<'a> {
     }
 }
 
-/// Locals match by index; new ones start at zero. Fails if one that somebody reads at `target` has another type, or is
+/// Declared locals match by index; new ones start at zero. Fails if one that somebody reads at `target` has another type, or is
 /// not kept at `point`.
 fn layout_by_index(
     names: &Names<'_>,
@@ -427,10 +438,11 @@ fn layout_by_index(
 ) -> Result<Layout> {
     let mut locals = Vec::new();
     let mut next = 0;
-    for (local, &ty) in (0..).zip(new.locals()) {
+    let declared = &old.locals()[..old.declared()];
+    for (local, &ty) in (0..).zip(&new.locals()[..new.declared()]) {
         let count = slots(&[ty]);
         let wanted = new.is_live(target, local);
-        match old.locals().get(local as usize) {
+        match declared.get(local as usize) {
             Some(&before) if before == ty => {
                 if wanted && !old.is_live(point, local) {
                     let line = names.old.line(point);
@@ -445,9 +457,47 @@ fn layout_by_index(
             }
             _ => locals.extend(std::iter::repeat_n(Slot::Const(0), count)),
         }
-        next += old.locals().get(local as usize).map_or(0, |&ty| slots(&[ty]) as u32);
+        next += declared.get(local as usize).map_or(0, |&ty| slots(&[ty]) as u32);
     }
+    locals.extend(hidden_locals(names, old, new, point, target)?);
     Ok(Layout::new(old.local_slots(), locals))
+}
+
+/// Where the caught exceptions come from that the new body throws again. If the bodies have equally many `try` whose
+/// exceptions are thrown again, these are the same; otherwise the handlers are that the frame is in, if these are equally
+/// many. Fails if there is none for one that is needed.
+fn hidden_locals(
+    names: &Names<'_>,
+    old: &Analysis,
+    new: &Analysis,
+    point: u32,
+    target: u32,
+) -> Result<Vec<Slot>> {
+    let (from, to) = (old.live_hidden(point), new.live_hidden(target));
+    let source = |hidden: usize| {
+        let local = (new.declared() + hidden) as u32;
+        if old.safepoints.hidden == new.safepoints.hidden {
+            Some((old.declared() + hidden) as u32)
+        } else if from.len() == to.len() {
+            to.iter().position(|&live| live == local).map(|n| from[n])
+        } else {
+            None
+        }
+    };
+    let slot = |hidden: usize| {
+        if !to.contains(&((new.declared() + hidden) as u32)) {
+            return Ok(Slot::Const(0));
+        }
+        let source = source(hidden).filter(|source| from.contains(source));
+        let source = source.ok_or_else(|| {
+            let at = At(point, &names.old.line(point)).to_string();
+            anyhow::anyhow!(
+                "the new body throws a caught exception again that a frame suspended at {at} does not hold"
+            )
+        })?;
+        Ok(Slot::Old(slots(&old.locals()[..source as usize]) as u32))
+    };
+    (0..new.safepoints.hidden).map(slot).collect()
 }
 
 /// The safepoints of a body by what they are, to say why others have no counterpart among them.
@@ -559,10 +609,10 @@ fn checked(
     let locals = match &given.locals {
         Some(sources) => {
             anyhow::ensure!(
-                sources.len() == new.locals().len(),
+                sources.len() == new.declared(),
                 "{} locals are given, and the new body has {}",
                 sources.len(),
-                new.locals().len()
+                new.declared()
             );
             anyhow::ensure!(
                 from.kind != SafepointKind::Entry,
@@ -575,6 +625,7 @@ fn checked(
                 let value = value.of_kind(ErrorKind::UpdateRefused);
                 slots.extend(anyhow::Context::with_context(value, || format!("local {i}"))?);
             }
+            slots.extend(hidden_locals(names, old, new, from.point, to.point)?);
             Layout::new(old.local_slots(), slots)
         }
         None => layout_by_index(names, old, new, from.point, to.point)?,
@@ -611,7 +662,7 @@ struct OldFrame<'a> {
 impl OldFrame<'_> {
     /// The slots of a value of type `ty`. `wanted`: whether anybody looks at it.
     fn slots(&self, source: &Source, ty: ValType, wanted: bool) -> Result<Vec<Slot>> {
-        let locals = self.analysis.locals();
+        let locals = &self.analysis.locals()[..self.analysis.declared()];
         let of = |what: &str, index: u32, types: &[ValType], base: usize| -> Result<Vec<Slot>> {
             let found = types.get(index as usize).copied();
             let found = found.ok_or_else(|| anyhow::anyhow!("there is no old {what} {index}"))?;

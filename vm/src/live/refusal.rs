@@ -127,7 +127,7 @@ impl fmt::Display for Refusal {
 }
 
 /// A point, for a message.
-struct At<'a>(u32, &'a Option<SourceLine>);
+pub(crate) struct At<'a>(pub(crate) u32, pub(crate) &'a Option<SourceLine>);
 
 impl fmt::Display for At<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

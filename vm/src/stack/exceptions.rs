@@ -18,7 +18,9 @@ use super::raise::raise;
 use super::transition::serve_others;
 use crate::code::continuation::Continuation;
 use crate::code::version::CodeOwner;
+
 use crate::store::exceptions::{Exception, ExceptionEntity};
+use crate::store::native_stack::stack_pointer;
 use crate::store::of_context::store_of;
 use crate::store::opaque::{PendingExit, StoreOpaque};
 use crate::store::transitions::Caught;
@@ -36,13 +38,27 @@ use std::sync::atomic::Ordering;
 /// `cx` must be the context of an instance whose store runs on this thread; its innermost frame is at a `throw`, and has
 /// been saved. `tag` must be one of its tags, and `values` point to what that carries.
 pub(crate) unsafe extern "sysv64" fn throw(cx: *mut InstanceContext, tag: u32, values: *const u64) {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        let exception = new_exception(cx, tag, values);
+        begin(store_of(cx), exception);
+    }
+}
+
+/// An exception with these values.
+///
+/// # Safety
+/// As for [`throw`].
+unsafe fn new_exception(
+    cx: *mut InstanceContext,
+    tag: u32,
+    values: *const u64,
+) -> NonNull<ExceptionEntity> {
     // SAFETY: as the caller vouches. Tags of instances are those of their store.
     unsafe {
-        let store = store_of(cx);
         let tag = NonNull::new_unchecked((*(*cx).tags.add(tag as usize)).cast_mut().cast());
         let values = std::slice::from_raw_parts(values, value_count(tag));
-        let exception = store.new_exception(tag, values);
-        begin(store, exception);
+        store_of(cx).new_exception(tag, values)
     }
 }
 
@@ -93,12 +109,34 @@ pub(crate) unsafe fn throw_from_code(
     let (tag, exception) = (frame.integer_argument(0) as u32, frame.integer_argument(1));
     // SAFETY: machine code has called with these arguments, and has put the values into the buffer.
     unsafe {
-        if tag == THROWS_REFERENCE {
-            throw_ref(cx, exception);
-        } else {
-            throw(cx, tag, (*(*cx).header.stack).results);
+        // A function that calls nothing else has not looked.
+        if stack_pointer() < store_of(cx).stack_limit {
+            raise(store_of(cx), TrapCode::StackOverflow);
+            return CalloutOutcome::Unwind;
         }
-        propagate(store_of(cx))
+        let exception = if tag == THROWS_REFERENCE {
+            NonNull::new_unchecked(exception as *mut ExceptionEntity)
+        } else {
+            new_exception(cx, tag, (*(*cx).header.stack).results)
+        };
+        let store = store_of(cx);
+        set_on_its_way(store, exception);
+        if exception.as_ref().backtrace.is_some() {
+            return propagate(store);
+        }
+        // Mostly the handler is in one of the frames that are looked through anyway.
+        let mut only_cleans_up = false;
+        let outcome = unwind_to_handler(store, |handler| {
+            only_cleans_up = !is_specific(handler);
+            !only_cleans_up
+        });
+        if outcome == CalloutOutcome::Unwind && store.is_exception_on_its_way() {
+            take_backtrace(store, exception);
+            if only_cleans_up {
+                return propagate(store);
+            }
+        }
+        outcome
     }
 }
 
@@ -125,17 +163,33 @@ pub(crate) unsafe fn throw_from_host(
 }
 
 /// An exception is on its way from here.
-fn begin(store: &mut StoreOpaque, mut exception: NonNull<ExceptionEntity>) {
+fn begin(store: &mut StoreOpaque, exception: NonNull<ExceptionEntity>) {
+    set_on_its_way(store, exception);
+    take_backtrace(store, exception);
+}
+
+fn set_on_its_way(store: &mut StoreOpaque, exception: NonNull<ExceptionEntity>) {
     store.engine().code().counters.exceptions_thrown.add(1);
     store.set_exception_on_its_way(exception);
+}
+
+/// Whether the handler does not just clean up and throw the exception again, as those do that take everything by
+/// reference.
+fn is_specific(handler: &Handler) -> bool {
+    handler.tag.is_some() || !handler.by_ref
+}
+
+/// Says where the exception on its way was thrown, unless that is known or a handler will not want to.
+fn take_backtrace(store: &mut StoreOpaque, mut exception: NonNull<ExceptionEntity>) {
     // SAFETY: it is one of the store's.
     let entity = unsafe { exception.as_mut() };
-    // To look where one is takes long. Handlers that take everything by reference clean up, and throw it again.
-    let is_wanted = |handler: Option<Handler>| {
-        handler.is_none_or(|handler| handler.tag.is_none() && handler.by_ref)
-    };
+    if entity.backtrace.is_some() {
+        return;
+    }
+    // To look where one is takes long.
     // SAFETY: the guest stands still, and has saved its frames.
-    if entity.backtrace.is_none() && is_wanted(unsafe { handler_within_call(store) }) {
+    let handler = unsafe { handler_within_call(store) };
+    if !handler.is_some_and(|handler| is_specific(&handler)) {
         backtrace::capture(store, None);
         entity.backtrace = store.backtrace.take().map(Box::new);
     }
@@ -159,6 +213,9 @@ unsafe fn handler_within_call(store: &mut StoreOpaque) -> Option<Handler> {
             let frame = reader.advance()?;
             let (entries, point) = (frame.entries, frame.object().point(frame.pc - 1));
             let owner = CodeOwner::of(frame.object());
+            if owner.version.never_handles() {
+                return Some((entries, None));
+            }
             let version = owner.version.clone();
             let module = owner.module.upgrade();
             let lowered = module.as_ref().and_then(|module| {
@@ -230,6 +287,18 @@ unsafe fn handler_at(
 /// The thread is in a callout of the store's guest, and nothing has called machine code since that has not ended. The
 /// answer must be that of the callout.
 pub(crate) unsafe fn propagate(store: &mut StoreOpaque) -> CalloutOutcome {
+    // SAFETY: as the caller vouches.
+    unsafe { unwind_to_handler(store, |_| true) }
+}
+
+/// The same, if the handler is as `accepts` wants it; otherwise nothing is done.
+///
+/// # Safety
+/// As for [`propagate`].
+unsafe fn unwind_to_handler(
+    store: &mut StoreOpaque,
+    mut accepts: impl FnMut(&Handler) -> bool,
+) -> CalloutOutcome {
     if !store.is_exception_on_its_way() || !store.process.is_current() {
         return CalloutOutcome::Unwind;
     }
@@ -242,6 +311,9 @@ pub(crate) unsafe fn propagate(store: &mut StoreOpaque) -> CalloutOutcome {
                    frame: &midair_osr::WalkedFrame,
                    context: &dyn Fn() -> Option<*mut midair_osr::ContextHeader>| {
         let owner = CodeOwner::of(frame.object());
+        if owner.version.never_handles() {
+            return None;
+        }
         let module = owner.module.upgrade()?;
         // Before the version is chosen: what replaces that later, the interpreter has to see.
         let epoch = module.epoch().load(Ordering::Acquire);
@@ -260,12 +332,22 @@ pub(crate) unsafe fn propagate(store: &mut StoreOpaque) -> CalloutOutcome {
             unsafe { handler_at(store, &lowered, &module.env, point, context()?.cast()) }?;
         Some(Ok(Caught { version, handler, layout, epoch, locals: lowered.local_slots() }))
     };
+    let (mut through_redirected, mut in_redirected) = (0, 0);
+    let mut is_refused = false;
     // SAFETY: as the caller vouches.
     let found = unsafe {
         (*stack).unwind_to_frame(|frame, context| match handles(store, frame, context) {
-            None => ControlFlow::Continue(()),
+            None => {
+                through_redirected += u64::from(frame.redirected);
+                ControlFlow::Continue(())
+            }
+            Some(Ok(found)) if !accepts(&found.handler) => {
+                is_refused = true;
+                ControlFlow::Break(false)
+            }
             Some(Ok(found)) => {
-                caught = Some(Box::new(found));
+                in_redirected = u64::from(frame.redirected);
+                caught = Some(found);
                 ControlFlow::Break(true)
             }
             Some(Err(frame)) => {
@@ -274,6 +356,12 @@ pub(crate) unsafe fn propagate(store: &mut StoreOpaque) -> CalloutOutcome {
             }
         })
     };
+    if is_refused {
+        return CalloutOutcome::Unwind;
+    }
+    let counters = &store.engine().code().counters;
+    counters.exceptions_through_redirected.add(through_redirected);
+    counters.exceptions_in_redirected.add(in_redirected);
     if let Some((version, module)) = trapped {
         version.frame_trapped(&module);
         // What a host function has said of the exception.

@@ -55,6 +55,7 @@ pub(crate) unsafe extern "sysv64" fn continuation(
                 at,
                 has_vectors: old.has_vectors(),
                 has_tail_calls: old.has_tail_calls(),
+                has_handlers: old.has_handlers(),
             };
             version.frame_moved(&module, departure, Tier::Interp, &next);
             frame.code = next.code_of_frames(&module.env, code);

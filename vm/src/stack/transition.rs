@@ -342,7 +342,7 @@ impl TransferHook for Transfer {
         let module = owner.module.upgrade().expect("an instance with frames holds its module");
         let to_interpreter = std::mem::take(&mut store.transitions.to_interpreter);
         if let Some(caught) = store.transitions.caught.take() {
-            return handle(stack, store, &module, frame, *caught, to_interpreter);
+            return handle(stack, store, &module, frame, caught, to_interpreter);
         }
         let counters = &module.system.counters;
         counters.frames_moved.add(1);
@@ -426,7 +426,8 @@ impl TransferHook for Transfer {
 fn departure(owner: &CodeOwner, at: SuspendedIn, has_vectors: bool) -> Departure {
     let lowered = owner.version.lowered();
     let has_tail_calls = lowered.is_some_and(|lowered| lowered.has_tail_calls());
-    Departure { from: owner.tier(), at, has_vectors, has_tail_calls }
+    let has_handlers = lowered.is_some_and(|lowered| lowered.has_handlers());
+    Departure { from: owner.tier(), at, has_vectors, has_tail_calls, has_handlers }
 }
 
 /// A frame goes on where the handler begins that has caught the exception on its way.
@@ -447,6 +448,7 @@ fn handle(
     let callee = callee(module, &owner.version.body, frame.point);
     let at = callee.as_ref().map(|callee| callee.suspension(module, &owner.version.body));
     if let Some(layout) = layout {
+        counters.exceptions_in_other_version.add(1);
         // As if the call had returned; handlers do not have its results.
         let results = callee.map_or(0, |callee| callee.shape(module).result_slots());
         values.resize(values.len() + results, 0);

@@ -261,6 +261,7 @@ impl StoreOpaque {
         // SAFETY: it is one of the store's.
         let (tag, backtrace) =
             unsafe { ((*exception.as_ptr()).tag(), (*exception.as_ptr()).backtrace.clone()) };
+        self.engine().code().counters.exceptions_uncaught.add(1);
         let slots = self.catch_exception(true, false);
         let error: anyhow::Error = Exception::from_slots(self, tag, &slots).into();
         match backtrace {

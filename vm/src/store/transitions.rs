@@ -61,7 +61,7 @@ pub(crate) struct TransitionState {
     /// stays as long as the interpreter runs it: guests count on deep recursion.
     pub(crate) resumption: Option<Box<Resumption>>,
     /// What is known of the frame that is captured next, if an exception has led to it.
-    pub(crate) caught: Option<Box<Caught>>,
+    pub(crate) caught: Option<Caught>,
 }
 
 /// What a stress schedule wants at a safepoint.
