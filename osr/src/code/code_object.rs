@@ -1,6 +1,6 @@
 //! Code objects: published code and its tables. The tables lie outside the code and outlive it.
 
-use crate::code::frame_map::{FrameMap, FrameMapTable};
+use crate::code::frame_map::{FrameMap, FrameMapHead, FrameMapTable, FrameValues};
 use smallvec::SmallVec;
 use std::any::Any;
 use std::sync::Arc;
@@ -140,6 +140,14 @@ impl CodeObject {
     /// The frame map of the site that returns to this address.
     pub fn frame_map(&self, return_address: usize) -> Option<FrameMap> {
         self.description.frame_maps.get((return_address - self.start) as u32)
+    }
+
+    /// The same, to be decoded as far as it is needed.
+    pub(crate) fn read_frame_map(
+        &self,
+        return_address: usize,
+    ) -> Option<(FrameMapHead, FrameValues<'_>)> {
+        self.description.frame_maps.read((return_address - self.start) as u32)
     }
 
     /// The trap code of the instruction at `pc`.

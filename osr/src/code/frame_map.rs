@@ -131,6 +131,14 @@ pub struct FrameMap {
     pub values: Box<[FrameValue]>,
 }
 
+/// A frame map without its values.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct FrameMapHead {
+    pub(crate) kind: SiteKind,
+    pub(crate) point: u32,
+    pub(crate) context: Location,
+}
+
 /// The frame maps of one code object, encoded: a large function has hundreds of sites with hundreds of
 /// values each, most of them read never.
 ///
@@ -178,8 +186,26 @@ impl FrameMapTable {
 
     /// The map of the site that returns to this offset.
     pub fn get(&self, return_offset: u32) -> Option<FrameMap> {
+        let (head, values) = self.read(return_offset)?;
+        let FrameMapHead { kind, point, context } = head;
+        let mut decoded = Vec::with_capacity(values.left);
+        decoded.extend(values);
+        Some(FrameMap { kind, point, context, values: decoded.into() })
+    }
+
+    /// The same, to be decoded as far as it is needed.
+    pub(crate) fn read(&self, return_offset: u32) -> Option<(FrameMapHead, FrameValues<'_>)> {
         let i = self.sites.binary_search_by_key(&return_offset, |s| s.0).ok()?;
-        Some(self.decode(self.sites[i].1 as usize))
+        let mut bytes = Decoder { bytes: &self.encoded[self.sites[i].1 as usize..] };
+        let kind = if bytes.byte() == 0 { SiteKind::Call } else { SiteKind::Poll };
+        let point = bytes.number() as u32;
+        let context = bytes.value().location;
+        let left = bytes.number() as usize;
+        let dead = FrameValue { kind: ValueKind::I64, location: Location::Dead };
+        Some((
+            FrameMapHead { kind, point, context },
+            FrameValues { bytes, left, run: 0, value: dead },
+        ))
     }
 
     /// All sites' return offsets, ascending.
@@ -243,23 +269,41 @@ impl FrameMapTable {
         }
         self.encoded.push(value as u8);
     }
+}
 
-    fn decode(&self, at: usize) -> FrameMap {
-        let mut bytes = Decoder { bytes: &self.encoded[at..] };
-        let kind = if bytes.byte() == 0 { SiteKind::Call } else { SiteKind::Poll };
-        let point = bytes.number() as u32;
-        let context = bytes.value().location;
-        let count = bytes.number() as usize;
-        let mut values = Vec::with_capacity(count);
-        while values.len() < count {
-            let value = bytes.value();
-            let run = if value.location == Location::Dead { bytes.number() as usize } else { 1 };
-            values.extend(std::iter::repeat_n(value, run));
+/// The values of an encoded frame map.
+#[derive(Clone)]
+pub(crate) struct FrameValues<'a> {
+    bytes: Decoder<'a>,
+    /// How many are left.
+    left: usize,
+    /// So many of these are equal to `value`.
+    run: usize,
+    value: FrameValue,
+}
+
+impl Iterator for FrameValues<'_> {
+    type Item = FrameValue;
+
+    fn next(&mut self) -> Option<FrameValue> {
+        self.left = self.left.checked_sub(1)?;
+        if self.run == 0 {
+            self.value = self.bytes.value();
+            let is_run = self.value.location == Location::Dead;
+            self.run = if is_run { self.bytes.number() as usize } else { 1 };
         }
-        FrameMap { kind, point, context, values: values.into() }
+        self.run -= 1;
+        Some(self.value)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
     }
 }
 
+impl ExactSizeIterator for FrameValues<'_> {}
+
+#[derive(Clone)]
 struct Decoder<'a> {
     bytes: &'a [u8],
 }

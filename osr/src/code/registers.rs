@@ -1,6 +1,6 @@
 //! Machine registers as the stubs save them, and reading a frame's values by them.
 
-use crate::code::frame_map::{FrameMap, FrameValue, Location};
+use crate::code::frame_map::{FrameMapHead, FrameValue, Location};
 use std::mem::offset_of;
 
 /// Hardware number of the stack pointer.
@@ -76,7 +76,7 @@ impl Registers {
     ///
     /// # Safety
     /// As for [`Registers::value`].
-    pub(crate) unsafe fn context(&self, map: &FrameMap) -> u64 {
+    pub(crate) unsafe fn context(&self, map: &FrameMapHead) -> u64 {
         // SAFETY: the caller's contract.
         unsafe { self.read(map.context, 1)[0] }
     }

@@ -120,8 +120,8 @@ impl<'a> FrameReader<'a> {
                 self.registers.restore_saved(callee.fp, callee.object().saved_registers());
             },
             _ => {
-                let map = frame.object().frame_map(frame.pc);
-                let kind = map.map_or(SiteKind::Call, |map| map.kind);
+                let map = frame.object().read_frame_map(frame.pc);
+                let kind = map.map_or(SiteKind::Call, |(map, _)| map.kind);
                 // SAFETY: the callee is not the managed frame before, so it is the stub of an exit: the poll
                 // stub at polls, else the callout stub.
                 self.registers = unsafe { registers_at_exit(frame.inside, kind) };
@@ -141,7 +141,7 @@ impl<'a> FrameReader<'a> {
     /// The context pointer of the frame that [`FrameReader::advance`] has gone to; `None` if its site has no frame map.
     pub fn context(&self) -> Option<*mut ContextHeader> {
         let frame = self.callee.as_ref()?;
-        let map = frame.object().frame_map(frame.pc)?;
+        let (map, _) = frame.object().read_frame_map(frame.pc)?;
         // SAFETY: the map is that of the site, at which the frame has these registers.
         Some(unsafe { self.registers.context(&map) } as *mut ContextHeader)
     }
@@ -158,18 +158,18 @@ impl Iterator for FrameReader<'_> {
     fn next(&mut self) -> Option<SuspendedFrame> {
         self.advance()?;
         let frame = self.callee.as_ref()?;
-        let map = self.wants_values().then(|| frame.object().frame_map(frame.pc)).flatten();
-        let state = map.map(|map| {
-            let value = |value: &FrameValue| {
+        let map = self.wants_values().then(|| frame.object().read_frame_map(frame.pc));
+        let state = map.flatten().map(|(map, values)| {
+            let value = |value: FrameValue| {
                 // SAFETY: the value is one of this site, whose registers these are.
-                value.location.is_kept().then(|| unsafe { self.registers.value(value) })
+                value.location.is_kept().then(|| unsafe { self.registers.value(&value) })
             };
             FrameState {
                 kind: map.kind,
                 point: map.point,
                 // SAFETY: as above.
                 context: unsafe { self.registers.context(&map) } as *mut ContextHeader,
-                values: map.values.iter().map(value).collect(),
+                values: values.map(value).collect(),
             }
         });
         Some(SuspendedFrame {

@@ -103,6 +103,8 @@ pub struct RedirectTable {
     /// Outermost first, in and between blocks: positions fall towards the end, so that the frame that is
     /// returned into next is the last of all. No block is empty.
     blocks: Vec<Vec<Redirected>>,
+    /// An empty block, for the next one: frames that exceptions lead to come and go one by one.
+    spare: Vec<Redirected>,
     /// Frames that were unwound before they were returned to, since somebody last asked.
     dropped: u64,
     /// See [`RedirectTable::is_selective`].
@@ -188,8 +190,10 @@ impl RedirectTable {
     fn pop(&mut self) -> Option<Redirected> {
         let block = self.blocks.last_mut()?;
         let entry = block.pop();
-        if block.is_empty() {
-            self.blocks.pop();
+        if block.is_empty()
+            && let Some(block) = self.blocks.pop()
+        {
+            self.spare = block;
         }
         entry
     }
@@ -251,7 +255,11 @@ impl RedirectTable {
         debug_assert!(self.blocks.last().is_none_or(|block| last(block) > entry.at));
         match self.blocks.last_mut() {
             Some(block) if block.len() < BLOCK => block.push(entry),
-            _ => self.blocks.push(vec![entry]),
+            _ => {
+                let mut block = std::mem::take(&mut self.spare);
+                block.push(entry);
+                self.blocks.push(block);
+            }
         }
     }
 
@@ -268,7 +276,7 @@ impl RedirectTable {
         }
         // The block that is divided has an entry that is not outside it: its last one.
         let blocks = std::mem::replace(&mut self.blocks, inner);
-        RedirectTable { blocks, dropped: 0, selective: self.selective }
+        RedirectTable { blocks, selective: self.selective, ..RedirectTable::default() }
     }
 
     /// Adds the entries of a table that lie outside all of this one.

@@ -49,16 +49,18 @@ pub(crate) unsafe extern "sysv64" fn land(state: *mut MachineState) -> usize {
     }
     let return_address = entry.return_address;
     let object = entry.into_object();
-    let map = object.frame_map(return_address).expect("a redirected site has a frame map");
-    let mut values = Vec::with_capacity(map.values.len());
+    let map = object.read_frame_map(return_address);
+    let (map, kept) = map.expect("a redirected site has a frame map");
+    // Some more often come to them: results, or what a handler is given.
+    let mut values = Vec::with_capacity(kept.len() + 4);
     let mut has_vectors = false;
-    for value in &map.values {
+    for value in kept.clone() {
         // SAFETY: the value is one of this site, whose registers these are.
-        let slots = unsafe { registers.value(value) };
+        let slots = unsafe { registers.value(&value) };
         values.extend_from_slice(&slots[..value.kind.slots()]);
         has_vectors |= value.kind.slots() > 1 && value.location.is_kept();
     }
-    verify_slots("a captured frame", &values, map.values.iter().map(|value| value.kind));
+    verify_slots("a captured frame", &values, kept.map(|value| value.kind));
     // SAFETY: as above.
     let context = unsafe { registers.context(&map) } as *mut ContextHeader;
     let returned = ReturnRegisters {
