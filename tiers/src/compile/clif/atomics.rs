@@ -47,7 +47,9 @@ impl Translator<'_, '_> {
                 let value = self.pop_narrowed(narrow);
                 let address = self.atomic_address(&atomic)?;
                 let flags = self.heap_flags();
-                self.builder.ins().atomic_store(flags, value, address);
+                // One exchange; a store of Cranelift's is followed by a fence, which takes twice as long.
+                let exchange = AtomicRmwOp::Xchg;
+                self.builder.ins().atomic_rmw(narrow, flags, exchange, address, value);
             }
             AtomicKind::Modify(how) => {
                 let value = self.pop_narrowed(narrow);
