@@ -176,6 +176,7 @@ mod tests {
 
     #[test]
     fn who_does_not_find_what_it_expects_or_has_no_time_does_not_wait() {
+        let _watchdog = Watchdog::within(Duration::from_secs(20));
         let waiters = Arc::new(Waiters::default());
         assert_eq!(waiters.wait(0, || false, None, None), WaitEnd::Mismatch);
         let short = Some(Duration::from_millis(1));
