@@ -5,6 +5,7 @@
 use midair::{
     Config, Engine, Instance, Linker, Module, OptLevel, RecompileOptions, Store, StressSpec, Tier,
 };
+use midair_tests::in_baseline_code;
 use std::sync::{Arc, Mutex};
 
 const TYPES: [&str; 5] = ["i32", "i64", "f32", "f64", "v128"];
@@ -312,6 +313,16 @@ fn values_keep_their_bits_while_their_frames_get_other_code() {
     for tier in TIERS {
         for edit in [Edit::Nothing, Edit::Recompile, Edit::Update] {
             check(|config| _ = config.tier(tier), edit, 0);
+        }
+    }
+}
+
+#[test]
+fn values_keep_their_bits_in_baseline_code() {
+    for edit in [Edit::Nothing, Edit::Recompile, Edit::Update] {
+        for stress in ["seed:1", "retire:1", "osr:2,retire:3", "mixed:1"] {
+            let stress: StressSpec = stress.parse().unwrap();
+            check(|config| _ = in_baseline_code(config).stress(stress), edit, 0);
         }
     }
 }

@@ -1,12 +1,22 @@
 //! The specification's test suite in every tier, and under stress: nothing may fail or be skipped.
 
-use midair::{StressSpec, Tier};
+use midair::{Config, StressSpec, Tier};
 use midair_cli::wast::{self, Report};
-use midair_tests::spec_suite;
+use midair_tests::{in_baseline_code, spec_suite};
 
 fn run(tier: Tier, stress: Option<&str>) {
     let mut config = wast::config();
     config.tier(tier);
+    run_with(config, &format!("{tier:?}"), stress);
+}
+
+fn run_in_baseline_code(stress: Option<&str>) {
+    let mut config = wast::config();
+    in_baseline_code(&mut config);
+    run_with(config, "baseline code", stress);
+}
+
+fn run_with(mut config: Config, what: &str, stress: Option<&str>) {
     if let Some(stress) = stress {
         config.stress(stress.parse::<StressSpec>().unwrap());
     }
@@ -17,7 +27,7 @@ fn run(tier: Tier, stress: Option<&str>) {
     for failure in total.failures.iter().take(50) {
         println!("{failure}");
     }
-    println!("{tier:?} {}: {total}", stress.unwrap_or("without stress"));
+    println!("{what} {}: {total}", stress.unwrap_or("without stress"));
     assert!(total.passed > 45_000, "most of the suite is missing");
     assert!(total.failures.is_empty() && total.skipped == 0, "{total}");
 }
@@ -60,4 +70,24 @@ combinations! {
     auto_osr_retire_mixed_far: Auto, "osr:3,retire:3,mixed:2,far:8,seed:5";
     baseline_mixed: Baseline, "mixed:1";
     optimized_mixed: Optimized, "mixed:1,seed:1";
+}
+
+#[test]
+fn in_baseline_code_without_stress() {
+    run_in_baseline_code(None);
+}
+
+#[test]
+fn in_baseline_code_that_is_retired() {
+    run_in_baseline_code(Some("retire:1"));
+}
+
+#[test]
+fn in_baseline_code_and_out_of_it() {
+    run_in_baseline_code(Some("osr:2,retire:3,mixed:5,seed:6"));
+}
+
+#[test]
+fn in_baseline_code_of_the_wide_form() {
+    run_in_baseline_code(Some("far:7"));
 }

@@ -3,6 +3,7 @@
 
 use midair::{Config, StressSpec, Tier};
 use midair_cli::wast::{self, Report};
+use midair_tests::in_baseline_code;
 use midair_tests::spec_suite_v3::{SKIPPED, all, scripts};
 use midair_watchdog::Watchdog;
 
@@ -16,8 +17,11 @@ fn config(tier: Tier, stress: Option<&str>) -> Config {
 }
 
 fn run(tier: Tier, stress: Option<&str>) {
+    run_with(config(tier, stress), &format!("{tier:?} {}", stress.unwrap_or("without stress")));
+}
+
+fn run_with(config: Config, what: &str) {
     let _watchdog = Watchdog::start();
-    let config = config(tier, stress);
     let mut total = Report::default();
     for script in scripts() {
         total.add(wast::run_script(&config, &script.name, script.text));
@@ -25,7 +29,7 @@ fn run(tier: Tier, stress: Option<&str>) {
     for failure in total.failures.iter().take(50) {
         println!("{failure}");
     }
-    println!("{tier:?} {}: {total}", stress.unwrap_or("without stress"));
+    println!("{what}: {total}");
     assert!(total.passed > 20_000, "most of the suite is missing");
     assert!(total.failures.is_empty() && total.skipped == 0, "{total}");
 }
@@ -70,4 +74,18 @@ combinations! {
     auto_osr_retire: Auto, "osr:1,retire:1";
     auto_mixed: Auto, "mixed:1";
     auto_osr_retire_mixed_far: Auto, "osr:3,retire:3,mixed:2,far:8,seed:5";
+}
+
+#[test]
+fn in_baseline_code_without_stress() {
+    let mut config = config(Tier::Auto, None);
+    in_baseline_code(&mut config);
+    run_with(config, "baseline code");
+}
+
+#[test]
+fn in_baseline_code_that_is_retired() {
+    let mut config = config(Tier::Auto, Some("retire:1"));
+    in_baseline_code(&mut config);
+    run_with(config, "baseline code that is retired");
 }

@@ -6,6 +6,7 @@ use midair::{
     Caller, Config, Engine, Func, Instance, Linker, Module, RecompileOptions, Store, StressSpec,
     Tier, Trap, WasmBacktrace,
 };
+use midair_tests::in_baseline_code;
 use midair_watchdog::Watchdog;
 
 /// Links that no stack of [`STACK`] bytes would have frames for.
@@ -39,6 +40,10 @@ fn in_each(mut test: impl FnMut(&Engine) -> Result<()>) -> Result<()> {
         let some = compiled.iter().any(|tier| tier.count > 0);
         let wanted = matches!(tier, Tier::Baseline | Tier::Optimized) && stress.is_empty();
         anyhow::ensure!(some || !wanted, "{tier:?} {stress}: nothing was compiled");
+        if tier == Tier::Auto {
+            in_baseline_code(&mut config);
+            test(&Engine::new(&config)?).with_context(|| format!("baseline code {stress}"))?;
+        }
     }
     Ok(())
 }

@@ -68,11 +68,18 @@ pub struct FunctionState {
     /// +24: calls and loop iterations until the interpreter calls `Builtins::hot`.
     pub countdown: AtomicI32,
     _pad: u32,
+    /// +32: what baseline code calls, never null: the entry of the function's baseline code, or what leaves the call to
+    /// its handler.
+    pub baseline: AtomicPtr<u8>,
 }
 
 impl FunctionState {
     /// Bytes of one element.
-    pub const SIZE: usize = 32;
+    pub const SIZE: usize = 40;
+    /// Offset of `countdown`.
+    pub const COUNTDOWN: i32 = 24;
+    /// Offset of `baseline`.
+    pub const BASELINE: i32 = 32;
     /// Offset of `entry`.
     pub const ENTRY: i32 = 0;
 
@@ -84,6 +91,7 @@ impl FunctionState {
             lowered: AtomicPtr::new(std::ptr::null_mut()),
             countdown: AtomicI32::new(countdown),
             _pad: 0,
+            baseline: AtomicPtr::new(crate::lowered::continuations::call_by_handler()),
         }
     }
 }
@@ -112,6 +120,8 @@ impl FuncRef {
     pub const CONTEXT: i32 = 8;
     /// Offset of `signature`.
     pub const SIGNATURE: i32 = 16;
+    /// Offset of `index`.
+    pub const INDEX: i32 = 20;
 }
 
 /// A linear memory. `base` never changes: the whole range is reserved, with no access beyond `len`. In a memory that
@@ -471,6 +481,8 @@ pub struct Wait {
 const _: () = {
     use std::mem::{offset_of, size_of};
     assert!(size_of::<FunctionState>() == FunctionState::SIZE);
+    assert!(offset_of!(FunctionState, countdown) == FunctionState::COUNTDOWN as usize);
+    assert!(offset_of!(FunctionState, baseline) == FunctionState::BASELINE as usize);
     assert!(size_of::<FuncRef>() == FuncRef::SIZE);
     assert!(size_of::<InstanceContext>() == InstanceContext::SIZE);
     assert!(offset_of!(StoreContext, stack) == 0);
@@ -496,6 +508,11 @@ impl StoreContext {
     pub const FUEL: i32 = std::mem::offset_of!(StoreContext, fuel) as i32;
     /// Offset of `calls`.
     pub const CALLS: i32 = std::mem::offset_of!(StoreContext, calls) as i32;
+    /// Offset of `value_limit`.
+    pub const VALUE_LIMIT: i32 = std::mem::offset_of!(StoreContext, value_limit) as i32;
+    /// Offset of the poll flag.
+    pub const POLL_FLAG: i32 = (std::mem::offset_of!(StoreContext, stack)
+        + std::mem::offset_of!(StackContext, poll_flag)) as i32;
     /// Index of the interpreter in `calls`.
     pub const INTERPRETER_CALLS: usize = 0;
     /// Index of the baseline tier in `calls`.

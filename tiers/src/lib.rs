@@ -8,6 +8,7 @@
 pub mod abi;
 mod append_vec;
 pub mod atomics;
+pub mod baseline;
 pub mod body;
 pub mod caught;
 pub mod compile;

@@ -133,7 +133,7 @@ pub(super) unsafe fn look_at(m: Machine, position: Position) -> Option<Machine> 
             return None;
         };
         moved.write(to, top.fp);
-        top.ip = top.ip.add(offset as usize);
+        top.ip = to.at(offset);
         Some(top)
     }
 }

@@ -1,12 +1,14 @@
 //! An instance made by hand, for tests: the runtime calls in their simplest form, no imports.
 
 use super::{Exit, LoweredCode, call};
+use crate::baseline::{self, BaselineCode};
 use crate::body::FunctionBody;
 use crate::context::*;
 use crate::module_env::{GlobalType, MemoryType, ModuleEnv, TableType};
 use crate::trap::TrapCode;
 use crate::types::{FuncType, TypeId, ValType};
-use midair_osr::{CalloutFrame, ContextHeader, StackContext};
+use midair_osr::{CalloutFrame, CodeHeap, ContextHeader, StackContext};
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::ptr;
 use std::sync::Arc;
@@ -51,6 +53,20 @@ pub(crate) struct Instance {
     /// Points of the frames of the last trap, innermost first, with their functions.
     pub(crate) backtrace: Vec<(u32, u32)>,
     _own: Vec<Box<dyn std::any::Any>>,
+}
+
+thread_local! {
+    /// Where functions get baseline code at their first call.
+    static BASELINE_HEAP: Cell<Option<&'static CodeHeap>> = const { Cell::new(None) };
+}
+
+/// Runs a test such that functions get baseline code at their first call.
+pub(crate) fn with_baseline_code<R>(test: impl FnOnce() -> R) -> R {
+    let heap = CodeHeap::new(1 << 28).expect("there is address space");
+    BASELINE_HEAP.set(Some(Box::leak(Box::new(heap))));
+    let result = test();
+    BASELINE_HEAP.set(None);
+    result
 }
 
 /// Bytes reserved for each memory.
@@ -404,9 +420,18 @@ impl Instance {
             let body = &self.bodies[function as usize];
             let code = crate::lower::lower(&self.env, body, Some(validation)).unwrap();
             let code = Box::new(code);
-            self.functions[function as usize]
-                .lowered
-                .store(ptr::from_ref(&*code).cast_mut().cast(), Ordering::Release);
+            let state = &self.functions[function as usize];
+            state.lowered.store(ptr::from_ref(&*code).cast_mut().cast(), Ordering::Release);
+            if let Some(heap) = BASELINE_HEAP.get() {
+                let BaselineCode { description, links } =
+                    baseline::compile(&self.env, &code).expect("there is a baseline tier");
+                let object = heap.publish(description, Arc::new(())).expect("there is room");
+                // SAFETY: the heap is never dropped, and nobody frees what is in it.
+                unsafe {
+                    code.link_baseline(&links, object.start());
+                    state.link_baseline(&links, object.start());
+                }
+            }
             self.codes.push(code);
         }
         0

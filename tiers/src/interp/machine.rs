@@ -214,7 +214,10 @@ impl Machine {
     #[cfg(not(any(debug_assertions, feature = "loop-dispatch")))]
     pub(crate) unsafe fn run_from(self, handler: Handler) -> Flow {
         // SAFETY: the caller's contract.
-        unsafe { handler(self.ip, self.fp, self.mem, self.mem_len, self.cx, self.st) }
+        unsafe {
+            let Machine { ip, fp, mem, mem_len, cx, st } = self;
+            midair_tiers_run(ip, fp, mem, mem_len, cx, st, handler)
+        }
     }
 
     /// Runs from `handler` on until the activation's base frame is left.
@@ -248,34 +251,7 @@ impl Machine {
     /// The registers must be those of a running activation.
     #[inline(always)]
     pub(crate) unsafe fn trap(self, code: TrapCode) -> Flow {
-        // One cold function for each code: the hot path keeps its registers where they are and
-        // jumps.
-        let raise: Handler = match code {
-            TrapCode::Unreachable => raise_trap::<{ TrapCode::Unreachable as u32 }>,
-            TrapCode::MemoryOutOfBounds => raise_trap::<{ TrapCode::MemoryOutOfBounds as u32 }>,
-            TrapCode::TableOutOfBounds => raise_trap::<{ TrapCode::TableOutOfBounds as u32 }>,
-            TrapCode::IndirectCallToNull => raise_trap::<{ TrapCode::IndirectCallToNull as u32 }>,
-            TrapCode::BadSignature => raise_trap::<{ TrapCode::BadSignature as u32 }>,
-            TrapCode::IntegerOverflow => raise_trap::<{ TrapCode::IntegerOverflow as u32 }>,
-            TrapCode::IntegerDivisionByZero => {
-                raise_trap::<{ TrapCode::IntegerDivisionByZero as u32 }>
-            }
-            TrapCode::BadConversionToInteger => {
-                raise_trap::<{ TrapCode::BadConversionToInteger as u32 }>
-            }
-            TrapCode::StackOverflow => raise_trap::<{ TrapCode::StackOverflow as u32 }>,
-            TrapCode::OutOfFuel => raise_trap::<{ TrapCode::OutOfFuel as u32 }>,
-            TrapCode::Interrupt => raise_trap::<{ TrapCode::Interrupt as u32 }>,
-            TrapCode::NullReference => raise_trap::<{ TrapCode::NullReference as u32 }>,
-            TrapCode::InvalidFunction => raise_trap::<{ TrapCode::InvalidFunction as u32 }>,
-            TrapCode::HostError => raise_trap::<{ TrapCode::HostError as u32 }>,
-            TrapCode::FunctionReplaced => raise_trap::<{ TrapCode::FunctionReplaced as u32 }>,
-            TrapCode::UncaughtException => raise_trap::<{ TrapCode::UncaughtException as u32 }>,
-            TrapCode::UnalignedAtomic => raise_trap::<{ TrapCode::UnalignedAtomic as u32 }>,
-            TrapCode::WaitInUnsharedMemory => {
-                raise_trap::<{ TrapCode::WaitInUnsharedMemory as u32 }>
-            }
-        };
+        let raise = trap_handler(code);
         // SAFETY: the caller's contract.
         unsafe { raise(self.ip, self.fp, self.mem, self.mem_len, self.cx, self.st) }
     }
@@ -349,6 +325,104 @@ impl Machine {
         self.mem_len = unsafe { (*(*self.cx).memory0).len() };
     }
 }
+
+/// What is jumped to, as to the handler of the instruction that traps: one cold function for each code, so that the hot path
+/// keeps its registers where they are.
+#[inline(always)]
+pub(crate) fn trap_handler(code: TrapCode) -> Handler {
+    match code {
+        TrapCode::Unreachable => raise_trap::<{ TrapCode::Unreachable as u32 }>,
+        TrapCode::MemoryOutOfBounds => raise_trap::<{ TrapCode::MemoryOutOfBounds as u32 }>,
+        TrapCode::TableOutOfBounds => raise_trap::<{ TrapCode::TableOutOfBounds as u32 }>,
+        TrapCode::IndirectCallToNull => raise_trap::<{ TrapCode::IndirectCallToNull as u32 }>,
+        TrapCode::BadSignature => raise_trap::<{ TrapCode::BadSignature as u32 }>,
+        TrapCode::IntegerOverflow => raise_trap::<{ TrapCode::IntegerOverflow as u32 }>,
+        TrapCode::IntegerDivisionByZero => raise_trap::<{ TrapCode::IntegerDivisionByZero as u32 }>,
+        TrapCode::BadConversionToInteger => {
+            raise_trap::<{ TrapCode::BadConversionToInteger as u32 }>
+        }
+        TrapCode::StackOverflow => raise_trap::<{ TrapCode::StackOverflow as u32 }>,
+        TrapCode::OutOfFuel => raise_trap::<{ TrapCode::OutOfFuel as u32 }>,
+        TrapCode::Interrupt => raise_trap::<{ TrapCode::Interrupt as u32 }>,
+        TrapCode::NullReference => raise_trap::<{ TrapCode::NullReference as u32 }>,
+        TrapCode::InvalidFunction => raise_trap::<{ TrapCode::InvalidFunction as u32 }>,
+        TrapCode::HostError => raise_trap::<{ TrapCode::HostError as u32 }>,
+        TrapCode::FunctionReplaced => raise_trap::<{ TrapCode::FunctionReplaced as u32 }>,
+        TrapCode::UncaughtException => raise_trap::<{ TrapCode::UncaughtException as u32 }>,
+        TrapCode::UnalignedAtomic => raise_trap::<{ TrapCode::UnalignedAtomic as u32 }>,
+        TrapCode::WaitInUnsharedMemory => raise_trap::<{ TrapCode::WaitInUnsharedMemory as u32 }>,
+    }
+}
+
+#[cfg(not(any(debug_assertions, feature = "loop-dispatch")))]
+#[allow(improper_ctypes)] // What handlers are given is Rust's own.
+unsafe extern "sysv64" {
+    /// Calls a handler. Baseline code, which that may lead to, uses all registers; those that functions preserve are
+    /// preserved here.
+    fn midair_tiers_run(
+        ip: *const u8,
+        fp: *mut u64,
+        mem: *mut u8,
+        mem_len: usize,
+        cx: *mut InstanceContext,
+        st: *mut StoreContext,
+        handler: Handler,
+    ) -> Flow;
+}
+
+#[cfg(not(any(debug_assertions, feature = "loop-dispatch")))]
+std::arch::global_asm!(
+    ".text",
+    ".p2align 4",
+    ".type midair_tiers_run,@function",
+    "midair_tiers_run:",
+    ".cfi_startproc",
+    "push rbp",
+    ".cfi_adjust_cfa_offset 8",
+    ".cfi_rel_offset rbp, 0",
+    "push rbx",
+    ".cfi_adjust_cfa_offset 8",
+    ".cfi_rel_offset rbx, 0",
+    "push r12",
+    ".cfi_adjust_cfa_offset 8",
+    ".cfi_rel_offset r12, 0",
+    "push r13",
+    ".cfi_adjust_cfa_offset 8",
+    ".cfi_rel_offset r13, 0",
+    "push r14",
+    ".cfi_adjust_cfa_offset 8",
+    ".cfi_rel_offset r14, 0",
+    "push r15",
+    ".cfi_adjust_cfa_offset 8",
+    ".cfi_rel_offset r15, 0",
+    // Calls happen with the stack pointer at a multiple of 16.
+    "sub rsp, 8",
+    ".cfi_adjust_cfa_offset 8",
+    "call [rsp + 64]",
+    "add rsp, 8",
+    ".cfi_adjust_cfa_offset -8",
+    "pop r15",
+    ".cfi_adjust_cfa_offset -8",
+    ".cfi_restore r15",
+    "pop r14",
+    ".cfi_adjust_cfa_offset -8",
+    ".cfi_restore r14",
+    "pop r13",
+    ".cfi_adjust_cfa_offset -8",
+    ".cfi_restore r13",
+    "pop r12",
+    ".cfi_adjust_cfa_offset -8",
+    ".cfi_restore r12",
+    "pop rbx",
+    ".cfi_adjust_cfa_offset -8",
+    ".cfi_restore rbx",
+    "pop rbp",
+    ".cfi_adjust_cfa_offset -8",
+    ".cfi_restore rbp",
+    "ret",
+    ".cfi_endproc",
+    ".size midair_tiers_run, . - midair_tiers_run",
+);
 
 /// # Safety
 /// As for [`Machine::raise`]: the arguments must be the registers of a running activation, as

@@ -64,6 +64,12 @@ pub struct TailCall {
     pub type_index: u32,
 }
 
+/// What the word of a continuation says that has no baseline code.
+pub(crate) fn continuation_handler() -> u64 {
+    let handler: Handler = ops::control::continuation;
+    handler as usize as u64
+}
+
 /// Where a base frame returns to.
 static EXIT: Handler = ops::control::exit;
 
@@ -155,7 +161,7 @@ pub unsafe fn resume(
                 return machine.raise_without_frame(TrapCode::StackOverflow as u32);
             };
             frame.write(code, machine.fp);
-            machine.ip = machine.ip.add(offset as usize);
+            machine.ip = code.at(offset);
             exit(machine.run(), activation)
         })
     }
@@ -229,7 +235,7 @@ impl Machine {
             self.fp.add(CALLER_FP).write(linkage[1]);
             self.fp.add(CODE).write(std::ptr::from_ref(code) as u64);
         }
-        self.ip = code.entry;
+        self.ip = code.entry();
         Some(self)
     }
 

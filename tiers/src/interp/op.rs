@@ -1,7 +1,8 @@
 //! The instructions: their names, layouts and handlers.
 
-use super::machine::Handler;
+use super::machine::{Handler, OPERANDS};
 use super::ops;
+use std::sync::OnceLock;
 
 macro_rules! define_ops {
     ($($module:ident { $($name:ident $layout:literal,)* })*) => {
@@ -14,6 +15,8 @@ macro_rules! define_ops {
         }
 
         static HANDLERS: &[Handler] = &[$($(ops::$module::$name,)*)*];
+        static ALL: &[Op] = &[$($(Op::$name,)*)*];
+        static SIZES: &[u8] = &[$($(size_of_layout($layout),)*)*];
 
         impl Op {
             /// Name, for people.
@@ -46,6 +49,73 @@ impl Op {
     pub(crate) fn handler(self) -> Handler {
         HANDLERS[self as usize]
     }
+
+    /// The instruction that begins with this handler's address. (Instructions that do the same with the same operands
+    /// may have one handler, and are not told apart.)
+    #[inline]
+    pub(crate) fn of_handler(handler: u64) -> Op {
+        static BY_HANDLER: OnceLock<ByHandler> = OnceLock::new();
+        BY_HANDLER.get_or_init(ByHandler::new).get(handler)
+    }
+
+    /// Bytes of the instruction. A `br_table` has its branch offsets behind them.
+    #[inline]
+    pub(crate) fn size(self) -> usize {
+        usize::from(SIZES[self as usize])
+    }
+}
+
+/// From handlers to instructions.
+struct ByHandler {
+    /// Open addressing: numbers of instructions, or none.
+    slots: Box<[Option<Op>]>,
+}
+
+impl ByHandler {
+    fn new() -> ByHandler {
+        let count = (HANDLERS.len() * 4).next_power_of_two();
+        let mut map = ByHandler { slots: vec![None; count].into() };
+        for &op in ALL {
+            let mut at = map.hash(op.handler() as usize as u64);
+            while map.slots[at]
+                .is_some_and(|other| other.handler() as usize != op.handler() as usize)
+            {
+                at = (at + 1) % count;
+            }
+            map.slots[at] = Some(op);
+        }
+        map
+    }
+
+    /// Handlers are aligned to 16 bytes.
+    fn hash(&self, handler: u64) -> usize {
+        ((handler >> 4).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize % self.slots.len()
+    }
+
+    #[inline]
+    fn get(&self, handler: u64) -> Op {
+        let mut at = self.hash(handler);
+        loop {
+            let op = self.slots[at].expect("instructions begin with handlers");
+            if op.handler() as usize as u64 == handler {
+                return op;
+            }
+            at = (at + 1) % self.slots.len();
+        }
+    }
+}
+
+const fn size_of_layout(layout: &str) -> u8 {
+    let (bytes, mut at, mut size) = (layout.as_bytes(), 0, OPERANDS as u8);
+    while at < bytes.len() {
+        size += match bytes[at] {
+            b'd' | b's' | b'V' | b'v' => 2,
+            b'q' => 8,
+            _ => 4,
+        };
+        at += 1;
+    }
+    size
 }
 
 define_ops! {

@@ -35,6 +35,8 @@ handlers! {
             }
             SafepointAction::Continue => {
                 m.reload_memory();
+                // There may be baseline code by now.
+                m.ip = (*frame::code(m.fp)).entry();
                 m.dispatch()
             }
             SafepointAction::Enter(native) => go_on_in(m, native),
@@ -53,7 +55,10 @@ handlers! {
             }
             SafepointAction::Continue => {
                 m.reload_memory();
-                m.next(LOOP_HEADER)
+                // There may be baseline code by now.
+                let code: &LoweredCode = &*frame::code(m.fp);
+                m.ip = code.at(code.offset_of(m.ip) + LOOP_HEADER as u32);
+                m.dispatch()
             }
             SafepointAction::Enter(native) => {
                 // At a loop header everything lies in its place.

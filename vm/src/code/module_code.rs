@@ -119,14 +119,13 @@ impl ModuleCode {
         features: WasmFeatures,
     ) -> Result<Arc<ModuleCode>> {
         let first = env.imported_functions;
-        let countdown = i32::try_from(config.optimized_threshold).unwrap_or(NEVER);
         if let Some(last) = (bodies.ranges.len() as u32).checked_sub(1) {
             system.heap.entry_thunk(first + last)?;
         }
         let mut states = Vec::with_capacity(bodies.ranges.len() + config.spare_functions);
         for i in 0..bodies.ranges.len() as u32 {
             let thunk = system.heap.entry_thunk(first + i)?;
-            states.push(FunctionState::new(thunk.cast_mut(), countdown));
+            states.push(FunctionState::new(thunk.cast_mut(), 0));
         }
         let states = AppendVec::from(states);
         let code = Arc::new(ModuleCode {
@@ -149,6 +148,10 @@ impl ModuleCode {
             module: OnceLock::new(),
             copies: AtomicBool::new(false),
         });
+        let countdown = code.first_countdown();
+        for state in code.functions() {
+            state.countdown.store(countdown, Ordering::Relaxed);
+        }
         code.system.add_module(&code);
         Ok(code)
     }
@@ -275,6 +278,8 @@ impl ModuleCode {
         if !code.holds(object) {
             return None;
         }
+        let is_baseline =
+            code.baseline.as_ref().is_some_and(|baseline| Arc::ptr_eq(&baseline.object, object));
         let current = Arc::ptr_eq(&entry.current, &owner.version);
         let older = || entry.older.iter().any(|version| Arc::ptr_eq(version, &owner.version));
         let pin = match current {
@@ -287,6 +292,7 @@ impl ModuleCode {
         let state = match owner.entry {
             EntryPoint::Loop(_) => CodeState::OsrEntry,
             EntryPoint::Function if entry.cast_const() == object.start() => CodeState::Linked,
+            EntryPoint::Function if is_baseline => CodeState::Linked,
             EntryPoint::Function => CodeState::Unlinked,
         };
         Some((state, pin))
@@ -674,6 +680,7 @@ impl ModuleCode {
         let state = self.state(function);
         state.entry.store(code, Ordering::Release);
         state.native.store(code, Ordering::Release);
+        state.unlink_baseline();
     }
 
     /// Makes all calls of a function go to its entry thunk.
@@ -683,6 +690,7 @@ impl ModuleCode {
         let state = self.state(function);
         state.native.store(std::ptr::null_mut(), Ordering::SeqCst);
         state.entry.store(thunk.cast_mut(), Ordering::SeqCst);
+        state.unlink_baseline();
     }
 
     /// Takes a code object from its version, and unlinks it. Returns whether it was still there; if not,
@@ -695,13 +703,9 @@ impl ModuleCode {
         let linked = self.state(function).entry.load(Ordering::Relaxed);
         if linked.cast_const() == object.start() {
             self.unlink(function);
+            self.relink_baseline(version);
         }
         taken
-    }
-
-    /// The countdown of a function whose current version has not been called yet.
-    pub(super) fn first_countdown(&self) -> i32 {
-        i32::try_from(self.config.optimized_threshold).unwrap_or(NEVER)
     }
 
     /// Versions of a function that have been replaced and may still have frames, oldest first.
@@ -727,7 +731,7 @@ impl ModuleCode {
             let mut code = version.code();
             // Each object holds its version.
             if Arc::strong_count(version) == 1 + code.len() && !version.is_lowered_in_use(in_use) {
-                objects.extend(code.take_objects());
+                objects.extend(code.take_all_objects());
             }
         }
         objects
@@ -762,7 +766,7 @@ impl Drop for ModuleCode {
         let functions = self.table.get_mut().unwrap_or_else(PoisonError::into_inner);
         for entry in functions.values() {
             for version in std::iter::once(&entry.current).chain(&entry.older) {
-                for object in version.code().take_objects() {
+                for object in version.code().take_all_objects() {
                     // SAFETY: every instance holds the module, so none is left, and no frame either.
                     unsafe { self.system.heap.free(&object) };
                 }

@@ -137,7 +137,8 @@ impl ModuleCode {
             debug_assert!(Arc::ptr_eq(&old, &succession.old), "versions change one at a time");
             entry.older.push(old);
             // Loops that finish in an older body may have been compiled since that was replaced.
-            objects.extend(entry.older.iter().flat_map(|version| version.code().take_objects()));
+            let older = entry.older.iter();
+            objects.extend(older.flat_map(|version| version.code().take_all_objects()));
 
             let code = new.code().function.as_ref().map(|object| object.start().cast_mut());
             self.unlink(function);

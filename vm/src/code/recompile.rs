@@ -280,6 +280,7 @@ impl ModuleCode {
             let state = self.state(function);
             state.native.store(address, Ordering::SeqCst);
             state.entry.store(address, Ordering::SeqCst);
+            state.unlink_baseline();
             // Frames that land in the interpreter ask for machine code at their next iteration.
             state.countdown.store(0, Ordering::Relaxed);
         }

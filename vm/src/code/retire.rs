@@ -320,6 +320,22 @@ pub(crate) unsafe fn retire_innermost(
     let _ = retirement.progress.set(progress);
 }
 
+/// Retires code that has no frames of its own. Does not wait: the store that is served last frees the code.
+///
+/// # Safety
+/// As for [`retire`].
+pub(crate) unsafe fn request(
+    system: &Arc<CodeSystem>,
+    objects: Vec<Arc<CodeObject>>,
+    stores: Vec<Arc<Mutator>>,
+) {
+    let Some(objects) = not_yet_retired(objects) else { return };
+    let retirement = Retirement::new(system, &stores, None, Vec::new());
+    retirement.set_code(objects);
+    let progress = handshake::request(&stores, retirement.clone());
+    let _ = retirement.progress.set(progress);
+}
+
 /// The objects that nobody else retires; `None` if there are none.
 fn not_yet_retired(objects: Vec<Arc<CodeObject>>) -> Option<Vec<Arc<CodeObject>>> {
     let objects: Vec<_> = objects.into_iter().filter(|object| object.retire()).collect();

@@ -1,5 +1,6 @@
 //! Versions of functions, and the code objects that belong to them.
 
+use super::baseline::LinkedBaseline;
 use super::continuation::{Continuation, Migration};
 use super::counters::{Departure, MovedFrames};
 use super::events::ModuleLabel;
@@ -44,6 +45,10 @@ pub(crate) struct VersionCode {
     pub(crate) shelved: Vec<Arc<CodeObject>>,
     /// OSR entries by their loop's point.
     pub(crate) loops: Vec<(u32, Arc<CodeObject>)>,
+    /// Code on the interpreter's frames.
+    pub(crate) baseline: Option<LinkedBaseline>,
+    /// It could not be made, and never will be.
+    pub(crate) no_baseline: bool,
     /// Entry points that compilers work on.
     pub(crate) requested: Vec<EntryPoint>,
     /// Entry points that could not be compiled, and never will be.
@@ -201,6 +206,11 @@ impl VersionCode {
 
     /// Number of code objects.
     pub(crate) fn len(&self) -> usize {
+        self.frames_of_their_own() + usize::from(self.baseline.is_some())
+    }
+
+    /// Number of code objects with frames of their own.
+    fn frames_of_their_own(&self) -> usize {
         self.loops.len() + self.shelved.len() + usize::from(self.function.is_some())
     }
 
@@ -232,7 +242,8 @@ impl VersionCode {
     /// Whether a code object is here, whether anything leads to it or not.
     pub(crate) fn holds(&self, object: &Arc<CodeObject>) -> bool {
         let loops = self.loops.iter().map(|(_, object)| object);
-        let mut all = self.function.iter().chain(&self.shelved).chain(loops);
+        let baseline = self.baseline.as_ref().map(|baseline| &baseline.object);
+        let mut all = self.function.iter().chain(&self.shelved).chain(loops).chain(baseline);
         all.any(|held| Arc::ptr_eq(held, object))
     }
 
@@ -253,12 +264,18 @@ impl VersionCode {
             || self.loops.len() + self.shelved.len() < others
     }
 
-    /// Whether there are code objects.
+    /// Whether there are code objects with frames of their own.
     pub(crate) fn has_objects(&self) -> bool {
-        self.len() > 0
+        self.frames_of_their_own() > 0
     }
 
-    /// Takes all code objects out.
+    /// Takes all code objects out, and baseline code out of use, but for what other baseline code calls.
+    pub(crate) fn take_all_objects(&mut self) -> Vec<Arc<CodeObject>> {
+        let baseline = self.baseline.take().map(LinkedBaseline::unlink);
+        self.take_objects().into_iter().chain(baseline).collect()
+    }
+
+    /// Takes all code objects out that have frames of their own.
     pub(crate) fn take_objects(&mut self) -> Vec<Arc<CodeObject>> {
         let loops = self.loops.drain(..).map(|(_, object)| object);
         self.function.take().into_iter().chain(self.shelved.drain(..)).chain(loops).collect()

@@ -17,7 +17,8 @@ use stress::StressSpec;
 pub enum Tier {
     /// Only the interpreter.
     Interp,
-    /// Every function is compiled by the baseline compiler before its first call.
+    /// Every function is compiled by Cranelift without optimisation before its first call. (This is not what
+    /// [`Config::baseline_code`] is about.)
     Baseline,
     /// Every function is compiled by the optimising compiler before its first call.
     Optimized,
@@ -66,6 +67,8 @@ pub struct Config {
     pub(crate) max_wasm_stack: usize,
     pub(crate) compiler_threads: usize,
     pub(crate) lazy_validation: bool,
+    pub(crate) baseline_code: bool,
+    pub(crate) baseline_threshold: u32,
     pub(crate) optimized_threshold: u32,
     pub(crate) simd: bool,
     pub(crate) relaxed_simd: bool,
@@ -97,6 +100,8 @@ impl Default for Config {
             max_wasm_stack: 512 << 10,
             compiler_threads: std::thread::available_parallelism().map_or(1, |n| n.get().min(4)),
             lazy_validation: false,
+            baseline_code: true,
+            baseline_threshold: 1,
             optimized_threshold: 20_000,
             simd: true,
             relaxed_simd: true,
@@ -175,6 +180,19 @@ impl Config {
     /// traps when it is called. Default: off.
     pub fn lazy_validation(&mut self, on: bool) -> &mut Config {
         self.lazy_validation = on;
+        self
+    }
+
+    /// Whether functions get baseline code where the tier is [`Tier::Auto`]: machine code that is made in microseconds and
+    /// runs on the interpreter's frames, until the optimising compiler is worth its time. Default: on.
+    pub fn baseline_code(&mut self, on: bool) -> &mut Config {
+        self.baseline_code = on;
+        self
+    }
+
+    /// Calls plus loop iterations after which a function gets baseline code, at the next one. Default: 1.
+    pub fn baseline_threshold(&mut self, count: u32) -> &mut Config {
+        self.baseline_threshold = count;
         self
     }
 

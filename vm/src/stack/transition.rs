@@ -207,6 +207,12 @@ pub(crate) unsafe extern "sysv64" fn safepoint(
     }
     // SAFETY: as the caller vouches.
     let module = || unsafe { module_of(instance) };
+    if wish.retire && module().retire_baseline(function) {
+        // SAFETY: this thread is at a safepoint.
+        unsafe { store.mutator.serve() };
+        // What the request has raised.
+        store.rearm();
+    }
     if stress.mixed.is_some() {
         store.transitions.at_safepoint_of_mixed(&module(), true);
         if let Some(bits) = wish.mix {
@@ -253,6 +259,16 @@ pub(crate) unsafe extern "sysv64" fn hot(
     };
     let state = module.state(function);
     let current = module.current(function);
+    if state.native.load(Ordering::Relaxed).is_null() && module.wants_baseline(&current) {
+        // SAFETY: as the caller vouches; no entry address is known here.
+        unsafe { while_suspended(&mutator, || module.compile_baseline(&current)) };
+        let rest = module.second_countdown();
+        if rest > 0 {
+            let rest = i32::try_from(rest).unwrap_or(i32::MAX);
+            state.countdown.store(rest, Ordering::Relaxed);
+            return SafepointAction::Continue;
+        }
+    }
     let looping = point != FunctionBody::ENTRY && module.config.osr;
     let version = if looping { store.top_version(&module, function) } else { None };
     // The counts are those of calls of the current version, and of loops of frames that stay in old ones.

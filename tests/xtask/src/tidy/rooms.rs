@@ -44,6 +44,7 @@ const HOUSES: [House; 3] = [
             "lowered",
             "context",
             "interp",
+            "baseline",
             "lower",
             "compile",
         ],

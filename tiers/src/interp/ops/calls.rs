@@ -195,7 +195,7 @@ unsafe fn push_frame(m: &mut Machine, code: *const LoweredCode, args: *mut u64, 
         fp.add(CALLER_FP).write(m.fp as u64);
         fp.add(CODE).write(code as u64);
         m.fp = fp;
-        m.ip = (*code).entry;
+        m.ip = (*code).entry();
         frame::zero_locals(args.add((*code).params as usize), fp);
     }
 }

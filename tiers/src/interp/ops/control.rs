@@ -4,6 +4,7 @@ use crate::context::{FunctionState, StoreContext};
 use crate::interp::catch_up::{catch_up, go_on};
 use crate::interp::machine::{Flow, handlers};
 use crate::interp::{Position, safepoint};
+use crate::lowered::continuations::resumed;
 use crate::lowered::frame::{CALLER_FP, RETURN_IP};
 use crate::trap::TrapCode;
 use std::sync::atomic::Ordering;
@@ -92,6 +93,11 @@ handlers! {
     }
     fn exit(_m) {
         Flow::RETURNED
+    }
+    /// A continuation of code that has no baseline code any more: see `lowered/continuations.rs`.
+    fn continuation(m) {
+        m.ip = resumed(m.ip, m.fp);
+        m.dispatch()
     }
     /// In place of the instruction behind a call, where the frame that called has to be looked at
     /// before it goes on: see `interp/catch_up.rs`.

@@ -193,7 +193,7 @@ unsafe fn replace_frame(m: &mut Machine, code: *const LoweredCode, args: *mut u6
         fp.add(CALLER_FP).write(linkage[1]);
         fp.add(CODE).write(code as u64);
         m.fp = fp;
-        m.ip = (*code).entry;
+        m.ip = (*code).entry();
     }
 }
 

@@ -69,7 +69,7 @@ impl std::fmt::Display for Failure {
 
 /// Bytes of stack that a script's guests may use. Scripts count on deep recursion as well as on an
 /// end to it; and under stress each call takes time in proportion to its depth.
-const GUEST_STACK: usize = 256 << 10;
+const GUEST_STACK: usize = 320 << 10;
 
 /// Bytes of stack for the host below that: the text parser is recursive.
 const HOST_STACK: usize = 8 << 20;
