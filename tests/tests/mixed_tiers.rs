@@ -73,9 +73,10 @@ fn all_kinds_of_changes_happen_and_each_function_is_compiled_once_in_each_tier()
         let kinds = [mixed.linked, mixed.unlinked, mixed.exchanged];
         let changes = [mixed.interpreter_to_code, mixed.code_to_interpreter];
         assert!(!kinds.contains(&0) && !changes.contains(&0), "{stress}: {mixed:?}");
-        for compilations in [stats.baseline_compilation.count, stats.optimized_compilation.count] {
-            assert!((1..=12).contains(&compilations), "{stress}: {compilations}");
-        }
+        // In the tier below the optimising one by both compilers that there are.
+        let (baseline, optimized) = (stats.baseline_compilation, stats.optimized_compilation);
+        assert!((1..=24).contains(&baseline.count), "{stress}: {baseline:?}");
+        assert!((1..=12).contains(&optimized.count), "{stress}: {optimized:?}");
         assert_eq!(stats.code.freed, 0, "{stress}");
     }
 }

@@ -169,7 +169,8 @@ fn a_running_loop_moves_to_each_new_code() {
             assert_eq!(guest.join().unwrap() as u64, count.load(Ordering::Relaxed));
         });
         let live: Vec<_> = engine.code_ledger().code.iter().map(|entry| entry.version).collect();
-        assert!(!live.is_empty() && live.len() <= 2, "{live:?}");
+        // Of the function, of its loop, and on the interpreter's frames.
+        assert!(!live.is_empty() && live.len() <= 3, "{live:?}");
         for event in events {
             if let Event::Freed { address, bytes, .. } = event {
                 assert!(engine.is_code_free(address, bytes));
