@@ -330,5 +330,6 @@ fn recompilations_from_several_threads_leave_one_code() {
         guest.join().unwrap();
     });
     let ledger = engine.code_ledger();
-    assert!(!ledger.code.is_empty() && ledger.code.len() <= 2, "{ledger}");
+    // Of the function, of its loop, and on the interpreter's frames.
+    assert!(!ledger.code.is_empty() && ledger.code.len() <= 3, "{ledger}");
 }

@@ -61,7 +61,7 @@
 ;;  14 @20  copy_far x3 t3
 ;;  15 @20  select x0 x1 x2 x3
 ;;  16 @20  copy_far t2 x0
-;;  17 @21  loop_header 32 21 3
+;;  17 @21  loop_header 40 21 3
 ;;  18 @25  call_indirect_far l1 0 0 0 t1
 ;;  19 @31  copy_far t2 l0
 ;;  20 @31  return_span l0 t1 2
