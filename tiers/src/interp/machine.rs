@@ -374,6 +374,7 @@ unsafe extern "sysv64" {
 std::arch::global_asm!(
     ".text",
     ".p2align 4",
+    ".globl midair_tiers_run",
     ".type midair_tiers_run,@function",
     "midair_tiers_run:",
     ".cfi_startproc",

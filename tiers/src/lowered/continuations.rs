@@ -144,6 +144,7 @@ pub(crate) fn call_by_handler() -> *mut u8 {
 std::arch::global_asm!(
     ".text",
     ".p2align 4",
+    ".globl midair_tiers_call_by_handler",
     ".type midair_tiers_call_by_handler,@function",
     "midair_tiers_call_by_handler:",
     "mov eax, [rdi + 12]",
