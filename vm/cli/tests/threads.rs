@@ -121,8 +121,10 @@ const COUNTING: &str = r#"(module
         (call $run (i32.const 1152))
         (loop $again
             (local.set $seen (i32.atomic.load (i32.const 48)))
-            (drop (memory.atomic.wait32 (i32.const 48) (local.get $seen) (i64.const -1)))
-            (br_if $again (i32.ne (i32.atomic.load (i32.const 48)) (i32.const 3))))
+            (if (i32.ne (local.get $seen) (i32.const 3))
+                (then
+                    (drop (memory.atomic.wait32 (i32.const 48) (local.get $seen) (i64.const -1)))
+                    (br $again))))
         (call $exit (i32.const 3))))"#;
 
 #[test]
