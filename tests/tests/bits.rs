@@ -349,3 +349,41 @@ fn values_keep_their_bits_between_functions_in_different_tiers() {
         check(|config| _ = config.optimized_threshold(u32::MAX), Edit::Nothing, compiled);
     }
 }
+
+/// Operators of 128 bits read what was computed for them more than once.
+#[test]
+fn operands_of_wide_operators_are_kept_until_they_are_read_again() {
+    let text = r#"(module
+        (func (export "f") (param $a i64) (param $b i64) (result i64 i64 i64 i64 i64 i64)
+            (i64.sub128
+                (i64.add (local.get $a) (i64.const 1)) (i64.mul (local.get $a) (i64.const 3))
+                (i64.add (local.get $b) (i64.const 2)) (i64.mul (local.get $b) (i64.const 5)))
+            (i64.add128
+                (i64.add (local.get $a) (i64.const 1)) (i64.mul (local.get $a) (i64.const 3))
+                (i64.add (local.get $b) (i64.const 2)) (i64.mul (local.get $b) (i64.const 5)))
+            (i64.mul_wide_u (i64.add (local.get $a) (i64.const 1)) (i64.sub (local.get $b) (i64.const 3)))))"#;
+    type Results = (i64, i64, i64, i64, i64, i64);
+    let halves = |n: u128| (n as i64, (n >> 64) as i64);
+    let wide = |low: i64, high: i64| u128::from(high as u64) << 64 | u128::from(low as u64);
+    let mut interpreted = Config::new();
+    interpreted.tier(Tier::Interp);
+    for config in [interpreted, in_baseline_code(&mut Config::new()).clone()] {
+        let engine = Engine::new(&config).unwrap();
+        let module = Module::new(&engine, text).unwrap();
+        let mut store = Store::new(&engine, ());
+        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+        let f = instance.get_typed_func::<(i64, i64), Results>(&mut store, "f").unwrap();
+        for (a, b) in [(7, 3), (3, 7), (-1, 1), (i64::MIN, i64::MAX), (0, -3)] {
+            let left = wide(a.wrapping_add(1), a.wrapping_mul(3));
+            let right = wide(b.wrapping_add(2), b.wrapping_mul(5));
+            let product =
+                u128::from(a.wrapping_add(1) as u64) * u128::from(b.wrapping_sub(3) as u64);
+            let (difference, sum) = (left.wrapping_sub(right), left.wrapping_add(right));
+            let [d, s, p] = [difference, sum, product].map(halves);
+            for _ in 0..2 {
+                let found = f.call(&mut store, (a, b)).unwrap();
+                assert_eq!(found, (d.0, d.1, s.0, s.1, p.0, p.1), "{a} {b}");
+            }
+        }
+    }
+}

@@ -202,7 +202,10 @@ impl Translator<'_> {
     pub(super) fn compare(&mut self, i: Instruction<'_>, width: Width, cond: Cond) {
         let lhs = self.registers.read(&mut self.asm, i.slot(10));
         let rhs = self.registers.read(&mut self.asm, i.slot(12));
-        self.have_read(i);
+        // What a difference of 128 bits borrows is found by this comparison, and the operands are then read again.
+        if i.op != Op::i64_lt_u_ss {
+            self.have_read(i);
+        }
         self.asm.alu(Alu::Cmp, width, lhs, rhs);
         self.set(i.slot(8), cond);
     }
