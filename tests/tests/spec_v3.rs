@@ -85,7 +85,7 @@ fn in_baseline_code_without_stress() {
 
 #[test]
 fn in_baseline_code_that_is_retired() {
-    let mut config = config(Tier::Auto, Some("retire:1"));
+    let mut config = config(Tier::Auto, Some("retire:7"));
     in_baseline_code(&mut config);
     run_with(config, "baseline code that is retired");
 }
