@@ -80,6 +80,34 @@ impl<'a> Instruction<'a> {
         (0..count).map(move |i| this.target(first + i * 4))
     }
 
+    /// The slots whose values it reads, of a vector both. (What it reads ranges of begins elsewhere in its operands.)
+    pub(super) fn sources(&self) -> impl Iterator<Item = i32> + 'a {
+        self.slots(b's', b'v')
+    }
+
+    /// The slots that it writes; see [`Instruction::writes_ranges`].
+    pub(super) fn destinations(&self) -> impl Iterator<Item = i32> + 'a {
+        self.slots(b'd', b'V')
+    }
+
+    /// The leading slots of these kinds.
+    fn slots(&self, scalar: u8, vector: u8) -> impl Iterator<Item = i32> + 'a {
+        let this = *self;
+        let leading = self.op.layout().bytes().take_while(|kind| b"dsVv".contains(kind));
+        leading.enumerate().flat_map(move |(operand, kind)| {
+            let count = if kind == vector { 2 } else { i32::from(kind == scalar) };
+            let slot = this.slot(8 + operand * 2);
+            slot..slot + count
+        })
+    }
+
+    /// Whether it may write other slots than its destinations: it copies a range, or calls something.
+    pub(super) fn writes_ranges(&self) -> bool {
+        let layout = self.op.layout().as_bytes();
+        let behind = layout.iter().skip_while(|kind| b"dsVv".contains(kind));
+        layout.iter().any(|kind| b"DS".contains(kind)) || behind.clone().any(|kind| *kind == b's')
+    }
+
     /// Whether control does not go on behind it.
     pub(super) fn is_last(&self) -> bool {
         use Op::*;

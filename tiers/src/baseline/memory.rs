@@ -101,14 +101,7 @@ impl Translator<'_> {
     /// Whether the next instruction takes what this one puts into `slot` for a float.
     pub(super) fn is_read_as_float(i: Instruction<'_>, slot: i32) -> bool {
         let Some(next) = i.next() else { return false };
-        takes_floats(next.op)
-            && next
-                .op
-                .layout()
-                .bytes()
-                .take(3)
-                .enumerate()
-                .any(|(operand, kind)| kind == b's' && next.slot(8 + operand * 2) == slot)
+        takes_floats(next.op) && next.sources().any(|source| source == slot)
     }
 
     pub(super) fn store_slot(&mut self, i: Instruction<'_>, size: u8) {

@@ -381,16 +381,8 @@ impl Translator<'_> {
 
     /// All operands that the instruction reads are in registers.
     pub(super) fn have_read(&mut self, i: Instruction<'_>) {
-        let mut at = 8;
-        for kind in i.op.layout().bytes() {
-            match kind {
-                b's' => {
-                    self.registers.was_read(i.slot(at));
-                    at += 2;
-                }
-                b'd' => at += 2,
-                _ => break,
-            }
+        for slot in i.sources() {
+            self.registers.was_read(slot);
         }
     }
 

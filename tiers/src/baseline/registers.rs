@@ -1,11 +1,11 @@
 //! Which slots of the frame lie in registers, and which of these still have to be written.
 //!
-//! Each slot is in one register at most. A *temporary* is read once (but for what says that it is not), so that reading it makes its register free, with nothing
-//! written. At labels, calls and wherever a handler may look at the frame, everything has been written: what registers
+//! Each slot is in one register at most. A *temporary* is read once (but for what says that it is not), so that reading it
+//! makes its register free, with nothing written; whoever then reads it once more panics. At labels, calls and wherever a handler may look at the frame, everything has been written: what registers
 //! hold there is only a copy.
 
-use super::assembler::Load;
-use super::assembler::{Assembler, Mem, Reg, Width, Xmm};
+use super::assembler::{Assembler, Load, Mem, Reg, Width, Xmm};
+use std::ops::Range;
 
 /// The frame's header.
 pub(super) const FP: Reg = Reg::RSI;
@@ -79,6 +79,22 @@ enum Register {
     Vector(Xmm),
 }
 
+/// The kinds of places.
+#[derive(Clone, Copy)]
+enum Kind {
+    General,
+    Vector,
+}
+
+impl Kind {
+    fn places(self) -> Range<usize> {
+        match self {
+            Kind::General => 0..GENERAL.len(),
+            Kind::Vector => GENERAL.len()..PLACES,
+        }
+    }
+}
+
 fn register(place: usize) -> Register {
     match GENERAL.get(place) {
         Some(&reg) => Register::General(reg),
@@ -101,11 +117,24 @@ pub(super) struct Registers {
     hands: [usize; 2],
     /// From here on slots are temporaries.
     first_temporary: i32,
+    /// For each temporary: in which stretch of code it was read for the last time without having been written. To read it
+    /// once more there would be a mistake.
+    unwritten: Vec<u32>,
+    /// The number of the stretch, which ends at the next label. They begin with 1.
+    stretch: u32,
 }
 
 impl Registers {
     pub(super) fn new(first_temporary: i32) -> Registers {
-        Registers { slots: [NONE; PLACES], dirty: 0, locked: 0, hands: [0, 0], first_temporary }
+        Registers {
+            slots: [NONE; PLACES],
+            dirty: 0,
+            locked: 0,
+            hands: [0, 0],
+            first_temporary,
+            unwritten: Vec::new(),
+            stretch: 1,
+        }
     }
 
     /// What is in the registers.
@@ -116,6 +145,7 @@ impl Registers {
     /// Control comes here with this in the registers.
     pub(super) fn set_state(&mut self, state: &State) {
         (self.slots, self.dirty, self.locked) = (state.0, 0, 0);
+        self.stretch += 1;
     }
 
     /// The next instruction may use all registers.
@@ -129,6 +159,11 @@ impl Registers {
 
     fn find(&self, slot: i32) -> Option<usize> {
         self.slots.iter().position(|&held| held == slot)
+    }
+
+    /// Whether the slot is in a register.
+    pub(super) fn holds(&self, slot: i32) -> bool {
+        self.find(slot).is_some()
     }
 
     /// Writes everything. The flags stay.
@@ -150,9 +185,15 @@ impl Registers {
         write(asm, place, self.slots[place]);
     }
 
-    /// Nothing is in the registers any more.
+    /// Nothing is in the registers any more, and any slots may have been written elsewhere.
     pub(super) fn forget_all(&mut self) {
         self.set_state(&State::EMPTY);
+    }
+
+    /// Nothing is in the registers any more, and these slots have been written elsewhere.
+    pub(super) fn forget_all_but_unwritten(&mut self, written: impl Iterator<Item = i32>) {
+        (self.slots, self.dirty, self.locked) = (State::EMPTY.0, 0, 0);
+        written.for_each(|slot| self.set_unwritten(slot, false));
     }
 
     /// The slot gets another value.
@@ -166,18 +207,43 @@ impl Registers {
     /// The slot was read for the last time if it is a temporary. Its register stays as it is until the end of the
     /// instruction.
     pub(super) fn was_read(&mut self, slot: i32) {
-        if self.is_temporary(slot) {
+        if self.is_temporary(slot)
+            && let Some(place) = self.find(slot)
+        {
+            let is_unwritten = self.dirty >> place & 1 == 1;
             self.forget(slot);
+            self.set_unwritten(slot, is_unwritten);
         }
     }
 
-    /// Makes room in one of two ranges of places.
-    fn free_place(&mut self, asm: &mut Assembler, is_vector: bool) -> usize {
-        let range = if is_vector { GENERAL.len()..PLACES } else { 0..GENERAL.len() };
+    fn set_unwritten(&mut self, slot: i32, is_unwritten: bool) {
+        if !self.is_temporary(slot) {
+            return;
+        }
+        let index = (slot - self.first_temporary) as usize;
+        if is_unwritten && index >= self.unwritten.len() {
+            self.unwritten.resize(index + 1, 0);
+        }
+        if let Some(stretch) = self.unwritten.get_mut(index) {
+            *stretch = if is_unwritten { self.stretch } else { 0 };
+        }
+    }
+
+    /// # Panics
+    /// If the slot's value was never written because what has read it was taken for its only reader.
+    pub(super) fn assert_written(&self, slot: i32) {
+        let index = usize::try_from(slot - self.first_temporary).ok();
+        let unwritten = index.and_then(|index| self.unwritten.get(index));
+        assert_ne!(unwritten, Some(&self.stretch), "slot {slot} is read twice");
+    }
+
+    /// Makes room in a place of this kind.
+    fn free_place(&mut self, asm: &mut Assembler, kind: Kind) -> usize {
+        let range = kind.places();
         let is_locked = |locked: u32, place: usize| locked >> place & 1 == 1;
         let free = range.clone().find(|&p| self.slots[p] == NONE && !is_locked(self.locked, p));
         let place = free.unwrap_or_else(|| {
-            let hand = &mut self.hands[usize::from(is_vector)];
+            let hand = &mut self.hands[kind as usize];
             loop {
                 let place = range.start + *hand % range.len();
                 *hand += 1;
@@ -198,68 +264,64 @@ impl Registers {
 
     /// A register for this instruction only.
     pub(super) fn scratch(&mut self, asm: &mut Assembler) -> Reg {
-        let place = self.free_place(asm, false);
-        GENERAL[place]
+        GENERAL[self.free_place(asm, Kind::General)]
     }
 
     /// The slot's value in a general register.
     pub(super) fn read(&mut self, asm: &mut Assembler, slot: i32) -> Reg {
-        let place = match self.find(slot) {
-            Some(place) if place < GENERAL.len() => place,
-            held => {
-                let place = self.free_place(asm, false);
-                match held {
-                    Some(from) => self.move_place(asm, from, place),
-                    None => load(asm, place, slot),
-                }
-                self.slots[place] = slot;
-                place
-            }
-        };
-        self.locked |= 1 << place;
-        GENERAL[place]
+        GENERAL[self.read_place(asm, slot, Kind::General)]
     }
 
     /// The slot's value in a vector register.
     pub(super) fn read_float(&mut self, asm: &mut Assembler, slot: i32) -> Xmm {
-        let place = match self.find(slot) {
-            Some(place) if place >= GENERAL.len() => place,
-            held => {
-                let place = self.free_place(asm, true);
-                match held {
-                    Some(from) => self.move_place(asm, from, place),
-                    None => load(asm, place, slot),
+        vector(self.read_place(asm, slot, Kind::Vector))
+    }
+
+    fn read_place(&mut self, asm: &mut Assembler, slot: i32, kind: Kind) -> usize {
+        let held = self.find(slot);
+        let place = match held.filter(|place| kind.places().contains(place)) {
+            Some(place) => place,
+            None => {
+                let place = self.free_place(asm, kind);
+                self.set_place(asm, place, held, slot);
+                if let Some(from) = held {
+                    self.slots[from] = NONE;
+                    let was_dirty = self.dirty >> from & 1;
+                    self.dirty = self.dirty & !(1 << from) | was_dirty << place;
                 }
                 self.slots[place] = slot;
                 place
             }
         };
         self.locked |= 1 << place;
-        vector(place)
+        place
     }
 
     /// The vector register that the slot is in.
     pub(super) fn held_float(&mut self, slot: i32) -> Option<Xmm> {
-        let place = self.find(slot).filter(|&place| place >= GENERAL.len())?;
+        let place = self.find(slot).filter(|place| Kind::Vector.places().contains(place))?;
         self.locked |= 1 << place;
         Some(vector(place))
     }
 
-    /// Moves the value of a place to one of the other kind, which is to hold its slot.
-    fn move_place(&mut self, asm: &mut Assembler, from: usize, to: usize) {
-        match (register(from), register(to)) {
-            (Register::General(reg), Register::Vector(xmm)) => asm.xmm_from_reg(xmm, reg),
-            (Register::Vector(xmm), Register::General(reg)) => asm.reg_from_xmm(reg, xmm),
-            (Register::General(from), Register::General(to)) => asm.mov(Width::W64, to, from),
-            (Register::Vector(from), Register::Vector(to)) => asm.mov_xmm(to, from),
+    /// Sets a register to the value of a slot, which lies in the place `held` or only in its frame.
+    fn set_place(&self, asm: &mut Assembler, place: usize, held: Option<usize>, slot: i32) {
+        match (held.map(register), register(place)) {
+            (None, _) => {
+                self.assert_written(slot);
+                load(asm, place, slot);
+            }
+            (Some(Register::General(from)), Register::General(to)) => asm.mov(Width::W64, to, from),
+            (Some(Register::General(from)), Register::Vector(to)) => asm.xmm_from_reg(to, from),
+            (Some(Register::Vector(from)), Register::General(to)) => asm.reg_from_xmm(to, from),
+            (Some(Register::Vector(from)), Register::Vector(to)) => asm.mov_xmm(to, from),
         }
-        self.slots[from] = NONE;
-        let was_dirty = self.dirty >> from & 1;
-        self.dirty = self.dirty & !(1 << from) | was_dirty << to;
     }
 
+    /// The place is that of the slot's new value from here on.
     fn define_place(&mut self, place: usize, slot: i32) {
         self.forget(slot);
+        self.set_unwritten(slot, false);
         self.slots[place] = slot;
         self.dirty |= 1 << place;
         self.locked |= 1 << place;
@@ -267,70 +329,46 @@ impl Registers {
 
     /// A general register for the slot's new value. What the instruction has read keeps its register.
     pub(super) fn define(&mut self, asm: &mut Assembler, slot: i32) -> Reg {
-        self.forget(slot);
-        let place = self.free_place(asm, false);
-        self.define_place(place, slot);
-        GENERAL[place]
+        GENERAL[self.new_place(asm, slot, Kind::General)]
     }
 
     /// A vector register for the slot's new value. What the instruction has read keeps its register.
     pub(super) fn define_float(&mut self, asm: &mut Assembler, slot: i32) -> Xmm {
-        self.forget(slot);
-        let place = self.free_place(asm, true);
-        self.define_place(place, slot);
-        vector(place)
+        vector(self.new_place(asm, slot, Kind::Vector))
     }
 
-    /// Whether nobody wants the old value of `from` any more once `to` has got a new one.
-    fn is_last_use(&self, from: i32, to: i32) -> bool {
-        from == to || self.is_temporary(from)
+    fn new_place(&mut self, asm: &mut Assembler, slot: i32, kind: Kind) -> usize {
+        self.forget(slot);
+        let place = self.free_place(asm, kind);
+        self.define_place(place, slot);
+        place
     }
 
     /// A general register with the value of `from`, to be made into that of `to`.
     pub(super) fn change(&mut self, asm: &mut Assembler, from: i32, to: i32) -> Reg {
-        let held = self.find(from);
-        if let Some(place) = held
-            && place < GENERAL.len()
-            && self.is_last_use(from, to)
-        {
-            self.slots[place] = NONE;
-            self.dirty &= !(1 << place);
-            self.define_place(place, to);
-            return GENERAL[place];
-        }
-        let place = self.free_place(asm, false);
-        match held.map(register) {
-            Some(Register::General(reg)) => asm.mov(Width::W64, GENERAL[place], reg),
-            Some(Register::Vector(xmm)) => asm.reg_from_xmm(GENERAL[place], xmm),
-            None => load(asm, place, from),
-        }
-        self.was_read(from);
-        self.define_place(place, to);
-        GENERAL[place]
+        GENERAL[self.change_place(asm, from, to, Kind::General)]
     }
 
     /// A vector register with the value of `from`, to be made into that of `to`.
     pub(super) fn change_float(&mut self, asm: &mut Assembler, from: i32, to: i32) -> Xmm {
+        vector(self.change_place(asm, from, to, Kind::Vector))
+    }
+
+    fn change_place(&mut self, asm: &mut Assembler, from: i32, to: i32, kind: Kind) -> usize {
         let held = self.find(from);
-        if let Some(place) = held
-            && place >= GENERAL.len()
-            && self.is_last_use(from, to)
-        {
-            self.slots[place] = NONE;
-            self.dirty &= !(1 << place);
-            self.define_place(place, to);
-            return vector(place);
-        }
-        let place = self.free_place(asm, true);
-        let xmm = vector(place);
-        match held.map(register) {
-            Some(Register::Vector(held)) => asm.mov_xmm(xmm, held),
-            Some(Register::General(reg)) => asm.xmm_from_reg(xmm, reg),
-            None => load(asm, place, from),
-        }
+        // Whether nobody wants the old value of `from` any more once `to` has got a new one.
+        let is_last_use = from == to || self.is_temporary(from);
+        let place = match held.filter(|place| is_last_use && kind.places().contains(place)) {
+            Some(place) => place,
+            None => {
+                let place = self.free_place(asm, kind);
+                self.set_place(asm, place, held, from);
+                place
+            }
+        };
         self.was_read(from);
         self.define_place(place, to);
-        xmm
+        place
     }
 
     /// Copies a slot that may be read once more, though it is a temporary.

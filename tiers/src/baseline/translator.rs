@@ -237,8 +237,17 @@ impl<'a> Translator<'a> {
 
     /// Leaves an instruction to its handler.
     pub(super) fn leave_to_handler(&mut self, instruction: Instruction<'_>) {
+        for slot in instruction.sources() {
+            if !self.registers.holds(slot) {
+                self.registers.assert_written(slot);
+            }
+        }
         self.registers.write_all(&mut self.asm);
-        self.registers.forget_all();
+        if instruction.writes_ranges() {
+            self.registers.forget_all();
+        } else {
+            self.registers.forget_all_but_unwritten(instruction.destinations());
+        }
         let behind = self.asm.label();
         let (copy, _) = self.word(instruction, behind);
         self.jump_to_handler(copy);

@@ -6,7 +6,8 @@
 use super::module_code::{ModuleCode, Origin};
 use super::retire;
 use super::version::{CodeOwner, FunctionVersion};
-use crate::config::Tier;
+use crate::config::{Config, Tier};
+use anyhow::{Result, anyhow};
 use midair_osr::CodeObject;
 use midair_tiers::baseline::{self, BaselineCode, BaselineLinks};
 use midair_tiers::compile::{CompileOptions, CompiledTier, EntryPoint};
@@ -31,45 +32,55 @@ impl LinkedBaseline {
     }
 }
 
+/// Whether functions get baseline code.
+fn has_tier(config: &Config) -> bool {
+    config.tier == Tier::Auto && config.baseline_code
+}
+
+/// Calls and iterations after which a function that has not been called yet is looked at.
+pub(super) fn first_countdown(config: &Config) -> i32 {
+    let optimized = config.optimized_threshold;
+    let first = match has_tier(config) {
+        true => optimized.min(config.baseline_threshold),
+        false => optimized,
+    };
+    i32::try_from(first).unwrap_or(i32::MAX)
+}
+
 impl ModuleCode {
-    /// Whether functions get baseline code.
-    pub(crate) fn has_baseline_tier(&self) -> bool {
-        self.config.tier == Tier::Auto && self.config.baseline_code
-    }
-
-    /// Calls and iterations after which a function that has not been called yet is looked at.
-    pub(super) fn first_countdown(&self) -> i32 {
-        let optimized = self.config.optimized_threshold;
-        let first = match self.has_baseline_tier() {
-            true => optimized.min(self.config.baseline_threshold),
-            false => optimized,
-        };
-        i32::try_from(first).unwrap_or(i32::MAX)
-    }
-
-    /// The same from then on until the optimising tier.
-    pub(crate) fn second_countdown(&self) -> u32 {
-        self.config.optimized_threshold.saturating_sub(self.config.baseline_threshold)
+    /// Calls and iterations from baseline code on until the optimising tier.
+    pub(crate) fn second_countdown(&self) -> i32 {
+        let rest = self.config.optimized_threshold.saturating_sub(self.config.baseline_threshold);
+        i32::try_from(rest).unwrap_or(i32::MAX)
     }
 
     /// Whether a version that is interpreted is to get baseline code.
     pub(crate) fn wants_baseline(&self, version: &FunctionVersion) -> bool {
-        if !self.has_baseline_tier() {
+        if !has_tier(&self.config) {
             return false;
         }
         let code = version.code();
         code.baseline.is_none() && !code.no_baseline && version.lowered().is_some()
     }
 
-    /// Gives a version baseline code if it is current. Where that fails it stays in the interpreter.
+    /// Gives a version baseline code if it is current. Failures, panics of the compiler included, leave it in the
+    /// interpreter, and are counted and announced.
     pub(crate) fn compile_baseline(self: &Arc<Self>, version: &Arc<FunctionVersion>) {
-        let Some(lowered) = version.lowered() else { return };
-        let started = Instant::now();
-        // A compiler that panics costs the guest nothing but speed.
-        let compile = AssertUnwindSafe(|| baseline::compile(&self.env, lowered));
-        let Ok(Some(BaselineCode { description, links })) = catch_unwind(compile) else {
+        if let Err(error) = self.try_compile_baseline(version) {
             version.code().no_baseline = true;
-            return;
+            self.announce_failure(version, EntryPoint::Function, Tier::Baseline, &error);
+        }
+    }
+
+    fn try_compile_baseline(self: &Arc<Self>, version: &Arc<FunctionVersion>) -> Result<()> {
+        let Some(lowered) = version.lowered() else { return Ok(()) };
+        let started = Instant::now();
+        let compile = AssertUnwindSafe(|| baseline::compile(&self.env, lowered));
+        let compiled = catch_unwind(compile).map_err(|_| anyhow!("the compiler panicked"))?;
+        let Some(BaselineCode { description, links }) = compiled else {
+            // Builds without optimisation have no baseline tier.
+            version.code().no_baseline = true;
+            return Ok(());
         };
         let time = started.elapsed();
         let owner = CodeOwner {
@@ -79,10 +90,7 @@ impl ModuleCode {
             entry: EntryPoint::Function,
             options: CompileOptions::new(CompiledTier::Baseline),
         };
-        let Ok(object) = self.system.heap.publish(description, Arc::new(owner)) else {
-            version.code().no_baseline = true;
-            return;
-        };
+        let object = self.system.heap.publish(description, Arc::new(owner))?;
         let function = version.body.function;
         let mut functions = self.table();
         let current = Arc::ptr_eq(&self.entry(&mut functions, function).current, version);
@@ -91,7 +99,7 @@ impl ModuleCode {
             drop((code, functions));
             // SAFETY: nobody knows the address of the code that was published just now.
             unsafe { self.system.heap.free(&object) };
-            return;
+            return Ok(());
         }
         // SAFETY: the code stays until it has been unlinked and retired.
         unsafe { lowered.link_baseline(&links, object.start()) };
@@ -103,6 +111,7 @@ impl ModuleCode {
         let origin = Origin { time, cached: false };
         let event = self.compiled(version, EntryPoint::Function, Tier::Baseline, bytes, origin);
         self.system.events.send(|| event);
+        Ok(())
     }
 
     /// Lets baseline code call the baseline code of a current version directly, unless there is machine code to be
@@ -131,7 +140,7 @@ impl ModuleCode {
         state.countdown.store(0, Ordering::Relaxed);
         drop(functions);
         // SAFETY: the code has been unlinked, and no address of baseline code is ever kept across a safepoint.
-        unsafe { retire::request(&self.system, vec![object], self.stores()) };
+        unsafe { retire::request(&self.system, vec![object], self.stores(), None) };
         true
     }
 }

@@ -4,6 +4,7 @@
 //! [`FunctionState`]s, one word at a time; everything else is behind a lock that no guest takes while
 //! it runs.
 
+use super::baseline;
 use super::bodies::Bodies;
 use super::cache::Wanted;
 use super::events::Event;
@@ -119,13 +120,14 @@ impl ModuleCode {
         features: WasmFeatures,
     ) -> Result<Arc<ModuleCode>> {
         let first = env.imported_functions;
+        let countdown = baseline::first_countdown(&config);
         if let Some(last) = (bodies.ranges.len() as u32).checked_sub(1) {
             system.heap.entry_thunk(first + last)?;
         }
         let mut states = Vec::with_capacity(bodies.ranges.len() + config.spare_functions);
         for i in 0..bodies.ranges.len() as u32 {
             let thunk = system.heap.entry_thunk(first + i)?;
-            states.push(FunctionState::new(thunk.cast_mut(), 0));
+            states.push(FunctionState::new(thunk.cast_mut(), countdown));
         }
         let states = AppendVec::from(states);
         let code = Arc::new(ModuleCode {
@@ -148,10 +150,6 @@ impl ModuleCode {
             module: OnceLock::new(),
             copies: AtomicBool::new(false),
         });
-        let countdown = code.first_countdown();
-        for state in code.functions() {
-            state.countdown.store(countdown, Ordering::Relaxed);
-        }
         code.system.add_module(&code);
         Ok(code)
     }
@@ -359,7 +357,7 @@ impl ModuleCode {
     pub(crate) fn add_function(&self, version: &Arc<FunctionVersion>) {
         let function = version.body.function;
         let thunk = self.system.heap.entry_thunk(function).expect("made before");
-        let countdown = self.first_countdown();
+        let countdown = baseline::first_countdown(&self.config);
         let entry = FunctionEntry { current: version.clone(), older: Vec::new() };
         self.table().insert(function, entry);
         let added = self.states.append(FunctionState::new(thunk.cast_mut(), countdown)).is_ok();
@@ -577,13 +575,24 @@ impl ModuleCode {
         error: &Error,
     ) {
         let function = version.body.function;
-        self.system.counters.compiler(tier, entry != EntryPoint::Function).failed.add(1);
         if entry == EntryPoint::Function && self.is_current(version) {
             self.state(function).countdown.store(NEVER, Ordering::Relaxed);
         }
+        self.announce_failure(version, entry, tier, error);
+    }
+
+    /// Counts and announces that code of a version has not been made.
+    pub(super) fn announce_failure(
+        &self,
+        version: &FunctionVersion,
+        entry: EntryPoint,
+        tier: Tier,
+        error: &Error,
+    ) {
+        self.system.counters.compiler(tier, entry != EntryPoint::Function).failed.add(1);
         self.system.events.send(|| Event::CompilationFailed {
             module: self.label(),
-            function,
+            function: version.body.function,
             version: version.body.version,
             reason: format!("{error:#}"),
         });

@@ -1,5 +1,6 @@
 //! New versions become current: the one moment at which a running program changes.
 
+use super::baseline;
 use super::continuation::Migration;
 use super::counters::MovedFrames;
 use super::events::Event;
@@ -145,7 +146,7 @@ impl ModuleCode {
             let state = self.state(function);
             state.lowered.store(Arc::as_ptr(lowered).cast_mut().cast(), Ordering::SeqCst);
             // A loop that has been taken out of its code shall not be interpreted for long.
-            let countdown = code.map_or(self.first_countdown(), |_| ASK_AGAIN);
+            let countdown = code.map_or(baseline::first_countdown(&self.config), |_| ASK_AGAIN);
             state.countdown.store(countdown, Ordering::Relaxed);
             if let Some(code) = code {
                 state.entry.store(code, Ordering::SeqCst);

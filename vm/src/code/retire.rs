@@ -300,37 +300,20 @@ pub(crate) unsafe fn retire_around(
     published.map(|()| Retiring { retirement, handshake, begun })
 }
 
-/// Retires all code that has frames on one stack inside the first one that is redirected. Does not wait:
-/// the store that is served last frees the code.
+/// Retires code without waiting: the store that is served last frees it. With `innermost`, that is all code that has frames
+/// on the stack whose innermost frame record it is, inside the first frame that is redirected.
 ///
 /// # Safety
-/// As for [`retire`]; no other code may be among the objects, and the innermost frame record of the stack is
-/// `innermost`. Stores of several modules may be listed several times.
-pub(crate) unsafe fn retire_innermost(
-    system: &Arc<CodeSystem>,
-    objects: Vec<Arc<CodeObject>>,
-    stores: Vec<Arc<Mutator>>,
-    innermost: Position,
-) {
-    let Some(objects) = not_yet_retired(objects) else { return };
-    let stores = each_once(stores);
-    let retirement = Retirement::new(system, &stores, Some(innermost), Vec::new());
-    retirement.set_code(objects);
-    let progress = handshake::request(&stores, retirement.clone());
-    let _ = retirement.progress.set(progress);
-}
-
-/// Retires code that has no frames of its own. Does not wait: the store that is served last frees the code.
-///
-/// # Safety
-/// As for [`retire`].
+/// As for [`retire`]; no other code may be among the objects. Stores of several modules may be listed several times.
 pub(crate) unsafe fn request(
     system: &Arc<CodeSystem>,
     objects: Vec<Arc<CodeObject>>,
     stores: Vec<Arc<Mutator>>,
+    innermost: Option<Position>,
 ) {
     let Some(objects) = not_yet_retired(objects) else { return };
-    let retirement = Retirement::new(system, &stores, None, Vec::new());
+    let stores = each_once(stores);
+    let retirement = Retirement::new(system, &stores, innermost, Vec::new());
     retirement.set_code(objects);
     let progress = handshake::request(&stores, retirement.clone());
     let _ = retirement.progress.set(progress);

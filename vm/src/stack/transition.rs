@@ -264,7 +264,6 @@ pub(crate) unsafe extern "sysv64" fn hot(
         unsafe { while_suspended(&mutator, || module.compile_baseline(&current)) };
         let rest = module.second_countdown();
         if rest > 0 {
-            let rest = i32::try_from(rest).unwrap_or(i32::MAX);
             state.countdown.store(rest, Ordering::Relaxed);
             return SafepointAction::Continue;
         }
@@ -326,7 +325,7 @@ unsafe fn retire_stack(store: &mut StoreOpaque, stack: *mut StackContext) {
     // SAFETY: as the caller vouches.
     let innermost = unsafe { StackContext::innermost(stack) }.expect("the code has frames");
     // SAFETY: the code was unlinked above, and is that of the frames inside the first redirected one.
-    unsafe { retire::retire_innermost(&system, retired, stores, innermost) };
+    unsafe { retire::request(&system, retired, stores, Some(innermost)) };
     // SAFETY: this thread is at a safepoint.
     unsafe { store.mutator.serve() };
     // What the request has raised.
