@@ -29,7 +29,11 @@ pub fn shadow_stack_active() -> bool {
 /// Asks for this thread: before it runs managed code for the first time. A thread cannot get a shadow stack
 /// later, for it could not return from its frames then.
 pub(crate) fn note_shadow_stack() -> bool {
-    let active = thread_has_shadow_stack();
+    thread_local! {
+        static ACTIVE: bool = thread_has_shadow_stack();
+    }
+    // What a thread has when its locals are gone is asked again.
+    let active = ACTIVE.try_with(|&active| active).unwrap_or_else(|_| thread_has_shadow_stack());
     if active {
         SHADOW_STACK_SEEN.store(true, Ordering::Relaxed);
     }

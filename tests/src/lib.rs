@@ -1,6 +1,6 @@
 //! What the tests of the whole have in common.
 
-use midair::{Config, Tier};
+use midair::{Config, StressSpec, Tier};
 
 pub mod differential;
 pub mod mutation;
@@ -8,6 +8,15 @@ pub mod program;
 pub mod replace_stress;
 pub mod spec_suite;
 pub mod spec_suite_v3;
+
+/// A schedule for the specification's suite: that of the text, for the first 100,000 safepoints of a store. Its
+/// tests of tail calls go on for millions of equal calls, and transitions at all of them took most of the suite's
+/// time.
+pub fn suite_schedule(text: &str) -> StressSpec {
+    let mut schedule: StressSpec = text.parse().expect("a schedule");
+    schedule.until = Some(100_000);
+    schedule
+}
 
 /// Lets functions get baseline code at their first call, and no other because they are hot.
 pub fn in_baseline_code(config: &mut Config) -> &mut Config {

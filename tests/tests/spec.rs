@@ -1,8 +1,8 @@
 //! The specification's test suite in every tier, and under stress: nothing may fail or be skipped.
 
-use midair::{Config, StressSpec, Tier};
+use midair::{Config, Tier};
 use midair_cli::wast::{self, Report};
-use midair_tests::{in_baseline_code, spec_suite};
+use midair_tests::{in_baseline_code, spec_suite, suite_schedule};
 
 fn run(tier: Tier, stress: Option<&str>) {
     let mut config = wast::config();
@@ -18,7 +18,7 @@ fn run_in_baseline_code(stress: Option<&str>) {
 
 fn run_with(mut config: Config, what: &str, stress: Option<&str>) {
     if let Some(stress) = stress {
-        config.stress(stress.parse::<StressSpec>().unwrap());
+        config.stress(suite_schedule(stress));
     }
     let mut total = Report::default();
     for script in spec_suite::scripts() {

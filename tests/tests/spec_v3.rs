@@ -1,17 +1,17 @@
 //! The specification's test suite of WebAssembly 3.0 and of proposals in every tier, and under stress: nothing may fail,
 //! and nothing is skipped but scripts that are known to need what is not built.
 
-use midair::{Config, StressSpec, Tier};
+use midair::{Config, Tier};
 use midair_cli::wast::{self, Report};
-use midair_tests::in_baseline_code;
 use midair_tests::spec_suite_v3::{SKIPPED, all, scripts};
+use midair_tests::{in_baseline_code, suite_schedule};
 use midair_watchdog::Watchdog;
 
 fn config(tier: Tier, stress: Option<&str>) -> Config {
     let mut config = wast::config();
     config.tier(tier);
     if let Some(stress) = stress {
-        config.stress(stress.parse::<StressSpec>().unwrap());
+        config.stress(suite_schedule(stress));
     }
     config
 }

@@ -206,7 +206,7 @@ pub struct TieringOptions {
     #[arg(long, value_name = "N", value_parser = parse_threshold)]
     optimize_after: Option<Threshold>,
 
-    /// Force transitions between tiers: a comma list of osr:N, retire:N, mixed:N, far:N, seed:S
+    /// Force transitions between tiers: a comma list of osr:N, retire:N, mixed:N, far:N, until:N, seed:S
     #[arg(long, value_name = "SPEC")]
     stress: Option<StressSpec>,
 }

@@ -46,6 +46,9 @@ pub struct StressSpec {
     /// if their operands were so small: bodies with more locals or operands are lowered in the form that is meant
     /// for those with tens of thousands of them. N is 7 at least.
     pub far: Option<u16>,
+    /// A store's safepoints after its Nth are left alone. A fault is bisected by it: the least N that shows it
+    /// names the transition. It also bounds what a schedule costs in a program of very many safepoints.
+    pub until: Option<u64>,
     /// Seed of what a schedule chooses at random.
     pub seed: u64,
 }
@@ -80,7 +83,7 @@ impl FromStr for StressSpec {
             let Some((key, number)) = item.split_once(':') else {
                 return Err(ParseStressError(format!(
                     "`{item}` is not of the form KEY:NUMBER (keys are osr, retire, mixed, panic, fail, \
-                     far, seed)"
+                     far, until, seed)"
                 )));
             };
             if seen.contains(&key) {
@@ -94,6 +97,7 @@ impl FromStr for StressSpec {
                 "panic" => spec.panic = Some(interval(key, number)?),
                 "fail" => spec.fail = Some(interval(key, number)?),
                 "far" => spec.far = Some(distance(number)?),
+                "until" => spec.until = Some(interval(key, number)?),
                 "seed" => {
                     spec.seed = number.parse().map_err(|_| {
                         ParseStressError(format!("`{number}` is not a number, in `{item}`"))
@@ -107,7 +111,7 @@ impl FromStr for StressSpec {
                 _ => {
                     return Err(ParseStressError(format!(
                         "unknown stress `{key}` (known are osr, retire, mixed, panic, fail, far, \
-                         seed)"
+                         until, seed)"
                     )));
                 }
             }
@@ -142,6 +146,7 @@ impl fmt::Display for StressSpec {
             ("panic", self.panic),
             ("fail", self.fail),
             ("far", self.far.map(u64::from)),
+            ("until", self.until),
             ("seed", seed),
         ];
         let mut separator = "";
@@ -173,12 +178,14 @@ mod tests {
             "mixed:1",
             "panic:3,fail:2",
             "osr:2,far:9",
+            "retire:1,until:100,seed:3",
         ] {
             assert_eq!(text.parse::<StressSpec>().unwrap().to_string(), text);
         }
         assert!(!"panic:4".parse::<StressSpec>().unwrap().is_active());
         assert!(!"fail:4".parse::<StressSpec>().unwrap().is_active());
         assert!(!"seed:4".parse::<StressSpec>().unwrap().is_active());
+        assert!(!"until:4".parse::<StressSpec>().unwrap().is_active());
         assert!(!"far:8".parse::<StressSpec>().unwrap().is_active());
         assert!("retire:1".parse::<StressSpec>().unwrap().is_active());
         assert!("mixed:1".parse::<StressSpec>().unwrap().is_active());
@@ -190,6 +197,7 @@ mod tests {
         assert!(error("osr").contains("KEY:NUMBER"));
         assert!(error("osr:0").contains("at least 1"));
         assert!(error("mixed:0").contains("at least 1"));
+        assert!(error("until:0").contains("at least 1"));
         assert!(error("osr:x").contains("at least 1"));
         assert!(error("far:6").contains("7 to 65535"));
         assert!(error("retire:-1").contains("at least 1"));

@@ -82,6 +82,9 @@ impl TransitionState {
             return Wish::default();
         }
         self.safepoints += 1;
+        if stress.until.is_some_and(|until| self.safepoints > until) {
+            return Wish::default();
+        }
         // The seed shifts the schedule.
         let n = self.safepoints.wrapping_add(stress.seed);
         let due = |every: Option<u64>| every.is_some_and(|every| n.is_multiple_of(every));

@@ -45,7 +45,7 @@
 ;; @000b                               v19 = iconst.i64 3
 ;; @000d                               v20 = iconst.i64 4
 ;; @0011                               v21 = load.i64 notrap aligned readonly can_move v0+72
-;; @0011                               v22 = load.i64 notrap aligned region2 v21+32
+;; @0011                               v22 = load.i64 notrap aligned region2 v21+40
 ;; @0011                               v23 = get_frame_pointer.i64
 ;; @0011                               store.i32 notrap aligned region1 v16, v23+16
 ;; @0011                               return_call_indirect sig0, v22(v0, v15, v17, v18, v19, v20)  ; v17 = 1, v18 = 2, v19 = 3, v20 = 4
@@ -57,7 +57,7 @@
 ;; @001c                               v27 = iconst.i64 4
 ;; @0020                               v29 = vconst.i8x16 const0
 ;; @0036                               v31 = load.i64 notrap aligned readonly can_move v0+72
-;; @0036                               v32 = load.i64 notrap aligned region2 v31+64
+;; @0036                               v32 = load.i64 notrap aligned region2 v31+80
 ;; @0036                               v33 = load.i64 notrap aligned readonly can_move v0+16
 ;; @0036                               v34 = load.i64 notrap aligned region3 v33+40
 ;; @0036                               v35 = iconst.i64 2
