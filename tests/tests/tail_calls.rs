@@ -234,6 +234,37 @@ fn host_functions_can_be_called_in_the_last_step() -> Result<()> {
 
 /// Host and guest in turn: what the host calls makes a chain of its own, in the midst of another one.
 #[test]
+fn all_bits_of_an_index_into_a_large_table_count() -> Result<()> {
+    let _watchdog = Watchdog::start();
+    const TEXT: &str = r#"(module
+        (type $t (func (param i64) (result i64)))
+        (table $t i64 3 funcref)
+        (elem (table $t) (i64.const 0) func $f $f)
+        (func $f (type $t) (i64.mul (local.get 0) (i64.const 3)))
+        (func (export "run") (type $t)
+            (return_call_indirect $t (type $t) (local.get 0) (local.get 0))))"#;
+    in_each(|engine| {
+        let module = Module::new(engine, TEXT)?;
+        let mut store = Store::new(engine, ());
+        let instance = Linker::new(engine).instantiate(&mut store, &module)?;
+        let run = instance.get_typed_func::<i64, i64>(&mut store, "run")?;
+        for (index, trap) in [
+            (2, Trap::IndirectCallToNull),
+            (3, Trap::TableOutOfBounds),
+            (1 << 32, Trap::TableOutOfBounds),
+            ((1 << 32) + 1, Trap::TableOutOfBounds),
+            (i64::MIN, Trap::TableOutOfBounds),
+            (-1, Trap::TableOutOfBounds),
+        ] {
+            let found = run.call(&mut store, index).unwrap_err();
+            anyhow::ensure!(found.downcast_ref::<Trap>() == Some(&trap), "{index:#x}: {found:?}");
+            anyhow::ensure!(run.call(&mut store, 1)? == 3);
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn chains_can_be_nested() -> Result<()> {
     let _watchdog = Watchdog::start();
     in_each(|engine| {

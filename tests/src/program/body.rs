@@ -511,8 +511,8 @@ impl<'c, 'b> Body<'c, 'b> {
             return self.emit(Instruction::ReturnCall(callee as u32));
         }
         let type_index = type_index(self.types, &signature);
-        self.emit(Instruction::I32Const(callee as i32));
-        self.emit(Instruction::ReturnCallIndirect { type_index, table_index: 0 });
+        let table_index = self.index_of(callee);
+        self.emit(Instruction::ReturnCallIndirect { type_index, table_index });
     }
 
     fn call(&mut self, callee: usize) {
@@ -567,15 +567,30 @@ impl<'c, 'b> Body<'c, 'b> {
         if callee < self.imports || self.choices.one_in(2) {
             return self.emit(Instruction::Call(callee as u32));
         }
-        let ty = type_index(self.types, signature);
-        if self.choices.one_in(20) {
+        let type_index = type_index(self.types, signature);
+        let table_index = self.index_of(callee);
+        self.emit(Instruction::CallIndirect { type_index, table_index });
+    }
+
+    /// Puts an index into a table on the stack, nearly always that of a function, and answers the table.
+    fn index_of(&mut self, callee: usize) -> u32 {
+        let is_long = self.choices.one_in(2);
+        match (self.choices.one_in(20), is_long) {
             // Often another type, or null.
-            self.expression(ValType::I32);
-            self.emit(Instruction::I32Const(TABLE as i32 - 1));
-            self.emit(Instruction::I32And);
-        } else {
-            self.emit(Instruction::I32Const(callee as i32));
+            (true, false) => {
+                self.expression(ValType::I32);
+                self.emit(Instruction::I32Const(TABLE as i32 - 1));
+                self.emit(Instruction::I32And);
+            }
+            // That too, or outside of the table, with a lower half that is inside.
+            (true, true) => {
+                self.expression(ValType::I64);
+                self.emit(Instruction::I64Const(1 << 63 | 1 << 32 | (i64::from(TABLE) - 1)));
+                self.emit(Instruction::I64And);
+            }
+            (false, false) => self.emit(Instruction::I32Const(callee as i32)),
+            (false, true) => self.emit(Instruction::I64Const(callee as i64)),
         }
-        self.emit(Instruction::CallIndirect { type_index: ty, table_index: 0 });
+        is_long.into()
     }
 }

@@ -34,7 +34,7 @@ const BUDGET_GLOBAL: u32 = 0;
 /// The value types that programs compute with.
 const TYPES: [ValType; 5] = [ValType::I32, ValType::I64, ValType::F64, ValType::F32, ValType::V128];
 
-/// Elements of the table; a power of two. Behind the functions it is null.
+/// Elements of each table; a power of two. Behind the functions they are null. The second has indices of 64 bits.
 const TABLE: u32 = 16;
 
 /// How deep expressions and statements are nested.
@@ -232,13 +232,15 @@ fn assemble(
     }
 
     let mut tables = TableSection::new();
-    tables.table(TableType {
-        element_type: RefType::FUNCREF,
-        table64: false,
-        minimum: u64::from(TABLE),
-        maximum: None,
-        shared: false,
-    });
+    for table64 in [false, true] {
+        tables.table(TableType {
+            element_type: RefType::FUNCREF,
+            table64,
+            minimum: u64::from(TABLE),
+            maximum: None,
+            shared: false,
+        });
+    }
     let mut globals = GlobalSection::new();
     for ty in [ValType::I32].iter().chain(&TYPES) {
         let init = match ty {
@@ -265,7 +267,8 @@ fn assemble(
     }
     let all: Vec<u32> = (0..type_indices.len() as u32).collect();
     let mut elements = ElementSection::new();
-    elements.active(None, &ConstExpr::i32_const(0), Elements::Functions(all.into()));
+    elements.active(None, &ConstExpr::i32_const(0), Elements::Functions((&all).into()));
+    elements.active(Some(1), &ConstExpr::i64_const(0), Elements::Functions(all.into()));
     let mut data = DataSection::new();
     data.active(0, &ConstExpr::i32_const(64), (0..=255).collect::<Vec<u8>>());
 

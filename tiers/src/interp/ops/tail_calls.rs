@@ -75,7 +75,7 @@ macro_rules! tail_calls {
             }
             fn $call_indirect(m) {
                 let table = *(*m.cx).tables.add(m.operand::<u32>(10) as usize);
-                let index = m.get::<u32>(8) as usize;
+                let index = m.get::<u64>(8) as usize;
                 if index >= (*table).len {
                     return m.trap(TrapCode::TableOutOfBounds);
                 }
