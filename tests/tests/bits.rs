@@ -4,6 +4,7 @@
 
 use midair::{
     Config, Engine, Instance, Linker, Module, OptLevel, RecompileOptions, Store, StressSpec, Tier,
+    Val,
 };
 use midair_tests::in_baseline_code;
 use std::sync::{Arc, Mutex};
@@ -384,6 +385,56 @@ fn operands_of_wide_operators_are_kept_until_they_are_read_again() {
                 let found = f.call(&mut store, (a, b)).unwrap();
                 assert_eq!(found, (d.0, d.1, s.0, s.1, p.0, p.1), "{a} {b}");
             }
+        }
+    }
+}
+
+/// Baseline code leaves conversions of what does not fit to the interpreter, which finds all values in their slots, however
+/// many are in registers.
+#[test]
+fn conversions_of_what_does_not_fit_leave_other_values_as_they_are() {
+    let conversions = ["i32", "i64"].into_iter().flat_map(|to| {
+        ["f32_s", "f32_u", "f64_s", "f64_u"].map(|from| (to, format!("trunc_sat_{from}")))
+    });
+    for (to, operator) in conversions {
+        let from = &operator[10..13];
+        for locals in 0..12 {
+            let set = |n| format!("(local.set {n} (i64.mul (local.get 1) (i64.const {n})))\n");
+            let results = |n| format!("(local.get {n})");
+            let text = format!(
+                "(module (func (export \"f\") (param {from} i64) (result {to} {})
+                    (local {}) (local {to})
+                    {} (local.set {} ({to}.{operator} ({from}.mul (local.get 0) ({from}.const 2))))
+                    (local.get {}) {}))",
+                "i64 ".repeat(locals),
+                "i64 ".repeat(locals),
+                (2..locals + 2).map(set).collect::<String>(),
+                locals + 2,
+                locals + 2,
+                (2..locals + 2).map(results).collect::<String>(),
+            );
+            let mut interpreted = Config::new();
+            interpreted.tier(Tier::Interp);
+            let [expected, found] = [interpreted, in_baseline_code(&mut Config::new()).clone()]
+                .map(|config| {
+                    let engine = Engine::new(&config).unwrap();
+                    let module = Module::new(&engine, &text).unwrap();
+                    let mut store = Store::new(&engine, ());
+                    let instance = Instance::new(&mut store, &module, &[]).unwrap();
+                    let f = instance.get_func(&mut store, "f").unwrap();
+                    let numbers = [1.0, 1e30, -1e30, f64::NAN, 2e9, 1e19];
+                    numbers.map(|number| {
+                        let number = match from {
+                            "f32" => Val::F32((number as f32).to_bits()),
+                            _ => Val::F64(number.to_bits()),
+                        };
+                        let mut results = vec![Val::I32(0); locals + 1];
+                        f.call(&mut store, &[number, Val::I64(0x1_0000_0001)], &mut results)
+                            .unwrap();
+                        format!("{results:?}")
+                    })
+                });
+            assert_eq!(found, expected, "{text}");
         }
     }
 }

@@ -203,10 +203,11 @@ impl Translator<'_> {
     /// To an integer. What does not fit is left to the handler.
     pub(super) fn truncate(&mut self, i: Instruction<'_>, ty: Float, range: Range) {
         let from = self.registers.read_float(&mut self.asm, i.slot(10));
+        let dst = self.registers.scratch(&mut self.asm);
         // The handler finds the operand in its slot.
         let unwritten = self.registers.write_all_elsewhere();
         self.have_read(i);
-        let dst = self.registers.define(&mut self.asm, i.slot(8));
+        self.registers.define_scratch(dst, i.slot(8));
         let done = self.asm.label();
         let then = self.registers.state();
         let unusual = self.handler_aside(i, unwritten, then, done);

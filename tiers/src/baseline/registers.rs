@@ -176,7 +176,8 @@ impl Registers {
         }
     }
 
-    /// The code that [`Registers::write_all`] would write, elsewhere: what is in the registers here stays unwritten.
+    /// The code that [`Registers::write_all`] would write, elsewhere: what is in the registers here stays unwritten. No
+    /// register may be made free between here and the jump to there.
     pub(super) fn write_all_elsewhere(&self) -> Unwritten {
         Unwritten { slots: self.slots, dirty: self.dirty }
     }
@@ -265,6 +266,12 @@ impl Registers {
     /// A register for this instruction only.
     pub(super) fn scratch(&mut self, asm: &mut Assembler) -> Reg {
         GENERAL[self.free_place(asm, Kind::General)]
+    }
+
+    /// A [scratch register](Registers::scratch) is that of the slot's new value from here on.
+    pub(super) fn define_scratch(&mut self, scratch: Reg, slot: i32) {
+        let place = GENERAL.iter().position(|&reg| reg == scratch);
+        self.define_place(place.expect("scratch registers are places"), slot);
     }
 
     /// The slot's value in a general register.
