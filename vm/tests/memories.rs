@@ -116,6 +116,53 @@ fn widened(ty: &str, parameter: u32) -> String {
     }
 }
 
+/// An index of 64 bits into a table is no other one that has the same lower half.
+#[test]
+fn indices_into_tables_count_with_all_their_bits() {
+    let text = r#"(module
+        (type $t (func (result i32)))
+        (table $t i64 10 funcref)
+        (elem (table $t) (i64.const 0) func $f $f $f $f $f $f $f $f $f $f)
+        (func $f (type $t) (i32.const 7))
+        (func (export "call") (param i64) (result i32)
+            (call_indirect $t (type $t) (local.get 0)))
+        (func (export "return_call") (param i64) (result i32)
+            (return_call_indirect $t (type $t) (local.get 0)))
+        (func (export "get") (param i64) (result i32)
+            (ref.is_null (table.get $t (local.get 0)))
+            (i32.mul (i32.const 3)) (i32.add (i32.const 7)))
+        (func (export "set") (param i64) (result i32)
+            (table.set $t (local.get 0) (ref.func $f)) (i32.const 7))
+        (func (export "fill") (param i64) (result i32)
+            (table.fill $t (local.get 0) (ref.func $f) (i64.const 1)) (i32.const 7))
+        (func (export "length") (param i64) (result i32)
+            (table.fill $t (i64.const 0) (ref.func $f) (local.get 0)) (i32.const 7))
+        (func (export "copy") (param i64) (result i32)
+            (table.copy $t $t (local.get 0) (i64.const 1) (i64.const 1)) (i32.const 7))
+        (func (export "init") (param i64) (result i32)
+            (table.init $t $some (local.get 0) (i32.const 0) (i32.const 1)) (i32.const 7))
+        (elem $some func $f))"#;
+    let outside: Vec<i64> = [32, 33, 47, 61, 63].map(|bit| 1 << bit).into();
+    for tier in TIERS {
+        let engine = engine(tier);
+        let module = Module::new(&engine, text).unwrap();
+        let mut store = Store::new(&engine, ());
+        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+        for export in module.exports() {
+            let name = export.name();
+            let f: TypedFunc<i64, i32> = instance.get_typed_func(&mut store, name).unwrap();
+            // Often enough that functions get baseline code.
+            for index in 0..10 {
+                assert_eq!(f.call(&mut store, index).unwrap(), 7, "{name} {index} {tier:?}");
+            }
+            for index in outside.iter().flat_map(|high| [*high, high + 3]) {
+                let found = trap(f.call(&mut store, index));
+                assert_eq!(found, Some(Trap::TableOutOfBounds), "{name} {index:#x} {tier:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn sizes_have_the_types_of_addresses_and_what_is_too_large_is_refused() {
     let text = r#"(module
