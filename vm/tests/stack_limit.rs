@@ -87,3 +87,46 @@ fn frames_at_the_very_limit_go_on_when_they_are_replaced() {
         }
     }
 }
+
+/// A frame takes the same room in the interpreter and in baseline code, with all the operands that it can have.
+#[test]
+fn baseline_code_finds_the_limit_where_the_interpreter_does() {
+    let _watchdog = Watchdog::start();
+    for operands in [0, 1, 7, 500, 3000] {
+        let pushed: String =
+            (0..operands).map(|n| format!("(i64.mul (local.get $n) (i64.const {n}))\n")).collect();
+        let text = format!(
+            r#"(module (func $f (export "f") (param $n i64) (result i64)
+                {pushed}
+                (if (result i64) (i64.eqz (local.get $n))
+                    (then (i64.const 0))
+                    (else (call $f (i64.sub (local.get $n) (i64.const 1)))))
+                {}))"#,
+            "i64.add ".repeat(operands)
+        );
+        let mut interpreted = Config::new();
+        interpreted.tier(Tier::Interp);
+        let mut baseline = Config::new();
+        baseline.baseline_threshold(0).optimized_threshold(u32::MAX);
+        let [expected, found] = [interpreted, baseline].map(|mut config| {
+            let engine = Engine::new(config.max_wasm_stack(256 << 10)).unwrap();
+            let module = Module::new(&engine, &text).unwrap();
+            let mut store = Store::new(&engine, ());
+            let instance = Instance::new(&mut store, &module, &[]).unwrap();
+            let f = instance.get_typed_func::<i64, i64>(&mut store, "f").unwrap();
+            let (mut fits, mut too_deep) = (0, 1 << 16);
+            while too_deep - fits > 1 {
+                let depth = i64::midpoint(fits, too_deep);
+                match f.call(&mut store, depth) {
+                    Ok(_) => fits = depth,
+                    Err(error) => {
+                        assert_eq!(error.downcast_ref(), Some(&Trap::StackOverflow));
+                        too_deep = depth;
+                    }
+                }
+            }
+            fits
+        });
+        assert_eq!(found, expected, "{operands} operands");
+    }
+}
