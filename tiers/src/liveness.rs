@@ -77,6 +77,7 @@ pub struct Liveness {
     loops: u32,
     runtime_calls: bool,
     tail_calls: bool,
+    fan_out: u64,
 }
 
 impl Liveness {
@@ -108,6 +109,7 @@ impl Liveness {
             loops: graph.loops,
             runtime_calls: graph.runtime_calls,
             tail_calls: graph.tail_calls,
+            fan_out: graph.fan_out,
         };
         let mut live = vec![0; words_per_set];
         for (index, block) in graph.blocks.iter().enumerate() {
@@ -162,6 +164,11 @@ impl Liveness {
     /// Whether there are reachable tail calls.
     pub fn tail_calls(&self) -> bool {
         self.tail_calls
+    }
+
+    /// Sum over the reachable `br_table`s of the square of how many labels each leads to.
+    pub fn fan_out(&self) -> u64 {
+        self.fan_out
     }
 }
 
@@ -227,6 +234,7 @@ struct Graph {
     handlers: u32,
     runtime_calls: bool,
     tail_calls: bool,
+    fan_out: u64,
 }
 
 /// Builds a [`Graph`].
@@ -258,6 +266,7 @@ impl Graph {
                 handlers: 0,
                 runtime_calls: false,
                 tail_calls: false,
+                fan_out: 0,
             },
             current: None,
             constructs: Vec::new(),
@@ -523,6 +532,10 @@ impl GraphBuilder<'_> {
             self.edge(self.label(depth));
         }
         self.merge_edges();
+        if let (Some(from), false) = (self.current, conditional) {
+            let labels = self.graph.blocks[from as usize].successors.len() as u64;
+            self.graph.fan_out += labels * labels;
+        }
         let next = conditional.then(|| {
             let next = self.create_block();
             self.edge(next);

@@ -131,6 +131,9 @@ pub struct CompileLimits {
     /// Arguments and results that the calls of a body pass in memory, all together: the time that registers take by
     /// backtracking grows with their square.
     pub max_values_in_memory: usize,
+    /// Sum over the `br_table`s of a body of the square of how many labels each leads to: to find registers for what a
+    /// branch passes to its targets takes so long.
+    pub max_fan_out: u64,
     /// Bytes of a frame.
     pub max_frame: u32,
 }
@@ -142,6 +145,7 @@ impl Default for CompileLimits {
             max_locals_by_blocks: 1 << 26,
             max_blocks: 1 << 16,
             max_values_in_memory: 1 << 16,
+            max_fan_out: 1 << 25,
             max_frame: 64 << 10,
         }
     }
@@ -264,6 +268,9 @@ impl Compiler {
         }
         if blocks as usize > self.limits.max_blocks {
             return Err(CompileError::TooLarge(format!("{blocks} blocks")));
+        }
+        if liveness.fan_out() > self.limits.max_fan_out {
+            return Err(CompileError::TooLarge("branches to very many labels".to_owned()));
         }
         let plan = env.consume_fuel.then(|| FuelPlan::new(body)).transpose()?;
         let isa = self.isa(options.settings)?;

@@ -51,6 +51,26 @@ fn many_blocks() {
 }
 
 #[test]
+fn a_table_of_very_many_labels() {
+    // Each label's code makes new values, of which all others may be where they come from.
+    let code = |labels: usize| {
+        let table: String = (0..labels).map(|n| format!("{n} ")).collect();
+        let cases: String = (0..labels)
+            .map(|n| {
+                format!(
+                    "end local.get {} i32.const {n} i32.add local.set {} ",
+                    1 + n % 9,
+                    1 + (n + 1) % 9
+                )
+            })
+            .collect();
+        format!("{} local.get 0 br_table {table} 0 {cases} local.get 1", "block ".repeat(labels))
+    };
+    assert_compiles("1,000 labels", 10, &code(1_000));
+    assert_too_large("20,000 labels", 10, &code(20_000));
+}
+
+#[test]
 fn many_locals() {
     let uses: String = (1..20_000).map(|n| format!("local.get 0 local.set {n} ")).collect();
     assert_compiles("20,000 locals", 20_000, &format!("{uses} local.get 19999"));
