@@ -232,7 +232,7 @@ pub use cranelift_native;
 
 pub use call::{
     CallShape, CalloutOutcome, NativeOutcome, REQUEST_TOKEN, RESUME_TOKEN, call_native,
-    more_arguments_entry, request_entry, resume_entry,
+    more_arguments_entry, more_arguments_return, request_entry, resume_entry,
 };
 pub use code_heap::{CodeHeap, CodeHeapError, CodeHeapSnapshot, CodeHeapStats, POISON};
 pub use code_object::{CodeDescription, CodeObject, CodeState};

@@ -50,8 +50,8 @@ pub(crate) const fn more_arguments_entry() -> unsafe extern "sysv64" fn() {
 }
 
 /// Where that callee returns: to a frame between it and the next managed one.
-pub(crate) fn more_arguments_return_address() -> usize {
-    midair_osr_more_arguments_return as *const () as usize
+pub(crate) const fn more_arguments_return() -> unsafe extern "sysv64" fn() {
+    midair_osr_more_arguments_return
 }
 
 /// What its field `poll` holds.

@@ -385,7 +385,9 @@ pub struct Builtins {
     /// 13: What machine code jumps to for a tail call for whose arguments there is no room: see
     /// [`midair_osr::more_arguments_entry`].
     pub more_arguments_entry: unsafe extern "sysv64" fn(),
-    /// 14: `memory.atomic.notify` at an effective address, whose alignment has been checked: how many were woken, or
+    /// 14: Where its callees return: see [`midair_osr::more_arguments_return`].
+    pub more_arguments_return: unsafe extern "sysv64" fn(),
+    /// 15: `memory.atomic.notify` at an effective address, whose alignment has been checked: how many were woken, or
     /// [`OUTSIDE`].
     pub notify:
         unsafe extern "sysv64" fn(*mut InstanceContext, memory: u32, at: u64, count: u32) -> u64,
@@ -450,6 +452,7 @@ pub enum BuiltinIndex {
     IsSubtype,
     RequestEntry,
     MoreArgumentsEntry,
+    MoreArgumentsReturn,
     Notify,
 }
 
@@ -500,6 +503,8 @@ const _: () = {
     assert!(offset_of!(Builtins, request_entry) == 8 * BuiltinIndex::RequestEntry as usize);
     let more_arguments_entry = offset_of!(Builtins, more_arguments_entry);
     assert!(more_arguments_entry == 8 * BuiltinIndex::MoreArgumentsEntry as usize);
+    let more_arguments_return = offset_of!(Builtins, more_arguments_return);
+    assert!(more_arguments_return == 8 * BuiltinIndex::MoreArgumentsReturn as usize);
     assert!(offset_of!(Builtins, notify) == 8 * BuiltinIndex::Notify as usize);
     assert!(offset_of!(MemoryDef, len) == 8);
 };

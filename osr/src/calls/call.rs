@@ -36,6 +36,17 @@ pub const fn more_arguments_entry() -> unsafe extern "sysv64" fn() {
     stub_addresses::more_arguments_entry()
 }
 
+/// The return address of callees of [`more_arguments_entry`], which nothing calls. A function that finds it at its own entry
+/// has room for arguments up to its caller's frame record, which is where `rbp` points then:
+///
+/// ```text
+///   rbp -> rbp of the caller's caller
+///          stack arguments              <- rsp + 8 at the entry
+/// ```
+pub const fn more_arguments_return() -> unsafe extern "sysv64" fn() {
+    stub_addresses::more_arguments_return()
+}
+
 /// Answer of a callout handler, as the machine word that the stub understands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CalloutOutcome {

@@ -171,7 +171,7 @@ impl Iterator for StackWalk<'_> {
                 continue;
             }
             self.record = fp;
-            if pc == stub_addresses::more_arguments_return_address() {
+            if pc == stub_addresses::more_arguments_return() as *const () as usize {
                 // What keeps arguments of a tail call is a frame like any other, but nobody's.
                 continue;
             }

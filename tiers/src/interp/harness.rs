@@ -489,6 +489,7 @@ macro_rules! builtins {
             Builtins {
                 request_entry: midair_osr::request_entry(),
                 more_arguments_entry: midair_osr::more_arguments_entry(),
+                more_arguments_return: midair_osr::more_arguments_return(),
                 $($name,)*
             };
     };

@@ -9,7 +9,7 @@ use crate::stack::transition::while_suspended;
 use crate::stack::{backtrace, exceptions, interpreter_frames, transition};
 use crate::store::of_context::{instance_of, module_of, store_of};
 use crate::store::opaque::{PendingExit, StoreOpaque};
-use midair_osr::{more_arguments_entry, request_entry};
+use midair_osr::{more_arguments_entry, more_arguments_return, request_entry};
 use midair_tiers::context::{GROW_TRAPS, OUTSIDE, Status};
 use midair_tiers::{
     Builtins, FuncRef, InstanceContext, MemoryDef, TableDef, TrapCode, TypeId, shared_bytes,
@@ -32,6 +32,7 @@ static TABLE: Builtins = Builtins {
     is_subtype,
     request_entry: request_entry(),
     more_arguments_entry: more_arguments_entry(),
+    more_arguments_return: more_arguments_return(),
     notify,
     wait: waits::wait_in_interpreter,
     prepare,

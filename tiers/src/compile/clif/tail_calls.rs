@@ -12,7 +12,7 @@
 //! ```
 //!
 //! All others call these functions, and are called by them, as usual. A callee that has more arguments on the stack gets a
-//! place for them: see `midair_osr::more_arguments_entry`.
+//! place for them, and those after it take that if there is room: see `midair_osr::more_arguments_entry`.
 
 use super::calls::Callee;
 use super::operand_stack::clif_type;
@@ -144,33 +144,65 @@ impl Translator<'_, '_> {
 
     /// Pops the arguments, and leaves the function for the callee.
     fn tail_call(&mut self, callee: Callee) -> Result<(), TranslateError> {
-        let Callee { type_index, mut code, context } = callee;
+        let Callee { type_index, code, context } = callee;
         let ty = &self.source.env.types[type_index as usize];
         self.count_values_in_memory(crate::abi::values_in_memory(ty))?;
         let shape = crate::abi::call_shape(ty);
         let arguments = self.pop_many(ty.params.len());
-        if shape.stack_slots() > crate::abi::call_shape(self.ty).stack_slots() {
-            let buffer = self.runtime.results_buffer(&mut self.builder);
-            let words = shape.stack_slots().next_multiple_of(2);
-            let words = self.builder.ins().iconst(types::I64, words as i64);
-            store(&mut self.builder, Region::Buffers, code, buffer, 0);
-            store(&mut self.builder, Region::Buffers, words, buffer, 8);
-            self.put_on_stack(&shape, &arguments, Region::Buffers, buffer, 16);
-            let builtins = self.runtime.context_field(&mut self.builder, InstanceContext::BUILTINS);
-            let entry = element_offset(BuiltinIndex::MoreArgumentsEntry as u32, 8);
-            code = load_constant(&mut self.builder, types::I64, builtins, entry);
-        } else if shape.stack_slots() > 0 {
-            let frame = self.builder.ins().get_frame_pointer(types::I64);
-            self.put_on_stack(&shape, &arguments, Region::Arguments, frame, STACK_ARGUMENTS);
-        }
         let mut passed: SmallVec<[Value; 8]> = SmallVec::new();
         passed.push(context);
         let in_registers = |&(index, _): &(usize, &Value)| shape.stack_slot(index).is_none();
         passed.extend(arguments.iter().enumerate().filter(in_registers).map(|(_, &value)| value));
         let signature = self.tail_signature(type_index);
+        if shape.stack_slots() > crate::abi::call_shape(self.ty).stack_slots() {
+            let there_is_room = self.has_room(shape.stack_slots());
+            let (room, no_room) = (self.builder.create_block(), self.builder.create_block());
+            self.builder.set_cold_block(no_room);
+            self.builder.ins().brif(there_is_room, room, &[], no_room, &[]);
+            self.builder.seal_block(room);
+            self.builder.seal_block(no_room);
+            self.builder.switch_to_block(no_room);
+            let entry = self.put_in_buffer(code, &shape, &arguments);
+            self.builder.ins().return_call_indirect(signature, entry, &passed);
+            self.builder.switch_to_block(room);
+        }
+        if shape.stack_slots() > 0 {
+            let frame = self.builder.ins().get_frame_pointer(types::I64);
+            self.put_on_stack(&shape, &arguments, Region::Arguments, frame, STACK_ARGUMENTS);
+        }
         self.builder.ins().return_call_indirect(signature, code, &passed);
         self.reachable = false;
         Ok(())
+    }
+
+    /// Whether there is room for so many words of arguments on the stack, although the function itself has less of them:
+    /// because it was called from a frame that was put in between for an earlier callee.
+    fn has_room(&mut self, words: usize) -> Value {
+        let builtins = self.runtime.context_field(&mut self.builder, InstanceContext::BUILTINS);
+        let builder = &mut self.builder;
+        let of_such_frames = element_offset(BuiltinIndex::MoreArgumentsReturn as u32, 8);
+        let of_such_frames = load_constant(builder, types::I64, builtins, of_such_frames);
+        let frame = builder.ins().get_frame_pointer(types::I64);
+        let callers_frame = load(builder, types::I64, Region::Arguments, frame, 0);
+        let return_address = load(builder, types::I64, Region::Arguments, frame, 8);
+        let is_such_frame = builder.ins().icmp(IntCC::Equal, return_address, of_such_frames);
+        let room = builder.ins().isub(callers_frame, frame);
+        let needed = i64::from(STACK_ARGUMENTS) + 8 * words as i64;
+        let is_enough = builder.ins().icmp_imm_u(IntCC::UnsignedGreaterThanOrEqual, room, needed);
+        builder.ins().band(is_such_frame, is_enough)
+    }
+
+    /// Leaves the code to call, and its arguments on the stack, for the stub that makes room for them, and returns that.
+    fn put_in_buffer(&mut self, code: Value, shape: &CallShape, arguments: &[Value]) -> Value {
+        let buffer = self.runtime.results_buffer(&mut self.builder);
+        let words = shape.stack_slots().next_multiple_of(2);
+        let words = self.builder.ins().iconst(types::I64, words as i64);
+        store(&mut self.builder, Region::Buffers, code, buffer, 0);
+        store(&mut self.builder, Region::Buffers, words, buffer, 8);
+        self.put_on_stack(shape, arguments, Region::Buffers, buffer, 16);
+        let builtins = self.runtime.context_field(&mut self.builder, InstanceContext::BUILTINS);
+        let entry = element_offset(BuiltinIndex::MoreArgumentsEntry as u32, 8);
+        load_constant(&mut self.builder, types::I64, builtins, entry)
     }
 
     /// Stores the arguments that go on the stack.

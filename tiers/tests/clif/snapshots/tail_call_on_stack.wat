@@ -30,8 +30,8 @@
 ;;                                 block2 cold:
 ;; @0000                               v12 = get_frame_pointer.i64
 ;; @0000                               v13 = load.i32 notrap aligned region1 v12+16
-;; @0000                               v38 = load.i64 notrap aligned v0+24
-;; @0000                               call_indirect sig2, v38(v0, v1, v2, v13, v6)
+;; @0000                               v49 = load.i64 notrap aligned v0+24
+;; @0000                               call_indirect sig2, v49(v0, v1, v2, v13, v6)
 ;; @0000                               jump block3
 ;;
 ;;                                 block3:
@@ -58,16 +58,35 @@
 ;; @0020                               v29 = vconst.i8x16 const0
 ;; @0036                               v31 = load.i64 notrap aligned readonly can_move v0+72
 ;; @0036                               v32 = load.i64 notrap aligned region2 v31+80
-;; @0036                               v33 = load.i64 notrap aligned readonly can_move v0+16
-;; @0036                               v34 = load.i64 notrap aligned region3 v33+40
-;; @0036                               v35 = iconst.i64 2
-;; @0036                               store notrap aligned region3 v32, v34
-;; @0036                               store notrap aligned region3 v35, v34+8  ; v35 = 2
-;; @0036                               store.i32 notrap aligned region3 v15, v34+16
-;; @0036                               store.i64 notrap aligned region3 v2, v34+24
-;; @0036                               v36 = load.i64 notrap aligned readonly can_move v0+96
-;; @0036                               v37 = load.i64 notrap aligned readonly can_move v36+104
-;; @0036                               return_call_indirect sig1, v37(v0, v16, v24, v25, v26, v27, v6, v29)  ; v24 = 1, v25 = 2, v26 = 3, v27 = 4, v29 = const0
+;; @0036                               v33 = load.i64 notrap aligned readonly can_move v0+96
+;; @0036                               v34 = load.i64 notrap aligned readonly can_move v33+112
+;; @0036                               v35 = get_frame_pointer.i64
+;; @0036                               v36 = load.i64 notrap aligned region1 v35
+;; @0036                               v37 = load.i64 notrap aligned region1 v35+8
+;; @0036                               v38 = icmp eq v37, v34
+;; @0036                               v39 = isub v36, v35
+;; @0036                               v40 = iconst.i64 32
+;; @0036                               v41 = icmp uge v39, v40  ; v40 = 32
+;; @0036                               v42 = band v38, v41
+;; @0036                               brif v42, block7, block8
+;;
+;;                                 block8 cold:
+;; @0036                               v43 = load.i64 notrap aligned readonly can_move v0+16
+;; @0036                               v44 = load.i64 notrap aligned region3 v43+40
+;; @0036                               v45 = iconst.i64 2
+;; @0036                               store.i64 notrap aligned region3 v32, v44
+;; @0036                               store notrap aligned region3 v45, v44+8  ; v45 = 2
+;; @0036                               store.i32 notrap aligned region3 v15, v44+16
+;; @0036                               store.i64 notrap aligned region3 v2, v44+24
+;; @0036                               v46 = load.i64 notrap aligned readonly can_move v0+96
+;; @0036                               v47 = load.i64 notrap aligned readonly can_move v46+104
+;; @0036                               return_call_indirect sig1, v47(v0, v16, v24, v25, v26, v27, v6, v29)  ; v24 = 1, v25 = 2, v26 = 3, v27 = 4, v29 = const0
+;;
+;;                                 block7:
+;; @0036                               v48 = get_frame_pointer.i64
+;; @0036                               store.i32 notrap aligned region1 v15, v48+16
+;; @0036                               store.i64 notrap aligned region1 v2, v48+24
+;; @0036                               return_call_indirect.i64 sig1, v32(v0, v16, v24, v25, v26, v27, v6, v29)  ; v24 = 1, v25 = 2, v26 = 3, v27 = 4, v29 = const0
 ;; }
 ;;
 ;; Poll 0x0: I32 Item(1), I64 Item(2), I64 Dead, I64 Dead, I64 Dead, I32 Item(3), F32 Item(4)
