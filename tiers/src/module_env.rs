@@ -149,6 +149,11 @@ impl ModuleEnv {
         self.globals.reserve(additional);
     }
 
+    /// Whether other threads may see one of its memories.
+    pub fn has_shared_memory(&self) -> bool {
+        self.memories.iter().any(|memory| memory.shared)
+    }
+
     /// A value type as a body writes it; `None` for types of proposals that are not built yet.
     pub fn val_type(&self, ty: wasmparser::ValType) -> Option<ValType> {
         ValType::from_wasm(ty, |index| self.type_id(index))

@@ -13,13 +13,15 @@ const FUEL: u64 = 1_000_000;
 /// Runs a module; `config` says in which tier and under which stress.
 pub fn observe(config: &Config, wasm: &[u8]) -> midair::Result<Vec<Observation>> {
     let engine = Engine::new(config)?;
-    observe_module(&Module::from_binary(&engine, wasm)?, None)
+    observe_module(&Module::from_binary(&engine, wasm)?, None, None)
 }
 
-/// Runs a module that has been loaded. `interlude` is called in each host call.
+/// Runs a module that has been loaded. `interlude` is called in each host call. `shared` is what the module's instances
+/// import as a shared memory; otherwise each has one of its own.
 pub fn observe_module(
     module: &Module,
     interlude: Option<Interlude>,
+    shared: Option<&SharedMemory>,
 ) -> midair::Result<Vec<Observation>> {
     let functions = module
         .exports()
@@ -34,13 +36,14 @@ pub fn observe_module(
         store.data_mut().interlude = interlude.clone();
         // Fails where no fuel is consumed.
         let _ = store.set_fuel(FUEL);
-        OnMidair { store, module, instance: None }
+        OnMidair { store, module, shared, instance: None }
     })
 }
 
 struct OnMidair<'m> {
     store: Store<Host<Func>>,
     module: &'m Module,
+    shared: Option<&'m SharedMemory>,
     instance: Option<Instance>,
 }
 
@@ -49,7 +52,7 @@ impl Runner for OnMidair<'_> {
     type Error = midair::Error;
 
     fn instantiate(&mut self) -> midair::Result<Result<(), Stop>> {
-        let linker = linker(&mut self.store, self.module)?;
+        let linker = linker(&mut self.store, self.module, self.shared)?;
         Ok(match linker.instantiate(&mut self.store, self.module) {
             Ok(instance) => {
                 self.instance = Some(instance);
@@ -107,7 +110,11 @@ impl Runner for OnMidair<'_> {
 }
 
 /// Defines all that the module imports.
-fn linker(store: &mut Store<Host<Func>>, module: &Module) -> midair::Result<Linker<Host<Func>>> {
+fn linker(
+    store: &mut Store<Host<Func>>,
+    module: &Module,
+    shared: Option<&SharedMemory>,
+) -> midair::Result<Linker<Host<Func>>> {
     let mut linker: Linker<Host<Func>> = Linker::new(module.engine());
     linker.allow_shadowing(true);
     for import in module.imports() {
@@ -145,7 +152,10 @@ fn linker(store: &mut Store<Host<Func>>, module: &Module) -> midair::Result<Link
                 let init = val(Value::Null(kind(ty.element)));
                 Table::new(&mut *store, ty, init)?.into()
             }
-            ExternType::Memory(ty) if ty.shared => SharedMemory::new(store.engine(), ty)?.into(),
+            ExternType::Memory(ty) if ty.shared => match shared {
+                Some(shared) => shared.clone().into(),
+                None => SharedMemory::new(store.engine(), ty)?.into(),
+            },
             ExternType::Memory(ty) => Memory::new(&mut *store, ty)?.into(),
             ExternType::Tag(ty) => Tag::new(&mut *store, ty)?.into(),
             _ => unreachable!("the modules import nothing else"),

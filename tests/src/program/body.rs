@@ -292,6 +292,9 @@ impl<'c, 'b> Body<'c, 'b> {
 
     /// Goes back to the innermost loop while its counter and the budget last.
     fn iterate(&mut self, counter: u32) {
+        if self.limits.crew {
+            self.crew_iteration(counter);
+        }
         self.emit(Instruction::LocalGet(counter));
         self.emit(Instruction::I32Const(1));
         self.emit(Instruction::I32Sub);
@@ -359,6 +362,11 @@ impl<'c, 'b> Body<'c, 'b> {
         let ty = self.choices.of(&TYPES);
         if self.limits.atomics && self.choices.one_in(10) {
             self.atomic_statement();
+            self.depth -= 1;
+            return;
+        }
+        if self.limits.crew && self.choices.one_in(10) {
+            self.crew_statement();
             self.depth -= 1;
             return;
         }

@@ -7,6 +7,7 @@
 mod atomics;
 mod body;
 mod choices;
+pub mod crew;
 mod exceptions;
 mod operators;
 mod vectors;
@@ -55,41 +56,17 @@ struct Signature {
 
 /// A program made from random bytes. Fewer bytes make a smaller one.
 pub fn program(bytes: &[u8]) -> Vec<u8> {
-    let limits = Limits {
-        budget: BUDGET,
-        iterations: ITERATIONS,
-        references: true,
-        exceptions: false,
-        tail_calls: true,
-        atomics: false,
-    };
-    program_with_limits(bytes, &limits)
+    program_with_limits(bytes, &Limits::SHORT)
 }
 
 /// A program that throws and catches exceptions, made from random bytes.
 pub fn program_with_exceptions(bytes: &[u8]) -> Vec<u8> {
-    let limits = Limits {
-        budget: BUDGET,
-        iterations: ITERATIONS,
-        references: true,
-        exceptions: true,
-        tail_calls: true,
-        atomics: false,
-    };
-    program_with_limits(bytes, &limits)
+    program_with_limits(bytes, &Limits { exceptions: true, ..Limits::SHORT })
 }
 
 /// A program with the operators of threads, made from random bytes.
 pub fn program_with_atomics(bytes: &[u8]) -> Vec<u8> {
-    let limits = Limits {
-        budget: BUDGET,
-        iterations: ITERATIONS,
-        references: true,
-        exceptions: false,
-        tail_calls: true,
-        atomics: true,
-    };
-    program_with_limits(bytes, &limits)
+    program_with_limits(bytes, &Limits { atomics: true, ..Limits::SHORT })
 }
 
 /// Whether a program is valid, as it should be.
@@ -112,6 +89,21 @@ pub struct Limits {
     pub tail_calls: bool,
     /// Whether it has atomic operators, and memories that are shared.
     pub atomics: bool,
+    /// Whether it imports a [memory](crew) that other programs add to at the same time.
+    pub crew: bool,
+}
+
+impl Limits {
+    /// A program that runs for a moment, of what other engines know as well, but for references.
+    pub const SHORT: Limits = Limits {
+        budget: BUDGET,
+        iterations: ITERATIONS,
+        references: true,
+        exceptions: false,
+        tail_calls: true,
+        atomics: false,
+        crew: false,
+    };
 }
 
 /// A program made from random bytes that runs longer, or less long, than others.
@@ -136,10 +128,14 @@ pub fn program_with_limits(bytes: &[u8], limits: &Limits) -> Vec<u8> {
         code.function(&body.finish());
     }
     for (index, signature) in functions.iter().enumerate() {
-        code.function(&wrapper(signature, (imports.len() + index) as u32, limits.budget));
+        code.function(&wrapper(signature, (imports.len() + index) as u32, limits));
     }
     code.function(&address_function());
-    let address = type_index(&mut types, &address);
+    let mut last = vec![type_index(&mut types, &address)];
+    if limits.crew {
+        code.function(&crew::add_by_exchange());
+        last.push(type_index(&mut types, &crew::signature()));
+    }
     let tags: Vec<u32> = if limits.exceptions {
         let tags = 0..exceptions::TAGS.len() as u32;
         tags.map(|tag| type_index(&mut types, &exceptions::signature_of_tag(tag))).collect()
@@ -148,7 +144,8 @@ pub fn program_with_limits(bytes: &[u8], limits: &Limits) -> Vec<u8> {
     };
     let type_indices = types_of(&mut types, &callees);
     let own = (&imports[..], &functions[..]);
-    assemble(&type_indices, address, types, &tags, own, memories(limits.atomics), code)
+    let program = assemble(&type_indices, &last, types, &tags, own, memories(limits.atomics), code);
+    if limits.crew { crew::with_crew(&program) } else { program }
 }
 
 /// A function that narrows a number to an address within memory; the upper half of its register is anything.
@@ -180,9 +177,15 @@ fn type_index(types: &mut Vec<Signature>, signature: &Signature) -> u32 {
 }
 
 /// An exported function that sets the budget and calls `callee`.
-fn wrapper(signature: &Signature, callee: u32, budget: i32) -> Function {
+fn wrapper(signature: &Signature, callee: u32, limits: &Limits) -> Function {
     let mut function = Function::new([]);
-    function.instruction(&Instruction::I32Const(budget));
+    if limits.crew {
+        let wait = crew::wait(callee % crew::PLACES, 100);
+        for instruction in &wait {
+            function.instruction(instruction);
+        }
+    }
+    function.instruction(&Instruction::I32Const(limits.budget));
     function.instruction(&Instruction::GlobalSet(BUDGET_GLOBAL));
     for local in 0..signature.params.len() {
         function.instruction(&Instruction::LocalGet(local as u32));
@@ -210,7 +213,7 @@ fn memories(shared: bool) -> MemorySection {
 
 fn assemble(
     type_indices: &[u32],
-    address: u32,
+    last: &[u32],
     types: Vec<Signature>,
     tags: &[u32],
     (imports, functions): (&[Signature], &[Signature]),
@@ -227,7 +230,7 @@ fn assemble(
     }
     let defined = &type_indices[imports.len()..];
     let mut function_section = FunctionSection::new();
-    for &ty in defined.iter().chain(defined).chain([&address]) {
+    for &ty in defined.iter().chain(defined).chain(last) {
         function_section.function(ty);
     }
 
@@ -300,7 +303,8 @@ mod tests {
         for seed in 0..300 {
             let mut random = Random::new(seed);
             let bytes: Vec<u8> = (0..random.below(3_000)).map(|_| random.word() as u8).collect();
-            for wasm in [program(&bytes), program_with_exceptions(&bytes)] {
+            let all = Limits { exceptions: true, atomics: true, crew: true, ..Limits::SHORT };
+            for wasm in [program(&bytes), program_with_limits(&bytes, &all)] {
                 if let Err(error) = validate(&wasm) {
                     let text = wasmprinter::print_bytes(&wasm).unwrap();
                     panic!("seed {seed}: {error}\n{text}");
@@ -315,14 +319,7 @@ mod tests {
         for seed in 0..40 {
             let mut random = Random::new(seed);
             let bytes: Vec<u8> = (0..3_000).map(|_| random.word() as u8).collect();
-            let limits = Limits {
-                budget: BUDGET,
-                iterations: ITERATIONS,
-                references: false,
-                exceptions: false,
-                tail_calls: false,
-                atomics: false,
-            };
+            let limits = Limits { references: false, tail_calls: false, ..Limits::SHORT };
             let wasm = program_with_limits(&bytes, &limits);
             for observation in crate::differential::observe_wasmi(&wasm).unwrap() {
                 for outcome in observation.outcomes {

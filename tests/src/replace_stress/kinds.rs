@@ -13,6 +13,8 @@ const KINDS: &[Kind] = &[
     ("  suspended in a call", true, |s| s.frames.kinds.at_call),
     ("  suspended in a call of themselves", true, |s| s.frames.kinds.recursive),
     ("  suspended in a call of the host", true, |s| s.frames.kinds.below_host),
+    ("  suspended in a wait", true, |s| s.frames.kinds.at_wait),
+    ("  with a memory of several threads", true, |s| s.frames.kinds.with_shared_memory),
     ("  into another version", true, |s| s.frames.kinds.into_other_version),
     ("  with vectors", true, |s| s.frames.kinds.with_vectors),
     ("  with tail calls", true, |s| s.frames.kinds.with_tail_calls),

@@ -69,6 +69,8 @@ pub struct Options {
 
 /// How many times the given time a run may take until all has happened that should.
 const LONGEST: u32 = 5;
+/// What is said of memories that threads share.
+const SHARED: &str = "cells of shared memories compared";
 const SHORTEST_ROUND: Duration = Duration::from_secs(1);
 /// How often is said how far it is.
 const REPORT: Duration = Duration::from_secs(30);
@@ -86,7 +88,7 @@ pub fn run(options: &Options) -> Result<()> {
     let unfinished = |campaign: &Campaign<'_>| {
         options.program.is_none()
             && start.elapsed() < LONGEST * options.time
-            && !campaign.totals.missing().is_empty()
+            && !campaign.missing().is_empty()
     };
     while start.elapsed() < options.time || unfinished(&campaign) {
         let left = options.time.saturating_sub(start.elapsed()).max(SHORTEST_ROUND);
@@ -98,7 +100,7 @@ pub fn run(options: &Options) -> Result<()> {
         number += 1;
     }
     campaign.report(start.elapsed());
-    let missing = campaign.totals.missing();
+    let missing = campaign.missing();
     ensure!(
         missing.is_empty() || options.program.is_some(),
         "never happened in this run: {}",
@@ -166,6 +168,13 @@ impl Campaign<'_> {
         })
     }
 
+    /// Names of what should have happened and has not.
+    fn missing(&self) -> Vec<&'static str> {
+        let mut missing = self.totals.missing();
+        missing.extend(self.counts.get(SHARED).is_none_or(|&cells| cells == 0).then_some(SHARED));
+        missing
+    }
+
     /// One round, which is over about when `left` is.
     fn round(&mut self, number: u64, left: Duration) -> Result<()> {
         let mut random =
@@ -217,7 +226,8 @@ impl Campaign<'_> {
         self.rounds += 1;
         self.runs += done.runs;
         self.operations += done.operations;
-        for (name, number) in done.counts.numbers() {
+        for (name, number) in done.counts.numbers().into_iter().chain([(SHARED, done.shared_cells)])
+        {
             *self.counts.entry(name).or_default() += number;
         }
         let resident = self.memory.check()?;

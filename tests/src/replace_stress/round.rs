@@ -46,6 +46,8 @@ pub struct Done {
     pub operations: u64,
     /// What the operations were.
     pub counts: Arc<Counts>,
+    /// Cells that threads have added to together, and that were compared.
+    pub shared_cells: u64,
 }
 
 /// What the threads of a round share.
@@ -135,12 +137,17 @@ impl Round {
             return Err(error);
         }
         memory.check()?;
+        let mut shared_cells = 0;
+        for target in &targets {
+            shared_cells += target.check_crew().with_context(|| target.program.name.clone())?;
+        }
         journal.end_round();
         let done = Done {
             stats: engine.stats(),
             runs: shared.runs.into_inner(),
             operations: shared.operations.load(Ordering::Relaxed),
             counts: shared.counts,
+            shared_cells,
         };
         drop(targets);
         Ok(done)
@@ -173,10 +180,8 @@ impl Round {
         while !shared.stop.load(Ordering::Relaxed) && shared.start.elapsed() < self.time {
             let now = shared.start.elapsed().as_millis() as u64;
             shared.since[index].store(now, Ordering::Relaxed);
-            let difference = target
-                .program
-                .run(&target.module, &room, &interlude)
-                .with_context(|| target.program.name.clone())?;
+            let difference =
+                target.run(&room, &interlude).with_context(|| target.program.name.clone())?;
             if let Some(difference) = difference {
                 return Err(anyhow!("{} differs: {difference}", target.program.name));
             }

@@ -3,14 +3,15 @@
 use super::body_edits::{Additions, Body, Edited};
 use super::corpus;
 use super::functions::{Functions, rewrite};
-use super::generated::Generated;
+use super::generated::{self, Generated};
 use super::operations::Undo;
 use crate::differential::Interlude;
 use crate::mutation::Random;
 use anyhow::{Context, Result};
-use midair::{Config, Engine, Event, Module, StressSpec, Tier};
+use midair::{Config, Engine, Event, Module, SharedMemory, StressSpec, Tier};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -126,15 +127,16 @@ impl Program {
         }
     }
 
-    /// Runs it once; says what differed from the undisturbed run.
+    /// Runs it once; says what differed from the undisturbed run. `crew` is the memory that its threads share, if they do.
     pub fn run(
         &self,
         module: &Module,
+        crew: Option<&SharedMemory>,
         room: &Path,
         interlude: &Interlude,
     ) -> Result<Option<String>> {
         match &self.kind {
-            Kind::Generated(generated) => generated.run(module, interlude),
+            Kind::Generated(generated) => generated.run(module, crew, interlude),
             Kind::Real { program, size, expected, .. } => {
                 Ok(program.run(module, size, room, interlude, None)?.difference(expected))
             }
@@ -175,6 +177,9 @@ pub struct Target {
     pub program: Arc<Program>,
     /// What all threads run.
     pub module: Module,
+    /// The memory that they share, if they do, and how many runs have added to it.
+    crew: Option<SharedMemory>,
+    runs: AtomicU64,
     bodies: Mutex<Bodies>,
 }
 
@@ -198,7 +203,28 @@ impl Target {
     /// Loads a program.
     pub fn new(engine: &Engine, program: &Arc<Program>) -> Result<Target> {
         let module = program.load(engine)?;
-        Ok(Target { program: program.clone(), module, bodies: Mutex::default() })
+        let crew = match &program.kind {
+            Kind::Generated(_) => generated::crew_memory(&module)?,
+            Kind::Real { .. } => None,
+        };
+        let (program, runs) = (program.clone(), AtomicU64::new(0));
+        Ok(Target { program, module, crew, runs, bodies: Mutex::default() })
+    }
+
+    /// Runs it once; says what differed from the undisturbed run.
+    pub fn run(&self, room: &Path, interlude: &Interlude) -> Result<Option<String>> {
+        self.runs.fetch_add(1, Ordering::Relaxed);
+        self.program.run(&self.module, self.crew.as_ref(), room, interlude)
+    }
+
+    /// When all runs have ended: compares what threads have done together. Returns how many cells that was.
+    pub fn check_crew(&self) -> Result<u64> {
+        match (&self.program.kind, &self.crew) {
+            (Kind::Generated(generated), Some(crew)) => {
+                generated.check_crew(crew, self.runs.load(Ordering::Relaxed))
+            }
+            _ => Ok(0),
+        }
     }
 
     /// What is known of the bodies. The lock is held during a replacement, so that it is known what is

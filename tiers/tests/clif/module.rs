@@ -18,6 +18,7 @@ pub fn features() -> WasmFeatures {
         | WasmFeatures::EXTENDED_CONST
         | WasmFeatures::MULTI_MEMORY
         | WasmFeatures::TAIL_CALL
+        | WasmFeatures::THREADS
 }
 
 impl TestModule {
@@ -124,6 +125,9 @@ fn table_type(ty: &wasmparser::TableType) -> TableType {
 }
 
 fn memory_type(ty: &wasmparser::MemoryType) -> MemoryType {
+    if ty.shared {
+        return MemoryType::shared(ty.initial, ty.maximum.expect("shared memories have one"));
+    }
     MemoryType::new(ty.initial, ty.maximum)
 }
 

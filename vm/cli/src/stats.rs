@@ -136,7 +136,8 @@ fn write_text(out: &mut String, stats: &Stats) -> std::fmt::Result {
     writeln!(
         out,
         "  moved       {} at polls, {} in calls ({} of themselves, {} of the host), \
-         {} in waits, {} into another version, {} with vectors, {} with tail calls, {} with handlers",
+         {} in waits, {} into another version, {} with vectors, {} with tail calls, {} with handlers, \
+         {} with shared memories",
         kinds.at_poll,
         kinds.at_call,
         kinds.recursive,
@@ -145,7 +146,8 @@ fn write_text(out: &mut String, stats: &Stats) -> std::fmt::Result {
         kinds.into_other_version,
         kinds.with_vectors,
         kinds.with_tail_calls,
-        kinds.with_handlers
+        kinds.with_handlers,
+        kinds.with_shared_memory
     )?;
     let code = &stats.code;
     writeln!(

@@ -99,6 +99,7 @@ pub(crate) struct MovedFrames {
     with_vectors: Counter,
     with_tail_calls: Counter,
     with_handlers: Counter,
+    with_shared_memory: Counter,
     trapped: Counter,
     from: TierCounters,
     to: TierCounters,
@@ -115,12 +116,15 @@ pub(crate) struct Departure {
     pub(crate) has_tail_calls: bool,
     /// Whether its body handles exceptions.
     pub(crate) has_handlers: bool,
+    /// Whether its module has a memory that other threads may see.
+    pub(crate) has_shared_memory: bool,
 }
 
 impl MovedFrames {
     /// A frame goes on in `to`.
     pub(crate) fn moved(&self, departure: Departure, to: Tier, into_other_version: bool) {
-        let Departure { from, at, has_vectors, has_tail_calls, has_handlers } = departure;
+        let Departure { from, at, has_vectors, has_tail_calls, has_handlers, has_shared_memory } =
+            departure;
         self.from.count(from);
         self.to.count(to);
         match at {
@@ -146,6 +150,9 @@ impl MovedFrames {
         if has_handlers {
             self.with_handlers.add(1);
         }
+        if has_shared_memory {
+            self.with_shared_memory.add(1);
+        }
     }
 
     /// A frame does not go on, but traps.
@@ -165,6 +172,7 @@ impl MovedFrames {
             with_vectors: self.with_vectors.get(),
             with_tail_calls: self.with_tail_calls.get(),
             with_handlers: self.with_handlers.get(),
+            with_shared_memory: self.with_shared_memory.get(),
             trapped: self.trapped.get(),
             from: self.from.stats(),
             to: self.to.stats(),

@@ -222,6 +222,8 @@ pub struct FrameKinds {
     pub with_tail_calls: u64,
     /// Of functions that handle exceptions.
     pub with_handlers: u64,
+    /// Of modules with a memory that several threads may share.
+    pub with_shared_memory: u64,
     /// Frames that did not go on but trapped, because the policy of their function said so; they are counted
     /// nowhere else here.
     pub trapped: u64,

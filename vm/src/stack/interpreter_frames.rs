@@ -56,6 +56,7 @@ pub(crate) unsafe extern "sysv64" fn continuation(
                 has_vectors: old.has_vectors(),
                 has_tail_calls: old.has_tail_calls(),
                 has_handlers: old.has_handlers(),
+                has_shared_memory: module.env.has_shared_memory(),
             };
             version.frame_moved(&module, departure, Tier::Interp, &next);
             frame.code = next.code_of_frames(&module.env, code);

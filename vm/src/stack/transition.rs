@@ -388,7 +388,7 @@ impl TransferHook for Transfer {
             }
             Continuation::Trap => trap = Some(TrapCode::FunctionReplaced),
         }
-        let departure = departure(owner, at, frame.has_vectors);
+        let departure = departure(&module, owner, at, frame.has_vectors);
         // A function that is compiled without having been lowered can have any number of operands.
         let fits = values.len() <= RESUME_SLOTS;
         let at_loop = kind == SiteKind::Poll && point != FunctionBody::ENTRY && !unserved;
@@ -438,11 +438,21 @@ impl TransferHook for Transfer {
 }
 
 /// A frame leaves machine code.
-fn departure(owner: &CodeOwner, at: SuspendedIn, has_vectors: bool) -> Departure {
+fn departure(
+    module: &ModuleCode,
+    owner: &CodeOwner,
+    at: SuspendedIn,
+    has_vectors: bool,
+) -> Departure {
     let lowered = owner.version.lowered();
-    let has_tail_calls = lowered.is_some_and(|lowered| lowered.has_tail_calls());
-    let has_handlers = lowered.is_some_and(|lowered| lowered.has_handlers());
-    Departure { from: owner.tier(), at, has_vectors, has_tail_calls, has_handlers }
+    Departure {
+        from: owner.tier(),
+        at,
+        has_vectors,
+        has_tail_calls: lowered.is_some_and(|lowered| lowered.has_tail_calls()),
+        has_handlers: lowered.is_some_and(|lowered| lowered.has_handlers()),
+        has_shared_memory: module.env.has_shared_memory(),
+    }
 }
 
 /// A frame goes on where the handler begins that has caught the exception on its way.
@@ -472,7 +482,7 @@ fn handle(
     values.truncate(locals + handler.height as usize);
     values.extend(store.catch_exception(handler.tag.is_some(), handler.by_ref));
     let at = at.unwrap_or(SuspendedIn::Call);
-    let departure = departure(owner, at, frame.has_vectors);
+    let departure = departure(module, owner, at, frame.has_vectors);
     let entry = EntryPoint::Loop(handler.point);
     if !to_interpreter && values.len() <= RESUME_SLOTS {
         if module.config.stress.retire.is_some() {
