@@ -248,6 +248,35 @@ fn lengths_beyond_all_fuel_are_not_paid() {
 }
 
 #[test]
+fn limits_may_be_as_high_as_validation_allows() {
+    let text = r#"(module
+        (memory $a i64 1 0x1_0000_0000_0000)
+        (memory $b i64 1 0xffff_ffff_ffff_ffff (pagesize 1))
+        (memory $c 1 65536)
+        (memory $d 1 0xffff_ffff (pagesize 1))
+        (memory $e i64 1 0x1_0000_0000_0000 shared)
+        (table $t i64 1 0xffff_ffff_ffff_ffff funcref)
+        (func (export "grow") (param i64) (result i64) (memory.grow $a (local.get 0)))
+        (func (export "grow_shared") (param i64) (result i64) (memory.grow $e (local.get 0))))"#;
+    for tier in TIERS {
+        let engine = engine(tier);
+        let module = Module::new(&engine, text).unwrap();
+        let mut store = Store::new(&engine, ());
+        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+        for name in ["grow", "grow_shared"] {
+            let grow: TypedFunc<i64, i64> = instance.get_typed_func(&mut store, name).unwrap();
+            for too_many in [0xffff_ffff_ffff, 0x1_0000_0000_0000, -1] {
+                assert_eq!(grow.call(&mut store, too_many).unwrap(), -1, "{tier:?} {name}");
+            }
+            assert_eq!(grow.call(&mut store, 1).unwrap(), 1, "{tier:?} {name}");
+        }
+    }
+    let mut store = Store::new(&Engine::default(), ());
+    assert!(Memory::new(&mut store, MemoryType::new64(0, Some(1 << 48))).is_ok());
+    assert!(Memory::new(&mut store, MemoryType::new64(0, Some((1 << 48) + 1))).is_err());
+}
+
+#[test]
 fn instances_that_need_more_than_there_is_are_refused() {
     let engine = Engine::default();
     for (memory, kind) in [

@@ -34,6 +34,18 @@ pub(crate) fn most_pages(ty: &MemoryType) -> u64 {
     }
 }
 
+/// Whether there can be a memory of this type. A limit may be as high as validation allows: what it comes to in bytes
+/// need not have 64 bits.
+pub(crate) fn is_possible(ty: &MemoryType) -> bool {
+    let highest = if ty.is_64 && ty.page_size_log2 > 0 {
+        1 << (64 - ty.page_size_log2)
+    } else {
+        most_pages(ty)
+    };
+    ty.minimum <= most_pages(ty)
+        && ty.maximum.is_none_or(|maximum| maximum <= highest && ty.minimum <= maximum)
+}
+
 /// Reserves the address range of a memory that begins with `len` bytes.
 fn reserve(ty: &MemoryType, len: usize) -> Result<Reservation> {
     if ty.is_guarded() {
@@ -196,10 +208,8 @@ impl StoreOpaque {
     pub(crate) fn new_memory(&mut self, ty: MemoryType) -> Result<NonNull<MemoryEntity>> {
         self.process.check()?;
         let fail = |text: String| Err(Failure::new(ErrorKind::Limit, text).into());
-        let most = most_pages(&ty);
-        let possible = ty.minimum <= most
-            && ty.maximum.is_none_or(|maximum| maximum <= most && ty.minimum <= maximum);
-        let Some(bytes) = ty.minimum.checked_mul(ty.page_size()).filter(|_| possible) else {
+        let bytes = ty.minimum.checked_mul(ty.page_size());
+        let Some(bytes) = bytes.filter(|_| is_possible(&ty)) else {
             return fail(format!("a memory of {} pages is not possible", ty.minimum));
         };
         let granted = self.ask_limiter(Question::Growing {

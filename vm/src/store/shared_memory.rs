@@ -1,6 +1,6 @@
 //! Memories that several threads use at once.
 
-use super::memory::{MemoryAccessError, MemoryEntity, SharedPart, most_pages};
+use super::memory::{MemoryAccessError, MemoryEntity, SharedPart, is_possible};
 use super::waiters::{WaitEnd, Waiters};
 use crate::engine::Engine;
 use crate::types::error::{ErrorKind, Failure};
@@ -75,11 +75,7 @@ impl SharedMemory {
     /// if the system does not have so much memory.
     pub fn new(engine: &Engine, ty: MemoryType) -> Result<SharedMemory> {
         engine.process().check()?;
-        let most = most_pages(&ty);
-        let is_possible = ty.shared
-            && ty.minimum <= most
-            && ty.maximum.is_some_and(|maximum| maximum <= most && ty.minimum <= maximum);
-        if !is_possible {
+        if !(ty.shared && ty.maximum.is_some() && is_possible(&ty)) {
             let text =
                 "a shared memory has a maximum, which is possible and no less than its minimum";
             return Err(Failure::new(ErrorKind::Misuse, text).into());
