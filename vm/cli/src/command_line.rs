@@ -54,7 +54,8 @@ pub struct RunOptions {
     #[arg(long, value_name = "NAME")]
     pub argv0: Option<String>,
 
-    /// Call the exported function NAME with ARGS, which `--` may precede, and print its results
+    /// Call the exported function NAME with ARGS, which `--` may precede, and print its results; what it does not take of
+    /// them are the program's own arguments, if it asks for any
     #[arg(long, value_name = "NAME")]
     pub invoke: Option<String>,
 

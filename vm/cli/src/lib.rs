@@ -9,6 +9,7 @@
 mod command_line;
 mod deadline;
 mod ending;
+mod entry;
 mod failure;
 mod float;
 mod invoke;

@@ -3,16 +3,13 @@
 use crate::command_line::{Directory, RunOptions, Variable};
 use crate::deadline::Deadline;
 use crate::ending::{End, Ending};
+use crate::entry::{Entry, text};
 use crate::failure::{CANNOT_RUN, report};
 use crate::{invoke, output, signals};
 use anyhow::Context;
 use midair::wasi::threads::Threads;
 use midair::wasi::{Dir, WasiCtx, WasiCtxBuilder, ambient_authority};
-use midair::{
-    Config, Engine, ExternType, Linker, Module, PrintableName, Result, Store, StoreLimits,
-};
-use std::ffi::OsStr;
-use std::path::Path;
+use midair::{Config, Engine, Linker, Module, PrintableName, Result, Store, StoreLimits};
 use std::sync::Arc;
 
 /// Native stack for the host, below what the guest may use.
@@ -118,20 +115,12 @@ fn run_program(
     ending: &Arc<Ending>,
     end_by_thread: impl Fn(midair::Error) -> Option<midair::Error> + Send + Sync + 'static,
 ) -> Result<String> {
-    let file = options.file();
-    let entry = options.invoke.as_deref().unwrap_or("_start");
-    check_entry(module, entry, &file)?;
-
-    let arguments = options
-        .arguments()
-        .iter()
-        .map(|argument| text(argument, "an argument"))
-        .collect::<Result<Vec<String>>>()?;
+    let entry = Entry::of(options, module)?;
     let mut linker = Linker::new(engine);
     midair::wasi::add_to_linker(&mut linker, |wasi: &mut WasiCtx| wasi)?;
     let threads = link(options, linker, module)?;
     threads.on_failure(end_by_thread);
-    let mut store = Store::new(engine, wasi(options, &file, &arguments)?);
+    let mut store = Store::new(engine, wasi(options, &entry.program_arguments)?);
     if let Some(fuel) = options.fuel {
         store.set_fuel(fuel)?;
     }
@@ -143,7 +132,7 @@ fn run_program(
         Some(time) => Some(Deadline::start(time, store.interrupt_handle(), ending.clone())?),
         None => None,
     };
-    let result = call(options, &threads, &mut store, entry, &arguments);
+    let result = call(&threads, &mut store, &entry);
     // Dropping a store takes time, and the process is about to end: with it, all threads that there still are.
     std::mem::forget((store, threads));
     let lines = match deadline {
@@ -170,65 +159,33 @@ fn link(
 
 /// Instantiates the program and calls its entry; returns the lines to print.
 fn call(
-    options: &RunOptions,
     threads: &Threads<WasiCtx>,
     store: &mut Store<WasiCtx>,
-    entry: &str,
-    arguments: &[String],
+    entry: &Entry,
 ) -> Result<Vec<String>> {
     let instance = threads.instantiate(store)?;
-    if options.invoke.is_some()
+    if entry.initialize
         && let Some(initialize) = instance.get_func(&mut *store, "_initialize")
     {
         initialize.call(&mut *store, &[], &mut [])?;
     }
     let function = instance
-        .get_func(&mut *store, entry)
-        .with_context(|| format!("there is no function `{}`", PrintableName(entry)))?;
-    let arguments = match options.invoke {
-        Some(_) => arguments,
-        // A `_start` with parameters takes them from the arguments, which are all the program's own too.
-        None => &arguments[..arguments.len().min(function.ty(&*store).params.len())],
-    };
-    invoke::invoke(store, entry, function, arguments)
-}
-
-/// Says what could be called when `entry` cannot.
-fn check_entry(module: &Module, entry: &str, file: &Path) -> Result<()> {
-    let mut functions = Vec::new();
-    for export in module.exports() {
-        if matches!(export.ty(), ExternType::Func(_)) {
-            if export.name() == entry {
-                return Ok(());
-            }
-            functions.push(format!("`{}`", PrintableName(export.name())));
-        }
-    }
-    let hint = if functions.is_empty() {
-        "it exports no functions at all".to_owned()
-    } else if functions.len() > 20 {
-        format!("it exports {} other functions", functions.len())
-    } else if entry == "_start" {
-        format!("`--invoke NAME` can call {}", functions.join(", "))
-    } else {
-        format!("it exports {}", functions.join(", "))
-    };
-    anyhow::bail!("`{}` exports no function `{}`: {hint}", file.display(), PrintableName(entry))
+        .get_func(&mut *store, &entry.name)
+        .with_context(|| format!("there is no function `{}`", PrintableName(&entry.name)))?;
+    invoke::invoke(store, &entry.name, function, &entry.arguments)
 }
 
 /// What the program gets to see of the system.
-fn wasi(options: &RunOptions, file: &Path, arguments: &[String]) -> Result<WasiCtx> {
+fn wasi(options: &RunOptions, arguments: &[String]) -> Result<WasiCtx> {
     let mut wasi = WasiCtxBuilder::new();
     wasi.inherit_stdio();
 
     let name = match &options.argv0 {
         Some(name) => name.clone(),
-        None => text(file.file_name().unwrap_or_default(), "the program's name")?,
+        None => text(options.file().file_name().unwrap_or_default(), "the program's name")?,
     };
     wasi.arg(&name)?;
-    if options.invoke.is_none() {
-        wasi.args(arguments)?;
-    }
+    wasi.args(arguments)?;
     for Variable { name, value } in &options.variables {
         match value {
             Some(value) => {
@@ -247,11 +204,4 @@ fn wasi(options: &RunOptions, file: &Path, arguments: &[String]) -> Result<WasiC
         wasi.preopened_dir(directory, guest)?;
     }
     Ok(wasi.build())
-}
-
-/// WASI knows only text in UTF-8.
-fn text(text: &OsStr, what: &str) -> Result<String> {
-    text.to_str()
-        .map(str::to_owned)
-        .with_context(|| format!("{what} is not UTF-8: {}", text.display()))
 }

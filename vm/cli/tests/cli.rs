@@ -186,6 +186,52 @@ fn invoke_parses_arguments_and_prints_results() {
     midair([&*file]).says(&["`_start`", "--invoke", "`fac`"]).expect(1, "");
 }
 
+/// Prints its first argument after its name, and a line end: by `_start`'s other names, of which one is none.
+const LIBRARY: &str = r#"(module
+  (import "wasi_snapshot_preview1" "args_sizes_get" (func $sizes (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "args_get" (func $get (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (global $ready (mut i32) (i32.const 0))
+  (func (export "_initialize") (global.set $ready (i32.const 1)))
+  (func $show (export "")
+    (if (i32.eqz (global.get $ready)) (then unreachable))
+    (drop (call $sizes (i32.const 0) (i32.const 4)))
+    (drop (call $get (i32.const 16) (i32.const 64)))
+    (if (i32.lt_u (i32.load (i32.const 0)) (i32.const 2)) (then return))
+    (i32.store (i32.const 8) (i32.load (i32.const 20)))
+    (i32.store (i32.const 12) (i32.const 1))
+    (drop (call $write (i32.const 1) (i32.const 8) (i32.const 1) (i32.const 4))))
+  (func (export "show") (result i32) (call $show) (i32.const 7))
+  (func (export "same") (param i32) (result i32) (call $show) (local.get 0)))"#;
+
+#[test]
+fn what_is_exported_under_no_name_runs_as_start_does() {
+    let library = file("no_name", "library.wat", LIBRARY);
+    let library = library.to_str().unwrap();
+    midair([library, "xyz"]).expect(0, "x");
+    midair([library]).expect(0, "");
+    let both = file(
+        "no_name",
+        "both.wat",
+        r#"(module (func (export "") unreachable) (func (export "_start")))"#,
+    );
+    midair([both.to_str().unwrap()]).expect(0, "");
+}
+
+#[test]
+fn arguments_that_an_invoked_function_does_not_take_are_the_programs() {
+    let library = file("not_taken", "library.wat", LIBRARY);
+    let library = library.to_str().unwrap();
+    midair(["--invoke", "show", library, "xyz"]).expect(0, "x7\n");
+    midair(["--invoke", "same", library, "5", "xyz"]).expect(0, "x5\n");
+    midair(["--invoke", "same", library, "5"]).expect(0, "5\n");
+    midair(["--invoke", "same", library]).says(&["takes 1 argument"]).expect(1, "");
+    // Who asks for no arguments has none.
+    let plain = functions("not_taken");
+    midair(["--invoke", "fac", &plain, "2", "3"]).says(&["takes 1 argument"]).expect(1, "");
+}
+
 #[test]
 fn traps_abort_with_a_backtrace() {
     let file = functions("traps");
