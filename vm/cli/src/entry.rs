@@ -64,9 +64,9 @@ fn function(module: &Module, name: &str) -> Option<FuncType> {
 
 /// Whether the program can see arguments of its own.
 fn asks_for_arguments(module: &Module) -> bool {
-    module.imports().any(|import| {
-        import.module() == "wasi_snapshot_preview1" && import.name() == "args_get"
-    })
+    module
+        .imports()
+        .any(|import| import.module() == "wasi_snapshot_preview1" && import.name() == "args_get")
 }
 
 /// Says what could be called when `entry` cannot.

@@ -116,28 +116,46 @@ impl Translator<'_, '_> {
 
     fn translate_try_table(&mut self, table: &TryTable, point: u32) -> Result<(), TranslateError> {
         if let EntryPoint::Loop(entry) = self.source.entry
-            && let Some(clause) = entry.checked_sub(point + 1)
-            && let Some(catch) = table.catches.get(clause as usize)
-            && let Some(osr_block) = self.osr_block.take()
+            && let Some(osr_block) = self.osr_block
         {
-            let (tag, by_ref, depth) = match *catch {
-                Catch::One { tag, label } => (Some(tag), false, label),
-                Catch::OneRef { tag, label } => (Some(tag), true, label),
-                Catch::All { label } => (None, false, label),
-                Catch::AllRef { label } => (None, true, label),
-            };
             let body = self.builder.create_block();
             self.builder.ins().jump(body, &[]);
             self.builder.seal_block(body);
-            let below = self.label_height(depth);
-            let values = self.enter_handler_from_buffer(osr_block, entry, below, tag, by_ref)?;
-            let arguments: SmallVec<[BlockArg; 4]> =
-                values.iter().map(|&(value, _)| value.into()).collect();
-            let label = self.branched_label(depth);
-            self.builder.ins().jump(label, &arguments);
+            let clause = entry.checked_sub(point + 1);
+            if let Some(catch) = clause.and_then(|clause| table.catches.get(clause as usize)) {
+                self.osr_block = None;
+                let (tag, by_ref, depth) = parts(catch);
+                let below = self.label_height(depth);
+                let values =
+                    self.enter_handler_from_buffer(osr_block, entry, below, tag, by_ref)?;
+                self.jump_to_handler(depth, &values);
+            } else {
+                // What is entered may lie where a handler goes on: that is translated as if something led there.
+                for catch in &table.catches {
+                    let (tag, by_ref, depth) = parts(catch);
+                    let values = self.values_from_nowhere(tag, by_ref);
+                    self.jump_to_handler(depth, &values);
+                }
+            }
             self.builder.switch_to_block(body);
         }
         self.push_block(table.ty)
+    }
+
+    fn jump_to_handler(&mut self, depth: u32, values: &[(Value, ValType)]) {
+        let arguments: SmallVec<[BlockArg; 4]> =
+            values.iter().map(|&(value, _)| value.into()).collect();
+        let label = self.branched_label(depth);
+        self.builder.ins().jump(label, &arguments);
+    }
+
+    /// Goes on in a block that nothing leads to; returns what a handler is given there.
+    fn values_from_nowhere(&mut self, tag: Option<u32>, by_ref: bool) -> Vec<(Value, ValType)> {
+        let block = self.builder.create_block();
+        self.builder.seal_block(block);
+        self.builder.switch_to_block(block);
+        let types = self.handler_types(tag, by_ref);
+        types.into_iter().map(|ty| (self.zero(ty), ty)).collect()
     }
 
     /// Goes on in the block that loads the frame of an entered handler: locals, operands below the handler's, and its
@@ -184,11 +202,7 @@ impl Translator<'_, '_> {
             self.enter_handler_from_buffer(osr_block, point, below, tag, caught.is_some())?
         } else if self.osr_block.is_some() {
             // The entered loop may lie in the handler: it is translated as if something led here.
-            let block = self.builder.create_block();
-            self.builder.seal_block(block);
-            self.builder.switch_to_block(block);
-            let types = self.handler_types(tag, caught.is_some());
-            types.into_iter().map(|ty| (self.zero(ty), ty)).collect()
+            self.values_from_nowhere(tag, caught.is_some())
         } else {
             return Ok(());
         };
@@ -210,5 +224,15 @@ impl Translator<'_, '_> {
         let label = self.create_block_with(results);
         self.push_frame(FrameKind::Block, label, params, results);
         Ok(())
+    }
+}
+
+/// The tag of a clause, whether its handler is given the exception, and the label that it goes on at.
+fn parts(catch: &Catch) -> (Option<u32>, bool, u32) {
+    match *catch {
+        Catch::One { tag, label } => (Some(tag), false, label),
+        Catch::OneRef { tag, label } => (Some(tag), true, label),
+        Catch::All { label } => (None, false, label),
+        Catch::AllRef { label } => (None, true, label),
     }
 }
