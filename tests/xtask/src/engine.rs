@@ -33,7 +33,14 @@ pub enum Engine {
     Wasmi {
         binary: PathBuf,
     },
+    /// A program of this machine that was built from the same sources; it is given no directories.
+    Native {
+        binary: PathBuf,
+    },
 }
+
+/// What wasmtime does not run without being told to.
+const PROPOSALS: [&str; 2] = ["-W", "exceptions=y"];
 
 /// The directories of one run: those that the program may write to are copies of its own.
 #[derive(Debug)]
@@ -97,16 +104,17 @@ impl Engine {
             }
             Engine::Wasmtime { binary } => {
                 let mut command = Command::new(binary);
-                command.args(["run", "-C", "cache=n"]);
+                command.args(["run", "-C", "cache=n"]).args(PROPOSALS);
                 command
             }
             Engine::WasmtimePrecompiled { binary } => {
                 module = precompiled(binary, program)?;
                 let mut command = Command::new(binary);
-                command.args(["run", "--allow-precompiled"]);
+                command.args(["run", "--allow-precompiled"]).args(PROPOSALS);
                 command
             }
             Engine::Wasmi { binary } => Command::new(binary),
+            Engine::Native { binary } => return Ok(Command::new(binary)),
         };
         command.arg("--argv0").arg(&program.argv0);
         for (host, guest) in &room.dirs {
@@ -127,12 +135,17 @@ fn precompiled(wasmtime: &Path, program: &Program) -> Result<PathBuf> {
     let metadata = fs::metadata(wasmtime).with_context(|| wasmtime.display().to_string())?;
     let stamp = Stamp::beside(
         &output,
-        &format!("{} by a wasmtime of {} bytes", program.sha256, metadata.len()),
+        &format!(
+            "{} by a wasmtime of {} bytes with {}",
+            program.sha256,
+            metadata.len(),
+            PROPOSALS[1]
+        ),
     );
     if !stamp.is_current() {
         fs::create_dir_all(output.parent().expect("has a parent"))?;
         let mut command = Command::new(wasmtime);
-        command.arg("compile").arg("-o").arg(&output).arg(program.module());
+        command.arg("compile").args(PROPOSALS).arg("-o").arg(&output).arg(program.module());
         process::run_tool(
             &mut command,
             &format!("compiling {} with wasmtime", program.wasm.display()),

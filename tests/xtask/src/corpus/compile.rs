@@ -29,6 +29,8 @@ pub struct CProgram {
     pub name: &'static str,
     pub sources: Vec<PathBuf>,
     pub includes: Vec<PathBuf>,
+    /// Proposals that the code may use besides, as the compiler calls them.
+    pub features: &'static [&'static str],
     /// Options besides those that all programs share.
     pub options: Vec<String>,
     /// Headers of our own that the result depends on but that are no sources.
@@ -46,11 +48,8 @@ impl CProgram {
         }
         println!("compile {}", self.name);
         fs::create_dir_all(output.parent().expect("has a parent"))?;
-        let mut cc = Command::new("python3");
-        cc.args(["-m", "ziglang", "cc"]).args(self.flags()).env("PYTHONPATH", zig);
-        // Caches stay inside the corpus directory like everything else.
-        let cache = project::corpus().join("build/zig-cache");
-        cc.env("ZIG_GLOBAL_CACHE_DIR", &cache).env("ZIG_LOCAL_CACHE_DIR", &cache);
+        let mut cc = zig_cc(zig);
+        cc.args(self.flags());
         for dir in &self.includes {
             cc.arg("-I").arg(dir);
         }
@@ -60,9 +59,25 @@ impl CProgram {
         Ok(wasm)
     }
 
+    /// Compiles the first of the sources alone for this machine, into `build/native/NAME`.
+    pub fn compile_native(&self, zig: &Path) -> Result<PathBuf> {
+        let native = PathBuf::from("build/native").join(self.name);
+        let output = project::corpus().join(&native);
+        let stamp = Stamp::beside(&output, &format!("{ZIGLANG} {}", hash_file(&self.sources[0])?));
+        if !stamp.is_current() {
+            fs::create_dir_all(output.parent().expect("has a parent"))?;
+            let mut cc = zig_cc(zig);
+            cc.args(["-O2", "-pthread"]).arg(&self.sources[0]).arg("-o").arg(&output);
+            process::run_tool(&mut cc, &format!("compiling {} for this machine", self.name))?;
+            stamp.set()?;
+        }
+        Ok(native)
+    }
+
     fn flags(&self) -> Vec<String> {
         // Names stay for backtraces; debug information would be most of the file.
-        let shared = ["-target", "wasm32-wasi", CPU, "-O2", "-fno-vectorize", "-Wl,--strip-debug"];
+        let cpu = self.features.iter().fold(CPU.to_string(), |cpu, one| format!("{cpu}+{one}"));
+        let shared = ["-target", "wasm32-wasi", &cpu, "-O2", "-fno-vectorize", "-Wl,--strip-debug"];
         shared.iter().map(ToString::to_string).chain(self.options.iter().cloned()).collect()
     }
 
@@ -74,4 +89,13 @@ impl CProgram {
         }
         Ok(key)
     }
+}
+
+fn zig_cc(zig: &Path) -> Command {
+    let mut cc = Command::new("python3");
+    cc.args(["-m", "ziglang", "cc"]).env("PYTHONPATH", zig);
+    // Caches stay inside the corpus directory like everything else.
+    let cache = project::corpus().join("build/zig-cache");
+    cc.env("ZIG_GLOBAL_CACHE_DIR", &cache).env("ZIG_LOCAL_CACHE_DIR", &cache);
+    cc
 }

@@ -37,8 +37,11 @@ pub struct Program {
     /// Guest paths of the files that the program writes, all under a fresh directory.
     pub outputs: Vec<String>,
     pub normalise: Normalise,
-    /// Proposals that the module needs beyond WebAssembly 2.0 and relaxed SIMD; empty as a rule.
+    /// Proposals that the module needs beyond WebAssembly 2.0 and relaxed SIMD.
     pub needs: Vec<String>,
+    /// What the reference engine is given in its place if it cannot run this module: another build of the same
+    /// sources, a module or a program of this machine, relative to the corpus directory.
+    pub twin: Option<PathBuf>,
 }
 
 /// Whether a program was written to measure with, or to be used.

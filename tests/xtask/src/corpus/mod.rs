@@ -1,14 +1,15 @@
 //! `cargo xtask corpus`: real programs, fetched and built into `target/corpus`.
 //!
-//! [`packages`] fetches, [`compile`] compiles, [`programs`] says what the corpus consists of,
-//! [`features`] looks at what each module needs, and [`manifest`] records it all.
+//! [`packages`] fetches, [`compile`] compiles, [`programs`], [`prebuilt`] and [`proposals`] say what the corpus
+//! consists of, [`features`] looks at what each module needs, and [`manifest`] records it all.
 
 mod compile;
-mod features;
+pub mod features;
 pub mod manifest;
 mod packages;
 mod prebuilt;
 mod programs;
+mod proposals;
 pub mod stamp;
 pub mod tools;
 

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use super::compile::CProgram;
 use super::manifest::{Kind, Manifest, Normalise, Preopen, Program, Sizes};
 use super::stamp::{Stamp, hash_file, replace_directory};
-use super::{compile, features, packages, prebuilt};
+use super::{compile, features, packages, prebuilt, proposals};
 use crate::project;
 
 const CLANG: &str = "22.0.0-git20542-10";
@@ -17,7 +17,7 @@ const CPYTHON: &str = "0.4.4";
 const RESVG: &str = "0.31.0";
 const FONT: &str = "2.37.3";
 const SQLITE: (&str, &str) = ("libsqlite3-sys", "0.39.1");
-const LUA: (&str, &str) = ("lua-src", "551.1.0");
+pub(super) const LUA: (&str, &str) = ("lua-src", "551.1.0");
 
 /// Where every program finds its inputs and leaves its outputs.
 pub(super) const JOB: &str = "/job";
@@ -26,7 +26,7 @@ pub(super) const JOB: &str = "/job";
 pub fn build_all() -> Result<Manifest> {
     fs::create_dir_all(project::corpus().join("wasm"))?;
     let zig = compile::compiler()?;
-    let crates = packages::from_cargo(&[SQLITE, LUA, prebuilt::LZ4])?;
+    let crates = packages::from_cargo(&[SQLITE, LUA, prebuilt::LZ4, proposals::WEBP])?;
     let mut programs = Vec::new();
     programs.push(speedtest1(&zig, &crates)?);
     programs.extend(lua(&zig, &crates)?);
@@ -34,6 +34,7 @@ pub fn build_all() -> Result<Manifest> {
     programs.push(cpython()?);
     programs.push(resvg()?);
     programs.extend(prebuilt::build(&crates)?);
+    programs.extend(proposals::build(&zig, &crates)?);
     programs.extend(kernels(&zig)?);
     for program in &mut programs {
         complete(program)?;
@@ -62,6 +63,7 @@ fn speedtest1(zig: &Path, crates: &Path) -> Result<Program> {
         name: "speedtest1",
         sources: vec![sqlite.join("sqlite3.c"), driver],
         includes: vec![sqlite],
+        features: &[],
         options: options.map(String::from).to_vec(),
         depends: vec![],
     }
@@ -105,6 +107,7 @@ fn lua(zig: &Path, crates: &Path) -> Result<Vec<Program>> {
         name: "lua",
         sources,
         includes: vec![own.join("include"), lua],
+        features: &[],
         options: words(&["-include", &header.to_string_lossy()]),
         depends: vec![header, own.join("include/setjmp.h")],
     }
@@ -241,6 +244,7 @@ pub(super) fn plain(
         outputs: Vec::new(),
         normalise: Normalise::Exact,
         needs: Vec::new(),
+        twin: None,
     }
 }
 
@@ -288,7 +292,7 @@ fn complete(program: &mut Program) -> Result<()> {
         program.needs = text.lines().map(String::from).collect();
         return Ok(());
     }
-    program.needs = features::beyond_our_set(&module)?;
+    program.needs = features::beyond_the_core(&module)?;
     fs::create_dir_all(kept.parent().expect("has a parent"))?;
     fs::write(&kept, program.needs.join("\n")).with_context(|| kept.display().to_string())
 }
