@@ -3,7 +3,7 @@
 use super::{Contents, Host, Interlude, Kind, Observation, Outcome, Runner, Stop, Value};
 use midair::{
     AsContextMut, Config, Engine, Error, Exception, Extern, ExternType, Func, Global, Instance,
-    Linker, Memory, Module, SharedMemory, Store, Table, Tag, Trap, Val, ValType,
+    Linker, Memory, Module, SharedMemory, Store, Table, Tag, Tier, Trap, Val, ValType,
 };
 use std::any::Any;
 
@@ -13,7 +13,16 @@ const FUEL: u64 = 1_000_000;
 /// Runs a module; `config` says in which tier and under which stress.
 pub fn observe(config: &Config, wasm: &[u8]) -> midair::Result<Vec<Observation>> {
     let engine = Engine::new(config)?;
-    observe_module(&Module::from_binary(&engine, wasm)?, None, None)
+    let observed = observe_module(&Module::from_binary(&engine, wasm)?, None, None)?;
+    // What mixed tiers ask of Cranelift may be refused; baseline code is there for every function.
+    if config.get_tier() == Tier::Auto && config.get_stress().mixed.is_none() {
+        assert_eq!(
+            engine.stats().baseline_compilation.failed,
+            0,
+            "functions without baseline code"
+        );
+    }
+    Ok(observed)
 }
 
 /// Runs a module that has been loaded. `interlude` is called in each host call. `shared` is what the module's instances

@@ -37,7 +37,7 @@ pub fn compile(env: &ModuleEnv, lowered: &LoweredCode) -> Option<BaselineCode> {
     }
     let translated = Translator::new(env, lowered, Features::detect()).translate();
     let built = translated.continuations;
-    let continuations = lowered.continuations(|| built.finish(continuation_handler()));
+    let continuations = lowered.make_continuations(|| built.finish(continuation_handler()));
     let base = continuations.base() as u64;
     let mut bytes = translated.code;
     for at in translated.addresses {
@@ -60,7 +60,7 @@ impl LoweredCode {
     /// `links` must be those of code that was compiled from this, and the code must stay until
     /// [`LoweredCode::unlink_baseline`] has been called and every thread has passed a safepoint since.
     pub unsafe fn link_baseline(&self, links: &BaselineLinks, start: *const u8) {
-        let continuations = self.continuations(|| unreachable!("made when it was compiled"));
+        let continuations = self.continuations().expect("made when it was compiled");
         continuations.set_all(|number| start as u64 + u64::from(links.words[number]));
         self.enter_by_word(true);
     }
@@ -69,8 +69,7 @@ impl LoweredCode {
     /// safepoint.
     pub fn unlink_baseline(&self) {
         self.enter_by_word(false);
-        if self.has_continuations() {
-            let continuations = self.continuations(|| unreachable!("there are some"));
+        if let Some(continuations) = self.continuations() {
             continuations.set_all(|_| continuation_handler());
         }
     }

@@ -193,13 +193,16 @@ impl LoweredCode {
         copied.expect("an instruction of this code")
     }
 
-    /// Whether there has been baseline code.
-    pub(crate) fn has_continuations(&self) -> bool {
-        self.continuations.get().is_some()
+    /// The continuations, if there has been baseline code.
+    pub(crate) fn continuations(&self) -> Option<&Continuations> {
+        self.continuations.get().map(|continuations| &**continuations)
     }
 
     /// The continuations, which are made the first time.
-    pub(crate) fn continuations(&self, make: impl FnOnce() -> Continuations) -> &Continuations {
+    pub(crate) fn make_continuations(
+        &self,
+        make: impl FnOnce() -> Continuations,
+    ) -> &Continuations {
         self.continuations.get_or_init(|| Box::new(make()))
     }
 

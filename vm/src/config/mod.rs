@@ -352,6 +352,11 @@ impl Config {
         self.assume_shadow_stack || midair_osr::shadow_stack_active()
     }
 
+    /// See [`Config::stress`].
+    pub fn get_stress(&self) -> StressSpec {
+        self.stress
+    }
+
     /// Transitions to force at safepoints, for tests.
     pub fn stress(&mut self, stress: StressSpec) -> &mut Config {
         self.stress = stress;
