@@ -320,3 +320,57 @@ fn a_frame_that_is_too_large_for_the_stack_overflows_it() {
         }
     }
 }
+
+/// Tables of branches that lead back to so many loops. At the headers of the loops other values are in registers than at the
+/// tables.
+fn tables_of_loops(loops: usize, tables: usize) -> String {
+    let sums = |locals: std::ops::Range<usize>| -> String {
+        locals
+            .map(|n| {
+                format!(
+                    "(local.set $i{n} (i32.add (i32.mul (local.get $i{n}) (i32.const 3)) (local.get $n)))
+                     (local.set $f{n} (f64.add (local.get $f{n}) (f64.const {n})))\n"
+                )
+            })
+            .collect()
+    };
+    let locals: String =
+        (0..40).map(|n| format!("(local $i{n} i32) (local $f{n} f64)\n")).collect();
+    let labels: String = (1..=loops).map(|n| format!("{n} ")).collect();
+    let table = format!("(block (br_table {labels} 0 (local.get $n)))\n");
+    let all: String = (0..40).map(|n| format!("(local.get $i{n}) i32.xor\n")).collect();
+    let all_floats: String = (0..40).map(|n| format!("(local.get $f{n}) f64.add\n")).collect();
+    format!(
+        "(module (func (export \"f\") (param $n i32) (result i32 f64) {locals}
+            {} {}
+            (local.set $n (i32.sub (local.get $n) (i32.const 1)))
+            {} {} {}
+            (i32.const 0) {all} (f64.const 0) {all_floats}))",
+        sums(0..20),
+        "(loop ".repeat(loops),
+        sums(20..40),
+        table.repeat(tables),
+        ")".repeat(loops),
+    )
+}
+
+#[test]
+fn code_for_many_branches_to_loops_stays_in_proportion() {
+    let text = tables_of_loops(100, 500);
+    let mut interpreted = Config::new();
+    interpreted.tier(Tier::Interp);
+    let mut baseline = Config::new();
+    baseline.baseline_threshold(0).optimized_threshold(u32::MAX);
+    let [expected, found] = [interpreted, baseline].map(|config| {
+        let engine = Engine::new(&config).unwrap();
+        let module = Module::new(&engine, &text).unwrap();
+        let mut store = Store::new(&engine, ());
+        let instance = Linker::new(&engine).instantiate(&mut store, &module).unwrap();
+        let f = instance.get_typed_func::<i32, (i32, f64)>(&mut store, "f").unwrap();
+        let results = [0, 1, 7, 60, 100, 101].map(|n| f.call(&mut store, n).unwrap());
+        let code = engine.stats().baseline_compilation;
+        assert!(code.code_bytes < 10 * code.bytecode_bytes.max(1), "{code:?}");
+        results
+    });
+    assert_eq!(found, expected);
+}

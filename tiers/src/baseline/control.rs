@@ -140,8 +140,7 @@ impl Translator<'_> {
         sorted.sort_unstable();
         sorted.dedup();
         for target in sorted {
-            let label = self.edge(target);
-            edges.push((target, label));
+            edges.push((target, self.edge_of_table(target)));
         }
         for target in targets {
             let found = edges.binary_search_by_key(&target, |edge| edge.0);

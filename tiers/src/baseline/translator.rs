@@ -29,6 +29,8 @@ pub(super) struct Target {
     /// What all that lead here have in registers. Once the label is bound, those that come later must have it.
     state: Option<State>,
     is_bound: bool,
+    /// By which tables of jumps get here that cannot come here directly.
+    edge_of_tables: Option<Label>,
 }
 
 /// Code that stands behind the rest.
@@ -163,7 +165,13 @@ impl<'a> Translator<'a> {
         found.sort_unstable();
         found.dedup();
         let asm = &mut self.asm;
-        let target = |at| Target { at, label: asm.label(), state: None, is_bound: false };
+        let target = |at| Target {
+            at,
+            label: asm.label(),
+            state: None,
+            is_bound: false,
+            edge_of_tables: None,
+        };
         self.targets = found.into_iter().map(target).collect();
     }
 
@@ -197,19 +205,40 @@ impl<'a> Translator<'a> {
 
     /// The label by which code with the present registers, all written, gets to the lowered instruction at `at`.
     pub(super) fn edge(&mut self, at: u32) -> Label {
-        let index = self.target_index(at);
-        let state = self.registers.state();
-        let target = &self.targets[index];
-        if !target.is_bound {
-            let label = target.label;
-            self.arrive(index, state);
+        let (index, state) = (self.target_index(at), self.registers.state());
+        self.direct_edge(index, state).unwrap_or_else(|| self.edge_aside(index, state))
+    }
+
+    /// The same for an entry of a table. Each is a byte of the body or two, so that all tables share what leads to a label,
+    /// which loads everything, whatever is in the registers.
+    pub(super) fn edge_of_table(&mut self, at: u32) -> Label {
+        let (index, state) = (self.target_index(at), self.registers.state());
+        if let Some(label) = self.direct_edge(index, state) {
             return label;
         }
-        if target.state.is_some_and(|wanted| wanted.is_within(&state)) {
-            return target.label;
+        if let Some(label) = self.targets[index].edge_of_tables {
+            return label;
         }
+        let label = self.edge_aside(index, State::EMPTY);
+        self.targets[index].edge_of_tables = Some(label);
+        label
+    }
+
+    /// The target's own label, if code with this in registers can go there.
+    fn direct_edge(&mut self, index: usize, state: State) -> Option<Label> {
+        let target = &self.targets[index];
+        let label = target.label;
+        if !target.is_bound {
+            self.arrive(index, state);
+            return Some(label);
+        }
+        target.state.is_some_and(|wanted| wanted.is_within(&state)).then_some(label)
+    }
+
+    /// A label that loads what a bound target has in registers and `from` has not.
+    fn edge_aside(&mut self, index: usize, from: State) -> Label {
         let label = self.asm.label();
-        self.aside.push(Aside::Edge { label, from: state, to: index });
+        self.aside.push(Aside::Edge { label, from, to: index });
         label
     }
 
