@@ -12,6 +12,7 @@ use midair_osr::CodeObject;
 use midair_tiers::baseline::{self, BaselineCode, BaselineLinks};
 use midair_tiers::compile::{CompileOptions, CompiledTier, EntryPoint};
 use midair_tiers::interp::LoweredCode;
+use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -76,7 +77,17 @@ impl ModuleCode {
         let Some(lowered) = version.lowered() else { return Ok(()) };
         let started = Instant::now();
         let compile = AssertUnwindSafe(|| baseline::compile(&self.env, lowered));
-        let compiled = catch_unwind(compile).map_err(|_| anyhow!("the compiler panicked"))?;
+        let compiled = catch_unwind(compile).map_err(|_| {
+            // Tests would not notice: the function is interpreted.
+            if cfg!(feature = "verify-slots") {
+                let function = version.body.function;
+                let text = format!("baseline code of function {function}: its compiler panicked\n");
+                // Not by `eprintln`, whose output tests capture.
+                let _ = std::io::stderr().write_all(text.as_bytes());
+                std::process::abort();
+            }
+            anyhow!("the compiler panicked")
+        })?;
         let Some(BaselineCode { description, links }) = compiled else {
             // Builds without optimisation have no baseline tier.
             version.code().no_baseline = true;
