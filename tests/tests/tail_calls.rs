@@ -352,6 +352,68 @@ fn a_link_can_be_replaced_in_the_middle_of_a_chain() -> Result<()> {
     Ok(())
 }
 
+/// Frames that wait for the end of a chain go on in their new bodies, although the link that has heard of these is gone.
+#[test]
+fn frames_outside_a_chain_go_on_in_their_new_bodies() -> Result<()> {
+    let _watchdog = Watchdog::start();
+    let text = |last: &str, add: i64| {
+        format!(
+            r#"(module
+            (import "host" "edit" (func $edit (param i64)))
+            (type $t (func (param i64) (result i64)))
+            (table 1 funcref)
+            (elem (i32.const 0) $third)
+            (func $outermost (export "run") (type $t)
+                (i64.add (call $outer (local.get 0)) (i64.const {add})))
+            (func $outer (export "outer") (type $t)
+                (i64.mul (call $first (local.get 0)) (i64.const {add})))
+            (func $first (type $t)
+                (call $edit (local.get 0))
+                (return_call $second (local.get 0)))
+            (func $second (type $t) (local i64 i64 i64) {last})
+            (func $third (type $t) (call $plus (local.get 0)))
+            (func $plus (type $t) (i64.add (local.get 0) (i64.const 2))))"#
+        )
+    };
+    for last in [
+        "(return_call $third (local.get 0))",
+        "(return_call_indirect (type $t) (local.get 0) (i32.const 0))",
+        "(return_call_ref $t (local.get 0) (ref.func $third))",
+        "(local.get 0)",
+    ] {
+        in_each(|engine| {
+            let module = Module::new(engine, text(last, 1))?;
+            let edited = Module::new(engine, text(last, 10))?;
+            let bodies: Vec<_> = ["run", "outer"]
+                .map(|name| {
+                    (module.function_index(name).unwrap(), edited.function_body(name).unwrap())
+                })
+                .into();
+            let mut store = Store::new(engine, module.clone());
+            let mut linker = Linker::new(engine);
+            let edit = move |caller: Caller<'_, Module>, edits: i64| -> Result<()> {
+                for (function, body) in bodies.iter().filter(|_| edits == 5) {
+                    caller.data().replace_function(*function, body)?;
+                }
+                Ok(())
+            };
+            linker.func_wrap("host", "edit", edit)?;
+            let instance = linker.instantiate(&mut store, &module)?;
+            let run = instance.get_typed_func::<i64, i64>(&mut store, "run")?;
+            let more = if last.contains("call") { 2 } else { 0 };
+            for _ in 0..3 {
+                anyhow::ensure!(run.call(&mut store, 4)? == 5 + more);
+            }
+            for _ in 0..2 {
+                let found = run.call(&mut store, 5)?;
+                anyhow::ensure!(found == (5 + more) * 10 + 10, "{last}: {found}");
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
 #[test]
 fn an_endless_chain_can_be_interrupted_and_runs_out_of_fuel() -> Result<()> {
     let _watchdog = Watchdog::start();

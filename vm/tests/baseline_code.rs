@@ -139,6 +139,7 @@ fn a_loop_goes_on_in_a_new_body() {
 /// code that forgot it would not be made.
 #[test]
 fn references_that_are_not_null_stay_where_they_are() {
+    let _watchdog = Watchdog::start();
     let sources = [
         "(global.get $g)",
         "(table.get $r (i32.const 0))",
@@ -206,12 +207,12 @@ fn references_that_are_not_null_stay_where_they_are() {
     seven.call(&mut store, &[], &mut reference).unwrap();
     for expected in [7, 0] {
         for name in ["null", "not", "check"] {
-            for n in 0..sources.len() {
+            for (n, source) in sources.iter().enumerate() {
                 let f = instance.get_func(&mut store, &format!("{name}{n}")).unwrap();
                 for _ in 0..2 {
                     let mut results = [Val::I32(-1)];
                     f.call(&mut store, &reference, &mut results).unwrap();
-                    assert_eq!(results[0].unwrap_i32(), expected, "{name} {}", sources[n]);
+                    assert_eq!(results[0].unwrap_i32(), expected, "{name} {source}");
                 }
             }
         }
