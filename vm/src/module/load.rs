@@ -123,6 +123,10 @@ impl From<ParseError> for Refused {
 }
 
 fn explain(refused: Refused, bytes: &[u8], features: WasmFeatures) -> anyhow::Error {
+    if Parser::is_component(bytes) {
+        // What the validator says of it is about its own settings.
+        return proposals::unsupported("the component model");
+    }
     let plain = |features| Validator::new_with_features(features).validate_all(bytes).map(drop);
     let error = match refused {
         Refused::Invalid(error) => error,

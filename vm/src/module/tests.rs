@@ -27,6 +27,16 @@ fn unsupported_proposals_are_named() {
 }
 
 #[test]
+fn a_component_is_named_whatever_its_size() {
+    let mut component = b"\0asm\x0d\0\x01\0".to_vec();
+    for size in [8, 9 << 20] {
+        component.resize(size, 0);
+        let error = Module::new(&engine(), &component).unwrap_err();
+        assert_eq!(error.to_string(), "the component model is not supported yet", "{size} bytes");
+    }
+}
+
+#[test]
 fn later_proposals_can_be_turned_off() {
     let memories = "(module (memory 1) (memory 1))";
     let constants = "(module (global i32 (i32.add (i32.const 1) (i32.const 2))))";
