@@ -203,7 +203,7 @@ pub struct TieringOptions {
     #[arg(long, value_name = "N", value_parser = parse_threshold)]
     baseline_after: Option<Threshold>,
 
-    /// In the tier auto: calls and iterations before a function is optimized, or `never`
+    /// In the tier auto: calls and iterations for each 100 bytes of its body before a function is optimized, or `never`
     #[arg(long, value_name = "N", value_parser = parse_threshold)]
     optimize_after: Option<Threshold>,
 

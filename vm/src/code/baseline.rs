@@ -33,6 +33,9 @@ impl LinkedBaseline {
     }
 }
 
+/// Bytes that the smallest bodies are taken to have: what it costs to compile any body at all.
+const LEAST_BODY: usize = 25;
+
 /// Whether functions get baseline code.
 fn has_tier(config: &Config) -> bool {
     config.tier == Tier::Auto && config.baseline_code
@@ -49,9 +52,15 @@ pub(super) fn first_countdown(config: &Config) -> i32 {
 }
 
 impl ModuleCode {
-    /// Calls and iterations from baseline code on until the optimising tier.
-    pub(crate) fn second_countdown(&self) -> i32 {
+    /// Calls and iterations from baseline code on until the optimising tier: in proportion to what it costs to compile the
+    /// body.
+    pub(crate) fn second_countdown(&self, version: &FunctionVersion) -> i32 {
+        if self.config.optimized_threshold == u32::MAX {
+            return i32::MAX;
+        }
         let rest = self.config.optimized_threshold.saturating_sub(self.config.baseline_threshold);
+        let bytes = version.body.bytes().len().max(LEAST_BODY) as u64;
+        let rest = u64::from(rest) * bytes / Config::THRESHOLD_BYTES;
         i32::try_from(rest).unwrap_or(i32::MAX)
     }
 

@@ -102,7 +102,7 @@ impl Default for Config {
             lazy_validation: false,
             baseline_code: true,
             baseline_threshold: 1,
-            optimized_threshold: 20_000,
+            optimized_threshold: 50_000,
             simd: true,
             relaxed_simd: true,
             extended_const: true,
@@ -128,6 +128,9 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Bytes of a body for which [`Config::optimized_threshold`] is meant.
+    pub(crate) const THRESHOLD_BYTES: u64 = 100;
+
     /// The default configuration.
     pub fn new() -> Config {
         Config::default()
@@ -196,7 +199,9 @@ impl Config {
         self
     }
 
-    /// Calls plus loop iterations after which a function is compiled by the optimising compiler.
+    /// Calls plus loop iterations after which a function is compiled by the optimising compiler. Where functions get
+    /// [baseline code](Config::baseline_code) first, this is for each 100 bytes of the function's body: the more it costs to
+    /// compile it, the longer it must have run. Default: 50,000.
     pub fn optimized_threshold(&mut self, count: u32) -> &mut Config {
         self.optimized_threshold = count;
         self

@@ -262,7 +262,7 @@ pub(crate) unsafe extern "sysv64" fn hot(
     if state.native.load(Ordering::Relaxed).is_null() && module.wants_baseline(&current) {
         // SAFETY: as the caller vouches; no entry address is known here.
         unsafe { while_suspended(&mutator, || module.compile_baseline(&current)) };
-        let rest = module.second_countdown();
+        let rest = module.second_countdown(&current);
         if rest > 0 {
             state.countdown.store(rest, Ordering::Relaxed);
             return SafepointAction::Continue;
