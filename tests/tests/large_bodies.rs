@@ -321,6 +321,63 @@ fn a_frame_that_is_too_large_for_the_stack_overflows_it() {
     }
 }
 
+/// Tables of branches to so many blocks, at each of which the operands that they take along lie elsewhere.
+fn tables_of_results(blocks: usize, tables: usize) -> String {
+    let results = "i64 ".repeat(RESULTS);
+    let labels: String = (1..=blocks).map(|n| format!("{n} ")).collect();
+    let operands: String =
+        (1..=RESULTS).map(|n| format!("(i64.mul (local.get $x) (i64.const {n}))")).collect();
+    // Goes on with the next table but for one number.
+    let tables: String = (0..tables)
+        .map(|n| {
+            format!(
+                "(block (br_if 0 (i32.ne (local.get $table) (i32.const {n})))
+                    {operands} (br_table {labels} (local.get $n)))\n"
+            )
+        })
+        .collect();
+    let fold = "i64.sub ".repeat(RESULTS);
+    let (begin, end) = (
+        format!("(i64.const 5) (block $b (result {results})\n").repeat(blocks),
+        format!(") {fold} (local.set $x) {operands}\n").repeat(blocks),
+    );
+    format!(
+        "(module (func (export \"f\") (param $table i32) (param $n i32) (param $x i64) (result i64)
+            {begin} {tables} {operands} {end} {}))",
+        "i64.xor ".repeat(RESULTS - 1)
+    )
+}
+
+const RESULTS: usize = 16;
+
+#[test]
+fn code_for_tables_with_many_operands_stays_in_proportion() {
+    let text = tables_of_results(100, 100);
+    let mut interpreted = Config::new();
+    interpreted.tier(Tier::Interp);
+    let mut baseline = Config::new();
+    baseline.baseline_threshold(0).optimized_threshold(u32::MAX);
+    let mut compiled = Config::new();
+    compiled.tier(Tier::Baseline);
+    let [expected, interpreted, baseline] = [compiled, interpreted, baseline].map(|config| {
+        let engine = Engine::new(&config).unwrap();
+        let module = Module::new(&engine, &text).unwrap();
+        let mut store = Store::new(&engine, ());
+        let instance = Linker::new(&engine).instantiate(&mut store, &module).unwrap();
+        let f = instance.get_typed_func::<(i32, i32, i64), i64>(&mut store, "f").unwrap();
+        let results = [(0, 0), (7, 3), (99, 98), (50, 99), (50, -1), (100, 0)]
+            .map(|(table, n)| f.call(&mut store, (table, n, 1_234_567)).unwrap());
+        let (lowered, bytecode) = {
+            let lowering = engine.stats().lowering;
+            (lowering.code_bytes, lowering.bytecode_bytes)
+        };
+        assert!(lowered < 40 * bytecode.max(1), "{bytecode} bytes become {lowered}");
+        results
+    });
+    assert_eq!(interpreted, expected);
+    assert_eq!(baseline, expected);
+}
+
 /// Tables of branches that lead back to so many loops. At the headers of the loops other values are in registers than at the
 /// tables.
 fn tables_of_loops(loops: usize, tables: usize) -> String {

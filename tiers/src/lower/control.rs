@@ -8,11 +8,13 @@ use super::operands::Operand;
 use crate::interp::op::Op;
 use crate::types::{FuncType, ValType, slot_count};
 use midair_osr::SiteKind;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use wasmparser::{BlockType, BrTable};
 
 /// More operands than that are moved by one instruction.
 const MAX_SINGLE_MOVES: usize = 16;
+/// A table takes its operands to more labels than that by one instruction for each, for an entry is a byte of the body.
+const MAX_DETOURS_WITH_MOVES: usize = 16;
 
 /// An open block. Operands are counted in slots.
 pub(super) struct Frame {
@@ -217,8 +219,13 @@ impl Lowerer<'_> {
     /// Copies the topmost `count` operands to the temporaries from `to` on, which are their own or
     /// lower ones. The operand stack stays as it is, but for many operands, which get settled.
     pub(super) fn move_operands(&mut self, to: usize, count: usize) {
+        self.move_operands_singly(to, count, MAX_SINGLE_MOVES);
+    }
+
+    /// The same, with more than `most` moved by one instruction.
+    fn move_operands_singly(&mut self, to: usize, count: usize, most: usize) {
         let first = self.stack.height() - count;
-        if count > MAX_SINGLE_MOVES {
+        if count > most {
             self.settle(first + count);
             if first != to {
                 let (to, from) = (self.temp_slot(to), self.temp_slot(first));
@@ -278,13 +285,18 @@ impl Lowerer<'_> {
     /// Emits what leads to the frame at this index of `frames`, with its operands on top of the
     /// stack, which stays as it is.
     pub(super) fn emit_branch(&mut self, index: usize) {
+        self.emit_branch_with(index, MAX_SINGLE_MOVES);
+    }
+
+    /// The same, with more operands than `most` moved by one instruction.
+    fn emit_branch_with(&mut self, index: usize, most: usize) {
         let frame = &self.frames[index];
         if frame.kind == FrameKind::Function {
             self.emit_return();
             return;
         }
         let (height, arity) = (frame.height, frame.arity());
-        self.move_operands(height, arity);
+        self.move_operands_singly(height, arity, most);
         self.code.op(Op::br).branch(&mut self.frames[index].label);
     }
 
@@ -353,12 +365,19 @@ impl Lowerer<'_> {
     pub(super) fn br_table(&mut self, targets: &BrTable<'_>) {
         let index = self.pop_slot();
         // All targets have the same arity.
-        self.prepare_moves(self.frames[self.frame_at(targets.default())].arity());
-        let depths = targets.targets().filter_map(Result::ok);
+        let arity = self.frames[self.frame_at(targets.default())].arity();
+        self.prepare_moves(arity);
+        let depths = || targets.targets().filter_map(Result::ok).chain([targets.default()]);
+        let moved = depths().filter(|&depth| !self.is_plain_branch(self.frame_at(depth)));
+        let are_many = moved.collect::<HashSet<_>>().len() > MAX_DETOURS_WITH_MOVES;
+        let most = if are_many { 1 } else { MAX_SINGLE_MOVES };
+        if arity > most {
+            self.settle(self.stack.height());
+        }
         self.code.op(Op::br_table).slot(index).uint(targets.len() + 1);
         let mut detours: HashMap<u32, Label> = HashMap::new();
         let mut order = Vec::new();
-        for depth in depths.chain([targets.default()]) {
+        for depth in depths() {
             let frame = self.frame_at(depth);
             if self.is_plain_branch(frame) {
                 self.code.branch_entry(&mut self.frames[frame].label);
@@ -374,7 +393,7 @@ impl Lowerer<'_> {
             if let Some(label) = detours.get_mut(&depth) {
                 self.code.bind(label);
             }
-            self.emit_branch(self.frame_at(depth));
+            self.emit_branch_with(self.frame_at(depth), most);
         }
         self.unreachable = Some(0);
     }
