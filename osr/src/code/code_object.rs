@@ -137,6 +137,11 @@ impl CodeObject {
         self.description.frame_size
     }
 
+    /// Whether there are sites at which its frames can be suspended.
+    pub fn has_frame_maps(&self) -> bool {
+        self.description.frame_maps.return_offsets().next().is_some()
+    }
+
     /// The frame map of the site that returns to this address.
     pub fn frame_map(&self, return_address: usize) -> Option<FrameMap> {
         self.description.frame_maps.get((return_address - self.start) as u32)

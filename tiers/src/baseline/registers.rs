@@ -1,8 +1,8 @@
 //! Which slots of the frame lie in registers, and which of these still have to be written.
 //!
 //! Each slot is in one register at most. A *temporary* is read once (but for what says that it is not), so that reading it
-//! makes its register free, with nothing written; whoever then reads it once more panics. At labels, calls and wherever a handler may look at the frame, everything has been written: what registers
-//! hold there is only a copy.
+//! makes its register free, with nothing written; whoever then reads it once more panics. At labels, calls and wherever a
+//! handler may look at the frame, everything has been written: what registers hold there is only a copy.
 
 use super::assembler::{Assembler, Load, Mem, Reg, Width, Xmm};
 use std::ops::Range;

@@ -6,8 +6,9 @@
 //! number in place of its index spaces. Only code that was published is kept: what an update compiles that then
 //! fails may refer to functions that never come to be.
 //!
-//! Code without a safepoint is not kept, for it is only right in the body that was loaded: later versions poll at
-//! their entry. It is quickly made again.
+//! Code without frame maps is not kept. Code of a compiled tier that has no safepoint is only right in the body that was
+//! loaded, for later versions poll at their entry; and baseline code holds the address of its version's lowered code, which
+//! goes with that. Both are quickly made again.
 //!
 //! A copy is moved out when it is asked for, and comes back when that code is retired. So nothing is held twice,
 //! and a program whose code is never retired has nothing here. The copy that has been here longest gives way.
@@ -118,7 +119,7 @@ impl CodeCache {
     /// The code is not freed before this returns.
     pub(super) unsafe fn keep(&self, object: &CodeObject) {
         // A copy's own size is not known before it is made; its bytes and tables are most of it.
-        if self.limit < object.len() + object.table_bytes() {
+        if self.limit < object.len() + object.table_bytes() || !object.has_frame_maps() {
             return;
         }
         let owner = CodeOwner::of(object);
@@ -127,9 +128,6 @@ impl CodeCache {
         let wanted = Wanted { module: module.id, version, entry, options };
         // SAFETY: as the caller vouches.
         let code = unsafe { object.describe() };
-        if code.frame_maps.return_offsets().next().is_none() {
-            return;
-        }
         let copy = Copy {
             age: 0,
             module: module.id,

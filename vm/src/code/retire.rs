@@ -257,8 +257,8 @@ pub(crate) struct Retiring {
 /// Begins to retire code objects. To free the code the stores that run it have to be waited for.
 ///
 /// # Safety
-/// Nothing may lead into the code any more but return addresses: it has been unlinked (with sequentially
-/// consistent stores), and no entry address is held by a thread across a safepoint. `stores` are all stores
+/// Nothing may lead into the code any more but return addresses: it has been unlinked (with stores that release, of which
+/// the handshake tells all threads), and no entry address is held by a thread across a safepoint. `stores` are all stores
 /// that have instances of the code's module, each once.
 pub(crate) unsafe fn retire(
     system: &Arc<CodeSystem>,
