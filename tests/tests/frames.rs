@@ -238,7 +238,7 @@ fn frames_of_two_tiers_are_listed_in_their_order() {
     for text in [RECURSION, &with_handlers()] {
         let (result, frames) = interpreted(text, 60);
         let mut config = Config::new();
-        config.tier(Tier::Auto).optimized_threshold(120);
+        config.tier(Tier::Auto).optimized_threshold(60);
         let (found, seen) = run(&mut config, text, 60, false);
         assert_eq!(found, result);
         assert_eq!(seen.iter().map(told).collect::<Vec<_>>(), frames);

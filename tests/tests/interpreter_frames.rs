@@ -165,7 +165,7 @@ fn frames_between_those_of_the_host_move() {
 fn frames_of_both_tiers_in_one_recursion_move() {
     let _watchdog = Watchdog::start();
     let mut config = Config::new();
-    config.tier(Tier::Auto).optimized_threshold(30).background_compilation(false);
+    config.tier(Tier::Auto).optimized_threshold(130).background_compilation(false);
     let engine = Engine::new(&config).unwrap();
     let (mut store, f) = program(&engine, &[recursion(1), recursion(10)]);
     assert_eq!(f.call(&mut store, 100).unwrap(), 1000);
