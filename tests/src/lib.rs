@@ -1,6 +1,6 @@
 //! What the tests of the whole have in common.
 
-use midair::{Config, StressSpec, Tier};
+use midair::StressSpec;
 
 pub mod differential;
 pub mod mutation;
@@ -16,9 +16,4 @@ pub fn suite_schedule(text: &str) -> StressSpec {
     let mut schedule: StressSpec = text.parse().expect("a schedule");
     schedule.until = Some(100_000);
     schedule
-}
-
-/// Lets functions get baseline code at their first call, and no other because they are hot.
-pub fn in_baseline_code(config: &mut Config) -> &mut Config {
-    config.tier(Tier::Auto).baseline_threshold(0).optimized_threshold(u32::MAX)
 }

@@ -6,7 +6,6 @@ use midair::{
     Config, Engine, Instance, Linker, Module, OptLevel, RecompileOptions, Store, StressSpec, Tier,
     Val,
 };
-use midair_tests::in_baseline_code;
 use std::sync::{Arc, Mutex};
 
 const TYPES: [&str; 5] = ["i32", "i64", "f32", "f64", "v128"];
@@ -246,7 +245,7 @@ fn check(configure: impl Fn(&mut Config), edit: Edit, compiled: u32) {
                     Edit::Nothing => {}
                     Edit::Recompile => {
                         let options = match *round % 3 {
-                            0 => RecompileOptions::baseline(),
+                            0 => RecompileOptions::unoptimized(),
                             1 => RecompileOptions::optimized(),
                             _ => RecompileOptions::optimized().opt_level(OptLevel::None),
                         };
@@ -319,23 +318,13 @@ fn values_keep_their_bits_while_their_frames_get_other_code() {
 }
 
 #[test]
-fn values_keep_their_bits_in_baseline_code() {
-    for edit in [Edit::Nothing, Edit::Recompile, Edit::Update] {
-        for stress in ["seed:1", "retire:1", "osr:2,retire:3", "mixed:1"] {
-            let stress: StressSpec = stress.parse().unwrap();
-            check(|config| _ = in_baseline_code(config).stress(stress), edit, 0);
-        }
-    }
-}
-
-#[test]
 fn values_keep_their_bits_at_forced_transitions() {
     for tier in TIERS {
         for stress in ["osr:1", "retire:1", "osr:2,retire:3", "mixed:1", "retire:5,mixed:2"] {
             let stress: StressSpec = stress.parse().unwrap();
             check(|config| _ = config.tier(tier).stress(stress), Edit::Nothing, 0);
         }
-        for stress in ["osr:3", "mixed:1", "osr:3,mixed:2"] {
+        for stress in ["osr:3", "mixed:1", "retire:1", "osr:3,mixed:2"] {
             let stress: StressSpec = stress.parse().unwrap();
             check(|config| _ = config.tier(tier).stress(stress), Edit::Update, 0);
         }
@@ -366,10 +355,8 @@ fn operands_of_wide_operators_are_kept_until_they_are_read_again() {
     type Results = (i64, i64, i64, i64, i64, i64);
     let halves = |n: u128| (n as i64, (n >> 64) as i64);
     let wide = |low: i64, high: i64| u128::from(high as u64) << 64 | u128::from(low as u64);
-    let mut interpreted = Config::new();
-    interpreted.tier(Tier::Interp);
-    for config in [interpreted, in_baseline_code(&mut Config::new()).clone()] {
-        let engine = Engine::new(&config).unwrap();
+    for tier in [Tier::Interp, Tier::Baseline] {
+        let engine = Engine::new(Config::new().tier(tier)).unwrap();
         let module = Module::new(&engine, text).unwrap();
         let mut store = Store::new(&engine, ());
         let instance = Instance::new(&mut store, &module, &[]).unwrap();
@@ -413,27 +400,23 @@ fn conversions_of_what_does_not_fit_leave_other_values_as_they_are() {
                 locals + 2,
                 (2..locals + 2).map(results).collect::<String>(),
             );
-            let mut interpreted = Config::new();
-            interpreted.tier(Tier::Interp);
-            let [expected, found] = [interpreted, in_baseline_code(&mut Config::new()).clone()]
-                .map(|config| {
-                    let engine = Engine::new(&config).unwrap();
-                    let module = Module::new(&engine, &text).unwrap();
-                    let mut store = Store::new(&engine, ());
-                    let instance = Instance::new(&mut store, &module, &[]).unwrap();
-                    let f = instance.get_func(&mut store, "f").unwrap();
-                    let numbers = [1.0, 1e30, -1e30, f64::NAN, 2e9, 1e19];
-                    numbers.map(|number| {
-                        let number = match from {
-                            "f32" => Val::F32((number as f32).to_bits()),
-                            _ => Val::F64(number.to_bits()),
-                        };
-                        let mut results = vec![Val::I32(0); locals + 1];
-                        f.call(&mut store, &[number, Val::I64(0x1_0000_0001)], &mut results)
-                            .unwrap();
-                        format!("{results:?}")
-                    })
-                });
+            let [expected, found] = [Tier::Interp, Tier::Baseline].map(|tier| {
+                let engine = Engine::new(Config::new().tier(tier)).unwrap();
+                let module = Module::new(&engine, &text).unwrap();
+                let mut store = Store::new(&engine, ());
+                let instance = Instance::new(&mut store, &module, &[]).unwrap();
+                let f = instance.get_func(&mut store, "f").unwrap();
+                let numbers = [1.0, 1e30, -1e30, f64::NAN, 2e9, 1e19];
+                numbers.map(|number| {
+                    let number = match from {
+                        "f32" => Val::F32((number as f32).to_bits()),
+                        _ => Val::F64(number.to_bits()),
+                    };
+                    let mut results = vec![Val::I32(0); locals + 1];
+                    f.call(&mut store, &[number, Val::I64(0x1_0000_0001)], &mut results).unwrap();
+                    format!("{results:?}")
+                })
+            });
             assert_eq!(found, expected, "{text}");
         }
     }

@@ -2,7 +2,6 @@
 //! from one to another: no place is paid for twice, and none is for nothing.
 
 use midair::{Config, Engine, Linker, Module, RecompileOptions, Store, StressSpec, Tier, Trap};
-use midair_tests::in_baseline_code;
 
 /// A program that exports `f`, what it costs when it is called with 5, and whether it traps.
 struct Case {
@@ -211,20 +210,6 @@ fn each_tier_charges_what_the_plan_says() {
                 let how = format!("{tier:?}");
                 check(case, |config| _ = config.tier(tier).optimized_threshold(7), edit, &how);
             }
-        }
-    }
-}
-
-#[test]
-fn baseline_code_charges_what_the_plan_says() {
-    for case in CASES {
-        for edit in [Edit::Nothing, Edit::Recompile, Edit::Update] {
-            check(case, |config| _ = in_baseline_code(config), edit, "baseline code");
-        }
-        for schedule in ["far:7", "osr:2", "retire:1", "osr:3,retire:2", "mixed:1"] {
-            let stress: StressSpec = schedule.parse().unwrap();
-            let configure = |config: &mut Config| _ = in_baseline_code(config).stress(stress);
-            check(case, configure, Edit::Nothing, &format!("baseline code {schedule}"));
         }
     }
 }

@@ -7,7 +7,6 @@
 //! The test runs for about [`SLICE`], or for `MIDAIR_RANDOM_SECONDS`, from the seed `MIDAIR_RANDOM_SEED`.
 
 use midair::{Config, Engine, Instance, Module, Store, Tier};
-use midair_tests::in_baseline_code;
 use midair_tests::mutation::Random;
 use midair_watchdog::Watchdog;
 use std::time::{Duration, Instant};
@@ -334,7 +333,7 @@ fn functions_with_more_locals_than_registers_are_the_same_in_every_tier() {
     let mut optimized = Config::new();
     optimized.tier(Tier::Optimized);
     let mut baseline = Config::new();
-    in_baseline_code(&mut baseline);
+    baseline.tier(Tier::Baseline);
     let mut retired = baseline.clone();
     retired.stress("retire:2,until:40".parse().unwrap());
     let start = Instant::now();

@@ -356,9 +356,9 @@ fn code_for_tables_with_many_operands_stays_in_proportion() {
     let mut interpreted = Config::new();
     interpreted.tier(Tier::Interp);
     let mut baseline = Config::new();
-    baseline.baseline_threshold(0).optimized_threshold(u32::MAX);
+    baseline.tier(Tier::Baseline);
     let mut compiled = Config::new();
-    compiled.tier(Tier::Baseline);
+    compiled.tier(Tier::Optimized);
     let [expected, interpreted, baseline] = [compiled, interpreted, baseline].map(|config| {
         let engine = Engine::new(&config).unwrap();
         let module = Module::new(&engine, &text).unwrap();
@@ -417,7 +417,7 @@ fn code_for_many_branches_to_loops_stays_in_proportion() {
     let mut interpreted = Config::new();
     interpreted.tier(Tier::Interp);
     let mut baseline = Config::new();
-    baseline.baseline_threshold(0).optimized_threshold(u32::MAX);
+    baseline.tier(Tier::Baseline);
     let [expected, found] = [interpreted, baseline].map(|config| {
         let engine = Engine::new(&config).unwrap();
         let module = Module::new(&engine, &text).unwrap();

@@ -63,7 +63,7 @@ fn run(tier: Tier, stress: &str) -> (i64, Stats) {
 }
 
 #[test]
-fn all_kinds_of_changes_happen_and_each_function_is_compiled_once_in_each_tier() {
+fn all_kinds_of_changes_happen_and_each_function_is_compiled_once_with_each_settings() {
     let (expected, calm) = run(Tier::Interp, "");
     assert_eq!(calm.mixed, MixedTierStats::default());
     for stress in ["mixed:1", "mixed:3,seed:7", "mixed:20,seed:8"] {
@@ -73,11 +73,10 @@ fn all_kinds_of_changes_happen_and_each_function_is_compiled_once_in_each_tier()
         let kinds = [mixed.linked, mixed.unlinked, mixed.exchanged];
         let changes = [mixed.interpreter_to_code, mixed.code_to_interpreter];
         assert!(!kinds.contains(&0) && !changes.contains(&0), "{stress}: {mixed:?}");
-        // In the tier below the optimising one by both compilers that there are.
+        // By the optimising compiler with both settings. Baseline code is not kept on a shelf.
         let (baseline, optimized) = (stats.baseline_compilation, stats.optimized_compilation);
-        assert!((1..=24).contains(&baseline.count), "{stress}: {baseline:?}");
-        assert!((1..=12).contains(&optimized.count), "{stress}: {optimized:?}");
-        assert_eq!(stats.code.freed, 0, "{stress}");
+        assert!((1..=24).contains(&optimized.count), "{stress}: {optimized:?}");
+        assert!(baseline.count > 0, "{stress}");
     }
 }
 

@@ -10,7 +10,6 @@
 use arbitrary::Unstructured;
 use midair::{Config, StressSpec, Tier};
 use midair_tests::differential::{self, Observation, difference};
-use midair_tests::in_baseline_code;
 use midair_tests::program::{program, program_with_atomics, program_with_exceptions};
 use proptest::prelude::*;
 use proptest::test_runner::{
@@ -193,11 +192,10 @@ fn check(
             fail(what, difference(&expected, &actual, fuel))?;
         }
     }
-    for (stress, fuel) in [("", true), ("", false), ("retire:2", true), ("far:7", false)] {
+    for (stress, fuel) in [("retire:2", true), ("mixed:1", true), ("far:7", false)] {
         let what = format!("baseline code under `{stress}`");
-        let stress = if stress.is_empty() { calm } else { stress.parse().expect("a schedule") };
-        let mut config = config(Tier::Auto, stress, fuel);
-        let actual = observe(&what, in_baseline_code(&mut config), wasm)?;
+        let stress = stress.parse().expect("a schedule");
+        let actual = observe(&what, &config(Tier::Baseline, stress, fuel), wasm)?;
         fail(what, difference(&expected, &actual, fuel))?;
     }
     for (index, schedule) in schedules.iter().enumerate() {

@@ -1,22 +1,12 @@
 //! The specification's test suite in every tier, and under stress: nothing may fail or be skipped.
 
-use midair::{Config, Tier};
+use midair::Tier;
 use midair_cli::wast::{self, Report};
-use midair_tests::{in_baseline_code, spec_suite, suite_schedule};
+use midair_tests::{spec_suite, suite_schedule};
 
 fn run(tier: Tier, stress: Option<&str>) {
     let mut config = wast::config();
     config.tier(tier);
-    run_with(config, &format!("{tier:?}"), stress);
-}
-
-fn run_in_baseline_code(stress: Option<&str>) {
-    let mut config = wast::config();
-    in_baseline_code(&mut config);
-    run_with(config, "baseline code", stress);
-}
-
-fn run_with(mut config: Config, what: &str, stress: Option<&str>) {
     if let Some(stress) = stress {
         config.stress(suite_schedule(stress));
     }
@@ -27,7 +17,7 @@ fn run_with(mut config: Config, what: &str, stress: Option<&str>) {
     for failure in total.failures.iter().take(50) {
         println!("{failure}");
     }
-    println!("{what} {}: {total}", stress.unwrap_or("without stress"));
+    println!("{tier:?} {}: {total}", stress.unwrap_or("without stress"));
     assert!(total.passed > 45_000, "most of the suite is missing");
     assert!(total.failures.is_empty() && total.skipped == 0, "{total}");
 }
@@ -69,25 +59,7 @@ combinations! {
     interp_far: Interp, "far:7";
     auto_osr_retire_mixed_far: Auto, "osr:3,retire:3,mixed:2,far:8,seed:5";
     baseline_mixed: Baseline, "mixed:1";
+    baseline_osr_retire_mixed: Baseline, "osr:2,retire:3,mixed:5,seed:6";
+    baseline_far: Baseline, "far:7";
     optimized_mixed: Optimized, "mixed:1,seed:1";
-}
-
-#[test]
-fn in_baseline_code_without_stress() {
-    run_in_baseline_code(None);
-}
-
-#[test]
-fn in_baseline_code_that_is_retired() {
-    run_in_baseline_code(Some("retire:1"));
-}
-
-#[test]
-fn in_baseline_code_and_out_of_it() {
-    run_in_baseline_code(Some("osr:2,retire:3,mixed:5,seed:6"));
-}
-
-#[test]
-fn in_baseline_code_of_the_wide_form() {
-    run_in_baseline_code(Some("far:7"));
 }

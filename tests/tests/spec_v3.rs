@@ -4,7 +4,7 @@
 use midair::{Config, Tier};
 use midair_cli::wast::{self, Report};
 use midair_tests::spec_suite_v3::{SKIPPED, all, scripts};
-use midair_tests::{in_baseline_code, suite_schedule};
+use midair_tests::suite_schedule;
 use midair_watchdog::Watchdog;
 
 fn config(tier: Tier, stress: Option<&str>) -> Config {
@@ -68,24 +68,11 @@ combinations! {
     interp_osr_retire: Interp, "osr:1,retire:1";
     baseline: Baseline;
     baseline_osr_retire: Baseline, "osr:1,retire:1";
+    baseline_mixed: Baseline, "mixed:2,seed:7";
     optimized: Optimized;
     optimized_osr_retire: Optimized, "osr:1,retire:1";
     auto: Auto;
     auto_osr_retire: Auto, "osr:1,retire:1";
     auto_mixed: Auto, "mixed:1";
     auto_osr_retire_mixed_far: Auto, "osr:3,retire:3,mixed:2,far:8,seed:5";
-}
-
-#[test]
-fn in_baseline_code_without_stress() {
-    let mut config = config(Tier::Auto, None);
-    in_baseline_code(&mut config);
-    run_with(config, "baseline code");
-}
-
-#[test]
-fn in_baseline_code_that_is_retired() {
-    let mut config = config(Tier::Auto, Some("retire:7"));
-    in_baseline_code(&mut config);
-    run_with(config, "baseline code that is retired");
 }

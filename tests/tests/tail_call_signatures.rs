@@ -238,7 +238,8 @@ fn links_of_all_signatures_pass_on_what_they_get() -> Result<()> {
             let compiled = baseline.count + optimized.count;
             anyhow::ensure!(compiled > 0 || tier == Tier::Interp, "{}: none compiled", what());
             let moved = stats.frames.kinds.with_tail_calls;
-            anyhow::ensure!(moved > 0 || !stress.contains("retire"), "{}: nothing moved", what());
+            let moves = tier != Tier::Baseline && stress.contains("retire");
+            anyhow::ensure!(moved > 0 || !moves, "{}: nothing moved", what());
         }
     }
     Ok(())

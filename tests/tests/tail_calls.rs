@@ -6,7 +6,6 @@ use midair::{
     Caller, Config, Engine, Func, Instance, Linker, Module, RecompileOptions, Store, StressSpec,
     Tier, Trap, WasmBacktrace,
 };
-use midair_tests::in_baseline_code;
 use midair_watchdog::Watchdog;
 
 /// Links that no stack of [`STACK`] bytes would have frames for.
@@ -14,11 +13,13 @@ const LINKS: i64 = 20_000;
 const STACK: usize = 64 << 10;
 
 /// Everything that functions may run in.
-const CONFIGURATIONS: [(Tier, &str); 8] = [
+const CONFIGURATIONS: [(Tier, &str); 10] = [
     (Tier::Interp, ""),
     (Tier::Baseline, ""),
     (Tier::Optimized, ""),
     (Tier::Auto, ""),
+    (Tier::Baseline, "osr:3,retire:7"),
+    (Tier::Baseline, "mixed:20,osr:7,retire:5"),
     (Tier::Optimized, "osr:1,retire:1"),
     (Tier::Auto, "osr:3,retire:7"),
     (Tier::Auto, "mixed:1"),
@@ -40,10 +41,6 @@ fn in_each(mut test: impl FnMut(&Engine) -> Result<()>) -> Result<()> {
         let some = compiled.iter().any(|tier| tier.count > 0);
         let wanted = matches!(tier, Tier::Baseline | Tier::Optimized) && stress.is_empty();
         anyhow::ensure!(some || !wanted, "{tier:?} {stress}: nothing was compiled");
-        if tier == Tier::Auto {
-            in_baseline_code(&mut config);
-            test(&Engine::new(&config)?).with_context(|| format!("baseline code {stress}"))?;
-        }
     }
     Ok(())
 }
@@ -512,7 +509,7 @@ fn frames_outside_those_that_only_keep_arguments_are_walked_read_and_moved() -> 
             let module = caller.data();
             // The imported function is number 0.
             for function in [1, 3] {
-                for options in [RecompileOptions::baseline(), RecompileOptions::optimized()] {
+                for options in [RecompileOptions::unoptimized(), RecompileOptions::optimized()] {
                     module.recompile(function, &options)?;
                 }
             }
@@ -557,7 +554,7 @@ fn links_can_be_recompiled_in_the_middle_of_a_chain() -> Result<()> {
         let mut linker = Linker::new(engine);
         let host = |caller: Caller<'_, Module>, left: i64| -> Result<()> {
             let options = match left % 3 {
-                0 => RecompileOptions::baseline(),
+                0 => RecompileOptions::unoptimized(),
                 _ => RecompileOptions::optimized(),
             };
             let function = 1 + (left / 3 % 3) as u32;

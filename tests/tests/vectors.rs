@@ -1,7 +1,6 @@
 //! Every operator on vectors gives the same in every tier, on random lanes and on those where something happens.
 
 use midair::{Config, Engine, Func, Instance, Module, Store, Tier, Trap, Val, ValType};
-use midair_tests::in_baseline_code;
 use proptest::prelude::*;
 use proptest::test_runner::{Config as ProptestConfig, TestRunner};
 use std::cell::RefCell;
@@ -239,7 +238,6 @@ fn tiers() -> Vec<(&'static str, Config)> {
     vec![
         ("interpreter", with(Tier::Interp, None)),
         ("interpreter, far", with(Tier::Interp, Some("far:7"))),
-        ("baseline code", in_baseline_code(&mut with(Tier::Auto, None)).clone()),
         ("baseline", with(Tier::Baseline, None)),
         ("optimized", with(Tier::Optimized, None)),
     ]

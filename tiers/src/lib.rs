@@ -26,7 +26,7 @@ pub mod types;
 pub use append_vec::AppendVec;
 pub use body::FunctionBody;
 pub use compile::settings::{CodegenSettings, OptLevel, RegisterAllocation};
-pub use compile::{CompileError, CompileOptions, CompiledTier, Compiler, EntryPoint};
+pub use compile::{CompileError, CompileOptions, Compiler, EntryPoint};
 pub use context::{
     Builtins, Exception, FuncRef, FunctionState, GlobalCell, InstanceContext, MemoryDef,
     StoreContext, TableDef, TagDef,

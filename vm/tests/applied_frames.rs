@@ -109,7 +109,9 @@ fn what_happens_to_frames_of_stopped_guests_is_what_was_planned() {
             assert_eq!(count(frames, down, SuspendedIn::HostCall), 2);
             assert_eq!(count(frames, top, SuspendedIn::Call), 2);
             assert_eq!(frames.iter().map(|f| f.count).sum::<usize>(), 2 * (DEPTH + 2));
-            assert!(frames.iter().all(|f| f.tier == tier && f.version == 0));
+            assert!(
+                frames.iter().all(|f| f.compiled == (tier == Tier::Optimized) && f.version == 0)
+            );
             let mut stores: Vec<u64> = frames.iter().map(|f| f.store).collect();
             stores.dedup();
             assert_eq!(stores.len(), 2, "those of a store stand together");
@@ -120,7 +122,7 @@ fn what_happens_to_frames_of_stopped_guests_is_what_was_planned() {
                     _ => frames.outcome == PlannedOutcome::Trap,
                 });
             }
-            let redirected = if tier == Tier::Interp { 0 } else { 2 * (DEPTH + 2) };
+            let redirected = if tier == Tier::Optimized { 2 * (DEPTH + 2) } else { 0 };
             assert_eq!(applied.frames_redirected, redirected);
             assert_eq!(kinds(&module, &applied, "down"), FrameKinds::default(), "none has moved");
 
@@ -139,7 +141,7 @@ fn what_happens_to_frames_of_stopped_guests_is_what_was_planned() {
             // What finishes in the interpreter where it is does not move.
             let moved = match policy {
                 Policy::Migrate => 2 * (DEPTH + 1) as u64,
-                Policy::Finish if tier != Tier::Interp => 2 * (DEPTH + 1) as u64,
+                Policy::Finish if tier == Tier::Optimized => 2 * (DEPTH + 1) as u64,
                 _ => 0,
             };
             let is_there = u64::from(moved > 0);
@@ -152,9 +154,8 @@ fn what_happens_to_frames_of_stopped_guests_is_what_was_planned() {
             assert_eq!(down.trapped, if policy == Policy::Trap { 2 } else { 0 });
             assert_eq!(down.to.interpreter, moved);
             let from = match tier {
-                Tier::Interp => down.from.interpreter,
-                Tier::Baseline => down.from.baseline,
-                _ => down.from.optimized,
+                Tier::Optimized => down.from.optimized,
+                _ => down.from.interpreter,
             };
             assert_eq!(from, moved);
             let tops = if policy == Policy::Trap { 0 } else { 2 };
@@ -185,7 +186,7 @@ fn a_running_loop_is_counted_where_it_stops() {
         assert_eq!(guest.thread.join().unwrap().unwrap(), 7);
         let moved = kinds(&module, &applied, "spin");
         assert_eq!((moved.at_poll, moved.at_call, moved.into_other_version), (1, 0, 1));
-        let to = moved.to.interpreter + moved.to.baseline + moved.to.optimized;
+        let to = moved.to.interpreter + moved.to.optimized;
         assert_eq!((to, moved.trapped), (1, 0), "{tier:?}");
     }
 }

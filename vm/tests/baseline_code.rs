@@ -1,6 +1,6 @@
 //! Baseline code notices what others want of its thread.
 
-use midair::{Caller, Config, Engine, Linker, Module, Store, Trap, Val};
+use midair::{Caller, Config, Engine, Linker, Module, Store, Tier, Trap, Val};
 use midair_watchdog::Watchdog;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 /// All functions get baseline code at their first call, and no other.
 fn engine() -> Engine {
     let mut config = Config::new();
-    Engine::new(config.baseline_threshold(0).optimized_threshold(u32::MAX)).unwrap()
+    Engine::new(config.tier(Tier::Baseline)).unwrap()
 }
 
 /// What a function with a number of rounds in its local 0 does after it has asked for its own interruption: nobody looks but

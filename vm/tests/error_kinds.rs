@@ -118,5 +118,5 @@ fn code_space_that_is_used_up() {
         .collect();
     let text = format!("(module (global (mut i64) (i64.const 1)) (func {body}))");
     let module = Module::new(&engine, text).unwrap();
-    is(module.recompile(0, &RecompileOptions::baseline()), ErrorKind::CodeSpace);
+    is(module.recompile(0, &RecompileOptions::unoptimized()), ErrorKind::CodeSpace);
 }

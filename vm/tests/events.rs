@@ -123,7 +123,7 @@ fn a_subscriber_updates_and_recompiles_what_it_is_told_of_while_guests_run() {
             };
             match event {
                 Event::Replaced { .. } => {
-                    module.recompile(0, &RecompileOptions::baseline()).unwrap();
+                    module.recompile(0, &RecompileOptions::unoptimized()).unwrap();
                 }
                 Event::Freed { .. } => {
                     module.replace_function(0, &bodies[handled % 2]).unwrap();

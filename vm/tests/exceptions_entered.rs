@@ -47,7 +47,7 @@ const BEHIND_HANDLERS: &str = r#"(module
 #[test]
 fn what_lies_behind_a_handler_is_entered_in_machine_code() {
     let _watchdog = Watchdog::start();
-    for tier in [Tier::Baseline, Tier::Optimized, Tier::Auto] {
+    for tier in [Tier::Optimized, Tier::Auto] {
         for stress in [None, Some("osr:1"), Some("osr:3,retire:2")] {
             let mut config = Config::new();
             config.tier(tier);

@@ -149,7 +149,7 @@ fn use_what_is_inherited(
     let step = module.function_index("step").unwrap();
     refused("an update", module.replace_function(step, &[0, 0x20, 0, 0x0b]));
     refused("a plan", module.update().body(step, [0, 0x20, 0, 0x0b]).plan());
-    refused("a recompilation", module.recompile(step, &RecompileOptions::baseline()));
+    refused("a recompilation", module.recompile(step, &RecompileOptions::unoptimized()));
     refused("a memory", Memory::new(&mut *store, MemoryType::new(1, None)));
     let ty = TableType::new(ValType::FUNCREF, 1, None);
     refused("a table", Table::new(&mut *store, ty, Val::null_func_ref()));

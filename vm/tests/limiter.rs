@@ -260,7 +260,7 @@ fn a_limiter_can_use_other_stores_and_change_no_code() {
             assert!(other.call("grow", 1)? > 0 || other.call("grow", 1)? == -1);
             let error = module.replace_function(step, &[0, 0x41, 2, 0x0b]).unwrap_err();
             assert_eq!(ErrorKind::of(&error), ErrorKind::Misuse, "{error:#}");
-            let options = midair::RecompileOptions::baseline();
+            let options = midair::RecompileOptions::unoptimized();
             assert_eq!(
                 ErrorKind::of(&module.recompile(step, &options).unwrap_err()),
                 ErrorKind::Misuse

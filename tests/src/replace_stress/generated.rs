@@ -10,6 +10,10 @@ use std::time::{Duration, Instant};
 /// Bytes of stack for guests: recursions must not overflow it, whatever their frames' sizes.
 pub const STACK: usize = 64 << 20;
 
+/// How many times as large as the interpreter's frames those of code that is not optimised may be, in a body that has been
+/// edited.
+const LARGEST_FRAME: usize = 16;
+
 /// What an undisturbed run in the interpreter may take.
 const MOST: Duration = Duration::from_millis(150);
 
@@ -46,7 +50,7 @@ impl Generated {
     /// long, or depends on the size of the stack.
     pub fn new(first: u64) -> Result<Generated> {
         let mut config = Config::new();
-        config.tier(Tier::Interp).max_wasm_stack(STACK);
+        config.tier(Tier::Interp).max_wasm_stack(STACK / LARGEST_FRAME);
         let engine = Engine::new(&config)?;
         for seed in first.. {
             let mut random = Random::new(seed);

@@ -186,7 +186,7 @@ impl Operator<'_> {
     fn recompile(&self, bodies: &Bodies, random: &mut Random) -> Result<()> {
         let function = self.target.choose(bodies, random);
         let options = match random.below(4) {
-            0 | 1 => RecompileOptions::baseline(),
+            0 | 1 => RecompileOptions::unoptimized(),
             2 => RecompileOptions::optimized().opt_level(OptLevel::SpeedAndSize),
             _ => RecompileOptions::optimized(),
         };

@@ -50,7 +50,7 @@ fn show(mut caller: Caller<'_, Host>, value: i64) -> Result<i64> {
         Meanwhile::Nothing => {}
         Meanwhile::Recompile => {
             let options = match host.calls % 2 {
-                0 => RecompileOptions::baseline(),
+                0 => RecompileOptions::unoptimized(),
                 _ => RecompileOptions::optimized(),
             };
             host.module.recompile(function, &options)?;

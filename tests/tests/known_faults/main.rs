@@ -2,15 +2,15 @@
 
 use midair::{Config, StressSpec, Tier};
 use midair_cli::wast;
-use midair_tests::in_baseline_code;
 use midair_watchdog::Watchdog;
 
-const SCHEDULES: [(Tier, &str); 9] = [
+const SCHEDULES: [(Tier, &str); 10] = [
     (Tier::Interp, ""),
     (Tier::Baseline, ""),
     (Tier::Optimized, ""),
     (Tier::Auto, ""),
     (Tier::Baseline, "osr:1,retire:1"),
+    (Tier::Baseline, "mixed:2"),
     (Tier::Optimized, "osr:1,retire:1"),
     (Tier::Auto, "mixed:1"),
     (Tier::Auto, "mixed:2,osr:3,retire:2,seed:1"),
@@ -37,11 +37,6 @@ fn run(script: &str) {
         let mut config = wast::config();
         config.tier(tier);
         run_with(config, stress, &format!("{tier:?} {stress}"), script);
-    }
-    for stress in ["", "osr:2,retire:3"] {
-        let mut config = wast::config();
-        in_baseline_code(&mut config);
-        run_with(config, stress, &format!("baseline code {stress}"), script);
     }
 }
 

@@ -10,7 +10,6 @@ pub(crate) mod settings;
 
 use crate::body::FunctionBody;
 use crate::caught::CaughtLocals;
-use crate::context::StoreContext;
 use crate::fuel::FuelPlan;
 use crate::liveness::{Liveness, LivenessError};
 use crate::module_env::ModuleEnv;
@@ -26,20 +25,9 @@ use settings::{CodeGenerators, CodegenSettings, RegisterAllocation};
 use std::cell::Cell;
 use std::fmt;
 
-/// How much effort goes into a compilation.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub enum CompiledTier {
-    /// Compiles fast: no optimisation, single-pass register allocation.
-    Baseline,
-    /// Runs fast.
-    Optimized,
-}
-
 /// Choices of one compilation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CompileOptions {
-    /// The tier that the code belongs to.
-    pub tier: CompiledTier,
     /// How it is compiled.
     pub settings: CodegenSettings,
     /// Keep the CLIF and the machine code as text: see [`MachineCode::listing`].
@@ -48,9 +36,15 @@ pub struct CompileOptions {
 }
 
 impl CompileOptions {
-    /// Compilation for a tier, with the tier's settings.
-    pub fn new(tier: CompiledTier) -> CompileOptions {
-        CompileOptions { tier, settings: CodegenSettings::of(tier), dump_clif: false }
+    /// Compilation with these settings.
+    pub fn new(settings: CodegenSettings) -> CompileOptions {
+        CompileOptions { settings, dump_clif: false }
+    }
+}
+
+impl Default for CompileOptions {
+    fn default() -> CompileOptions {
+        CompileOptions::new(CodegenSettings::OPTIMIZED)
     }
 }
 
@@ -225,7 +219,7 @@ impl Compiler {
         if let Some(listing) = &compiled.listing {
             eprintln!(
                 ";; {body:?}, {entry:?}, {:?}\n{}\n{}",
-                options.tier, listing.clif, listing.assembly
+                options.settings, listing.clif, listing.assembly
             );
         }
         let (isa, max_frame) = (self.isa(options.settings)?, self.limits.max_frame);
@@ -274,10 +268,6 @@ impl Compiler {
         }
         let plan = env.consume_fuel.then(|| FuelPlan::new(body)).transpose()?;
         let isa = self.isa(options.settings)?;
-        let calls = match options.tier {
-            CompiledTier::Baseline => StoreContext::BASELINE_CALLS,
-            CompiledTier::Optimized => StoreContext::OPTIMIZED_CALLS,
-        };
         let max_values_in_memory = match options.settings.register_allocation {
             RegisterAllocation::Backtracking => self.limits.max_values_in_memory,
             RegisterAllocation::SinglePass => usize::MAX,
@@ -289,7 +279,7 @@ impl Compiler {
             caught: &caught,
             liveness: &liveness,
             entry,
-            count_calls: env.count_calls.then_some(calls),
+            count_calls: env.count_calls,
             charges: plan.as_ref().map_or(&[], FuelPlan::charges),
             max_values_in_memory,
             isa: &*isa,
@@ -399,7 +389,7 @@ mod tests {
     #[test]
     fn a_body_with_too_many_blocks_is_not_compiled() {
         let (env, body) = calls(100);
-        let options = CompileOptions::new(CompiledTier::Optimized);
+        let options = CompileOptions::default();
         let compile = |max_blocks| {
             let limits = CompileLimits { max_blocks, ..CompileLimits::default() };
             let compiler = Compiler::new().unwrap().with_limits(limits);

@@ -1,6 +1,6 @@
 //! What a compilation chooses among Cranelift's settings, and the code generators for these choices.
 
-use crate::compile::{CompileError, CompiledTier};
+use crate::compile::CompileError;
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::Configurable;
 use midair_osr::cranelift;
@@ -43,21 +43,19 @@ pub struct CodegenSettings {
 }
 
 impl CodegenSettings {
-    /// The settings of a tier.
-    pub fn of(tier: CompiledTier) -> CodegenSettings {
-        match tier {
-            CompiledTier::Baseline => CodegenSettings {
-                opt_level: OptLevel::None,
-                register_allocation: RegisterAllocation::SinglePass,
-                alias_analysis: true,
-            },
-            CompiledTier::Optimized => CodegenSettings {
-                opt_level: OptLevel::Speed,
-                register_allocation: RegisterAllocation::Backtracking,
-                alias_analysis: true,
-            },
-        }
-    }
+    /// What the optimising tier compiles with, unless it is told otherwise.
+    pub const OPTIMIZED: CodegenSettings = CodegenSettings {
+        opt_level: OptLevel::Speed,
+        register_allocation: RegisterAllocation::Backtracking,
+        alias_analysis: true,
+    };
+
+    /// The cheapest compilation: code that is as different as can be, and does the same.
+    pub const UNOPTIMIZED: CodegenSettings = CodegenSettings {
+        opt_level: OptLevel::None,
+        register_allocation: RegisterAllocation::SinglePass,
+        alias_analysis: true,
+    };
 }
 
 impl OptLevel {
@@ -98,7 +96,7 @@ impl CodeGenerators {
     /// this processor is not supported.
     pub(crate) fn new(verify: bool) -> Result<CodeGenerators, CompileError> {
         let this = CodeGenerators { verify, made: Mutex::default() };
-        this.get(CodegenSettings::of(CompiledTier::Optimized))?;
+        this.get(CodegenSettings::OPTIMIZED)?;
         Ok(this)
     }
 

@@ -1,7 +1,7 @@
 //! Bodies of unusual size: compiled in reasonable time, or refused.
 
 use crate::module::TestModule;
-use midair_tiers::{CompileError, CompileOptions, CompiledTier, Compiler, EntryPoint};
+use midair_tiers::{CodegenSettings, CompileError, CompileOptions, Compiler, EntryPoint};
 use std::time::{Duration, Instant};
 
 /// Far more than these compilations take, far less than a quadratic algorithm would.
@@ -14,14 +14,14 @@ fn compile(name: &str, locals: usize, code: &str) -> [Result<usize, CompileError
            (func (param i32) (result i32) (local {locals}) {code}))"
     ));
     let compiler = Compiler::with_verifier(false).expect("a supported processor");
-    [CompiledTier::Baseline, CompiledTier::Optimized].map(|tier| {
+    [CodegenSettings::UNOPTIMIZED, CodegenSettings::OPTIMIZED].map(|settings| {
         let start = Instant::now();
-        let options = CompileOptions::new(tier);
+        let options = CompileOptions::new(settings);
         let result =
             compiler.compile(&module.env, &module.bodies[1], EntryPoint::Function, &options);
         let result = result.map(|description| description.bytes.len());
         let time = start.elapsed();
-        eprintln!("{name}, {tier:?}: {time:?}, {result:?}");
+        eprintln!("{name}, {settings}: {time:?}, {result:?}");
         assert!(time < PATIENCE, "{name} took {time:?}");
         result
     })
@@ -132,7 +132,7 @@ fn many_values_that_calls_pass_in_memory() {
                (func (param i32) {get} {calls} {drop}))"
         ));
         let compiler = Compiler::with_verifier(false).expect("a supported processor");
-        let options = CompileOptions::new(CompiledTier::Optimized);
+        let options = CompileOptions::default();
         let start = Instant::now();
         let result =
             compiler.compile(&module.env, &module.bodies[1], EntryPoint::Function, &options);

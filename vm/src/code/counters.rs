@@ -63,27 +63,21 @@ impl CompilerCounters {
 #[derive(Debug, Default)]
 pub(crate) struct TierCounters {
     interpreter: Counter,
-    baseline: Counter,
     optimized: Counter,
 }
 
 impl TierCounters {
-    /// Counts a frame; in the interpreter unless it runs code of one of the compilers.
+    /// Counts a frame; in the interpreter unless it runs code of the optimising compiler.
     fn count(&self, tier: Tier) {
         let counter = match tier {
-            Tier::Baseline => &self.baseline,
             Tier::Optimized => &self.optimized,
-            Tier::Interp | Tier::Auto => &self.interpreter,
+            Tier::Interp | Tier::Baseline | Tier::Auto => &self.interpreter,
         };
         counter.add(1);
     }
 
     fn stats(&self) -> FramesByTier {
-        FramesByTier {
-            interpreter: self.interpreter.get(),
-            baseline: self.baseline.get(),
-            optimized: self.optimized.get(),
-        }
+        FramesByTier { interpreter: self.interpreter.get(), optimized: self.optimized.get() }
     }
 }
 

@@ -89,8 +89,8 @@ pub struct LedgerEntry {
     pub version: u32,
     /// Which compiler made it.
     pub tier: Tier,
-    /// How it was compiled.
-    pub settings: CodegenSettings,
+    /// How the optimising compiler made it; `None` for baseline code.
+    pub settings: Option<CodegenSettings>,
     /// Where control enters it.
     pub entry: CodeEntry,
     /// What leads to it.
@@ -280,7 +280,7 @@ impl CodeSystem {
             function_name,
             version: owner.version.body.version,
             tier: owner.tier(),
-            settings: owner.options.settings,
+            settings: owner.options.map(|options| options.settings),
             entry: match owner.entry {
                 EntryPoint::Function => CodeEntry::Function,
                 EntryPoint::Loop(point) => CodeEntry::Loop(point),
@@ -378,7 +378,7 @@ impl fmt::Display for CodeLedger {
                 entry.heap_bytes,
                 place,
                 entry.version,
-                entry.settings.to_string(),
+                entry.settings.map_or("baseline".to_owned(), |settings| settings.to_string()),
                 entry.entry,
                 entry.state,
                 entry.pin

@@ -3,7 +3,7 @@
 //! need to find the same code.
 //!
 //! ```text
-//!   linked code  <---- set_tier ---->  shelf: code that nothing leads to
+//!   linked code  <--- set_runner --->  shelf: code that nothing leads to
 //!        \                               /
 //!         `---- both in VersionCode ----'
 //! ```
@@ -15,10 +15,19 @@ use super::module_code::ModuleCode;
 use super::version::{CodeOwner, FunctionVersion};
 use crate::config::Tier;
 use midair_osr::CodeObject;
+use midair_tiers::CodegenSettings;
 use midair_tiers::compile::{CompileOptions, EntryPoint};
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// What runs a function.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Runner {
+    Interpreter,
+    Baseline,
+    Compiled(CompileOptions),
+}
 
 /// The functions that have been called, by index: with one thread the same choices are made in each run.
 #[derive(Default)]
@@ -50,24 +59,30 @@ impl ModuleCode {
         self.config.stress.mixed.is_some()
     }
 
-    /// The tier that a function runs in when it is first called. `Auto` is the interpreter.
-    pub(super) fn first_tier(&self, function: u32) -> Tier {
+    /// What runs a function when it is first called; `None` if that is for its counter to say.
+    pub(super) fn first_runner(&self, function: u32) -> Option<Runner> {
         if !self.is_mixed() {
-            return self.config.tier;
+            return match self.config.tier {
+                Tier::Interp | Tier::Auto => None,
+                Tier::Baseline => Some(Runner::Baseline),
+                Tier::Optimized => Some(Runner::Compiled(CompileOptions::default())),
+            };
         }
         self.mixed.add(function);
-        self.choose(hash(!self.config.stress.seed, function.into()))
+        Some(self.choose(hash(!self.config.stress.seed, function.into())))
     }
 
-    /// One of the tiers that the configuration allows.
-    fn choose(&self, bits: u64) -> Tier {
-        let tiers: &[Tier] = match self.config.tier {
-            Tier::Interp => &[Tier::Interp],
-            Tier::Baseline => &[Tier::Interp, Tier::Baseline],
-            Tier::Optimized => &[Tier::Interp, Tier::Optimized],
-            Tier::Auto => &[Tier::Interp, Tier::Baseline, Tier::Optimized],
+    /// One of those that the configuration allows. Code that was compiled otherwise has other frames: a tier more.
+    fn choose(&self, bits: u64) -> Runner {
+        let [unoptimized, optimized] = [CodegenSettings::UNOPTIMIZED, CodegenSettings::OPTIMIZED]
+            .map(|settings| Runner::Compiled(CompileOptions::new(settings)));
+        let runners: &[Runner] = match self.config.tier {
+            Tier::Interp => &[Runner::Interpreter],
+            Tier::Baseline => &[Runner::Interpreter, Runner::Baseline],
+            Tier::Optimized => &[Runner::Interpreter, optimized],
+            Tier::Auto => &[Runner::Interpreter, Runner::Baseline, unoptimized, optimized],
         };
-        tiers[bits as usize % tiers.len()]
+        runners[bits as usize % runners.len()]
     }
 
     /// Gives a function a tier: the one that is running, or another one that has been called.
@@ -78,32 +93,37 @@ impl ModuleCode {
             None => self.mixed.from(((bits >> 1 & 0xffff_ffff) % functions) as u32),
         };
         if let Some(function) = chosen {
-            self.set_tier(function, self.choose(bits >> 40));
+            self.set_runner(function, self.choose(bits >> 40));
         }
     }
 
-    /// Makes the next call of a function go to this tier. Does nothing where that is not possible.
-    fn set_tier(self: &Arc<Self>, function: u32, tier: Tier) {
+    /// Makes the next call of a function go there. Does nothing where that is not possible.
+    fn set_runner(self: &Arc<Self>, function: u32, runner: Runner) {
         let version = self.current(function);
         if self.lowered(&version).is_err() {
             return;
         }
         let counters = &self.system.counters;
         let before = version.code().function.clone();
-        if tier == Tier::Interp {
-            if before.is_some() && self.shelve(&version) {
+        let Runner::Compiled(options) = runner else {
+            let shelved = before.is_some() && self.shelve(&version);
+            let has_baseline = runner == Runner::Baseline;
+            let changed = self.set_baseline(&version, has_baseline);
+            if shelved || changed && !has_baseline {
                 counters.mixed_unlinked.add(1);
+            } else if changed {
+                counters.mixed_linked.add(1);
             }
             return;
-        }
-        let options = version.code().options(tier);
-        if before.as_ref().is_some_and(|code| CodeOwner::of(code).options == options) {
+        };
+        let options = version.code().options.unwrap_or(options);
+        if before.as_ref().is_some_and(|code| CodeOwner::of(code).options == Some(options)) {
             return;
         }
         if before.is_some() && !self.shelve(&version) {
             return;
         }
-        self.compile_and_install(&version, EntryPoint::Function, tier);
+        self.compile_and_install(&version, EntryPoint::Function, options);
         if version.code().function.is_some() {
             let counter = match before {
                 Some(_) => &counters.mixed_exchanged,
@@ -111,6 +131,25 @@ impl ModuleCode {
             };
             counter.add(1);
         }
+    }
+
+    /// Gives a function baseline code, or takes it away until this is called again. Returns whether anything has changed.
+    pub(super) fn set_baseline(
+        self: &Arc<Self>,
+        version: &Arc<FunctionVersion>,
+        has_it: bool,
+    ) -> bool {
+        if has_it {
+            let wanted = self.wants_baseline(version);
+            if wanted {
+                self.compile_baseline(version);
+            }
+            return wanted && version.code().baseline.is_some();
+        }
+        let function = version.body.function;
+        let had_it = self.retire_baseline(function);
+        self.state(function).countdown.store(i32::MAX, Ordering::Relaxed);
+        had_it
     }
 
     /// Puts the code of a function on the shelf, and lets calls go to the interpreter. Does nothing if the
@@ -147,7 +186,7 @@ impl ModuleCode {
             return false;
         }
         let mut code = version.code();
-        let is_it = |object: &Arc<CodeObject>| CodeOwner::of(object).options == *options;
+        let is_it = |object: &Arc<CodeObject>| CodeOwner::of(object).options == Some(*options);
         let Some(at) = code.shelved.iter().position(is_it) else { return false };
         if code.function.is_some() {
             return false;

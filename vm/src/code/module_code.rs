@@ -10,11 +10,11 @@ use super::cache::Wanted;
 use super::events::Event;
 use super::function_entry::FunctionEntry;
 use super::ledger::{CodeState, Pin};
-use super::mixed::Mixed;
+use super::mixed::{Mixed, Runner};
 use super::module_names::ModuleNames;
 use super::old_versions::OldVersions;
 use super::system::CodeSystem;
-use super::version::{CodeOwner, FunctionVersion, VersionCode, tier_of};
+use super::version::{CodeOwner, FunctionVersion, VersionCode};
 use crate::config::{Config, Tier};
 use anyhow::{Error, Result};
 use midair_osr::{CodeDescription, CodeObject, Mutator};
@@ -405,12 +405,12 @@ impl ModuleCode {
     pub(crate) fn prepare(self: &Arc<Self>, function: u32) -> Result<()> {
         let version = self.current(function);
         // Lowering validates, which compiling relies on.
-        if self.config.lazy_validation || matches!(self.config.tier, Tier::Interp | Tier::Auto) {
+        if self.config.lazy_validation || self.config.tier != Tier::Optimized {
             self.lowered(&version)?;
         }
-        let tier = self.first_tier(function);
-        if matches!(tier, Tier::Baseline | Tier::Optimized)
-            && self.compile_at_once(&version, EntryPoint::Function, tier)
+        let runner = self.first_runner(function);
+        if let Some(Runner::Compiled(options)) = runner
+            && self.compile_at_once(&version, EntryPoint::Function, options)
         {
             return Ok(());
         }
@@ -420,16 +420,16 @@ impl ModuleCode {
             let code = Arc::as_ptr(code).cast_mut().cast();
             self.state(function).lowered.store(code, Ordering::Release);
         }
+        drop(functions);
+        if let Some(Runner::Interpreter | Runner::Baseline) = runner {
+            self.set_baseline(&version, runner == Some(Runner::Baseline));
+        }
         Ok(())
     }
 
-    /// The tier that hot code of this module is compiled by; `None` if nothing is to be compiled.
-    pub(crate) fn compiled_tier(&self) -> Option<Tier> {
-        match self.config.tier {
-            Tier::Interp => None,
-            Tier::Baseline => Some(Tier::Baseline),
-            Tier::Optimized | Tier::Auto => Some(Tier::Optimized),
-        }
+    /// Whether hot code of this module is compiled by the optimising compiler.
+    pub(crate) fn compiles(&self) -> bool {
+        matches!(self.config.tier, Tier::Optimized | Tier::Auto)
     }
 
     /// Compiles an entry point on this thread, unless it is there or refused. Returns whether it is
@@ -439,18 +439,17 @@ impl ModuleCode {
         version: &Arc<FunctionVersion>,
         entry: EntryPoint,
     ) -> bool {
-        let Some(tier) = self.compiled_tier() else { return false };
-        self.compile_at_once(version, entry, tier)
+        self.compiles() && self.compile_at_once(version, entry, CompileOptions::default())
     }
 
-    /// The same for this compiler.
+    /// The same, compiled so unless the embedder has said how.
     fn compile_at_once(
         self: &Arc<Self>,
         version: &Arc<FunctionVersion>,
         entry: EntryPoint,
-        tier: Tier,
+        options: CompileOptions,
     ) -> bool {
-        self.compile_and_install(version, entry, tier);
+        self.compile_and_install(version, entry, options);
         version.code().object(entry).is_some()
     }
 
@@ -462,7 +461,9 @@ impl ModuleCode {
         entry: EntryPoint,
         priority: u32,
     ) -> bool {
-        let Some(tier) = self.compiled_tier() else { return false };
+        if !self.compiles() {
+            return false;
+        }
         if entry == EntryPoint::Function && self.is_mixed() {
             // The schedule says when.
             return true;
@@ -490,24 +491,25 @@ impl ModuleCode {
         }
         code.requested.push(entry);
         drop(code);
-        self.system.enqueue(self, version, entry, tier, priority);
+        self.system.enqueue(self, version, entry, priority);
         true
     }
 
-    /// Compiles an entry point and publishes it, if anything would lead to the code. Failures, panics of the
-    /// compiler included, leave the version in the tier below, and are counted and announced.
+    /// Compiles an entry point, so unless the embedder has said how, and publishes it, if anything would lead to
+    /// the code. Failures, panics of the compiler included, leave the version in the tier below, and are counted and
+    /// announced.
     pub(crate) fn compile_and_install(
         self: &Arc<Self>,
         version: &Arc<FunctionVersion>,
         entry: EntryPoint,
-        tier: Tier,
+        options: CompileOptions,
     ) {
         let options = {
             let code = version.code();
             if code.object(entry).is_some() || code.refused.contains(&entry) {
                 return;
             }
-            code.options(tier)
+            code.options.unwrap_or(options)
         };
         if entry == EntryPoint::Function && self.unshelve(version, &options) {
             return;
@@ -522,7 +524,7 @@ impl ModuleCode {
             let Some(object) = self.install(version, entry, &options, description)? else {
                 return Ok(());
             };
-            let event = self.compiled(version, entry, tier_of(&options), object.len(), origin);
+            let event = self.compiled(version, entry, Tier::Optimized, object.len(), origin);
             self.system.events.send(|| event);
             Ok(())
         });
@@ -530,11 +532,11 @@ impl ModuleCode {
         code.requested.retain(|e| *e != entry);
         // What the embedder wants compiled otherwise meanwhile is not refused for good.
         if let Err(error) = installed
-            && code.options(tier) == options
+            && !code.is_outdated(&options)
         {
             code.refused.push(entry);
             drop(code);
-            self.refused(version, entry, tier, &error);
+            self.refused(version, entry, &error);
         }
     }
 
@@ -567,18 +569,12 @@ impl ModuleCode {
         }
     }
 
-    pub(super) fn refused(
-        &self,
-        version: &FunctionVersion,
-        entry: EntryPoint,
-        tier: Tier,
-        error: &Error,
-    ) {
+    pub(super) fn refused(&self, version: &FunctionVersion, entry: EntryPoint, error: &Error) {
         let function = version.body.function;
         if entry == EntryPoint::Function && self.is_current(version) {
             self.state(function).countdown.store(NEVER, Ordering::Relaxed);
         }
-        self.announce_failure(version, entry, tier, error);
+        self.announce_failure(version, entry, Tier::Optimized, error);
     }
 
     /// Counts and announces that code of a version has not been made.
@@ -656,7 +652,7 @@ impl ModuleCode {
             module_number: self.id,
             version: version.clone(),
             entry,
-            options: *options,
+            options: Some(*options),
         };
         let object = self.system.heap.publish(description, Arc::new(owner))?;
         let function = version.body.function;
@@ -666,7 +662,7 @@ impl ModuleCode {
         let wanted = known.leads_to(version, entry);
         let mut code = version.code();
         let present = code.object(entry).cloned();
-        let outdated = code.options(tier_of(options)) != *options;
+        let outdated = code.is_outdated(options);
         if self.is_mixed() && current && !outdated && code.shelve_beside(&object) {
             return Ok(Some(object));
         }

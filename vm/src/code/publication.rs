@@ -69,9 +69,8 @@ impl ModuleCode {
         env: &ModuleEnv,
         version: &Arc<FunctionVersion>,
         entry: EntryPoint,
-        tier: Tier,
     ) -> Result<(usize, Event)> {
-        let options = version.code().options(tier);
+        let options = version.code().options();
         let Output { description, origin } = self.compile(env, version, entry, &options)?;
         self.update_step("compilation")?;
         let owner = CodeOwner {
@@ -79,7 +78,7 @@ impl ModuleCode {
             module_number: self.id,
             version: version.clone(),
             entry,
-            options,
+            options: Some(options),
         };
         let object = self.system.heap.publish(description, Arc::new(owner))?;
         if let Err(error) = self.update_step("code space") {
@@ -89,19 +88,13 @@ impl ModuleCode {
         }
         let bytes = object.len();
         version.code().insert(entry, object);
-        Ok((bytes, self.compiled(version, entry, tier, bytes, origin)))
+        Ok((bytes, self.compiled(version, entry, Tier::Optimized, bytes, origin)))
     }
 
     /// An entry point is not compiled, and never will be.
-    pub(crate) fn refuse(
-        &self,
-        version: &FunctionVersion,
-        entry: EntryPoint,
-        tier: Tier,
-        error: &Error,
-    ) {
+    pub(crate) fn refuse(&self, version: &FunctionVersion, entry: EntryPoint, error: &Error) {
         version.code().refused.push(entry);
-        self.refused(version, entry, tier, error);
+        self.refused(version, entry, error);
     }
 
     /// Makes prepared versions current, all of them, and unlinks the code of those that were until now.

@@ -4,11 +4,12 @@ use super::module_code::{ModuleCode, Output, is_limit};
 use super::retire;
 use super::retire::Retiring;
 use super::version::{CodeOwner, FunctionVersion};
+use crate::config::Tier;
 use anyhow::{Context as _, Result};
 use midair_osr::handshake::State;
 use midair_osr::{CodeObject, ShadowStackActive};
-use midair_tiers::compile::{CompileOptions, CompiledTier, EntryPoint};
-use midair_tiers::{OptLevel, RegisterAllocation};
+use midair_tiers::compile::{CompileOptions, EntryPoint};
+use midair_tiers::{CodegenSettings, OptLevel, RegisterAllocation};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -27,7 +28,7 @@ const LOOPS_AT_ONCE: usize = 8;
 /// let options = RecompileOptions::optimized()
 ///     .opt_level(OptLevel::SpeedAndSize)
 ///     .register_allocation(RegisterAllocation::SinglePass);
-/// assert_eq!(options.to_string(), "optimized: speed_and_size/single_pass");
+/// assert_eq!(options.to_string(), "speed_and_size/single_pass");
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RecompileOptions {
@@ -36,14 +37,15 @@ pub struct RecompileOptions {
 }
 
 impl RecompileOptions {
-    /// As the baseline tier compiles.
-    pub fn baseline() -> RecompileOptions {
-        RecompileOptions { compile: CompileOptions::new(CompiledTier::Baseline), version: None }
-    }
-
     /// As the optimising tier compiles.
     pub fn optimized() -> RecompileOptions {
-        RecompileOptions { compile: CompileOptions::new(CompiledTier::Optimized), version: None }
+        RecompileOptions { compile: CompileOptions::default(), version: None }
+    }
+
+    /// As fast as it compiles: without optimisation.
+    pub fn unoptimized() -> RecompileOptions {
+        let compile = CompileOptions::new(CodegenSettings::UNOPTIMIZED);
+        RecompileOptions { compile, version: None }
     }
 
     /// How much Cranelift optimises.
@@ -74,11 +76,7 @@ impl RecompileOptions {
 
 impl fmt::Display for RecompileOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tier = match self.compile.tier {
-            CompiledTier::Baseline => "baseline",
-            CompiledTier::Optimized => "optimized",
-        };
-        write!(f, "{tier}: {}", self.compile.settings)
+        self.compile.settings.fmt(f)
     }
 }
 
@@ -207,12 +205,12 @@ impl ModuleCode {
                 module_number: self.id,
                 version: version.clone(),
                 entry,
-                options: *options,
+                options: Some(*options),
             };
-            let tier = owner.tier();
             match self.system.heap.publish(description, Arc::new(owner)) {
                 Ok(object) => {
-                    let event = self.compiled(version, entry, tier, object.len(), origin);
+                    let event =
+                        self.compiled(version, entry, Tier::Optimized, object.len(), origin);
                     self.system.events.send(|| event);
                     objects.push(object);
                 }

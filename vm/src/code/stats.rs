@@ -265,10 +265,8 @@ impl fmt::Display for SuspendedIn {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FramesByTier {
-    /// The interpreter.
+    /// The interpreter, whose frames baseline code runs on.
     pub interpreter: u64,
-    /// Machine code of the baseline compiler.
-    pub baseline: u64,
     /// Machine code of the optimising compiler.
     pub optimized: u64,
 }

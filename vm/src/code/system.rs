@@ -8,10 +8,10 @@ use super::module_code::ModuleCode;
 use super::retire::Retirements;
 use super::sampling::Timer;
 use super::version::FunctionVersion;
+use crate::config::Config;
 use crate::config::stress::StressSpec;
-use crate::config::{Config, Tier};
 use midair_osr::CodeHeap;
-use midair_tiers::compile::{Compiler, EntryPoint};
+use midair_tiers::compile::{CompileOptions, Compiler, EntryPoint};
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::atomic::{self, AtomicU64};
@@ -49,7 +49,6 @@ pub(crate) struct Job {
     pub(crate) module: Weak<ModuleCode>,
     pub(crate) version: Weak<FunctionVersion>,
     pub(crate) entry: EntryPoint,
-    pub(crate) tier: Tier,
     /// Higher is sooner: a loop that is running now comes before a function that may be called again.
     pub(crate) priority: u32,
     /// Order of arrival among equals.
@@ -198,7 +197,6 @@ impl CodeSystem {
         module: &Arc<ModuleCode>,
         version: &Arc<FunctionVersion>,
         entry: EntryPoint,
-        tier: Tier,
         priority: u32,
     ) {
         let mut state = self.queue.state();
@@ -208,7 +206,6 @@ impl CodeSystem {
             module: Arc::downgrade(module),
             version: Arc::downgrade(version),
             entry,
-            tier,
             priority,
             number,
         });
@@ -246,6 +243,6 @@ fn work(queue: &Queue) {
         let (Some(module), Some(version)) = (job.module.upgrade(), job.version.upgrade()) else {
             continue;
         };
-        module.compile_and_install(&version, job.entry, job.tier);
+        module.compile_and_install(&version, job.entry, CompileOptions::default());
     }
 }

@@ -8,7 +8,7 @@ use super::exits::Exits;
 use super::module_code::ModuleCode;
 use crate::config::Tier;
 use midair_osr::CodeObject;
-use midair_tiers::compile::{CompileOptions, CompiledTier, EntryPoint};
+use midair_tiers::compile::{CompileOptions, EntryPoint};
 use midair_tiers::interp::LoweredCode;
 use midair_tiers::{FunctionBody, ModuleEnv};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -194,14 +194,14 @@ impl FunctionVersion {
 }
 
 impl VersionCode {
-    /// How an entry point is compiled that is asked for in this tier.
-    pub(crate) fn options(&self, tier: Tier) -> CompileOptions {
-        self.options.unwrap_or_else(|| {
-            CompileOptions::new(match tier {
-                Tier::Baseline => CompiledTier::Baseline,
-                Tier::Interp | Tier::Optimized | Tier::Auto => CompiledTier::Optimized,
-            })
-        })
+    /// How entry points are compiled.
+    pub(crate) fn options(&self) -> CompileOptions {
+        self.options.unwrap_or_default()
+    }
+
+    /// Whether the embedder wants entry points compiled otherwise than so.
+    pub(crate) fn is_outdated(&self, options: &CompileOptions) -> bool {
+        self.options.is_some_and(|wanted| wanted != *options)
     }
 
     /// Number of code objects.
@@ -282,14 +282,6 @@ impl VersionCode {
     }
 }
 
-/// The tier that code belongs to which is compiled so: `Baseline` or `Optimized`.
-pub(crate) fn tier_of(options: &CompileOptions) -> Tier {
-    match options.tier {
-        CompiledTier::Baseline => Tier::Baseline,
-        CompiledTier::Optimized => Tier::Optimized,
-    }
-}
-
 /// What a code object's `owner` is.
 pub(crate) struct CodeOwner {
     pub(crate) module: Weak<ModuleCode>,
@@ -297,14 +289,17 @@ pub(crate) struct CodeOwner {
     pub(crate) module_number: u64,
     pub(crate) version: Arc<FunctionVersion>,
     pub(crate) entry: EntryPoint,
-    /// How it was compiled.
-    pub(crate) options: CompileOptions,
+    /// How the optimising compiler made it; `None` if it is baseline code.
+    pub(crate) options: Option<CompileOptions>,
 }
 
 impl CodeOwner {
     /// The tier that it belongs to.
     pub(crate) fn tier(&self) -> Tier {
-        tier_of(&self.options)
+        match self.options {
+            Some(_) => Tier::Optimized,
+            None => Tier::Baseline,
+        }
     }
 
     /// What events call the module.

@@ -17,8 +17,8 @@ use stress::StressSpec;
 pub enum Tier {
     /// Only the interpreter.
     Interp,
-    /// Every function is compiled by Cranelift without optimisation before its first call. (This is not what
-    /// [`Config::baseline_code`] is about.)
+    /// Every function gets baseline code at its first call: machine code that is made in microseconds, and runs on
+    /// frames of the interpreter.
     Baseline,
     /// Every function is compiled by the optimising compiler before its first call.
     Optimized,
@@ -186,8 +186,8 @@ impl Config {
         self
     }
 
-    /// Whether functions get baseline code where the tier is [`Tier::Auto`]: machine code that is made in microseconds and
-    /// runs on the interpreter's frames, until the optimising compiler is worth its time. Default: on.
+    /// Whether functions get [baseline code](Tier::Baseline) where the tier is [`Tier::Auto`], until the optimising
+    /// compiler is worth its time. Default: on.
     pub fn baseline_code(&mut self, on: bool) -> &mut Config {
         self.baseline_code = on;
         self

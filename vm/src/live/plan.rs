@@ -70,7 +70,7 @@ pub struct PlannedFrames {
     pub point: u32,
     /// What they are in the middle of.
     pub suspended: SuspendedIn,
-    /// What runs them: [`Tier::Interp`], [`Tier::Baseline`] or [`Tier::Optimized`].
+    /// What runs them: [`Tier::Interp`] or [`Tier::Optimized`]. Baseline code runs on frames of the interpreter.
     pub tier: Tier,
     /// Whether they are frames of machine code.
     pub compiled: bool,

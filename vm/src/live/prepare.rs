@@ -219,7 +219,9 @@ impl<'m> Prepared<'m> {
     /// old versions have been entered at.
     fn compile(&mut self, index: usize) -> Result<()> {
         let body = &self.bodies[index];
-        let Some(tier) = self.code.compiled_tier() else { return Ok(()) };
+        if !self.code.compiles() {
+            return Ok(());
+        }
         let mut entries = BTreeSet::new();
         let versions =
             body.succession.older.iter().map(|(version, migration)| (version, migration));
@@ -238,13 +240,13 @@ impl<'m> Prepared<'m> {
         let growth = self.growth.as_ref().expect(PREPARING);
         let entries = entries.into_iter().map(EntryPoint::Loop);
         for entry in body.hot.then_some(EntryPoint::Function).into_iter().chain(entries) {
-            match self.code.compile_aside(growth.env(), &new, entry, tier) {
+            match self.code.compile_aside(growth.env(), &new, entry) {
                 Ok((bytes, event)) => {
                     self.bodies[index].compiled_bytes += bytes;
                     self.events.push(event);
                 }
                 // What the compiler does not take on stays in the interpreter, as ever.
-                Err(error) if is_limit(&error) => self.code.refuse(&new, entry, tier, &error),
+                Err(error) if is_limit(&error) => self.code.refuse(&new, entry, &error),
                 Err(error) => return Err(error),
             }
         }

@@ -66,7 +66,7 @@ impl Frame {
         self.version
     }
 
-    /// What runs the frame: [`Tier::Interp`], [`Tier::Baseline`] or [`Tier::Optimized`].
+    /// What runs the frame: [`Tier::Interp`] or [`Tier::Optimized`]. Baseline code runs on frames of the interpreter.
     pub fn tier(&self) -> Tier {
         self.tier
     }

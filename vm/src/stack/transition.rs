@@ -339,6 +339,7 @@ impl ModuleCode {
     /// `old` is not freed meanwhile.
     unsafe fn republish(self: &Arc<Self>, old: &CodeObject) {
         let CodeOwner { version, entry, options, .. } = CodeOwner::of(old);
+        let Some(options) = options else { return };
         // SAFETY: as the caller vouches.
         let description = unsafe { old.describe() };
         // Without room the version stays in the interpreter until it is asked for again.

@@ -49,7 +49,7 @@ impl Aliases {
 mod tests {
     use super::*;
     use crate::body::FunctionBody;
-    use crate::compile::{CompileOptions, CompiledTier, Compiler, EntryPoint};
+    use crate::compile::{CompileOptions, Compiler, EntryPoint};
     use crate::module_env::ModuleEnv;
     use crate::types::{FuncType, ValType};
     use std::sync::Arc;
@@ -67,7 +67,7 @@ mod tests {
         let len = code.len();
         let body = FunctionBody::new(Arc::new(code), 0, len, 0, 0);
         let compiler = Compiler::new().unwrap();
-        let options = CompileOptions::new(CompiledTier::Optimized);
+        let options = CompileOptions::default();
         let before = FOLLOWED.get();
         compiler.compile(&env, &body, EntryPoint::Function, &options).unwrap();
         let followed = FOLLOWED.get() - before;

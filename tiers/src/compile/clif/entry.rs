@@ -26,8 +26,8 @@ impl Translator<'_, '_> {
                     self.check_stack()?;
                 }
                 // Behind the poll: a frame that leaves there has not been called in this tier.
-                if let Some(tier) = self.source.count_calls {
-                    self.runtime.count_call(&mut self.builder, tier);
+                if self.source.count_calls {
+                    self.runtime.count_call(&mut self.builder);
                 }
             }
             EntryPoint::Loop(_) => {

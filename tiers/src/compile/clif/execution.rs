@@ -2,7 +2,7 @@
 //! and with frames that leave their code at polls, for OSR entries and for the interpreter.
 
 use super::trap_code_of;
-use crate::compile::{CompileOptions, CompiledTier, Compiler, EntryPoint};
+use crate::compile::{CodegenSettings, CompileOptions, Compiler, EntryPoint};
 use crate::context::{Builtins, InstanceContext, MemoryDef, StoreContext};
 use crate::interp::harness::Instance;
 use crate::interp::{self, CanonicalFrame, Exit};
@@ -61,13 +61,13 @@ impl CompiledInstance {
     /// Compiles every function; `None` if the code generator does not support one.
     pub(crate) fn new(
         instance: Box<Instance>,
-        tier: CompiledTier,
+        settings: CodegenSettings,
         stress: Stress,
     ) -> Box<CompiledInstance> {
         let mut compiled = Box::new(CompiledInstance {
             instance,
             compiler: Compiler::with_verifier(true).unwrap(),
-            options: CompileOptions::new(tier),
+            options: CompileOptions::new(settings),
             heap: CodeHeap::new(64 << 20).unwrap(),
             objects: Vec::new(),
             osr_entries: HashMap::new(),

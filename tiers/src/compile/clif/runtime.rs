@@ -129,8 +129,9 @@ impl Runtime {
     }
 
     /// Adds one to an element of `StoreContext::calls`.
-    pub(super) fn count_call(self, builder: &mut FunctionBuilder<'_>, tier: usize) {
-        let offset = StoreContext::CALLS + element_offset(tier as u32, 8);
+    pub(super) fn count_call(self, builder: &mut FunctionBuilder<'_>) {
+        let optimized = StoreContext::OPTIMIZED_CALLS as u32;
+        let offset = StoreContext::CALLS + element_offset(optimized, 8);
         let calls = self.store_field(builder, Region::Calls, offset);
         let one = builder.ins().iconst(types::I64, 1);
         let calls = builder.ins().iadd(calls, one);

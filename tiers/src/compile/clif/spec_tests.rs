@@ -2,7 +2,7 @@
 //! that import nothing. (The whole suite runs on the embedding API.)
 
 use super::execution::{CompiledInstance, Stress};
-use crate::compile::CompiledTier;
+use crate::compile::CodegenSettings;
 use crate::interp::harness::Instance;
 use crate::interp::spec_suite::{all_match, arguments, same_trap, scripts};
 use crate::trap::TrapCode;
@@ -15,7 +15,7 @@ struct Totals {
     failures: Vec<String>,
 }
 
-fn run(tier: CompiledTier, stress: Stress) -> Totals {
+fn run(settings: CodegenSettings, stress: Stress) -> Totals {
     let mut totals = Totals { passed: 0, reentered: 0, left: 0, failures: Vec::new() };
     for file in scripts() {
         let Ok(buffer) = file.wast() else { continue };
@@ -27,7 +27,7 @@ fn run(tier: CompiledTier, stress: Stress) -> Totals {
                 WastDirective::Module(module) => {
                     totals.count(instance.take());
                     instance = instantiate(module)
-                        .map(|instance| CompiledInstance::new(instance, tier, stress));
+                        .map(|instance| CompiledInstance::new(instance, settings, stress));
                     continue;
                 }
                 // Too deep to be walked at every poll.
@@ -89,20 +89,20 @@ fn invoke(
 }
 
 #[test]
-fn baseline_code_does_what_the_specification_says() {
-    run(CompiledTier::Baseline, Stress::None).check();
+fn code_that_is_not_optimized_does_what_the_specification_says() {
+    run(CodegenSettings::UNOPTIMIZED, Stress::None).check();
 }
 
 #[test]
 fn optimized_code_does_what_the_specification_says() {
-    run(CompiledTier::Optimized, Stress::None).check();
+    run(CodegenSettings::OPTIMIZED, Stress::None).check();
 }
 
 #[test]
 fn the_same_with_frames_that_reenter_compiled_code_at_every_poll() {
-    for tier in [CompiledTier::Baseline, CompiledTier::Optimized] {
+    for settings in [CodegenSettings::UNOPTIMIZED, CodegenSettings::OPTIMIZED] {
         for every in [1, 3] {
-            let totals = run(tier, Stress::Reenter(every));
+            let totals = run(settings, Stress::Reenter(every));
             totals.check();
             assert!(totals.reentered > 500, "only {} frames reentered", totals.reentered);
         }
@@ -111,9 +111,9 @@ fn the_same_with_frames_that_reenter_compiled_code_at_every_poll() {
 
 #[test]
 fn the_same_with_all_frames_leaving_for_the_interpreter() {
-    for tier in [CompiledTier::Baseline, CompiledTier::Optimized] {
+    for settings in [CodegenSettings::UNOPTIMIZED, CodegenSettings::OPTIMIZED] {
         for every in [1, 5] {
-            let totals = run(tier, Stress::LeaveAll(every));
+            let totals = run(settings, Stress::LeaveAll(every));
             totals.check();
             assert!(totals.left > 1000, "only {} frames left", totals.left);
         }
@@ -157,12 +157,12 @@ fn values_that_differ_by_a_constant_survive_a_transition() {
             .wrapping_add(c)
             .wrapping_add(5)
     };
-    for tier in [CompiledTier::Baseline, CompiledTier::Optimized] {
+    for settings in [CodegenSettings::UNOPTIMIZED, CodegenSettings::OPTIMIZED] {
         for every in 1..6 {
             for stress in [Stress::None, Stress::Reenter(every), Stress::LeaveAll(every)] {
-                let mut compiled = CompiledInstance::new(Instance::new(wat), tier, stress);
+                let mut compiled = CompiledInstance::new(Instance::new(wat), settings, stress);
                 let found = compiled.call("f", &arguments);
-                assert_eq!(found, Ok(vec![expected]), "{tier:?}, {stress:?}");
+                assert_eq!(found, Ok(vec![expected]), "{settings}, {stress:?}");
             }
         }
     }

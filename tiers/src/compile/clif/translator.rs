@@ -73,8 +73,8 @@ pub(crate) struct Source<'a> {
     pub(crate) caught: &'a CaughtLocals,
     pub(crate) liveness: &'a Liveness,
     pub(crate) entry: EntryPoint,
-    /// The element of `StoreContext::calls` that calls are counted in, if they are.
-    pub(crate) count_calls: Option<usize>,
+    /// Whether calls are counted in `StoreContext::calls`.
+    pub(crate) count_calls: bool,
     /// Fuel charges in the order of their points; empty if fuel is not counted.
     pub(crate) charges: &'a [(u32, u32)],
     /// Most arguments and results that all calls together pass in memory.

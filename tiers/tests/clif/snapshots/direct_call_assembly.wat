@@ -1,5 +1,5 @@
 ;;! show = assembly
-;;! tier = optimized
+;;! settings = optimized
 
 (module
   (func $fib (param i32) (result i32)

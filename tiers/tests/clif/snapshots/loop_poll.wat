@@ -1,5 +1,5 @@
 ;;! show = clif
-;;! tier = optimized
+;;! settings = optimized
 
 (module
   (memory 1)

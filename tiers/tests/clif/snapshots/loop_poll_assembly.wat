@@ -1,5 +1,5 @@
 ;;! show = assembly
-;;! tier = optimized
+;;! settings = optimized
 
 (module
   (memory 1)

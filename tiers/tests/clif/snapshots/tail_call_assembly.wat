@@ -1,5 +1,5 @@
 ;;! show = assembly
-;;! tier = optimized
+;;! settings = optimized
 
 (module
   (type $t (func (param i64 i64 i32) (result i64 i64)))

@@ -1,5 +1,5 @@
 ;;! show = assembly
-;;! tier = optimized
+;;! settings = optimized
 
 (module
   (func $f (param i64 i64 i64 i64 i64 i64) (result i32 i32) (local i32)
