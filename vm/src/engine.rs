@@ -4,6 +4,7 @@ use crate::code::events::{EVENTS_KEPT, Events};
 use crate::code::ledger::CodeLedger;
 use crate::code::stats::{CodeBytes, Stats};
 use crate::code::system::CodeSystem;
+use crate::code::timeline::Timeline;
 use crate::config::Config;
 use crate::types::error::{ErrorKind, Failure, OfKind as _};
 use crate::types::signatures::{Signature, Signatures, UnknownType, defined};
@@ -101,6 +102,38 @@ impl Engine {
     pub fn events_bounded(&self, most: usize) -> Events {
         self.process().assert_current();
         self.state.code.events.subscribe(most)
+    }
+
+    /// Begins a timeline of what happens in the engine: see [`Engine::timeline`]. It holds a million records, for as long as
+    /// the engine exists; what happens when it is full is counted.
+    pub fn record_timeline(&self) {
+        self.process().assert_current();
+        self.state.code.record_timeline();
+    }
+
+    /// What has happened since [`Engine::record_timeline`] was called, or `None` if it was not.
+    ///
+    /// ```
+    /// use midair::timeline::What;
+    /// use midair::{Engine, Instance, Module, Store};
+    ///
+    /// # fn main() -> midair::Result<()> {
+    /// let engine = Engine::default();
+    /// engine.record_timeline();
+    /// let module = Module::new(&engine, r#"(module (func $answer (export "answer") (result i32) (i32.const 42)))"#)?;
+    /// let mut store = Store::new(&engine, ());
+    /// let instance = Instance::new(&mut store, &module, &[])?;
+    /// instance.get_typed_func::<(), i32>(&mut store, "answer")?.call(&mut store, ())?;
+    ///
+    /// let timeline = engine.timeline().unwrap();
+    /// let What::Lowered { function, .. } = timeline.records[0].what else { panic!() };
+    /// assert_eq!(timeline.function_name(function), Some("answer"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn timeline(&self) -> Option<Timeline> {
+        self.process().assert_current();
+        self.state.code.timeline()
     }
 
     /// All counters.

@@ -58,6 +58,7 @@ pub use code::ledger::{
 };
 pub use code::recompile::{RecompileOptions, Recompiled};
 pub use code::stats::{self, Stats};
+pub use code::timeline::{self, Timeline};
 pub use config::stress::{self, StressSpec};
 pub use config::{Config, Tier};
 pub use engine::Engine;

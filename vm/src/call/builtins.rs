@@ -5,6 +5,9 @@
 //! and nothing has been changed.
 
 use crate::call::waits;
+use crate::code::accounts::Activity;
+use crate::code::sampling::Place;
+use crate::code::timeline::What;
 use crate::stack::transition::while_suspended;
 use crate::stack::{backtrace, exceptions, interpreter_frames, transition};
 use crate::store::of_context::{instance_of, module_of, store_of};
@@ -16,6 +19,7 @@ use midair_tiers::{
 };
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 static TABLE: Builtins = Builtins {
     memory_grow,
@@ -408,9 +412,17 @@ unsafe extern "sysv64" fn raise(cx: *mut InstanceContext, code: u32) {
 /// instance's module defines.
 unsafe extern "sysv64" fn prepare(cx: *mut InstanceContext, function: u32) -> Status {
     // SAFETY: the interpreter passes the context of the instance whose code runs, and waits.
-    let (code, mutator) = unsafe { (module_of(cx), store_of(cx).mutator.clone()) };
+    let (code, mutator, sampling) =
+        unsafe { (module_of(cx), store_of(cx).mutator.clone(), store_of(cx).sampling) };
+    let begun = Instant::now();
+    let place = sampling.then(|| Place::of_guest(Activity::Lowering));
     // SAFETY: as above; the function's code is looked up when it has some.
-    match unsafe { while_suspended(&mutator, || code.prepare(function)) } {
+    let prepared = unsafe { while_suspended(&mutator, || code.prepare(function)) };
+    drop(place);
+    if prepared.is_ok() {
+        code.system.counters.record(|| (begun.elapsed(), What::lowered(code.id, function)));
+    }
+    match prepared {
         Ok(()) => 0,
         Err(error) => {
             // SAFETY: as above.

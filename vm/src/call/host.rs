@@ -5,6 +5,7 @@
 //! hands every call to [`host_callout`].
 
 use super::invoke::{this_thread, with_slots};
+use crate::code::accounts::Activity;
 use crate::code::sampling::Place;
 use crate::engine::Engine;
 use crate::stack::backtrace;
@@ -169,7 +170,7 @@ fn call_host(
     let this = unsafe { store.as_ref() };
     let _place = this.sampling.then(|| {
         this.engine().code().counters.host_calls.add(1);
-        Place::host()
+        Place::of_guest(Activity::Host)
     });
     let call = HostCall { store, instance: function.instance, slots };
     // The closure's captures may be left in any state; so they would be after a panic in a caller of

@@ -4,6 +4,7 @@
 //! functions, move its frames and free their code, and an update does not wait for it. So to machine code a wait is a call,
 //! whose frame is described, and to the interpreter as well.
 
+use crate::code::accounts::Activity;
 use crate::code::sampling::Place;
 use crate::stack::raise::raise;
 use crate::stack::transition::while_suspended;
@@ -35,7 +36,7 @@ unsafe fn wait(cx: *mut InstanceContext, wait: &Wait) -> Result<u32, TrapCode> {
     let (mutator, interrupt) = (store.mutator.clone(), store.interrupt.clone());
     let counters = &store.engine().code().counters;
     counters.waits.add(1);
-    let _place = store.sampling.then(Place::host);
+    let _place = store.sampling.then(|| Place::of_guest(Activity::Waiting));
     // SAFETY: as the caller vouches. What is used meanwhile belongs to no store.
     let end = unsafe {
         while_suspended(&mutator, || {

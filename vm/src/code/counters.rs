@@ -1,11 +1,15 @@
 //! Counters of an engine, from which [`Stats`] are made.
 
-use super::sampling::{Samples, TierSamples};
+use super::accounts::{Accounts, Activity};
+use super::sampling::{self, Samples, TierSamples};
 use super::stats::{CompilationStats, FrameKinds, FramesByTier, Stats, SuspendedIn, TierStats};
+use super::timeline::{Recorder, What};
 use crate::config::Tier;
 use midair_osr::CodeHeapStats;
 use midair_tiers::StoreContext;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// A counter that many threads add to.
@@ -56,6 +60,28 @@ impl CompilerCounters {
             bytecode_bytes: self.bytecode_bytes.get(),
             code_bytes: self.code_bytes.get(),
         }
+    }
+}
+
+/// The counters of a compiler that makes machine code, and what a guest's thread does when it runs it.
+pub(crate) struct CodeCompiler<'a> {
+    counters: &'a CompilerCounters,
+    activity: Activity,
+}
+
+impl CodeCompiler<'_> {
+    pub(crate) fn succeeded(&self, time: Duration, bytecode: usize, code: usize) {
+        self.counters.succeeded(time, bytecode, code);
+        // Where a compiled tier is forced, a function that is called first is compiled there and then.
+        sampling::attribute_lowering(self.activity, time);
+    }
+}
+
+impl Deref for CodeCompiler<'_> {
+    type Target = CompilerCounters;
+
+    fn deref(&self) -> &CompilerCounters {
+        self.counters
     }
 }
 
@@ -182,6 +208,9 @@ pub(crate) struct Counters {
     pub(crate) host_calls: Counter,
     pub(crate) waits: Counter,
     pub(crate) samples: TierSamples,
+    pub(crate) accounts: Accounts,
+    /// Set where somebody wants to know what happened when.
+    pub(crate) recorder: OnceLock<Arc<Recorder>>,
     pub(crate) lowering: CompilerCounters,
     pub(crate) baseline: CompilerCounters,
     pub(crate) optimized: CompilerCounters,
@@ -218,12 +247,13 @@ pub(crate) struct Counters {
 
 impl Counters {
     /// The counters of a compiler.
-    pub(crate) fn compiler(&self, tier: Tier, osr: bool) -> &CompilerCounters {
-        match (osr, tier) {
-            (true, _) => &self.osr,
-            (false, Tier::Baseline) => &self.baseline,
-            (false, _) => &self.optimized,
-        }
+    pub(crate) fn compiler(&self, tier: Tier, osr: bool) -> CodeCompiler<'_> {
+        let (counters, activity) = match (osr, tier) {
+            (true, _) => (&self.osr, Activity::Optimizing),
+            (false, Tier::Baseline) => (&self.baseline, Activity::Baseline),
+            (false, _) => (&self.optimized, Activity::Optimizing),
+        };
+        CodeCompiler { counters, activity }
     }
 
     /// A guest thread stood still for a replacement.
@@ -232,6 +262,15 @@ impl Counters {
         self.pauses.add(1);
         self.pause_nanoseconds.add(nanoseconds);
         self.longest_pause_nanoseconds.raise_to(nanoseconds);
+        self.record(|| (time, What::Paused));
+    }
+
+    /// Writes something that has just happened, and how long it took, into the timeline if there is one.
+    pub(crate) fn record(&self, what: impl FnOnce() -> (Duration, What)) {
+        if let Some(recorder) = self.recorder.get() {
+            let (time, what) = what();
+            recorder.record(time, what);
+        }
     }
 
     /// Adds the calls that a store has counted, and sets its counts to zero.
@@ -286,6 +325,7 @@ impl Counters {
         stats.pauses.count = self.pauses.get();
         stats.pauses.total = self.pause_nanoseconds.duration();
         stats.pauses.longest = self.longest_pause_nanoseconds.duration();
+        stats.threads = self.accounts.stats();
         stats
     }
 }

@@ -1,11 +1,12 @@
 //! Events: what an engine tells embedders who ask.
 
 use super::module_code::ModuleCode;
+use super::timeline::Recorder;
 use crate::config::Tier;
 use midair_osr::Process;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Which module something happened to.
@@ -234,6 +235,8 @@ pub(crate) struct EventHub {
     /// Whether there are any: events are made only then.
     any: AtomicBool,
     subscribers: Mutex<Vec<Arc<Subscription>>>,
+    /// Writes all events into the timeline, if there is one.
+    recorder: OnceLock<Arc<Recorder>>,
 }
 
 impl EventHub {
@@ -243,6 +246,7 @@ impl EventHub {
             process: Process::current(),
             any: AtomicBool::new(false),
             subscribers: Mutex::default(),
+            recorder: OnceLock::new(),
         }
     }
 
@@ -264,9 +268,15 @@ impl EventHub {
         Events(subscription)
     }
 
-    /// Whether somebody listens.
+    /// Writes all events from now on into a timeline.
+    pub(super) fn record_in(&self, recorder: &Arc<Recorder>) {
+        // An engine has one timeline.
+        let _ = self.recorder.set(recorder.clone());
+    }
+
+    /// Whether somebody listens, or will look at the timeline.
     pub(crate) fn any(&self) -> bool {
-        self.any.load(Ordering::Acquire)
+        self.any.load(Ordering::Acquire) || self.recorder.get().is_some()
     }
 
     /// Hands an event to all subscribers.
@@ -276,6 +286,9 @@ impl EventHub {
         }
         // Made without the lock: it may take the parsing of names.
         let event = event();
+        if let Some(recorder) = self.recorder.get() {
+            recorder.event(&event);
+        }
         let mut subscribers = self.subscribers();
         subscribers.retain(|subscriber| subscriber.send(event.clone()));
         self.any.store(!subscribers.is_empty(), Ordering::Release);

@@ -24,9 +24,11 @@
 //!
 //!   ledger        whose every byte of code is, and what keeps it
 //!   counters, stats, events   what is counted, as it is shown, and what is told
-//!   sampling      the profiling timer that finds out where time goes
+//!   sampling, accounts   where processor time goes, by a profiling timer; where the wall time of guests' threads goes
+//!   timeline      what happened when, to be looked at afterwards
 //! ```
 
+pub(crate) mod accounts;
 pub(crate) mod baseline;
 pub(crate) mod bodies;
 pub(crate) mod cache;
@@ -50,6 +52,7 @@ pub(crate) mod standing;
 pub mod stats;
 pub(crate) mod suspension;
 pub(crate) mod system;
+pub mod timeline;
 pub(crate) mod version;
 
 use retire::retire;

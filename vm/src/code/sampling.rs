@@ -10,14 +10,19 @@
 //! signal on it.
 //!
 //! The handler takes no lock, allocates nothing, and makes one system call, to read the thread's clock.
+//!
+//! What a thread was doing, it says itself whenever it begins something else. So its wall time is known without samples,
+//! but for what the tiers share: see `accounts`.
 
+use super::accounts::{Activity, OwnAccount, SampleKind, ThreadAccount};
 use super::system::CodeSystem;
 use super::version::CodeOwner;
 use crate::config::Tier;
 use anyhow::Result;
 use midair_osr::Process;
+use std::cell::RefCell;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, compiler_fence};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, compiler_fence};
 use std::time::Duration;
 
 /// Processor time between two signals, as asked for.
@@ -27,18 +32,21 @@ const INTERVAL: Duration = Duration::from_millis(1);
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
-    /// What this thread is doing: the address of the [`CodeSystem`] of the guest that it runs, plus
-    /// [`HOST`] in a host function; 0 if no guest of an engine that samples is on its stack.
+    /// What this thread is doing: the address of the [`CodeSystem`] of the guest that it runs, plus the number of its
+    /// [`Activity`]; 0 if no guest of an engine that samples is on its stack.
     // Atomic because of the signal handler; other threads never see it.
     static PLACE: AtomicUsize = const { AtomicUsize::new(0) };
     /// Processor time of this thread at the last signal, in nanoseconds; 0 if there was none.
     static LAST: AtomicU64 = const { AtomicU64::new(0) };
+    /// The account of this thread, which [`OWN`] keeps; null if it has none.
+    static ACCOUNT: AtomicPtr<ThreadAccount> = const { AtomicPtr::new(ptr::null_mut()) };
+    static OWN: RefCell<Option<OwnAccount>> = const { RefCell::new(None) };
 }
 
-/// Set in a place: the thread is in a host function.
-const HOST: usize = 1;
+/// The bits of a place that are an activity.
+const ACTIVITY: usize = align_of::<CodeSystem>() - 1;
 
-const _: () = assert!(align_of::<CodeSystem>() > HOST);
+const _: () = assert!(ACTIVITY >= Activity::IN_GUESTS.len());
 
 /// Samples of one kind.
 #[derive(Debug, Default)]
@@ -157,22 +165,48 @@ unsafe extern "C" fn on_signal(
         return;
     }
     // SAFETY: a place is set only while its code system is alive, and only by this thread.
-    let system = unsafe { &*ptr::with_exposed_provenance::<CodeSystem>(place & !HOST) };
-    let samples = &system.counters.samples;
-    let samples = if place & HOST != 0 {
-        &samples.host
-    } else {
-        // SAFETY: the system hands over a ucontext_t.
-        let registers = unsafe { &(*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs };
-        let pc = registers[libc::REG_RIP as usize] as usize;
-        // SAFETY: this thread is running at `pc`.
-        match unsafe { system.heap.with_object(pc, |object| CodeOwner::of(object).tier()) } {
-            None => &samples.interpreter,
-            Some(Tier::Baseline) => &samples.baseline,
-            Some(_) => &samples.optimized,
+    let system = unsafe { &*ptr::with_exposed_provenance::<CodeSystem>(place & !ACTIVITY) };
+    let kind = match Activity::IN_GUESTS[place & ACTIVITY] {
+        Activity::Host | Activity::Waiting => SampleKind::Host,
+        Activity::Lowering | Activity::Baseline | Activity::Optimizing => SampleKind::Compiling,
+        Activity::Guest | Activity::Outside => {
+            // SAFETY: the system hands over a ucontext_t.
+            let registers = unsafe { &(*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs };
+            let pc = registers[libc::REG_RIP as usize] as usize;
+            // SAFETY: this thread is running at `pc`.
+            match unsafe { system.heap.with_object(pc, |object| CodeOwner::of(object).tier()) } {
+                None => SampleKind::Interpreter,
+                Some(Tier::Baseline) => SampleKind::Baseline,
+                Some(_) => SampleKind::Optimized,
+            }
         }
     };
-    samples.add(now.saturating_sub(last));
+    let time = now.saturating_sub(last);
+    let counters = &system.counters;
+    match kind {
+        SampleKind::Interpreter => counters.samples.interpreter.add(time),
+        SampleKind::Baseline => counters.samples.baseline.add(time),
+        SampleKind::Optimized => counters.samples.optimized.add(time),
+        SampleKind::Host => counters.samples.host.add(time),
+        // The compilers' own clocks are better.
+        SampleKind::Compiling => {}
+    }
+    let account = ACCOUNT.with(|account| account.load(Ordering::Relaxed));
+    // SAFETY: a thread with a place has an account, which stays until it opens one with another engine or ends.
+    if let Some(account) = unsafe { account.as_ref() } {
+        account.sample(kind, time);
+        if let Some(recorder) = counters.recorder.get() {
+            recorder.sample(account.thread(), kind, time);
+        }
+    }
+}
+
+/// Time that has passed since some moment, in nanoseconds. Signal handlers may ask for it.
+pub(crate) fn monotonic_time() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the structure is valid. The call is one that signal handlers may make.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 /// Sets what this thread is doing; undone when it is dropped.
@@ -191,14 +225,49 @@ impl Place {
                 last.store(thread_time(), Ordering::Relaxed);
             }
         });
-        Place { before: set(ptr::from_ref(system).expose_provenance()) }
+        open_account(system);
+        Place { before: set(ptr::from_ref(system).expose_provenance() | Activity::Guest as usize) }
     }
 
-    /// The guest that this thread runs has called a host function.
-    pub(crate) fn host() -> Place {
+    /// The guest that this thread runs waits while the thread does something else.
+    pub(crate) fn of_guest(activity: Activity) -> Place {
         let before = PLACE.with(|place| place.load(Ordering::Relaxed));
-        Place { before: set(before | if before == 0 { 0 } else { HOST }) }
+        let system = before & !ACTIVITY;
+        Place { before: set(if system == 0 { 0 } else { system | activity as usize }) }
     }
+}
+
+/// This thread has taken so long for something that belongs to an activity of its own, if it was lowering.
+pub(crate) fn attribute_lowering(to: Activity, time: Duration) {
+    if PLACE.with(|place| place.load(Ordering::Relaxed)) == 0 {
+        return;
+    }
+    let account = ACCOUNT.with(|account| account.load(Ordering::Relaxed));
+    // SAFETY: as in the handler.
+    if let Some(account) = unsafe { account.as_ref() }
+        && account.is_doing(Activity::Lowering)
+    {
+        account.attribute(to, time);
+    }
+}
+
+/// Gives this thread an account with an engine, unless it has it. Another engine's is closed: only one engine at a time
+/// samples.
+fn open_account(system: &CodeSystem) {
+    let accounts = &system.counters.accounts;
+    let account = ACCOUNT.with(|account| account.load(Ordering::Relaxed));
+    // SAFETY: as in the handler.
+    if unsafe { account.as_ref() }.is_some_and(|account| account.is_of(accounts)) {
+        return;
+    }
+    // The thread may be ending, and have dropped its account.
+    let _ = OWN.try_with(|own| {
+        let opened = accounts.open();
+        let address = std::sync::Arc::as_ptr(&opened.0).cast_mut();
+        ACCOUNT.with(|account| account.store(address, Ordering::Relaxed));
+        compiler_fence(Ordering::SeqCst);
+        own.replace(Some(opened));
+    });
 }
 
 /// Sets the place of this thread; returns what it was.
@@ -211,6 +280,15 @@ fn set(to: usize) -> usize {
         before
     });
     compiler_fence(Ordering::SeqCst);
+    let account = ACCOUNT.with(|account| account.load(Ordering::Relaxed));
+    // SAFETY: as in the handler.
+    if let Some(account) = unsafe { account.as_ref() } {
+        account.switch(if to == 0 {
+            Activity::Outside
+        } else {
+            Activity::IN_GUESTS[to & ACTIVITY]
+        });
+    }
     before
 }
 

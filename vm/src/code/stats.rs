@@ -11,8 +11,8 @@ use std::time::Duration;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Functions run by the interpreter; its time includes all of the runtime: compilations that the guest
-    /// waits for, transitions, growing memories and the like.
+    /// Functions run by the interpreter; its time includes all of the runtime, such as transitions and growing memories,
+    /// but not lowering, and not compilations that the guest waits for.
     pub interpreter: TierStats,
     /// Functions run by code of the baseline tier.
     pub baseline: TierStats,
@@ -46,6 +46,9 @@ pub struct Stats {
     pub code: CodeBytes,
     /// Times for which a guest thread stood still for a replacement.
     pub pauses: PauseStats,
+    /// Where the time of each thread went that has run guests, in the order in which they first did. Kept only where
+    /// [`Config::sample_tiers`](crate::Config::sample_tiers) is on, and for the first 4096 threads.
+    pub threads: Vec<ThreadStats>,
 }
 
 /// Calls and time of one tier. Kept only where
@@ -61,6 +64,64 @@ pub struct TierStats {
     pub time: Duration,
     /// Number of samples that [`TierStats::time`] is made of.
     pub samples: u64,
+}
+
+/// Where the time of one thread went, from the first guest that it ran until now, or until it ended.
+///
+/// Wall time is measured: what a thread does is always exactly one of these. Processor time is sampled, as that of
+/// [`TierStats`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ThreadStats {
+    /// The system's number of the thread.
+    pub thread: u32,
+    /// Its name.
+    pub name: Option<String>,
+    /// Wall time during which no guest was on its stack.
+    pub outside: Duration,
+    /// Wall time of guests' own code, in whatever tier, transitions and pauses included.
+    pub guest: Duration,
+    /// Wall time of host functions that guests have called.
+    pub host: Duration,
+    /// Wall time of waits in shared memories.
+    pub memory_waits: Duration,
+    /// Wall time of lowering functions when they were first called.
+    pub lowering: Duration,
+    /// Wall time of making baseline code of functions.
+    pub baseline_compilation: Duration,
+    /// Wall time of making code of the optimising tier, OSR entries included: only what was not left to compiler threads.
+    pub optimized_compilation: Duration,
+    /// Processor time.
+    pub sampled: SampledTime,
+}
+
+impl ThreadStats {
+    /// All wall time.
+    pub fn wall_time(&self) -> Duration {
+        self.outside
+            + self.guest
+            + self.host
+            + self.memory_waits
+            + self.lowering
+            + self.baseline_compilation
+            + self.optimized_compilation
+    }
+}
+
+/// Processor time of a thread by what samples have found it to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SampledTime {
+    /// The interpreter, and the runtime.
+    pub interpreter: Duration,
+    /// Code of the baseline tier.
+    pub baseline: Duration,
+    /// Code of the optimising tier.
+    pub optimized: Duration,
+    /// Host functions.
+    pub host: Duration,
+    /// Lowering and compiling.
+    pub compiling: Duration,
 }
 
 /// Compilations by one compiler.

@@ -9,13 +9,16 @@
 //! ```
 
 use super::raise::raise;
+use crate::code::accounts::Activity;
 use crate::code::continuation::Continuation;
 use crate::code::counters::Departure;
 use crate::code::module_code::ModuleCode;
 use crate::code::publication::ASK_AGAIN;
 use crate::code::retire;
+use crate::code::sampling::Place;
 use crate::code::stats::SuspendedIn;
 use crate::code::suspension::callee;
+use crate::code::timeline::What;
 use crate::code::version::{CodeOwner, FunctionVersion};
 use crate::store::guest_stack::RESUME_SLOTS;
 use crate::store::native_stack::stack_pointer;
@@ -33,6 +36,7 @@ use midair_tiers::{FunctionBody, InstanceContext, TrapCode};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// Priority of an OSR entry that a running loop waits for.
 const PRIORITY_LOOP: u32 = 2;
@@ -229,12 +233,16 @@ pub(crate) unsafe extern "sysv64" fn safepoint(
         (store.top_version(&module, function), EntryPoint::Loop(point))
     };
     let Some(version) = version else { return SafepointAction::Continue };
+    let place = store.sampling.then(|| Place::of_guest(Activity::Optimizing));
     module.compile_now(&version, entry);
+    drop(place);
     let Some(code) = version.code().object(entry).map(|object| object.start()) else {
         return SafepointAction::Continue;
     };
     store.transitions.entering();
-    store.engine().code().counters.osr_entries_stress.add(1);
+    let counters = &store.engine().code().counters;
+    counters.osr_entries_stress.add(1);
+    counters.record(|| (Duration::ZERO, What::osr_entry(module.id, function, point)));
     SafepointAction::Enter(code)
 }
 
@@ -249,17 +257,19 @@ pub(crate) unsafe extern "sysv64" fn hot(
 ) -> SafepointAction {
     // SAFETY: as the caller vouches.
     let (module, store) = unsafe { (module_of(instance), store_of(instance)) };
-    let mutator = store.mutator.clone();
+    let (mutator, sampling) = (store.mutator.clone(), store.sampling);
     let request = |version: &Arc<FunctionVersion>, entry, priority| {
         if module.config.background_compilation {
             return module.request(version, entry, priority);
         }
+        let _place = sampling.then(|| Place::of_guest(Activity::Optimizing));
         // SAFETY: as the caller vouches; entry addresses are looked up below.
         unsafe { while_suspended(&mutator, || module.request(version, entry, priority)) }
     };
     let state = module.state(function);
     let current = module.current(function);
     if state.native.load(Ordering::Relaxed).is_null() && module.wants_baseline(&current) {
+        let _place = sampling.then(|| Place::of_guest(Activity::Baseline));
         // SAFETY: as the caller vouches; no entry address is known here.
         unsafe { while_suspended(&mutator, || module.compile_baseline(&current)) };
         let rest = module.second_countdown(&current);
@@ -285,7 +295,9 @@ pub(crate) unsafe extern "sysv64" fn hot(
         return SafepointAction::Continue;
     };
     store.transitions.entering();
-    module.system.counters.osr_entries_hot_loop.add(1);
+    let counters = &module.system.counters;
+    counters.osr_entries_hot_loop.add(1);
+    counters.record(|| (Duration::ZERO, What::osr_entry(module.id, function, point)));
     SafepointAction::Enter(code)
 }
 
@@ -343,7 +355,12 @@ impl ModuleCode {
         // SAFETY: as the caller vouches.
         let description = unsafe { old.describe() };
         // Without room the version stays in the interpreter until it is asked for again.
-        let _ = self.install(version, *entry, options, description);
+        if let Ok(Some(object)) = self.install(version, *entry, options, description) {
+            let (function, version) = (version.body.function, version.body.version);
+            let (tier, bytes) = (CodeOwner::of(&object).tier(), object.len());
+            let what = || What::copied(self.id, function, version, tier, *entry, bytes);
+            self.system.counters.record(|| (Duration::ZERO, what()));
+        }
     }
 }
 
@@ -405,6 +422,8 @@ impl TransferHook for Transfer {
                 }
                 store.transitions.entering();
                 counters.osr_entries_return.add(1);
+                let function = version.body.function;
+                counters.record(|| (Duration::ZERO, What::osr_entry(module.id, function, point)));
                 let to = CodeOwner::of(&code).tier();
                 owner.version.frame_moved(&module, departure, to, &version);
                 return code.start();
@@ -421,6 +440,8 @@ impl TransferHook for Transfer {
         } else {
             counters.osr_exits_return.add(1);
         }
+        let function = version.body.function;
+        counters.record(|| (Duration::ZERO, What::osr_exit(module.id, function, point)));
         store.transitions.resumption = Some(Box::new(Resumption {
             origin: owner.version.clone(),
             departure,
