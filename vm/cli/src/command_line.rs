@@ -1,9 +1,10 @@
 //! The command line: which options there are, and what they mean.
 
 use crate::quantity::{parse_bytes, parse_duration};
+use crate::timeline::Format;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use midair::{DataPolicy, Policy, Printable, StressSpec};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -59,10 +60,11 @@ pub struct RunOptions {
     #[arg(long, value_name = "NAME")]
     pub invoke: Option<String>,
 
-    /// At exit, also by Ctrl-C, print what happened to standard error; as JSON, to FILE if that is given
-    #[arg(long, value_name = "json[:FILE]", num_args = 0..=1, require_equals = true)]
+    /// At exit, also by Ctrl-C, print what happened to standard error; as JSON, to FILE if that is given; or write a timeline,
+    /// a picture if FILE ends with .svg, a trace for Perfetto if it ends with .json
+    #[arg(long, value_name = "json[:FILE]|timeline:FILE", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "", value_parser = parse_stats)]
-    pub stats: Option<StatsOutput>,
+    pub stats: Vec<StatsOutput>,
 
     /// When functions are validated: each at its first call, or all when the program is loaded
     // A large program's start should not wait for functions that it may never call.
@@ -301,6 +303,8 @@ pub enum StatsOutput {
     Text,
     /// JSON, to this file or else to standard error.
     Json(Option<PathBuf>),
+    /// What happened when.
+    Timeline(Format, PathBuf),
 }
 
 fn parse_stats(text: &str) -> Result<StatsOutput, String> {
@@ -309,7 +313,19 @@ fn parse_stats(text: &str) -> Result<StatsOutput, String> {
         ("json", "") if text.ends_with(':') => Err("the file's name is missing".to_owned()),
         ("json", "") => Ok(StatsOutput::Json(None)),
         ("json", file) => Ok(StatsOutput::Json(Some(PathBuf::from(file)))),
-        _ => Err("expected `json` or `json:FILE`".to_owned()),
+        ("timeline", "") => Err("a timeline needs a file: `timeline:FILE`".to_owned()),
+        ("timeline", file) => {
+            let file = PathBuf::from(file);
+            match file.extension().and_then(OsStr::to_str) {
+                Some("svg") => Ok(StatsOutput::Timeline(Format::Svg, file)),
+                Some("json") => Ok(StatsOutput::Timeline(Format::Trace, file)),
+                _ => Err("a timeline is a picture, FILE.svg, or a trace, FILE.json".to_owned()),
+            }
+        }
+        _ => {
+            Err("expected `json`, `json:FILE`, `timeline:FILE.svg` or `timeline:FILE.json`"
+                .to_owned())
+        }
     }
 }
 
@@ -395,7 +411,7 @@ mod tests {
     #[test]
     fn what_follows_the_file_belongs_to_the_guest() {
         let options = run("midair run --stats a.wasm --stats=json --tier=interp -- -x --help run");
-        assert_eq!(options.stats, Some(StatsOutput::Text));
+        assert_eq!(options.stats, [StatsOutput::Text]);
         assert!(matches!(options.tiering.tier, TierName::Auto));
         assert_eq!(
             options.arguments(),
@@ -424,6 +440,18 @@ mod tests {
     }
 
     #[test]
+    fn statistics_have_several_forms_at_once() {
+        let options =
+            run("midair --stats --stats=timeline:a.svg --stats=timeline:b/c.d.json a.wasm");
+        let timeline = |format, file| StatsOutput::Timeline(format, PathBuf::from(file));
+        let trace = timeline(Format::Trace, "b/c.d.json");
+        let expected = [StatsOutput::Text, timeline(Format::Svg, "a.svg"), trace];
+        assert_eq!(options.stats, expected);
+        assert!(error("midair --stats=timeline a.wasm").contains("timeline:FILE"));
+        assert!(error("midair --stats=timeline:a.png a.wasm").contains("FILE.svg"));
+    }
+
+    #[test]
     fn values_are_parsed() {
         let options = run(
             "midair --dir /tmp --dir a::/b --env X=a=b --env Y --stats=json:out.json --fuel 9 \
@@ -434,7 +462,7 @@ mod tests {
         assert_eq!(options.directories[1].guest, "/b");
         assert_eq!(options.variables[0].value.as_deref(), Some("a=b"));
         assert_eq!(options.variables[1].value, None);
-        assert_eq!(options.stats, Some(StatsOutput::Json(Some(PathBuf::from("out.json")))));
+        assert_eq!(options.stats, [StatsOutput::Json(Some(PathBuf::from("out.json")))]);
         assert_eq!(options.fuel, Some(9));
         assert!(!options.lazy_validation());
         assert!(run("midair a.wasm").lazy_validation());

@@ -1,8 +1,8 @@
 //! How a run ends: that is told once, by whoever comes first. The guest's own thread, the deadline and a signal all
 //! may.
 
-use crate::command_line::StatsOutput;
-use crate::stats;
+use crate::stats::Outputs;
+use crate::wall_time::Loading;
 use midair::Engine;
 use signal_hook::low_level::emulate_default_handler;
 use std::process::ExitCode;
@@ -43,14 +43,17 @@ impl End {
 /// The end of a run, which comes once.
 pub struct Ending {
     engine: Engine,
-    stats: Option<StatsOutput>,
+    stats: Outputs,
+    /// When the program was loaded.
+    pub loading: Loading,
     begun: Arc<AtomicBool>,
 }
 
 impl Ending {
     /// The end of a run in this engine, with statistics of it where they are wanted.
-    pub fn new(engine: &Engine, stats: Option<StatsOutput>) -> Ending {
-        Ending { engine: engine.clone(), stats, begun: Arc::new(AtomicBool::new(false)) }
+    pub fn new(engine: &Engine, stats: Outputs) -> Ending {
+        let begun = Arc::new(AtomicBool::new(false));
+        Ending { engine: engine.clone(), stats, loading: Loading::default(), begun }
     }
 
     /// Whether somebody tells the end.
@@ -73,10 +76,7 @@ impl Ending {
     /// Writes the statistics where they are wanted, and says how the process ends: as it would have without them,
     /// or, if that is a success, by their failure.
     pub fn finish(&self, end: End) -> End {
-        let Some(output) = &self.stats else { return end };
-        let written =
-            stats::write(&self.engine.stats(), &self.engine.code_ledger().summary(), output);
-        match (written, end) {
+        match (self.stats.write(&self.engine, &self.loading), end) {
             (Err(failure), End::Status(0)) => failure,
             _ => end,
         }

@@ -18,7 +18,9 @@ mod quantity;
 mod run;
 mod signals;
 mod stats;
+mod timeline;
 mod vector;
+mod wall_time;
 pub mod wast;
 mod watch;
 
@@ -28,6 +30,7 @@ use std::process::ExitCode;
 
 /// Runs the command with these arguments, the first of which is the command's own name.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    wall_time::process_began();
     let end = match command_line::parse(arguments) {
         Ok(Command::Run(options)) => run::run(options),
         Ok(Command::Watch(options)) => watch::watch(options),

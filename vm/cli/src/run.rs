@@ -5,6 +5,7 @@ use crate::deadline::Deadline;
 use crate::ending::{End, Ending};
 use crate::entry::{Entry, text};
 use crate::failure::{CANNOT_RUN, report};
+use crate::stats::Outputs;
 use crate::{invoke, output, signals};
 use anyhow::Context;
 use midair::wasi::threads::Threads;
@@ -67,8 +68,15 @@ pub fn run_guest(
         Ok(engine) => engine,
         Err(error) => return report(&error),
     };
-    let ending = Arc::new(Ending::new(&engine, options.stats.clone()));
-    if options.stats.is_some()
+    let outputs = match Outputs::open(options) {
+        Ok(outputs) => outputs,
+        Err(error) => return report(&error),
+    };
+    if outputs.have_timeline() {
+        engine.record_timeline();
+    }
+    let ending = Arc::new(Ending::new(&engine, outputs));
+    if !options.stats.is_empty()
         && let Err(error) = signals::end_with_statistics(&ending)
     {
         return report(&midair::Error::from(error).context("cannot handle signals"));
@@ -82,8 +90,9 @@ pub fn run_guest(
             end.now()
         }
     };
-    let result = load(&engine)
-        .and_then(|module| run_program(options, &engine, &module, &ending, end_by_thread));
+    let loaded = ending.loading.measure(|| load(&engine));
+    let result =
+        loaded.and_then(|module| run_program(options, &engine, &module, &ending, end_by_thread));
     ending.begin();
     let end = match result {
         Ok(lines) => match output::print(&lines) {
@@ -101,7 +110,7 @@ fn engine(options: &RunOptions, configure: impl FnOnce(&mut Config)) -> Result<E
     config
         .consume_fuel(options.fuel.is_some())
         .max_wasm_stack(usize::try_from(options.max_stack)?)
-        .sample_tiers(options.stats.is_some())
+        .sample_tiers(!options.stats.is_empty())
         .lazy_validation(options.lazy_validation());
     configure(&mut config);
     Engine::new(&config)

@@ -1,35 +1,143 @@
 //! Statistics as text and as JSON.
 
-use crate::command_line::StatsOutput;
+use crate::command_line::{RunOptions, StatsOutput};
 use crate::ending::End;
 use crate::failure::CANNOT_RUN;
 use crate::output;
+use crate::timeline::{self, Format};
+use crate::wall_time::{Loading, WallTime};
+use anyhow::Context as _;
 use midair::stats::{CompilationStats, TierStats};
-use midair::{LedgerSummary, Stats, Sum};
-use serde_json::{Value, json};
+use midair::{Engine, LedgerSummary, Result, Stats, Sum};
+use serde_json::{Map, Value, json};
 use std::fmt::Write;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
-/// Writes the statistics where the user wants them. Fails with the end that the process has to take for it.
-pub fn write(stats: &Stats, ledger: &LedgerSummary, target: &StatsOutput) -> Result<(), End> {
-    let file = match target {
-        StatsOutput::Text => return output::tell(&text(stats, ledger)),
-        StatsOutput::Json(None) => return output::tell(&format!("{:#}\n", json(stats, ledger))),
-        StatsOutput::Json(Some(file)) => file,
+/// Where the statistics of a run go, in what form.
+pub struct Outputs {
+    /// What a timeline calls the program.
+    program: String,
+    outputs: Vec<(StatsOutput, Option<File>)>,
+}
+
+impl Outputs {
+    /// Opens the files that are wanted. It is better to know now that they cannot be written. What they hold stays until
+    /// the run has ended.
+    pub fn open(options: &RunOptions) -> Result<Outputs> {
+        let open = |output: &StatsOutput| {
+            let file = match output {
+                StatsOutput::Text | StatsOutput::Json(None) => None,
+                StatsOutput::Json(Some(file)) | StatsOutput::Timeline(_, file) => {
+                    let opened =
+                        File::options().write(true).create(true).truncate(false).open(file);
+                    Some(opened.with_context(|| cannot_write(output, file))?)
+                }
+            };
+            Ok((output.clone(), file))
+        };
+        let program = options.file();
+        let program = program.file_name().unwrap_or(program.as_os_str());
+        Ok(Outputs {
+            program: midair::PrintableName(&program.to_string_lossy()).to_string(),
+            outputs: options.stats.iter().map(open).collect::<Result<_>>()?,
+        })
+    }
+
+    /// Whether one of them is a timeline.
+    pub fn have_timeline(&self) -> bool {
+        self.outputs.iter().any(|(output, _)| matches!(output, StatsOutput::Timeline(..)))
+    }
+
+    /// Writes the statistics. Fails with the end that the process has to take for it.
+    pub fn write(&self, engine: &Engine, loading: &Loading) -> std::result::Result<(), End> {
+        if self.outputs.is_empty() {
+            return Ok(());
+        }
+        let stats = engine.stats();
+        let wall = WallTime::until_now(&stats, loading);
+        let timeline = self.have_timeline().then(|| engine.timeline()).flatten();
+        let run =
+            timeline.map(|timeline| timeline::Run::new(self.program.clone(), &timeline, &wall));
+        let ledger = engine.code_ledger().summary();
+        let mut result = Ok(());
+        for (output, file) in &self.outputs {
+            let written = match (output, file) {
+                (StatsOutput::Text, _) => output::tell(&text(&stats, &ledger, &wall)),
+                (StatsOutput::Json(None), _) => {
+                    output::tell(&format!("{:#}\n", json(&stats, &ledger, &wall)))
+                }
+                (StatsOutput::Json(Some(path)), Some(file)) => {
+                    let text = format!("{:#}\n", json(&stats, &ledger, &wall));
+                    into_file(output, path, file, |mut file| file.write_all(text.as_bytes()))
+                }
+                (StatsOutput::Timeline(format, path), Some(file)) => {
+                    let run = run.as_ref().expect("made if there is a timeline to write");
+                    into_file(output, path, file, |file| timeline::write(run, *format, file))
+                }
+                (StatsOutput::Json(Some(_)) | StatsOutput::Timeline(..), None) => {
+                    unreachable!("their files have been opened")
+                }
+            };
+            result = result.and(written);
+        }
+        result
+    }
+}
+
+fn cannot_write(output: &StatsOutput, file: &Path) -> String {
+    let what = match output {
+        StatsOutput::Timeline(Format::Svg | Format::Trace, _) => "timeline",
+        StatsOutput::Text | StatsOutput::Json(_) => "statistics",
     };
-    std::fs::write(file, format!("{:#}\n", json(stats, ledger))).map_err(|error| {
-        let file = file.display();
-        let _ = output::tell(&format!("error: cannot write the statistics to `{file}`: {error}\n"));
+    format!("cannot write the {what} to `{}`", file.display())
+}
+
+/// Writes a file in place of what it held.
+fn into_file(
+    output: &StatsOutput,
+    path: &Path,
+    file: &File,
+    write: impl FnOnce(&File) -> std::io::Result<()>,
+) -> std::result::Result<(), End> {
+    // What is no file in a file system has no length.
+    let _ = file.set_len(0);
+    write(file).map_err(|error| {
+        let what = cannot_write(output, path);
+        let _ = output::tell(&format!("error: {what}: {error}\n"));
         End::Status(CANNOT_RUN)
     })
 }
 
 /// For people.
-fn text(stats: &Stats, ledger: &LedgerSummary) -> String {
+fn text(stats: &Stats, ledger: &LedgerSummary, wall: &WallTime) -> String {
     let mut out = String::from("--- midair statistics ---\n");
     // Writing to a string cannot fail.
-    let _ = write_text(&mut out, stats).and_then(|()| writeln!(out, "ledger        {ledger}"));
+    let _ = write_wall_time(&mut out, wall)
+        .and_then(|()| write_text(&mut out, stats))
+        .and_then(|()| writeln!(out, "ledger        {ledger}"));
     out
+}
+
+fn write_wall_time(out: &mut String, wall: &WallTime) -> std::fmt::Result {
+    writeln!(out, "wall time                        {:>12}      share", time(wall.total))?;
+    let total = wall.total.as_secs_f64();
+    for (_, name, spent) in wall.rows().into_iter().filter(|(_, _, spent)| !spent.is_zero()) {
+        let share = 100.0 * spent.as_secs_f64() / total;
+        writeln!(out, "  {name:<30} {:>12} {share:>9.1}%", time(spent))?;
+    }
+    if !wall.others.is_empty() {
+        let all = wall.others.iter().map(|thread| thread.wall_time() - thread.outside).sum();
+        writeln!(
+            out,
+            "  (of the first thread; {} others have run guests for {} in all)",
+            wall.others.len(),
+            time(all)
+        )?;
+    }
+    Ok(())
 }
 
 fn write_text(out: &mut String, stats: &Stats) -> std::fmt::Result {
@@ -189,8 +297,9 @@ fn bytes(bytes: u64) -> String {
 }
 
 /// For programs. Times are in seconds, sizes in bytes.
-fn json(stats: &Stats, ledger: &LedgerSummary) -> Value {
+fn json(stats: &Stats, ledger: &LedgerSummary, wall: &WallTime) -> Value {
     json!({
+        "wall_time": wall_time_json(wall),
         "tiers": {
             "interpreter": tier_json(&stats.interpreter),
             "baseline": tier_json(&stats.baseline),
@@ -270,6 +379,15 @@ fn json(stats: &Stats, ledger: &LedgerSummary) -> Value {
     })
 }
 
+fn wall_time_json(wall: &WallTime) -> Value {
+    let mut json = Map::new();
+    json.insert("total".to_owned(), json!(wall.total.as_secs_f64()));
+    for (name, _, spent) in wall.rows() {
+        json.insert(name.to_owned(), json!(spent.as_secs_f64()));
+    }
+    Value::Object(json)
+}
+
 fn sum_json(sum: &Sum) -> Value {
     json!({ "count": sum.count, "bytes": sum.bytes })
 }
@@ -311,21 +429,32 @@ mod tests {
         stats
     }
 
+    fn wall() -> WallTime {
+        WallTime {
+            total: Duration::from_millis(200),
+            starting: Duration::from_millis(10),
+            ..WallTime::default()
+        }
+    }
+
     #[test]
     fn text_shows_shares_sums_and_units() {
-        let text = text(&example(), &LedgerSummary::default());
+        let text = text(&example(), &LedgerSummary::default(), &wall());
         assert!(text.contains("25.0%") && text.contains("75.0%"), "{text}");
         assert!(text.contains("osr entries   5 (2 hot loops"), "{text}");
         assert!(text.contains("0 linked, 0 unlinked, 4 exchanged"), "{text}");
         assert!(text.contains("7 redirected"), "{text}");
         assert!(text.contains("ledger        0 modules; 0 B linked (0)"), "{text}");
         assert!(text.contains("3072.0 KiB peak"), "{text}");
+        assert!(text.contains("200.00 ms      share"), "{text}");
+        assert!(text.contains("starting") && text.contains("5.0%"), "{text}");
+        assert!(!text.contains("waiting in memories"), "{text}");
         assert!(text.contains("sampled 24 times, every 5.00 ms"), "{text}");
     }
 
     #[test]
     fn json_has_the_same() {
-        let json = json(&example(), &LedgerSummary::default());
+        let json = json(&example(), &LedgerSummary::default(), &wall());
         assert_eq!(json["tiers"]["interpreter"]["calls"], 12);
         assert_eq!(json["tiers"]["optimized"]["time"], 0.09);
         assert_eq!(json["tiers"]["host"]["samples"], 0);
@@ -334,5 +463,7 @@ mod tests {
         assert_eq!(json["mixed_tiers"]["exchanged"], 4);
         assert_eq!(json["code_bytes"]["peak"], 3 << 20);
         assert_eq!(json["ledger"]["linked"]["count"], 0);
+        assert_eq!(json["wall_time"]["total"], 0.2);
+        assert_eq!(json["wall_time"]["starting"], 0.01);
     }
 }
