@@ -119,7 +119,7 @@ impl WallTime {
             ("lowering", "lowering", thread.lowering),
             ("baseline_compiling", "making baseline code", thread.baseline_compilation),
             ("optimizing", "optimizing, waited for", thread.optimized_compilation),
-            ("interpreter", "in the interpreter", thread.sampled.interpreter),
+            ("interpreter", "in interpreter and runtime", thread.sampled.interpreter),
             ("baseline", "in baseline code", thread.sampled.baseline),
             ("optimized", "in optimized code", thread.sampled.optimized),
             ("host", "in host calls", thread.host),

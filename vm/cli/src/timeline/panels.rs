@@ -22,7 +22,7 @@ const NARROWEST: f64 = 1.5;
 const DOING: [(Doing, &str, &str); 5] = [
     (Doing::RunningOptimized, "optimized", "optimized code"),
     (Doing::RunningBaseline, "baseline", "baseline code"),
-    (Doing::Interpreting, "interpreter", "interpreter"),
+    (Doing::Interpreting, "interpreter", "interpreter, runtime"),
     (Doing::Compiling, "lowering", "lowering and compiling"),
     (Doing::InHost, "host", "host calls"),
 ];

@@ -193,7 +193,7 @@ fn legend(canvas: &mut Canvas, run: &Run) {
     let has = |kind| run.spans.iter().any(|span| span.kind == kind);
     let marks = |kind| run.marks.iter().any(|mark| mark.kind == kind);
     let items = [
-        (true, "interpreter", "interpreter"),
+        (true, "interpreter", "interpreter, runtime"),
         (true, "baseline", "baseline code: running, being made"),
         (true, "optimized", "optimized code: running, being made"),
         (has(SpanKind::OsrCode), "osr", "code for OSR entries being made"),
