@@ -94,7 +94,21 @@ impl FunctionState {
             baseline: AtomicPtr::new(crate::lowered::continuations::call_by_handler()),
         }
     }
+
+    /// Counts a call between machine code and what runs on frames of the interpreter: against the function that is still
+    /// there, whether it calls or is called. Such calls cost more than one of these two tiers gains, so that functions that
+    /// call each other often have to get to the same tier soon.
+    pub fn count_crossing(&self) {
+        let left = self.countdown.load(Ordering::Relaxed);
+        // What is below 0 is about to be noticed.
+        if left > 0 {
+            self.countdown.store((left - CROSSING).max(0), Ordering::Relaxed);
+        }
+    }
 }
+
+/// What a call between tiers counts, in calls within one.
+const CROSSING: i32 = 50;
 
 /// A function value: what a funcref points to.
 #[repr(C)]

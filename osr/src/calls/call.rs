@@ -113,6 +113,15 @@ pub struct CallShape {
     /// Whether a parameter or result has two slots.
     has_vectors: bool,
     results_in_registers: bool,
+    /// The result of a plain call: see [`call_in_place`].
+    plain: Option<PlainResult>,
+}
+
+/// What a call returns whose arguments are a few integers, if it returns one integer or nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum PlainResult {
+    Nothing,
+    Integer(ValueKind),
 }
 
 impl CallShape {
@@ -148,7 +157,14 @@ impl CallShape {
         };
         let param_slots = slots(&mut params.iter().map(|p| p.1));
         let result_slots = slots(&mut results.iter().copied());
+        let plain = match results[..] {
+            [] => Some(PlainResult::Nothing),
+            [kind] if ints == 1 => Some(PlainResult::Integer(kind)),
+            _ => None,
+        };
+        let in_gprs = params.iter().all(|(place, _)| matches!(place, ParamPlace::Gpr(_)));
         CallShape {
+            plain: plain.filter(|_| in_gprs),
             stack_slots,
             param_slots,
             result_slots,
@@ -331,14 +347,14 @@ impl CallShape {
     }
 
     /// Reads results that a call left in registers or in the result buffer: `put` is told each slot by its
-    /// number.
+    /// number. `xmm` is asked for the halves of vector registers where they hold results.
     ///
     /// # Safety
     /// A call of this shape must have just returned on `stack` with these registers.
     pub unsafe fn read_results(
         &self,
         gpr: [u64; 2],
-        xmm: [[u64; 2]; 2],
+        xmm: impl Fn(usize) -> [u64; 2],
         stack: &StackContext,
         mut put: impl FnMut(usize, u64),
     ) {
@@ -359,7 +375,7 @@ impl CallShape {
                 }
                 ValueClass::Float => {
                     floats += 1;
-                    xmm[floats - 1]
+                    xmm(floats - 1)
                 }
             };
             put(at, kind.canonical(low));
@@ -461,6 +477,76 @@ pub unsafe fn call_native(
     unsafe { enter(&mut call, shape, slots) }
 }
 
+/// The same for arguments that lie where there are more slots behind them, as on the stack of an interpreter: calls that pass
+/// and return nothing but a few integers take a shorter way.
+///
+/// # Safety
+/// As for [`call_native`]; and `slots` must be valid for reads of [`SLOTS_IN_PLACE`] slots, whatever they hold.
+pub unsafe fn call_in_place(
+    code: *const u8,
+    context: *mut ContextHeader,
+    shape: &CallShape,
+    slots: *mut u64,
+) -> NativeOutcome {
+    let Some(result) = shape.plain else {
+        // SAFETY: the caller's contract.
+        return unsafe { call_native(code, context, shape, slots) };
+    };
+    #[cfg(feature = "verify-slots")]
+    // SAFETY: the caller provides a slot for every parameter.
+    unsafe {
+        let arguments = std::slice::from_raw_parts(slots, shape.param_slots());
+        shape.verify_arguments("arguments of machine code", arguments);
+    }
+    // SAFETY: the caller vouches for the context and its stack, and for the code and its arguments.
+    unsafe {
+        let stack = (*context).stack;
+        let enter = || {
+            let entered = stubs::midair_osr_enter_plain(code, context, slots, stack);
+            (entered.unwound == 0).then_some(entered.result)
+        };
+        match within_entry(stack, enter) {
+            Some(value) => {
+                if let PlainResult::Integer(kind) = result {
+                    *slots = kind.canonical(value);
+                }
+                NativeOutcome::Returned
+            }
+            None => NativeOutcome::Unwound,
+        }
+    }
+}
+
+/// How many slots [`call_in_place`] may read.
+pub const SLOTS_IN_PLACE: usize = GPR_PARAMS;
+
+/// Runs `enter`, which enters managed code; `None` is that the stack has been unwound to here.
+///
+/// # Safety
+/// `stack` must be this thread's, and managed code that `enter` has entered must have ended when it ends.
+#[inline(always)]
+unsafe fn within_entry<R>(
+    stack: *mut StackContext,
+    enter: impl FnOnce() -> Option<R>,
+) -> Option<R> {
+    // SAFETY: the caller's contract.
+    unsafe { (*stack).entries += 1 };
+    if !PREPARED.get() {
+        prepare_thread();
+    }
+    let returned = with_current(stack, enter);
+    // SAFETY: the stack is this thread's and no managed code runs inside this call now.
+    unsafe {
+        (*stack).entries -= 1;
+        if returned.is_none() && (*stack).process.is_current() {
+            // What this call entered is inside whatever the call outside it entered.
+            let here = (*stack).position(0);
+            (*stack).redirected.forget_inside(here);
+        }
+    }
+    returned
+}
+
 /// The rest of [`call_native`] where an argument or a result has two slots.
 ///
 /// # Safety
@@ -508,29 +594,17 @@ unsafe fn enter(call: &mut NativeCall, shape: &CallShape, slots: *mut u64) -> Na
     let context = call.context;
     // SAFETY: the caller vouches for the context and its stack.
     let stack = unsafe { (*context).stack };
-    // SAFETY: as above.
-    unsafe { (*stack).entries += 1 };
-    if !PREPARED.get() {
-        prepare_thread();
-    }
-    // SAFETY: `call` describes a call of this shape, as the caller vouches.
-    let status = with_current(stack, || unsafe { stubs::midair_osr_enter(call, stack) });
-    // SAFETY: the stack is this thread's and no managed code runs inside this call now.
-    unsafe {
-        (*stack).entries -= 1;
-        if status != 0 {
-            if (*stack).process.is_current() {
-                // What this call entered is inside whatever the call outside it entered.
-                let here = (*stack).position(0);
-                (*stack).redirected.forget_inside(here);
-            }
-            return NativeOutcome::Unwound;
-        }
+    // SAFETY: `call` describes a call of this shape, as the caller vouches, whose stack is this thread's.
+    let returned = unsafe {
+        within_entry(stack, || (stubs::midair_osr_enter(call, stack) == 0).then_some(()))
+    };
+    if returned.is_none() {
+        return NativeOutcome::Unwound;
     }
     // SAFETY: a call of this shape has just returned.
     unsafe {
-        let [low, high] = call.result_xmm;
-        let xmm = [[low[0], high[0]], [low[1], high[1]]];
+        // Each half by itself: a load of two would wait for the two stores of them.
+        let xmm = |n: usize| call.result_xmm.map(|halves| halves[n]);
         shape.read_results(call.result_gpr, xmm, &*stack, |i, value| {
             *slots.add(i) = value;
         });
@@ -554,6 +628,21 @@ mod tests {
     }
 
     #[test]
+    fn calls_of_a_few_integers_are_plain() {
+        let plain = |params: &[ValueKind], results: &[ValueKind]| {
+            CallShape::new(params.iter().copied(), results.iter().copied()).plain
+        };
+        assert_eq!(plain(&[], &[]), Some(PlainResult::Nothing));
+        assert_eq!(plain(&[I32, I64, I32, I32, I64], &[I32]), Some(PlainResult::Integer(I32)));
+        for params in [&[I64, F64][..], &[I32; 6], &[V128]] {
+            assert_eq!(plain(params, &[]), None, "{params:?}");
+        }
+        for results in [&[F32][..], &[V128], &[I32, I32], &[I64, F64], &[I64; 3]] {
+            assert_eq!(plain(&[I64], results), None, "{results:?}");
+        }
+    }
+
+    #[test]
     fn vectors_have_two_slots_and_are_aligned_on_the_stack() {
         let params = [I32, V128, F64, V128, V128, V128, V128, V128, V128, F32, V128, I64];
         let shape = CallShape::new(params.into_iter(), [V128, I32, V128].into_iter());
@@ -568,7 +657,7 @@ mod tests {
         let stack = StackContext::new(no_poll, no_trap);
         // SAFETY: the shape's results are in registers, so the buffer is not looked at.
         unsafe {
-            let xmm = [[1, 2], [3, 4]];
+            let xmm = |n: usize| [[1, 2], [3, 4]][n];
             shape.read_results([u64::MAX; 2], xmm, &stack, |i, bits| read[i] = bits)
         };
         assert_eq!(read, [1, 2, 0xffff_ffff, 3, 4]);
@@ -603,7 +692,7 @@ mod tests {
         let stack = StackContext::new(no_poll, no_trap);
         // SAFETY: the shape's results are in registers, so the buffer is not looked at.
         unsafe {
-            shape.read_results([u64::MAX; 2], [[u64::MAX; 2]; 2], &stack, |i, bits| read[i] = bits)
+            shape.read_results([u64::MAX; 2], |_| [u64::MAX; 2], &stack, |i, bits| read[i] = bits)
         };
         assert_eq!(read, [0xffff_ffff, 0xffff_ffff, u64::MAX, u64::MAX]);
     }

@@ -1,4 +1,4 @@
-//! The nine hand-written pieces of machine code, and nothing else.
+//! The ten hand-written pieces of machine code, and nothing else.
 //!
 //! All offsets into Rust structures that the assembly uses are passed as constants that are checked
 //! against `offset_of!` in the modules that own them.
@@ -89,10 +89,14 @@ global_asm!(
     "mov r9, [rdi + {gpr} + 32]",
     "mov r11, [rdi + {code}]",
     "mov rdi, [rdi + {context}]",
+    ".globl midair_osr_enter_call",
+    "midair_osr_enter_call:",
     "call r11",
     ".globl midair_osr_enter_return",
     "midair_osr_enter_return:",
     "mov r11, [rbp - 48]",
+    "test r11, r11",
+    "jz 7f",
     "mov [r11 + {result_gpr}], rax",
     "mov [r11 + {result_gpr} + 8], rdx",
     "movq qword ptr [r11 + {result_xmm}], xmm0",
@@ -125,6 +129,11 @@ global_asm!(
     "movhps xmm6, qword ptr [rax + 48]",
     "movhps xmm7, qword ptr [rax + 56]",
     "jmp 6b",
+    // The call came from midair_osr_enter_plain: its only result goes on to Rust as it is.
+    "7:",
+    "mov rdx, rax",
+    "xor eax, eax",
+    "jmp 4b",
     // Drops every managed frame above the innermost entry. rdi = stack.
     // The frames still stand while Rust is told. rbx is the trampoline's to restore.
     "midair_osr_unwind:",
@@ -150,6 +159,52 @@ global_asm!(
     context = const offset_of!(NativeCall, context),
     result_gpr = const offset_of!(NativeCall, result_gpr),
     result_xmm = const offset_of!(NativeCall, result_xmm),
+);
+
+// midair_osr_enter_plain(code, context, slots, stack) -> rax: 0 returned | 1 unwound, rdx: the result
+//
+// The same for calls whose arguments are at most five integers, which go into registers as they lie in the slots, and whose
+// result is at most one integer. The frame is that of midair_osr_enter, with 0 in place of the call.
+global_asm!(
+    ".text",
+    ".p2align 4",
+    ".globl midair_osr_enter_plain",
+    ".type midair_osr_enter_plain,@function",
+    "midair_osr_enter_plain:",
+    ".cfi_startproc",
+    "push rbp",
+    "mov rbp, rsp",
+    ".cfi_def_cfa rbp, 16",
+    ".cfi_offset rbp, -16",
+    ".cfi_offset rbx, -24",
+    ".cfi_offset r12, -32",
+    ".cfi_offset r13, -40",
+    ".cfi_offset r14, -48",
+    ".cfi_offset r15, -56",
+    "push rbx",
+    "push r12",
+    "push r13",
+    "push r14",
+    "push r15",
+    "push 0",
+    "push rcx",
+    "push qword ptr [rcx + {exit_fp}]",
+    "push qword ptr [rcx + {entry_sp}]",
+    "sub rsp, 8",
+    "mov [rcx + {entry_sp}], rsp",
+    "mov r11, rdi",
+    "mov rdi, rsi",
+    "mov r10, rdx",
+    "mov rsi, [r10 + 0]",
+    "mov rdx, [r10 + 8]",
+    "mov rcx, [r10 + 16]",
+    "mov r8, [r10 + 24]",
+    "mov r9, [r10 + 32]",
+    "jmp midair_osr_enter_call",
+    ".cfi_endproc",
+    ".size midair_osr_enter_plain, . - midair_osr_enter_plain",
+    exit_fp = const StackContext::EXIT_FP,
+    entry_sp = const StackContext::ENTRY_SP,
 );
 
 // The callout stub: an entry thunk has put its number into eax and jumped here, so that rsp points to
@@ -556,8 +611,21 @@ global_asm!(
     on_trap = const StackContext::ON_TRAP,
 );
 
+/// How a call through `midair_osr_enter_plain` ended.
+#[repr(C)]
+pub(crate) struct PlainReturn {
+    pub(crate) unwound: usize,
+    pub(crate) result: u64,
+}
+
 // The machine code only touches the fields that have offset constants.
 #[allow(improper_ctypes)]
 unsafe extern "sysv64" {
     pub(crate) fn midair_osr_enter(call: *mut NativeCall, stack: *mut StackContext) -> usize;
+    pub(crate) fn midair_osr_enter_plain(
+        code: *const u8,
+        context: *mut ContextHeader,
+        slots: *const u64,
+        stack: *mut StackContext,
+    ) -> PlainReturn;
 }

@@ -198,13 +198,14 @@ impl Instance {
         }
         change(&mut env);
 
-        let mut values = vec![0u64; 1 << 16];
+        const VALUES: usize = 1 << 16;
+        let mut values = vec![0u64; VALUES + midair_osr::call::SLOTS_IN_PLACE];
         let mut store = Box::new(StoreContext {
             stack: StackContext::new(no_poll, no_trap),
             fuel: 0,
             calls: [0; 3],
             value_top: values.as_mut_ptr(),
-            value_limit: values.as_mut_ptr_range().end,
+            value_limit: values[..VALUES].as_mut_ptr_range().end,
             activation: ptr::null_mut(),
             trap: 0,
             owner: ptr::null_mut(),

@@ -53,6 +53,8 @@ unsafe fn interpret(
     // callout, so that the store is free.
     unsafe {
         let shape = (*(*cx).env).shape(function);
+        let defined = function - (*(*cx).env).imported_functions;
+        (*(*cx).functions.add(defined as usize)).count_crossing();
         let base = (*(*cx).store()).value_top;
         if !store_of(cx).has_room(shape.slot_count()) {
             return trap(cx, TrapCode::StackOverflow);

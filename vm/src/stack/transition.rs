@@ -390,7 +390,7 @@ impl TransferHook for Transfer {
             at = callee.suspension(&module, &version.body);
             let shape = callee.shape(&module);
             // SAFETY: a call of this type has just returned to the landing.
-            unsafe { shape.read_results(gpr, xmm, &*stack, |_, value| values.push(value)) };
+            unsafe { shape.read_results(gpr, |n| xmm[n], &*stack, |_, value| values.push(value)) };
         }
         let mut trap = None;
         let continuation = version.continuation(point);

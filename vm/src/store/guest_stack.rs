@@ -42,7 +42,7 @@ impl GuestStack {
         self.results().wrapping_add(RESULT_SLOTS)
     }
 
-    /// The end of the value stack.
+    /// The end of the value stack. More slots follow, which a call may read: see [`midair_osr::call::SLOTS_IN_PLACE`].
     pub(crate) fn values_end(&self) -> *mut u64 {
         self.values().wrapping_add(self.value_slots)
     }

@@ -208,9 +208,14 @@ impl CompiledInstance {
             // SAFETY: a call of this shape has just returned with these registers.
             unsafe {
                 let stack = &self.instance.store.stack;
-                shape.read_results(returned.gpr, returned.xmm, stack, |_, value| {
-                    values.push(value);
-                });
+                shape.read_results(
+                    returned.gpr,
+                    |n| returned.xmm[n],
+                    stack,
+                    |_, value| {
+                        values.push(value);
+                    },
+                );
             }
         }
         let code: *const interp::LoweredCode = self.instance.code(function);

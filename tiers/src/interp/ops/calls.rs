@@ -276,6 +276,8 @@ unsafe fn call_unusual(
         let code = loop {
             let native = (*state).native.load(Ordering::Acquire);
             if !native.is_null() {
+                let caller = (*frame::code(m.fp)).body().function - env.imported_functions;
+                (*(*m.cx).functions.add(caller as usize)).count_crossing();
                 let type_index = env.functions[function as usize];
                 return call_machine_code(m, native, m.cx, type_index, args, size);
             }
@@ -336,7 +338,7 @@ pub(in crate::interp) unsafe fn leave(
     args: *mut u64,
 ) -> bool {
     // SAFETY: the caller's contract. Activations that start meanwhile use the value stack above the
-    // top frame.
+    // top frame. Behind the end of the value stack there is room for what a call may read.
     unsafe {
         m.save(crate::interp::Position::Call);
         let st: *mut StoreContext = m.st;
@@ -345,7 +347,7 @@ pub(in crate::interp) unsafe fn leave(
         (*st).value_top = m.fp.add((*code).slots_above as usize);
         let env = &*(*m.cx).env;
         let shape = &env.shapes[type_index as usize];
-        let outcome = midair_osr::call::call_native(native, context.cast(), shape, args);
+        let outcome = midair_osr::call::call_in_place(native, context.cast(), shape, args);
         (*st).value_top = top;
         if outcome != midair_osr::NativeOutcome::Returned {
             return unwind::is_exception(st) && unwind::unwind(m.cx, st);
