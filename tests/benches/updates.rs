@@ -19,7 +19,7 @@ fn main() -> Result<()> {
     for (what, full, tier, call) in [
         ("functions, not called", 100_000, Tier::Interp, false),
         ("functions, interpreted", 100_000, Tier::Interp, true),
-        ("functions, compiled", 10_000, Tier::Baseline, true),
+        ("functions, compiled", 10_000, Tier::Optimized, true),
     ] {
         for functions in [full / 4, full].into_iter().filter(|_| wanted(what)) {
             whole_module(what, functions, tier, call)?;

@@ -96,19 +96,23 @@ impl FunctionState {
     }
 
     /// Counts a call between machine code and what runs on frames of the interpreter: against the function that is still
-    /// there, whether it calls or is called. Such calls cost more than one of these two tiers gains, so that functions that
+    /// there, whether it calls (tail calls and calls of other instances do not count) or is called. Such calls cost more than one of these two tiers gains, so that functions that
     /// call each other often have to get to the same tier soon.
     pub fn count_crossing(&self) {
         let left = self.countdown.load(Ordering::Relaxed);
-        // What is below 0 is about to be noticed.
-        if left > 0 {
-            self.countdown.store((left - CROSSING).max(0), Ordering::Relaxed);
+        if CROSSINGS_COUNT.contains(&left) {
+            let left = (left - CROSSING).max(CROSSINGS_COUNT.start);
+            self.countdown.store(left, Ordering::Relaxed);
         }
     }
 }
 
 /// What a call between tiers counts, in calls within one.
 const CROSSING: i32 = 50;
+
+/// The countdowns that such calls count against. Functions that are about to ask for code, or wait for it, ask soon enough; and
+/// what is not to be compiled has far more than any threshold.
+const CROSSINGS_COUNT: std::ops::Range<i32> = 1_000..i32::MAX / 2;
 
 /// A function value: what a funcref points to.
 #[repr(C)]

@@ -1,7 +1,8 @@
-//! The tiers of Midair: validated bytecode is lowered to register code and interpreted; hot
-//! functions are translated to CLIF and compiled by Cranelift, with a frame map at every safepoint.
+//! The tiers of Midair: validated bytecode is lowered to register code and interpreted; lowered code becomes baseline code,
+//! which runs on the same frames; hot functions are translated to CLIF and compiled by Cranelift, with a frame map at every
+//! safepoint.
 //!
-//! Both tiers run on one runtime interface, [`context`], which the `midair` crate implements.
+//! All tiers run on one runtime interface, [`context`], which the `midair` crate implements.
 
 #![deny(missing_docs)]
 

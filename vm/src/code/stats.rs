@@ -235,7 +235,7 @@ pub struct MixedTierStats {
     pub linked: u64,
     /// Functions that went from machine code to the interpreter between two calls.
     pub unlinked: u64,
-    /// Functions that went from code of one compiler to code of the other between two calls.
+    /// Functions that went from optimised code to code that is not optimised, or the reverse, between two calls.
     pub exchanged: u64,
     /// How often a guest was in machine code at a safepoint, and had been in the interpreter at the one before:
     /// a call, a return, or a frame that moved.

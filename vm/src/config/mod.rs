@@ -201,7 +201,8 @@ impl Config {
 
     /// Calls plus loop iterations after which a function is compiled by the optimising compiler. Where functions get
     /// [baseline code](Config::baseline_code) first, this is for each 100 bytes of the function's body: the more it costs to
-    /// compile it, the longer it must have run. Default: 50,000.
+    /// compile it, the longer it must have run; calls between it and machine code count many times. `u32::MAX` is never.
+    /// Default: 50,000.
     pub fn optimized_threshold(&mut self, count: u32) -> &mut Config {
         self.optimized_threshold = count;
         self

@@ -27,10 +27,10 @@ pub struct StressSpec {
     /// retire and free their old code.
     pub retire: Option<u64>,
     /// Each function has a tier of its own, chosen at random when it is first called among those that the
-    /// [tier](crate::Config::tier) of the engine allows: the interpreter, and the compilers. At every Nth
-    /// safepoint on average a function gets another one, so that its next call finds other code than the call
-    /// before did. Frames stay where they are. Code is kept, so that each function is compiled once in each
-    /// tier.
+    /// [tier](crate::Config::tier) of the engine allows: the interpreter, baseline code, and the optimising compiler
+    /// with and without its optimisations. At every Nth safepoint on average a function gets another one, so that its
+    /// next call finds other code than the call before did. Frames of machine code stay where they are. The optimising
+    /// compiler's code is kept, so that it compiles each function once with each of the two settings.
     pub mixed: Option<u64>,
     /// At every Nth allocation, collect garbage. Not available yet: never parsed.
     pub gc: Option<u64>,

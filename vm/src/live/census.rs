@@ -18,7 +18,7 @@ pub(super) struct FrameCount {
     pub(super) version: Arc<FunctionVersion>,
     pub(super) point: u32,
     pub(super) suspended: SuspendedIn,
-    /// What runs them: `Interp`, `Baseline` or `Optimized`.
+    /// What runs them: `Interp` or `Optimized`.
     pub(super) tier: Tier,
     pub(super) count: usize,
 }

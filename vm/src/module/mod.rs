@@ -363,7 +363,7 @@ impl Module {
     /// ```
     /// use midair::{Config, Engine, Instance, Module, OptLevel, RecompileOptions, Store, Tier};
     ///
-    /// let engine = Engine::new(Config::new().tier(Tier::Baseline))?;
+    /// let engine = Engine::new(Config::new().tier(Tier::Optimized))?;
     /// let module = Module::new(&engine, r#"(module
     ///     (func (export "f") (param i32) (result i32) (i32.mul (local.get 0) (i32.const 8))))"#)?;
     /// let mut store = Store::new(&engine, ());

@@ -32,7 +32,7 @@ use midair_osr::{
 };
 use midair_tiers::compile::EntryPoint;
 use midair_tiers::context::SafepointAction;
-use midair_tiers::{FunctionBody, InstanceContext, TrapCode};
+use midair_tiers::{FunctionBody, FunctionState, InstanceContext, TrapCode};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -246,6 +246,12 @@ pub(crate) unsafe extern "sysv64" fn safepoint(
     SafepointAction::Enter(code)
 }
 
+/// Begins a countdown that has run out anew; not one that somebody else has begun meanwhile, for another version perhaps.
+fn restart(state: &FunctionState, countdown: i32) {
+    let ran_out = |left: i32| (left < 0).then_some(countdown);
+    let _ = state.countdown.fetch_update(Ordering::Relaxed, Ordering::Relaxed, ran_out);
+}
+
 /// A function's countdown ran out: `Builtins::hot`.
 ///
 /// # Safety
@@ -258,7 +264,14 @@ pub(crate) unsafe extern "sysv64" fn hot(
     // SAFETY: as the caller vouches.
     let (module, store) = unsafe { (module_of(instance), store_of(instance)) };
     let (mutator, sampling) = (store.mutator.clone(), store.sampling);
+    let state = module.state(function);
+    let is_linked = || !state.native.load(Ordering::Relaxed).is_null();
+    // Without a threshold nothing is compiled because it is hot, but for loops of what has been compiled.
+    let may_be_hot = module.config.optimized_threshold != u32::MAX;
     let request = |version: &Arc<FunctionVersion>, entry, priority| {
+        if !may_be_hot && !is_linked() {
+            return false;
+        }
         if module.config.background_compilation {
             return module.request(version, entry, priority);
         }
@@ -266,7 +279,6 @@ pub(crate) unsafe extern "sysv64" fn hot(
         // SAFETY: as the caller vouches; entry addresses are looked up below.
         unsafe { while_suspended(&mutator, || module.request(version, entry, priority)) }
     };
-    let state = module.state(function);
     let current = module.current(function);
     if state.native.load(Ordering::Relaxed).is_null() && module.wants_baseline(&current) {
         let _place = sampling.then(|| Place::of_guest(Activity::Baseline));
@@ -274,7 +286,7 @@ pub(crate) unsafe extern "sysv64" fn hot(
         unsafe { while_suspended(&mutator, || module.compile_baseline(&current)) };
         let rest = module.second_countdown(&current);
         if rest > 0 {
-            state.countdown.store(rest, Ordering::Relaxed);
+            restart(state, rest);
             return SafepointAction::Continue;
         }
     }
@@ -282,14 +294,13 @@ pub(crate) unsafe extern "sysv64" fn hot(
     let version = if looping { store.top_version(&module, function) } else { None };
     // The counts are those of calls of the current version, and of loops of frames that stay in old ones.
     let stays = version.as_ref().is_some_and(|version| !Arc::ptr_eq(version, &current));
-    let is_linked = || !state.native.load(Ordering::Relaxed).is_null();
     // Whether a frame of an old version has anything to hope for says nothing about the current one.
     let hope = is_linked() || request(&current, EntryPoint::Function, PRIORITY_FUNCTION);
     let entry = EntryPoint::Loop(point);
     // A frame that is still in the interpreter although its function has code is in a long loop.
     let version = version.filter(|_| stays || is_linked());
     let wanted = version.as_ref().is_some_and(|version| request(version, entry, PRIORITY_LOOP));
-    state.countdown.store(if hope || wanted { ASK_AGAIN } else { i32::MAX }, Ordering::Relaxed);
+    restart(state, if hope || wanted { ASK_AGAIN } else { i32::MAX });
     let Some(version) = version else { return SafepointAction::Continue };
     let Some(code) = version.code().object(entry).map(|object| object.start()) else {
         return SafepointAction::Continue;
