@@ -133,7 +133,8 @@ impl ModuleCode {
         }
     }
 
-    /// Gives a function baseline code, or takes it away until this is called again. Returns whether anything has changed.
+    /// Gives a function baseline code, or takes it away until this is called again; the latter only where there is no other
+    /// tier to be mixed with, for making it anew takes large functions a long time. Returns whether anything has changed.
     pub(super) fn set_baseline(
         self: &Arc<Self>,
         version: &Arc<FunctionVersion>,
@@ -145,6 +146,9 @@ impl ModuleCode {
                 self.compile_baseline(version);
             }
             return wanted && version.code().baseline.is_some();
+        }
+        if self.config.tier != Tier::Baseline {
+            return false;
         }
         let function = version.body.function;
         let had_it = self.retire_baseline(function);
